@@ -1,0 +1,296 @@
+#!/usr/bin/env python3
+"""Compare knowledge distillation methods: run a matrix, see where it stands, print its table.
+
+    benchmark.py list methods | models | datasets
+    benchmark.py plan   MATRIX      what would run, and what it costs
+    benchmark.py run    MATRIX      train it on this machine
+    benchmark.py status MATRIX      done, running, failed, …, per pair and method
+    benchmark.py table  MATRIX      the leaderboard of what is done
+
+Exit codes: 0 all well, 1 some runs failed or are missing, 2 bad input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from tabulate import tabulate
+
+import datasets
+import distillers
+import models
+from experiments import census, estimate, launch, worker
+from experiments.board import board
+from experiments.environment import CHECKOUT
+from experiments.errors import InputError
+from experiments.progress import Progress
+from experiments.workspace import (
+    Plan,
+    Selection,
+    Workspace,
+    check_accuracies,
+    check_writable,
+    prepare,
+)
+from results import records
+from results.leaderboard import FORMATS
+
+BAD_INPUT = (
+    InputError,
+    models.ModelError,
+    datasets.DataError,
+    distillers.MethodError,
+    records.RecordError,
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; bad input is one line on standard error and exit code 2."""
+    args = _parser().parse_args(arguments)
+    try:
+        code: int = args.action(args)
+        return code
+    except BAD_INPUT as error:
+        if args.debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # `benchmark.py table … | head`
+        sys.stderr.close()
+        return 0
+
+
+# ---- commands ------------------------------------------------------------------------------------
+
+
+def list_names(args: argparse.Namespace) -> int:
+    """What can be named in a matrix."""
+    for plugin in args.plugin:
+        distillers.load_plugin(plugin)
+    if args.what == "methods":
+        rows = [
+            (name, cls.title, cls.paper, ", ".join(cls.presets) or "")
+            for name in distillers.names()
+            for cls in [distillers.find(name)]
+        ]
+        print(tabulate(rows, ["name", "title", "paper", "presets"], disable_numparse=True))
+        print('\n"+kd" behind a name adds Hinton\'s term with weight 1, as in crd+kd.')
+    else:
+        names = models.names() if args.what == "models" else datasets.names()
+        print("\n".join(names))
+    return 0
+
+
+def plan(args: argparse.Namespace) -> int:
+    """Census and cost of a matrix."""
+    found = _prepare(args)
+    statuses = found.statuses()
+    print(_census(found, statuses))
+    for reason in dict.fromkeys(
+        f"n/a: {s.spec.pair} {s.spec.method}: {s.detail}"
+        for s in statuses.values()
+        if s.state == census.UNSUPPORTED
+    ):
+        print(reason)
+    device = torch.device(found.workspace.device)
+    todo = estimate.cost(statuses.values(), found.data, device, timed=not args.no_timing)
+    print(f"to do: {todo.steps:,} steps, {todo.disk_bytes / 1e6:,.0f} MB of weights", end="")
+    if todo.seconds:
+        slots = launch.slots(found.workspace.device, None, found.matrix.recipe.threads)
+        hours = todo.seconds / 3600
+        each = f"; about {hours:.1f} h of one worker on this machine ({found.workspace.device})"
+        print(each + (f", {hours / len(slots):.1f} h on {len(slots)}" if len(slots) > 1 else ""))
+    else:
+        print()
+    return 0
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train what is to do on this machine."""
+    found = _prepare(args)
+    check_writable(found.workspace.runs)
+    _reset(found, args)
+    statuses = list(found.statuses().values())
+    print(_census(found, {s.spec.id: s for s in statuses}))
+    todo = [s for s in statuses if s.state == census.TODO]
+    if not todo:
+        return _verdict(found, args)
+    check_accuracies(found)
+    slots = launch.slots(found.workspace.device, args.workers, found.matrix.recipe.threads)
+    size = args.cohort_size or launch.default_size(statuses, len(slots))
+    queue = launch.tasks(statuses, found.template(args.save_minutes), found.teacher_files, size)
+    progress = Progress(sum(s.spec.recipe.epochs - s.epoch for s in todo), len(todo))
+    outcome = launch.run(queue, slots, progress)
+    progress.close()
+    if outcome.interrupted:
+        print("stopped; everything is saved. To go on, give the same command again.")
+        return 1
+    return _verdict(found, args)
+
+
+def status(args: argparse.Namespace) -> int:
+    """Per pair and method: how many trials are in which state, and the first line of errors."""
+    found = _prepare(args)
+    statuses = found.statuses()
+    print(_census(found, statuses))
+    teachers = [(s.pair, "teacher", _standing([statuses[s.id]])) for s in found.expansion.teachers]
+    groups: dict[tuple[str, str], list[census.Status]] = {}
+    for entry in found.expansion.entries:
+        groups.setdefault((entry.pair, entry.label), []).append(statuses[entry.spec.id])
+    rows = [(pair, label, _standing(group)) for (pair, label), group in groups.items()]
+    print(tabulate([*teachers, *rows], ["pair", "method", "trials"], disable_numparse=True))
+    return 0
+
+
+def table(args: argparse.Namespace) -> int:
+    """The leaderboard, to standard output or a file."""
+    text = board(_prepare(args)).render(args.format, best=args.best)
+    if args.output:
+        records.write_atomic(args.output, text)
+        print(f"wrote {args.output}")
+    else:
+        print(text)
+    return 0
+
+
+def work(args: argparse.Namespace) -> int:
+    """One job, as the queue or a cluster starts it."""
+    return worker.work(args.job, args.json)
+
+
+# ---- what the commands share ---------------------------------------------------------------------
+
+
+def _prepare(args: argparse.Namespace) -> Plan:
+    workspace = Workspace(args.runs, args.data, args.device, tuple(args.plugin))
+    selection = Selection(args.methods, args.pairs, args.trials)
+    return prepare(args.matrix, workspace, selection)
+
+
+def _census(found: Plan, statuses: dict[str, census.Status]) -> str:
+    counts = census.count(statuses.values())
+    listed = ", ".join(f"{number} {state}" for state, number in counts.items())
+    return f"{found.source}: {len(statuses)} runs: {listed}"
+
+
+def _reset(found: Plan, args: argparse.Namespace) -> None:
+    """--retry-failed and --redo-stale: put old results aside (nothing is deleted)."""
+    for entry in found.statuses().values():
+        directory = entry.spec.directory(found.workspace.runs)
+        if entry.state == census.FAILED and args.retry_failed:
+            records.set_aside(directory / "error.txt")
+        if entry.state == census.STALE and args.redo_stale:
+            directory.rename(_free_name(directory))
+
+
+def _free_name(directory: Path) -> Path:
+    number = 1
+    while (name := directory.with_name(f"{directory.name}.stale-{number}")).exists():
+        number += 1
+    return name
+
+
+def _verdict(found: Plan, args: argparse.Namespace) -> int:
+    """What is not done and why; exit code 1 if that is an error."""
+    states = found.statuses().values()
+    bad = [s for s in states if s.state in (census.FAILED, census.STALE, census.TODO)]
+    for s in bad[:20]:
+        print(f"{s.spec}: {s.state}: {s.detail or 'not trained'}")
+    if any(s.state == census.FAILED for s in bad):
+        print("failed runs are tried again with --retry-failed")
+    if any(s.state == census.STALE for s in bad):
+        print("stale runs are put aside and trained again with --redo-stale")
+    print(f"the table: {Path(sys.argv[0]).name} table {found.source}")
+    return 1 if bad else 0
+
+
+def _standing(group: list[census.Status]) -> str:
+    """ "2/3 done, 1 running (epoch 17/240)"."""
+    parts = [f"{sum(s.state == census.DONE for s in group)}/{len(group)} done"]
+    for s in group:
+        if s.state == census.RUNNING or (s.state == census.TODO and s.epoch):
+            parts.append(f"{s.state} (epoch {s.epoch}/{s.spec.recipe.epochs})")
+        elif s.state in (census.FAILED, census.STALE, census.UNSUPPORTED):
+            parts.append(f"{s.state}: {s.detail}")
+    return "; ".join(dict.fromkeys(parts))
+
+
+# ---- arguments -----------------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="benchmark.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(debug=False)
+    verbs = parser.add_subparsers(required=True, metavar="COMMAND")
+    lister = _verb(verbs, "list", list_names)
+    lister.add_argument("what", choices=["methods", "models", "datasets"])
+    planner = _matrix_verb(verbs, "plan", plan)
+    planner.add_argument("--no-timing", action="store_true", help="do not time steps")
+    _run_arguments(_matrix_verb(verbs, "run", run))
+    _matrix_verb(verbs, "status", status)
+    tables = _matrix_verb(verbs, "table", table)
+    tables.add_argument("--format", choices=list(FORMATS), default="markdown")
+    tables.add_argument("--output", type=Path, help="write to this file")
+    tables.add_argument("--best", action="store_true", help="add the best epochs' accuracies")
+    worker_verb = verbs.add_parser("work")  # no help: people do not start workers
+    worker_verb.set_defaults(action=work)
+    worker_verb.add_argument("job", type=Path)
+    worker_verb.add_argument("--json", action="store_true")
+    return parser
+
+
+def _verb(
+    verbs: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    action: Callable[[argparse.Namespace], int],
+) -> argparse.ArgumentParser:
+    verb = verbs.add_parser(name, help=action.__doc__, allow_abbrev=False)
+    verb.set_defaults(action=action)
+    verb.add_argument("--debug", action="store_true", help="show tracebacks")
+    verb.add_argument(
+        "--plugin", type=Path, action="append", default=[], help="a file that registers methods"
+    )
+    return verb
+
+
+def _matrix_verb(
+    verbs: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    action: Callable[[argparse.Namespace], int],
+) -> argparse.ArgumentParser:
+    verb = _verb(verbs, name, action)
+    verb.add_argument("matrix", help="a YAML file, e.g. experiments/digits.yaml")
+    verb.add_argument("--runs", type=Path, default=CHECKOUT / "runs", help="where runs are kept")
+    verb.add_argument("--data", type=Path, default=CHECKOUT / "data", help="root of the data sets")
+    verb.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    verb.add_argument("--methods", nargs="+", default=[], help="only these (names or labels)")
+    verb.add_argument("--pairs", nargs="+", default=[], help='only these, e.g. "vgg13 -> *"')
+    verb.add_argument("--trials", nargs="+", type=int, default=[], help="only these, from 0")
+    return verb
+
+
+def _run_arguments(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--workers", type=_positive, help="default: all GPUs, or cores / threads")
+    verb.add_argument("--cohort-size", type=_positive, help="runs that share a process at most")
+    verb.add_argument("--save-minutes", type=float, default=10.0, help="also saved every epoch")
+    verb.add_argument("--retry-failed", action="store_true", help="also what failed before")
+    verb.add_argument("--redo-stale", action="store_true", help="also what is out of date")
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 1")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,181 @@
+"""A user's own images: one .npz file."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.lib.npyio import NpzFile
+from torch import Tensor
+
+from .base import Data, Settings
+from .errors import DataError, near
+from .memory import Images, MemoryData, Part
+from .registry import register
+
+REQUIRED = ("x_train", "y_train", "x_test", "y_test")
+OPTIONAL = ("class_names", "mean", "std")
+LAYOUTS = "uint8 (N, H, W, 3), (N, 3, H, W) or (N, H, W)"
+Arrays = Mapping[str, np.ndarray]
+
+
+@register("arrays")
+def arrays(
+    settings: Settings, *, file: str | None = None, flip: bool = True, padding: int | None = None
+) -> Data:
+    """The images of an .npz file.
+
+    file     its path, under the data folder or as it stands. It holds x_train, x_test: uint8
+             (N, H, W, 3), (N, 3, H, W) or grey (N, H, W), square; y_train, y_test: (N,) whole
+             numbers from 0; and if it likes class_names (C,), and mean and std (3,) of pixels
+             scaled to [0, 1], by default those of x_train
+    flip     whether training mirrors images
+    padding  by how many pixels training shifts them at most; None: H // 8
+    """
+    path = _find(settings, file)
+    found = _read(path)
+    train, test = (_part(found, name, path) for name in ("train", "test"))
+    side = train.images.shape[-1]
+    if test.images.shape[-1] != side:
+        raise DataError(f"{path}: x_test has {test.images.shape[-1]} pixels a side, x_train {side}")
+    if padding is not None and (type(padding) is not int or padding < 0):
+        raise DataError(f"arrays: option padding = {padding!r}: expected a whole number from 0")
+    mean, std = _constants(found, train.images, path)
+    return MemoryData(
+        settings,
+        Images(
+            train=train,
+            test=test,
+            class_names=_class_names(found, path),
+            mean=mean,
+            std=std,
+            padding=side // 8 if padding is None else padding,
+            flip=flip,
+        ),
+    )
+
+
+def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel of uint8 images (N, 3, H, W) scaled to [0, 1].
+
+    From whole-number sums, so that they are the same on every machine. A channel without any
+    variation gets the deviation 1.
+    """
+    means, deviations = [], []
+    for channel in images.unbind(1):
+        counts = channel.flatten().bincount(minlength=256).tolist()
+        n = sum(counts)
+        total = sum(value * count for value, count in enumerate(counts))
+        squares = sum(value**2 * count for value, count in enumerate(counts))
+        means.append(total / n / 255)
+        deviations.append((n * squares - total**2) ** 0.5 / n / 255 or 1.0)
+    return tuple(means), tuple(deviations)
+
+
+def _find(settings: Settings, file: str | None) -> Path:
+    if not isinstance(file, str | Path):
+        raise DataError(f"arrays: option file = {file!r}: expected the path of an .npz file")
+    given = Path(file).expanduser()
+    places = list(dict.fromkeys([settings.root / given, given]))
+    for place in places:
+        if place.is_file():
+            return place
+    looked = " and ".join(str(place.resolve()) for place in places)
+    raise DataError(f"arrays: option file = {file!r}: no such file; looked for {looked}")
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file by key; nothing in it is unpickled."""
+    try:
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, NpzFile):
+            raise DataError(
+                f"{path}: is a single array, expected an .npz with {', '.join(REQUIRED)}"
+            )
+        with archive:
+            _check_keys(archive.files, path)
+            return {key: archive[key] for key in archive.files}
+    except DataError:
+        raise
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        reason = str(error).split("\n", maxsplit=1)[0]
+        raise DataError(f"{path}: cannot be read as an .npz of plain arrays ({reason})") from error
+
+
+def _check_keys(keys: list[str], path: Path) -> None:
+    for key in keys:
+        if key not in REQUIRED + OPTIONAL:
+            raise DataError(f"{path}: unknown key {key!r}: {near(key, REQUIRED + OPTIONAL)}")
+    missing = [key for key in REQUIRED if key not in keys]
+    if missing:
+        raise DataError(f"{path}: no {', '.join(missing)}; it holds {', '.join(keys) or 'nothing'}")
+
+
+def _part(found: Arrays, name: str, path: Path) -> Part:
+    """The images and labels of "train" or "test", checked."""
+    images = _images(found[f"x_{name}"], f"{path}: x_{name}")
+    key, labels = f"y_{name}", found[f"y_{name}"]
+    if labels.dtype.kind not in "iu" or labels.shape != (len(images),):
+        expected = f"expected whole numbers ({len(images)},), one per image of x_{name}"
+        raise DataError(f"{path}: {key} is {labels.dtype} {labels.shape}, {expected}")
+    if labels.min() < 0:
+        raise DataError(f"{path}: {key} holds {labels.min()}, expected class numbers from 0")
+    return Part(images, torch.from_numpy(labels.astype(np.int64)))
+
+
+def _images(array: np.ndarray, where: str) -> Tensor:
+    """Any of the three layouts as (N, 3, H, W)."""
+    found = f"{where} is {array.dtype} {array.shape}"
+    if array.dtype != np.uint8 or array.ndim not in (3, 4) or 0 in array.shape:
+        raise DataError(f"{found}, expected {LAYOUTS}")
+    images = torch.from_numpy(array)
+    if array.ndim == 3:
+        images = images[:, None].expand(-1, 3, -1, -1)
+    elif array.shape[3] == 3:
+        images = images.permute(0, 3, 1, 2)
+    elif array.shape[1] != 3:
+        raise DataError(f"{found}, expected {LAYOUTS}")
+    if images.shape[2] != images.shape[3]:
+        raise DataError(f"{found}, expected square images")
+    return images.contiguous()
+
+
+def _class_names(found: Arrays, path: Path) -> tuple[str, ...]:
+    """One name per class: the file's, or the numbers up to the highest label."""
+    highest = int(max(found["y_train"].max(), found["y_test"].max()))
+    names = found.get("class_names")
+    if names is None:
+        return tuple(str(number) for number in range(highest + 1))
+    if names.dtype.kind != "U" or names.ndim != 1:
+        shown = f"{names.dtype} {names.shape}"
+        raise DataError(f"{path}: class_names is {shown}, expected one text per class")
+    if len(names) <= highest:
+        raise DataError(f"{path}: {len(names)} class_names, but the labels go up to {highest}")
+    return tuple(names.tolist())
+
+
+def _constants(
+    found: Arrays, train: Tensor, path: Path
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and std: the file's, or those of its training images."""
+    given = [key for key in ("mean", "std") if key in found]
+    if len(given) == 1:
+        raise DataError(f"{path}: {given[0]} without the other of mean and std, expected both")
+    if not given:
+        return channel_statistics(train)
+    mean, std = (_three(found[key], f"{path}: {key}") for key in ("mean", "std"))
+    if min(std) <= 0:
+        raise DataError(f"{path}: std = {std}, expected numbers above 0")
+    return mean, std
+
+
+def _three(array: np.ndarray, where: str) -> tuple[float, ...]:
+    if array.dtype.kind not in "fiu" or array.shape != (3,) or not np.isfinite(array).all():
+        raise DataError(f"{where} is {array.dtype} {array.shape}, expected 3 finite numbers")
+    if (np.abs(array) > 1).any():
+        raise DataError(f"{where} = {array.tolist()}, expected numbers for pixels scaled to [0, 1]")
+    return tuple(float(number) for number in array)

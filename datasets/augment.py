@@ -1,0 +1,66 @@
+"""Crop, flip and normalise whole batches of uint8 images, on the device where they live.
+
+The geometry and arithmetic are torchvision's ``RandomCrop(size, padding)``,
+``RandomHorizontalFlip``, ``ToTensor``, ``Normalize``: black is padded *before* normalisation.
+The draws are an input, so that the same epoch can be had again, on any device.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Shift-crop of ``padding`` pixels and, if ``flip``, a mirror image every other time."""
+
+    padding: int
+    flip: bool
+
+    def draw(self, count: int, generator: Generator) -> Tensor:
+        """(3, count): top row and left column of the crop, 0 … 2·padding; and 1 where mirrored."""
+        offsets = torch.randint(2 * self.padding + 1, (2, count), generator=generator)
+        flips = torch.randint(2 if self.flip else 1, (1, count), generator=generator)
+        return torch.cat((offsets, flips))
+
+    def pad(self, images: Tensor) -> Tensor:
+        """Images (N, 3, H, W) with their black border, done once for the whole set."""
+        return F.pad(images, (self.padding,) * 4)
+
+    def apply(self, padded: Tensor, indices: Tensor, draws: Tensor) -> Tensor:
+        """The views ``draws`` (3, B) of the images ``indices`` (B,) of ``padded``: (B, 3, H, W)."""
+        rows, columns, flips = draws
+        height, width = (side - 2 * self.padding for side in padded.shape[-2:])
+        windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # a view: every crop of every one
+        crops = windows[indices, :, rows, columns]
+        if not self.flip:
+            return crops
+        # Choosing whole images is several times faster on a CPU than torch.where on pixels.
+        both = torch.cat((crops, crops.flip(-1)))
+        position = torch.arange(len(crops), device=crops.device)
+        return both.index_select(0, flips * len(crops) + position)
+
+
+class Normalisation:
+    """(x / 255 - mean) / std per channel, in float32."""
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        self.mean = torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1)
+        self.std = torch.tensor(std, dtype=torch.float32).view(-1, 1, 1)
+        # A tensor, because CUDA turns division by a plain number into a product, which rounds
+        # differently from the CPU's division.
+        self.scale = torch.full_like(self.mean, 255)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """uint8 images (B, 3, H, W) as the networks read them."""
+        return images.float().div_(self.scale).sub_(self.mean).div_(self.std)
+
+    def to(self, device: torch.device | str) -> Normalisation:
+        moved = Normalisation.__new__(Normalisation)
+        for name, value in vars(self).items():
+            setattr(moved, name, value.to(device))
+        return moved

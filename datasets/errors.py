@@ -1,0 +1,23 @@
+"""What goes wrong with data, said in one line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class DataError(ValueError):
+    """A data set, file, option or stream that cannot be used; the message is one line."""
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown ``name``: near matches, or all there is.
+
+    >>> near("digit", ["cifar10", "cifar100", "digits"])
+    'did you mean digits?'
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.6)
+    if close:
+        return f"did you mean {', '.join(close)}?"
+    return f"known: {', '.join(names)}" if names else "there are none"

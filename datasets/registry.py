@@ -1,0 +1,103 @@
+"""Registering, naming and building data sets."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .base import Data, Settings
+from .errors import DataError, near
+
+# factory(settings, **options) -> Data; its keyword-only parameters are the data set's options.
+Factory = Callable[..., Data]
+_FACTORIES: dict[str, Factory] = {}
+
+
+def register(name: str) -> Callable[[Factory], Factory]:
+    """Decorator: make ``build(name, …)`` call ``factory(settings, **options)``.
+
+    The factory's keyword-only parameters, which all need defaults, are the data set's options.
+    Raises DataError when the name is taken (case is ignored: people type names from papers).
+    """
+
+    def add(factory: Factory) -> Factory:
+        for option, default in _options(factory).items():
+            if default is inspect.Parameter.empty:
+                raise DataError(f"data set {name!r}: option {option!r} has no default")
+        taken = {known.lower(): known for known in _FACTORIES}.get(name.lower())
+        if taken is not None:
+            source = _FACTORIES[taken].__module__
+            raise DataError(f"data set {name!r}: the name is taken by {taken!r} of {source}")
+        _FACTORIES[name] = factory
+        return factory
+
+    return add
+
+
+def names() -> list[str]:
+    """All registered data sets, sorted."""
+    return sorted(_FACTORIES)
+
+
+def options(name: str) -> dict[str, Any]:
+    """The options of a data set, beside those that all have, with their defaults."""
+    return _options(_find(name))
+
+
+def build(
+    name: str,
+    root: str | Path = "data",
+    *,
+    subset: int | None = None,
+    validation: int | float | None = None,
+    batch_size: int = 64,
+    epochs: int = 240,
+    device: str | torch.device = "cpu",
+    **options: Any,
+) -> Data:
+    """A data set by name, its files under ``root``, its batches on ``device``.
+
+    subset      train on a stratified selection of that many images
+    validation  hold out that many images, or that part, of the training part (before the subset)
+    options     the data set's own, see `options`
+
+    Raises DataError for an unknown name or option (with near matches), a wrong value, and files
+    that are missing or not what they should be.
+    """
+    factory = _find(name)
+    checked = _check_options(name, options)
+    try:
+        place = torch.device(device)
+    except RuntimeError as error:
+        raise DataError(f"{name}: device {device!r}: expected cpu, cuda or cuda:N") from error
+    root = Path(root).expanduser()
+    settings = Settings(name, root, subset, validation, batch_size, epochs, place)
+    return factory(settings, **checked)
+
+
+def _options(factory: Factory) -> dict[str, Any]:
+    parameters = inspect.signature(factory).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+def _find(name: str) -> Factory:
+    if name not in _FACTORIES:
+        raise DataError(f"unknown data set {name!r}: {near(name, _FACTORIES)}")
+    return _FACTORIES[name]
+
+
+def _check_options(name: str, given: dict[str, Any]) -> dict[str, Any]:
+    """``given`` if each is an option of the data set and of its default's type."""
+    known = options(name)
+    for key, value in given.items():
+        if key not in known:
+            raise DataError(f"{name}: unknown option {key!r}: {near(key, known)}")
+        default = known[key]
+        if default is not None and type(value) is not type(default):
+            expected = type(default).__name__
+            raise DataError(f"{name}: option {key} = {value!r}: expected {expected}")
+    return given

@@ -1,0 +1,38 @@
+"""Loss terms and small tools that several methods share. Half types are promoted before."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy of logits (B, C) with class numbers (B,) or soft labels (B, C)."""
+    return F.cross_entropy(logits, labels)
+
+
+def kl_divergence(student: Tensor, teacher: Tensor, temperature: float | Tensor) -> Tensor:
+    """T² KL(softmax(teacher / T) ‖ softmax(student / T)), summed over classes, mean over the batch.
+
+    Logits (B, C). Hinton, Vinyals & Dean: Distilling the Knowledge in a Neural Network, sec. 2.
+    """
+    log_p = F.log_softmax(student / temperature, dim=1)
+    log_q = F.log_softmax(teacher / temperature, dim=1)
+    return F.kl_div(log_p, log_q, reduction="batchmean", log_target=True) * temperature**2
+
+
+def hard_labels(labels: Tensor) -> Tensor:
+    """Class numbers (B,) of labels that may be soft (B, C): then the most probable class."""
+    return labels if labels.ndim == 1 else labels.argmax(dim=1)
+
+
+def unit(vectors: Tensor, dim: int = -1) -> Tensor:
+    """v / ‖v‖₂ along ``dim``, without an epsilon; a zero vector stays zero and gets no gradient."""
+    norm = torch.linalg.vector_norm(vectors, dim=dim, keepdim=True)
+    return vectors / norm.masked_fill(norm == 0, torch.inf)
+
+
+def linear_warmup(epoch: int, epochs: float) -> float:
+    """Rises to 1 over the first ``epochs``; ``epoch`` counts from 1, so the first is not 0."""
+    return min(epoch / epochs, 1.0) if epochs > 0 else 1.0

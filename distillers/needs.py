@@ -1,0 +1,40 @@
+"""What a method reads of the two networks and asks of the data, checked before training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from models import Outputs
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Declared by every method.
+
+    embedding … tokens   fields of `models.Outputs` that must be there, for student and teacher;
+                         classifier: the teacher's last linear layer
+    teacher              False for methods without one
+    sampler              None or "balanced"; views: names of extra views
+    full_batches         the own term is zero on the last partial batch
+    min_batch            … and on batches smaller than this
+    batch                "global" where several processes must gather their batches, else "local"
+    """
+
+    embedding: bool = False
+    features: bool = False
+    preacts: bool = False
+    blocks: bool = False
+    final_map: bool = False
+    classifier: bool = False
+    tokens: bool = False
+    teacher: bool = True
+    sampler: str | None = None
+    views: tuple[str, ...] = ()
+    full_batches: bool = False
+    batch: str = "local"
+    min_batch: int = 1
+
+    def missing(self, outputs: Outputs) -> list[str]:
+        """The needed fields that these outputs do not have."""
+        fields = ("embedding", "features", "preacts", "blocks", "final_map", "tokens")
+        return [f for f in fields if getattr(self, f) and getattr(outputs, f) is None]

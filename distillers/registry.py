@@ -1,0 +1,158 @@
+"""Registering, naming and building methods."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import pkgutil
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from datasets import Info
+from models.registry import Registry, near
+
+from .base import Distiller, MethodError
+
+REGISTRY: Registry[type[Distiller]] = Registry("method", MethodError)
+
+
+def register(
+    name: str, *, title: str, paper: str = "", arxiv: str | None = None
+) -> Callable[[type[Distiller]], type[Distiller]]:
+    """Class decorator: make a Distiller available under ``name`` (lower case, the paper's acronym).
+
+    title   as printed in tables;  paper   "Authors, venue year";  arxiv   its number
+    """
+    if "+" in name or name != name.lower():
+        raise MethodError(f"method name {name!r}: expected lower case without '+'")
+
+    def add(cls: type[Distiller]) -> type[Distiller]:
+        if not (isinstance(cls, type) and issubclass(cls, Distiller)):
+            raise MethodError(f"method {name!r}: expected a subclass of Distiller, got {cls!r}")
+        REGISTRY.add(name, cls, f"{cls.__module__}.{cls.__qualname__}")
+        cls.name, cls.title, cls.paper, cls.arxiv = name, title, paper, arxiv
+        return cls
+
+    return add
+
+
+def names() -> list[str]:
+    """All registered methods, sorted."""
+    return REGISTRY.names()
+
+
+def find(name: str) -> type[Distiller]:
+    """The class behind a method's name; "crd+kd" is found as crd."""
+    return REGISTRY.get(_split(name)[0])
+
+
+def title(name: str) -> str:
+    """As printed in tables: "CRD", "CRD+KD"."""
+    base, with_kd = _split(name)
+    return REGISTRY.get(base).title + ("+KD" if with_kd else "")
+
+
+def _split(name: str) -> tuple[str, bool]:
+    """("crd", True) for "crd+kd"."""
+    base, plus, rest = name.partition("+")
+    if plus and (rest != "kd" or base in ("kd", "vanilla")):
+        raise MethodError(f"method {name!r}: expected NAME or NAME+kd")
+    return base, bool(plus)
+
+
+def defaults(name: str, preset: str | None = None) -> dict[str, Any]:
+    """All options of a method with their values when nothing is given, after ``preset``."""
+    base, with_kd = _split(name)
+    cls = REGISTRY.get(base)
+    options = {**Distiller.base_defaults, **cls.defaults}
+    if with_kd:
+        options["kd"] = 1.0
+    if preset is not None:
+        if preset not in cls.presets:
+            known = near(preset, cls.presets) if cls.presets else "the method has none"
+            raise MethodError(f"method {name!r}: unknown preset {preset!r}: {known}")
+        options |= cls.presets[preset]
+    return options
+
+
+def resolve(
+    name: str, options: Mapping[str, Any] | None = None, preset: str | None = None
+) -> dict[str, Any]:
+    """All options of a method: defaults, then the preset, then ``options``, checked.
+
+    Raises MethodError for an unknown option (with near matches) or a value of another type.
+    """
+    known = defaults(name, preset)
+    cls = find(name)
+    for key, value in (options or {}).items():
+        if key not in known:
+            raise MethodError(f"method {name!r}: unknown option {key!r}: {near(key, known)}")
+        known[key] = _checked(name, key, value, known[key], cls.choices.get(key))
+    return known
+
+
+def _checked(name: str, key: str, value: Any, default: Any, choices: tuple[Any, ...] | None) -> Any:
+    """``value`` in the type of the option's default; an int serves as a float."""
+    if choices is not None:
+        if value not in choices:
+            listed = ", ".join(map(str, choices))
+            raise MethodError(
+                f"method {name!r}: option {key} = {value!r}: expected one of {listed}"
+            )
+        return value
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if default is not None and value is not None and type(value) is not type(default):
+        expected = type(default).__name__
+        raise MethodError(f"method {name!r}: option {key} = {value!r}: expected {expected}")
+    return value
+
+
+def build(
+    name: str,
+    student: nn.Module,
+    teacher: nn.Module | None,
+    info: Info,
+    *,
+    preset: str | None = None,
+    seed: int = 0,
+    **options: Any,
+) -> Distiller:
+    """A method ready to train ``student`` from ``teacher``.
+
+    Connectors are initialised from torch's global generator; ``seed`` feeds the method's sampling.
+    Raises MethodError for an unknown name or option, Unsupported where the pair cannot be served.
+    """
+    return find(name)(student, teacher, info, resolve(name, options, preset), seed)
+
+
+def load_plugin(path: str | Path) -> str:
+    """Import a user's file that registers methods or models; returns the sha256 of its text."""
+    file = Path(path).expanduser().resolve()
+    if not file.is_file():
+        raise MethodError(f"plugin {path}: no such file")
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    module_name = f"kd_plugin_{digest[:16]}"
+    if module_name in sys.modules:
+        return digest
+    spec = importlib.util.spec_from_file_location(module_name, file)
+    assert spec is not None and spec.loader is not None  # a file that exists has both
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[module_name]
+        raise MethodError(f"plugin {path}: {type(error).__name__}: {error}") from error
+    return digest
+
+
+def import_methods(package: str, path: list[str]) -> None:
+    """Import every module of this package, so that each method registers itself."""
+    for module in pkgutil.iter_modules(path):
+        importlib.import_module(f"{package}.{module.name}")

@@ -1,0 +1,90 @@
+"""Relational KD: distances and angles among the embeddings of a batch."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from datasets import Batch
+from models import Outputs
+
+from .base import Distiller
+from .losses import unit
+from .needs import Needs
+from .registry import register
+
+NUMBERS_AT_ONCE = 2**24  # of the angles' largest tensor: 64 MiB in float32
+
+
+@register("rkd", title="RKD", paper="Park et al., CVPR 2019", arxiv="1904.05068")
+class RKD(Distiller):
+    """λ_d · SmoothL1 of normalised distances + λ_a · SmoothL1 of angles; embeddings (B, D).
+
+    Distances (section 3.2.1): ‖e_i − e_j‖ over the mean of those not 0, which is not detached.
+    Angles (3.2.2): cosines of e_j − e_i and e_k − e_i. Means run over all B² and B³ entries, the
+    trivial ones included, as in RepDistiller, from which also the weights 25 and 50 are.
+    """
+
+    needs = Needs(embedding=True, min_batch=3)  # an angle takes three points
+    defaults = {"distance_weight": 25.0, "angle_weight": 50.0}
+
+    def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+        assert student.embedding is not None and teacher.embedding is not None  # needs.embedding
+        pair = student.embedding, teacher.embedding
+        terms = {}
+        if self.options.distance_weight:
+            terms["distance"] = self.options.distance_weight * distance_loss(*pair)
+        if self.options.angle_weight:
+            terms["angle"] = self.options.angle_weight * angle_loss(*pair)
+        return terms
+
+
+def distance_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """Unweighted distance term of embeddings (B, D_s), (B, D_t)."""
+    return F.smooth_l1_loss(_relative_distances(student), _relative_distances(teacher))
+
+
+def _relative_distances(embedding: Tensor) -> Tensor:
+    """(B, B), in units of the mean distance; from the Gram matrix, squares at least 1e-12."""
+    squares = embedding.square().sum(dim=1)
+    squared = squares[:, None] + squares - 2 * embedding @ embedding.T
+    same = torch.eye(len(embedding), dtype=torch.bool, device=embedding.device)
+    distances = squared.clamp(min=1e-12).sqrt().masked_fill(same, 0.0)
+    return distances / (distances.sum() / (distances > 0).sum())
+
+
+def angle_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """Unweighted angle term of embeddings (B, D_s), (B, D_t).
+
+    Beyond a size the anchors i go in portions, computed again in the backward pass, so that memory
+    grows with B², not B³.
+    """
+    size = len(student)
+    portion = max(1, NUMBERS_AT_ONCE // (size * max(size, student.shape[1], teacher.shape[1])))
+    if portion >= size:
+        return _angle_sum(student, teacher, student, teacher) / size**3
+    anchors = zip(student.split(portion), teacher.split(portion), strict=True)
+    sums = [
+        checkpoint(_angle_sum, student, teacher, *some, use_reentrant=False) for some in anchors
+    ]
+    return torch.stack(sums).sum() / size**3
+
+
+def _angle_sum(
+    student: Tensor, teacher: Tensor, anchors: Tensor, teacher_anchors: Tensor
+) -> Tensor:
+    """SmoothL1 of the angles at some anchors, summed."""
+    return F.smooth_l1_loss(
+        _angles(student, anchors), _angles(teacher, teacher_anchors), reduction="sum"
+    )
+
+
+def _angles(embedding: Tensor, anchors: Tensor) -> Tensor:
+    """(anchors, B, B) cosines. Equal embeddings have no direction: 0, without a gradient.
+
+    (Dividing by max(norm, 1e-12) instead would multiply their gradient by 1e12.)
+    """
+    directions = unit(embedding[None] - anchors[:, None])
+    return directions @ directions.mT

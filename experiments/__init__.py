@@ -1,0 +1,1 @@
+"""What happens: matrices become runs, runs become jobs, jobs train."""

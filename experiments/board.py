@@ -1,0 +1,95 @@
+"""From a plan to its leaderboard: which record stands in which cell, and what the caption says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import distillers
+from results.leaderboard import Cell, Leaderboard, leaderboard
+
+from . import census
+from .census import Status
+from .expand import Entry
+from .matrix import Matrix
+from .workspace import Plan
+
+
+def board(plan: Plan) -> Leaderboard:
+    """The table of everything that is done, by the protocol of the README."""
+    statuses = plan.statuses()
+    alone = [e.label for e in plan.expansion.entries if e.spec.method == "vanilla"]
+    return leaderboard(
+        [_cell(entry, statuses) for entry in plan.expansion.entries],
+        _teachers(plan, statuses),
+        dataset=_dataset(plan.matrix),
+        recipe=plan.matrix.recipe.summary(),
+        exceptions=exceptions(plan.matrix),
+        notes=_stale(statuses),
+        baseline=alone[0] if alone else None,
+    )
+
+
+def _cell(entry: Entry, statuses: Mapping[str, Status]) -> Cell:
+    status = statuses[entry.spec.id]
+    reason = status.detail if status.state == census.UNSUPPORTED else None
+    record = status.record if status.state == census.DONE else None
+    return Cell(entry.pair, entry.label, entry.spec.trial, record, reason)
+
+
+def _teachers(plan: Plan, statuses: Mapping[str, Status]) -> dict[str, dict[str, Any]]:
+    """Pair -> its teacher's name and accuracy: as its students measured it, or from its own run."""
+    found: dict[str, dict[str, Any]] = {}
+    accuracies: dict[str, dict[str, float]] = {}
+    for entry in plan.expansion.entries:
+        teacher, record = entry.spec.teacher, statuses[entry.spec.id].record
+        if teacher is None:
+            continue
+        own = statuses.get(teacher.run or "")
+        source = (record or {}).get("teacher") or {}
+        accuracy = source.get("accuracy")
+        if accuracy is None and own is not None and own.record:
+            accuracy = own.record["accuracy"]["last"]["top1"]
+        if accuracy is not None:
+            key = teacher.run or teacher.sha256 or ""
+            accuracies.setdefault(entry.pair, {}).setdefault(key, accuracy)
+            found[entry.pair] = {"name": teacher.name}
+    for pair, values in accuracies.items():
+        listed = list(values.values())
+        found[pair]["accuracy"] = listed if len(listed) > 1 else listed[0]
+    return found
+
+
+def _dataset(matrix: Matrix) -> str:
+    parts = [matrix.dataset.name]
+    if matrix.dataset.subset:
+        parts.append(f"subset of {matrix.dataset.subset} training images")
+    if matrix.dataset.validation:
+        parts.append(f"{matrix.dataset.validation:g} held out for validation")
+    return ", ".join(parts)
+
+
+def exceptions(matrix: Matrix) -> list[str]:
+    """Where single students, teachers, methods or pairs leave the recipe or the defaults."""
+    lines = [f"lr {lr:g} for student {name}" for name, lr in matrix.recipe.lr_exceptions.items()]
+    if matrix.teacher_recipe:
+        lines.append(f"teachers trained here: {_listed(matrix.teacher_recipe)}")
+    for method in matrix.methods:
+        name = method.label or distillers.title(method.name)
+        if method.options:
+            lines.append(f"{name}: {_listed(method.options)}")
+        for pair, options in method.pairs.items():
+            lines.append(f"{name}, {pair}: {_listed(options)}")
+    return lines
+
+
+def _listed(options: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in options.items())
+
+
+def _stale(statuses: Mapping[str, Status]) -> list[str]:
+    stale = [s for s in statuses.values() if s.state == census.STALE]
+    if not stale:
+        return []
+    first = stale[0]
+    return [f"{len(stale)} stored runs are stale and left out, e.g. {first.spec}: {first.detail}"]

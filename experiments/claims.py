@@ -1,0 +1,123 @@
+"""Who is working on a run: numbered claim files, so that no run is run twice at once.
+
+A claim is a file ``claim-0001`` in the run's directory, created with O_EXCL. It is taken over only
+by creating the next number, and only when its holder is proven dead (same machine, no such process)
+or its heartbeat, the file's modification time, is stale by the file system's own clock. A holder
+looks for a higher number before every save. Only what NFS guarantees is used.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from pathlib import Path
+
+STALE_SECONDS = 600.0  # ten missed minutes; a holder beats every BEAT_SECONDS
+BEAT_SECONDS = 30.0
+
+
+class Lost(RuntimeError):  # noqa: N818  (said of a claim)
+    """Somebody else has taken a claim over."""
+
+
+class Claim:
+    """One held claim."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.number = _number(path)
+        self._beaten = time.monotonic()
+
+    def beat(self) -> None:
+        """Touch the file, at most every BEAT_SECONDS."""
+        if time.monotonic() - self._beaten > BEAT_SECONDS:
+            self._beaten = time.monotonic()
+            os.utime(self.path)
+
+    def is_held(self) -> bool:
+        """False once someone created a higher number: this holder must stop and save nothing."""
+        latest = newest(self.path.parent)
+        return latest is not None and _number(latest) == self.number
+
+    def release(self) -> None:
+        """Give the claim up. Its number stays taken: a sleeper who wakes must not think it his."""
+        if self.is_held():
+            self.path.write_text(json.dumps({"released": True}))
+
+
+def take(directory: Path) -> Claim | None:
+    """Claim a run's directory, or None when somebody alive holds it."""
+    latest = newest(directory)
+    if latest is not None and is_alive(latest):
+        return None
+    number = _number(latest) + 1 if latest is not None else 1
+    path = directory / f"claim-{number:04d}"
+    try:
+        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+    except FileExistsError:
+        return None  # somebody else took this number first
+    with os.fdopen(handle, "w") as file:
+        json.dump({"host": _host(), "pid": os.getpid(), "started": _start_time(os.getpid())}, file)
+    if latest is not None:
+        latest.unlink(missing_ok=True)
+    return Claim(path)
+
+
+def remove_all(directory: Path) -> None:
+    """After the result is there: it alone speaks for the run from now on."""
+    for path in directory.glob("claim-[0-9]*"):
+        path.unlink(missing_ok=True)
+
+
+def newest(directory: Path) -> Path | None:
+    """The claim file with the highest number, if any."""
+    return max(directory.glob("claim-[0-9]*"), key=_number, default=None)
+
+
+def is_alive(path: Path) -> bool:
+    """Whether a claim's holder may still be working."""
+    try:
+        age = _now(path.parent) - path.stat().st_mtime
+        holder = json.loads(path.read_text() or "{}")
+    except FileNotFoundError:
+        return False
+    except ValueError:
+        holder = {}  # written this very moment, or cut off by a crash: the clock decides
+    if age > STALE_SECONDS or holder.get("released"):
+        return False
+    if holder.get("host") != _host():
+        return True
+    return _start_time(holder.get("pid", 0)) == holder.get("started")
+
+
+def _number(path: Path) -> int:
+    return int(path.name.rpartition("-")[2])
+
+
+def _now(directory: Path) -> float:
+    """The time as the directory's file system tells it, which other machines share."""
+    probe = directory / f".clock-{_host()}-{os.getpid()}"
+    try:
+        probe.touch()
+        return probe.stat().st_mtime
+    except PermissionError:
+        return time.time()  # somebody else's results, only being read
+    finally:
+        if os.access(directory, os.W_OK):
+            probe.unlink(missing_ok=True)
+
+
+def _host() -> str:
+    """This machine and this boot of it: after a reboot no process is alive any more."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    return f"{socket.gethostname()}:{boot.read_text().strip()[:8] if boot.exists() else ''}"
+
+
+def _start_time(pid: int) -> str | None:
+    """When a process started (clock ticks since boot), so that a re-used pid is not mistaken."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return None

@@ -1,0 +1,259 @@
+"""From a matrix to the flat list of its runs. Pure: what the disk knows comes in as `Facts`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+from pydantic import ValidationError
+
+import datasets
+import distillers
+import models
+from models.base import REGISTRY as MODELS
+from models.registry import near
+
+from .errors import InputError, explain
+from .matrix import Matrix, MethodEntry, PairEntry
+from .recipe import Recipe
+from .spec import DataSpec, RunSpec, TeacherSpec
+
+PLUGIN_PREFIX = "kd_plugin_"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What expansion needs from the disk."""
+
+    teacher_sha256: Mapping[str, str] = field(default_factory=dict)  # teacher -> hash of its file
+    content: str | None = None  # fingerprint of a user's own data
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One cell's trial: the run, and under which pair and label the table shows it."""
+
+    spec: RunSpec
+    pair: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """All runs of a matrix. ``teachers`` are the vanilla runs that must be there first."""
+
+    entries: tuple[Entry, ...]
+    teachers: tuple[RunSpec, ...]
+
+    @property
+    def runs(self) -> tuple[RunSpec, ...]:
+        """Every run once, teachers first."""
+        specs = [*self.teachers, *(entry.spec for entry in self.entries)]
+        return tuple({spec.id: spec for spec in specs}.values())
+
+
+def expand(matrix: Matrix, facts: Facts, source: str = "matrix") -> Expansion:
+    """The matrix's runs in the order of its methods, pairs and trials.
+
+    Raises InputError naming ``source`` for unknown models, methods, data sets or options.
+    """
+    check_names(matrix, source)
+    data = _data_spec(matrix, facts)
+    recipes = _Recipes(matrix, source)
+    teachers: dict[str, RunSpec] = {}
+    entries = []
+    for method in matrix.methods:
+        for pair in matrix.pairs:
+            options = _options(method, pair, source)
+            for trial in range(matrix.trials):
+                teacher = None
+                if distillers.find(method.name).needs_of(options).teacher:
+                    teacher = _teacher(matrix, pair.teacher, trial, data, recipes, facts, teachers)
+                spec = RunSpec(
+                    dataset=data,
+                    teacher=teacher,
+                    student=pair.student,
+                    method=method.name,
+                    method_version=distillers.find(method.name).version,
+                    options=options,
+                    trial=trial,
+                    recipe=recipes.student(pair.student),
+                    plugins=_plugins(method.name, pair.student, teacher),
+                )
+                entries.append(Entry(spec, str(pair), label(method)))
+    return Expansion(tuple(entries), tuple(teachers.values()))
+
+
+def label(method: MethodEntry) -> str:
+    """A method's name in the tables: its own label, or its title with the preset."""
+    if method.label:
+        return method.label
+    preset = f" ({method.preset})" if method.preset else ""
+    return distillers.title(method.name) + preset
+
+
+def check_names(matrix: Matrix, source: str) -> None:
+    """Unknown names and duplicate labels, before anything is built."""
+    _known(f"{source}: dataset", matrix.dataset.name, datasets.names())
+    known_options = datasets.options(matrix.dataset.name)
+    for key in matrix.dataset.options:
+        if key not in known_options:
+            known = near(key, [*known_options, "name", "subset", "validation"])
+            raise InputError(f"{source}: dataset.{key}: unknown key: {known}")
+    for i, pair in enumerate(matrix.pairs):
+        _known(f"{source}: pairs.{i}: teacher", pair.teacher, models.names())
+        _known(f"{source}: pairs.{i}: student", pair.student, models.names())
+    for i, method in enumerate(matrix.methods):
+        try:
+            distillers.find(method.name)
+        except distillers.MethodError as error:
+            raise InputError(f"{source}: methods.{i}: {error}") from error
+    labels = [label(method) for method in matrix.methods]
+    for text in labels:
+        if labels.count(text) > 1:
+            raise InputError(
+                f"{source}: methods: the label {text!r} is used {labels.count(text)} times; "
+                f"give each entry a label of its own"
+            )
+
+
+def _known(where: str, name: str, known: Iterable[str]) -> None:
+    known = list(known)
+    if name not in known:
+        raise InputError(f"{where}: unknown name {name!r}: {near(name, known)}")
+
+
+def _options(method: MethodEntry, pair: PairEntry, source: str) -> dict[str, Any]:
+    given = {**method.options, **method.pairs.get(str(pair), {})}
+    try:
+        return distillers.resolve(method.name, given, method.preset)
+    except distillers.MethodError as error:
+        raise InputError(f"{source}: methods: {error}") from error
+
+
+def _data_spec(matrix: Matrix, facts: Facts) -> DataSpec:
+    dataset = matrix.dataset
+    options = {k: v for k, v in dataset.options.items() if not _is_path(k)}
+    defaults = datasets.options(dataset.name)
+    options = {k: v for k, v in options.items() if v != defaults[k]}
+    return DataSpec(
+        name=dataset.name,
+        subset=dataset.subset,
+        validation=dataset.validation,
+        options=options,
+        content=facts.content,
+    )
+
+
+def _is_path(option: str) -> bool:
+    """A user's data is known by its content (`Facts.content`), not by where it lies."""
+    return option in ("file", "folder")
+
+
+def needs_content(matrix: Matrix) -> bool:
+    """Whether the data is the user's own, so that its content enters the runs' identity."""
+    return any(_is_path(option) for option in matrix.dataset.options)
+
+
+class _Recipes:
+    """The recipe of each student and each teacher of a matrix."""
+
+    def __init__(self, matrix: Matrix, source: str) -> None:
+        fields = matrix.recipe.model_dump()
+        self.exceptions: dict[str, float] = fields.pop("lr_exceptions")
+        self.common = fields
+        self.teachers = {**fields, **matrix.teacher_recipe}
+        self.source = source
+
+    def student(self, name: str) -> Recipe:
+        return self._recipe(self.common, name)
+
+    def teacher(self, name: str) -> Recipe:
+        return self._recipe(self.teachers, name)
+
+    def _recipe(self, fields: dict[str, Any], name: str) -> Recipe:
+        patterns = [p for p in self.exceptions if fnmatchcase(name, p)]
+        rate = {"lr": self.exceptions[patterns[0]]} if patterns else {}
+        try:
+            return Recipe.model_validate({**fields, **rate})
+        except ValidationError as error:
+            raise explain(error, Recipe, f"{self.source}: teacher_recipe") from error
+
+
+def _teacher(
+    matrix: Matrix,
+    name: str,
+    trial: int,
+    data: DataSpec,
+    recipes: _Recipes,
+    facts: Facts,
+    teachers: dict[str, RunSpec],
+) -> TeacherSpec:
+    """The teacher of one run; one that is trained here is added to ``teachers``."""
+    if name in matrix.teachers:
+        return TeacherSpec(name=name, sha256=facts.teacher_sha256[name])
+    spec = RunSpec(
+        dataset=data,
+        student=name,
+        options=distillers.defaults("vanilla"),
+        trial=trial if matrix.teacher_trials == "paired" else 0,
+        recipe=recipes.teacher(name),
+        plugins=_plugins("vanilla", name, None),
+    )
+    teachers.setdefault(spec.id, spec)
+    return TeacherSpec(name=name, run=spec.id)
+
+
+def _plugins(method: str, student: str, teacher: TeacherSpec | None) -> tuple[str, ...]:
+    """The hashes (first 16 digits) of the users' files behind a run's names."""
+    sources = [distillers.find(method).__module__, MODELS.source(student)]
+    if teacher is not None:
+        sources.append(MODELS.source(teacher.name))
+    found = {s.partition(PLUGIN_PREFIX)[2].split(".")[0] for s in sources if PLUGIN_PREFIX in s}
+    return tuple(sorted(found))
+
+
+def select(
+    expansion: Expansion,
+    methods: Iterable[str] = (),
+    pairs: Iterable[str] = (),
+    trials: Iterable[int] = (),
+) -> Expansion:
+    """The part of a matrix that the filters name; run ids stay what they are.
+
+    methods: names or labels; pairs: "A -> B", or a pattern such as "resnet* -> *"; trials: numbers.
+    Raises InputError for a filter that matches nothing.
+    """
+    entries = expansion.entries
+    entries = _filter(entries, "--methods", methods, lambda e: (e.spec.method, e.label.lower()))
+    entries = _filter(entries, "--pairs", map(_tidy, pairs), lambda e: (_tidy(e.pair),))
+    entries = _filter(entries, "--trials", map(str, trials), lambda e: (str(e.spec.trial),))
+    wanted = {e.spec.teacher.run for e in entries if e.spec.teacher}
+    return Expansion(entries, tuple(t for t in expansion.teachers if t.id in wanted))
+
+
+def _tidy(pair: str) -> str:
+    return "->".join(part.strip() for part in pair.split("->"))
+
+
+def _filter(
+    entries: tuple[Entry, ...], option: str, patterns: Iterable[str], names: Any
+) -> tuple[Entry, ...]:
+    patterns = list(patterns)
+    if not patterns:
+        return entries
+    known = {name for entry in entries for name in names(entry)}
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) or name == pattern.lower() for name in known):
+            raise InputError(f"{option}: nothing is called {pattern!r}: {near(pattern, known)}")
+    return tuple(
+        entry
+        for entry in entries
+        if any(
+            fnmatchcase(name, pattern) or name == pattern.lower()
+            for name in names(entry)
+            for pattern in patterns
+        )
+    )

@@ -1,0 +1,332 @@
+"""One run as a resumable state machine: a student, its method, its optimiser and where they are."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import distillers
+from datasets import Batch, Data, Stream
+from datasets.randomness import seed
+from models import Outputs
+from models.checkpoint import save_weights, sha256
+from results import records
+
+from . import environment, networks
+from .meter import SKIPS_ALLOWED, Diverged, Meter
+from .spec import RunSpec
+
+CHECK_EVERY = 50  # steps between two looks at the loss on the host
+CHECKPOINT = "checkpoint"
+WEIGHTS = "weights.safetensors"
+HEAD = "method.safetensors"  # for methods that predict with modules of their own
+
+
+@dataclass(frozen=True)
+class TeacherRecord:
+    """What a result says of its teacher."""
+
+    name: str
+    accuracy: float
+    sha256: str
+    run: str | None = None
+
+
+class Learner:
+    """A run that takes one step at a time and can be saved after each.
+
+    It stands at (stage, epoch, step): the next step to take. Stages are "initial" (some methods)
+    and "main". Nothing here knows which method, network or data set it is.
+    """
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        data: Data,
+        teacher: nn.Module | None,
+        device: torch.device,
+        directory: Path,
+    ) -> None:
+        self.spec, self.data, self.device, self.directory = spec, data, device, directory
+        self.recipe = spec.recipe
+        self.coordinates = self._build(teacher)
+        self.meter = Meter(device, SKIPS_ALLOWED if self.recipe.precision == "fp16" else 1)
+        self.history: list[dict[str, Any]] = []
+        self.starts = [environment.start_record(device)]
+        self.warnings = [*data.warnings, *getattr(self.distiller, "warnings", ())]
+        self.seconds, self.samples_seen, self.steps_taken = 0.0, 0, 0
+        self.stage, self.epoch, self.step = *self.coordinates[0], 0
+        self._enter_stage()
+
+    def _build(self, teacher: nn.Module | None) -> list[tuple[str, int]]:
+        """Student and method, each from a random stream of its own; returns the whole schedule."""
+        spec, info = self.spec, self.data.info
+        with networks.seeded("student", spec.dataset.name, spec.student, spec.trial):
+            self.student = networks.build(spec.student, info.num_classes, self.recipe, self.device)
+        base = spec.method.partition("+")[0]
+        stream = ("method", spec.dataset.name, spec.pair, base, spec.trial)
+        with networks.seeded(*stream):
+            self.distiller = distillers.build(
+                spec.method, self.student, teacher, info, seed=seed(*stream), **spec.options
+            ).to(self.device)
+        self.initial = self.distiller.init_stage()
+        before = round(self.distiller.scaled(self.initial.epochs)) if self.initial else 0
+        return [("initial", e + 1) for e in range(before)] + [
+            ("main", e + 1) for e in range(self.recipe.epochs)
+        ]
+
+    # ---- where it stands -----------------------------------------------------------------------
+
+    @property
+    def position(self) -> tuple[str, int]:
+        return self.stage, self.epoch
+
+    @property
+    def stream(self) -> Stream:
+        """The batches this run eats at its present stage."""
+        needs = self.distiller.needs
+        return Stream(sampler=needs.sampler, views=needs.views, stage=self.stage)
+
+    @property
+    def is_last_epoch(self) -> bool:
+        return self.position == self.coordinates[-1]
+
+    def _enter_stage(self) -> None:
+        """A fresh optimiser over what this stage trains."""
+        if self.stage == "initial":
+            assert self.initial is not None
+            params = list(self.initial.modules.parameters())
+            self.optimizer = self.recipe.optimizer(params)
+        else:
+            params = [*self.student.parameters(), *self.distiller.parameters()]
+            params = [p for p in params if p.requires_grad]
+            self.optimizer = self.distiller.optimizer(params, self.recipe)
+        self.scaler = torch.amp.GradScaler(
+            self.device.type, enabled=self.recipe.precision == "fp16"
+        )
+        self._scale = self.scaler.get_scale()
+        self._set_modes()
+
+    def _set_modes(self) -> None:
+        """Train mode; in the initial stage only for what that stage trains."""
+        self.distiller.train()
+        self.student.train(self.stage == "main")
+        if self.stage == "initial":
+            assert self.initial is not None
+            self.initial.modules.train()
+
+    # ---- training ------------------------------------------------------------------------------
+
+    def start_epoch(self) -> None:
+        """Before the first step of an epoch, also when it is entered in the middle."""
+        self.distiller.on_epoch(self.epoch)
+
+    def take_step(self, batch: Batch, teacher: Outputs | None) -> None:
+        """One update. Randomness inside the networks depends on nothing but where this step is."""
+        torch.manual_seed(seed(self.spec.id, self.stage, self.epoch, self.step))
+        steps = self.data.steps_per_epoch(self.stream)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._rate(steps)
+        self.optimizer.zero_grad(set_to_none=True)
+        outputs = self._forward(batch)
+        if self.stage == "initial":
+            losses = self.distiller.initial(outputs, teacher, batch)
+        else:
+            losses = self.distiller(outputs, teacher, batch)
+        self.distiller.step(losses, self.optimizer, self.scaler)
+        logits = None if outputs is None else self._predictions(outputs)
+        self.meter.update(losses, logits, batch.labels, self.step)
+        self.step += 1
+        self.steps_taken += 1
+        self.samples_seen += len(batch)
+        if self.step % CHECK_EVERY == 0:
+            self.check()
+
+    def _rate(self, steps: int) -> float:
+        if self.stage == "initial":
+            assert self.initial is not None
+            return self.initial.lr or self.recipe.lr
+        return self.recipe.rate(self.epoch, self.step, steps)
+
+    def _forward(self, batch: Batch) -> Outputs | None:
+        if self.stage == "initial" and self.initial and not self.initial.uses_student:
+            return None
+        return networks.run(self.student, batch, self.distiller.needs, self.recipe)
+
+    @torch.no_grad()
+    def _predictions(self, outputs: Outputs) -> torch.Tensor:
+        return self.distiller.predict(outputs.promoted())
+
+    def check(self) -> None:
+        """Raise Diverged if a loss was not finite, or the scaler skipped fifty updates in a row."""
+        self.meter.check(self.epoch)
+        if self.scaler.is_enabled():
+            before, self._scale = self._scale, self.scaler.get_scale()
+            if self._scale <= before * 0.5**SKIPS_ALLOWED:
+                raise Diverged(
+                    f"gradients not finite for {SKIPS_ALLOWED} steps in a row "
+                    f"at epoch {self.epoch}, step {self.step}"
+                )
+
+    def end_epoch(self) -> dict[str, Any]:
+        """Evaluate where it is due, write the epoch's row, move on to the next epoch or stage."""
+        self.check()
+        row = {"stage": self.stage, "epoch": self.epoch, "lr": self._rate_shown()}
+        row |= self.meter.means()
+        due = self.epoch % self.recipe.eval_every == 0 or self.is_last_epoch
+        if self.stage == "main" and due:
+            split = "validation" if "validation" in self.data.sizes else "test"
+            row |= {f"{split}_{k}": v for k, v in self.evaluate(split).items()}
+        self.history.append(row)
+        self._move_on()
+        return row
+
+    def _rate_shown(self) -> float:
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def _move_on(self) -> None:
+        self.meter.reset()
+        self.step = 0
+        following = self.coordinates.index(self.position) + 1
+        if following == len(self.coordinates):
+            self.stage = "done"
+            return
+        before = self.stage
+        self.stage, self.epoch = self.coordinates[following]
+        if self.stage != before:
+            self._enter_stage()
+
+    def evaluate(self, split: str) -> dict[str, float]:
+        """Accuracy and loss of the method's prediction on "test" or "validation"."""
+        self.distiller.eval()
+        batches = self.data.test_batches(split)
+        scores = networks.evaluate(self.student, batches, self.recipe, self.distiller.predict)
+        self.distiller.train()
+        return scores
+
+    # ---- state ---------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """Tensors and plain values only, so that it loads with ``weights_only=True``."""
+        return {
+            "run": self.spec.id,
+            "position": [self.stage, self.epoch, self.step],
+            "student": self.student.state_dict(),
+            "distiller": self.distiller.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "meter": self.meter.state(),
+            "history": self.history,
+            "starts": self.starts,
+            "counters": [self.seconds, self.samples_seen, self.steps_taken],
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from a `state`; this start is added to the earlier ones."""
+        self.stage, self.epoch, self.step = state["position"]
+        if self.stage != "done":
+            self._enter_stage()
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.scaler.load_state_dict(state["scaler"])
+            self._scale = self.scaler.get_scale()
+        self.student.load_state_dict(state["student"])
+        self.distiller.load_state_dict(state["distiller"])
+        self.meter.load(state["meter"])
+        self.history = state["history"]
+        self.starts = [*state["starts"], *self.starts]
+        self.seconds, self.samples_seen, self.steps_taken = state["counters"]
+
+    def save(self) -> None:
+        """Write the checkpoint (atomically) and the history."""
+        buffer = io.BytesIO()
+        torch.save(self.state(), buffer)
+        records.write_atomic(self.directory / CHECKPOINT, buffer.getvalue())
+        self._write_history()
+
+    def resume(self) -> bool:
+        """Load the directory's checkpoint if there is one; a broken one is put aside."""
+        path = self.directory / CHECKPOINT
+        if not path.exists():
+            return False
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+        except Exception as error:  # noqa: BLE001  (torch raises many kinds for a broken file)
+            kept = records.set_aside(path)
+            self.warnings.append(f"checkpoint could not be read ({error}); kept as {kept.name}")
+            return False
+        self.load(state)
+        return True
+
+    def _write_history(self) -> None:
+        columns = list(dict.fromkeys(key for row in self.history for key in row))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.history)
+        records.write_atomic(self.directory / "history.csv", text.getvalue())
+
+    # ---- the end -------------------------------------------------------------------------------
+
+    def finish(self, teacher: TeacherRecord | None) -> dict[str, Any]:
+        """Write weights, history and, last, the result; then the checkpoint may go."""
+        save_weights(self.student, self.directory / WEIGHTS)
+        if self._has_own_head:
+            save_weights(self.distiller, self.directory / HEAD)
+        self._write_history()
+        record = self.record(teacher)
+        records.publish(self.directory, record)
+        (self.directory / CHECKPOINT).unlink(missing_ok=True)
+        return record
+
+    @property
+    def _has_own_head(self) -> bool:
+        """Whether the method predicts with modules of its own, which the student needs too."""
+        return type(self.distiller).predict is not distillers.Distiller.predict
+
+    def record(self, teacher: TeacherRecord | None) -> dict[str, Any]:
+        """The content of result.json (schema: `results.records`)."""
+        extra = sum(p.numel() for p in self.distiller.parameters())
+        return {
+            "format": records.FORMAT,
+            "run": self.spec.id,
+            "spec": self.spec.dump(),
+            "accuracy": self._accuracy(),
+            "teacher": vars(teacher) if teacher else None,
+            "parameters": {
+                "student": sum(p.numel() for p in self.student.parameters()),
+                "extra": extra,
+                "extra_at_test": extra if self._has_own_head else 0,
+            },
+            "weights": {"file": WEIGHTS, "sha256": sha256(self.directory / WEIGHTS)},
+            "seconds": round(self.seconds, 2),
+            "images_per_second": round(self.samples_seen / max(self.seconds, 1e-9), 2),
+            "peak_memory_bytes": environment.peak_memory(self.device),
+            "steps": self.steps_taken,
+            "data": {"sha256": self.data.fingerprint},
+            "warnings": list(dict.fromkeys(self.warnings)),
+            "starts": self.starts,
+        }
+
+    def _accuracy(self) -> dict[str, Any]:
+        """Last epoch's test accuracy; the best epoch's beside the split it was picked on."""
+        split = "validation" if "validation" in self.data.sizes else "test"
+        rows = [row for row in self.history if f"{split}_top1" in row]
+        best = max(rows, key=lambda row: row[f"{split}_top1"])
+        last = rows[-1]
+        test = self.evaluate("test") if split == "validation" else _of(last, "test")
+        return {
+            "last": {**test, "epoch": last["epoch"]},
+            "best": {"top1": best[f"{split}_top1"], "epoch": best["epoch"], "split": split},
+            "validation": _of(last, "validation") if split == "validation" else None,
+            "samples": self.data.sizes["test"],
+        }
+
+
+def _of(row: dict[str, Any], split: str) -> dict[str, float]:
+    return {key: row[f"{split}_{key}"] for key in ("top1", "top5", "loss")}

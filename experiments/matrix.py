@@ -1,0 +1,178 @@
+"""The matrix file: pairs × methods × trials on one data set under one recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from models.registry import near
+
+from .errors import InputError, explain
+from .recipe import Recipe
+
+ARROW = " -> "
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DatasetEntry(BaseModel):
+    """``dataset: cifar100``, or a mapping with subset, validation and the set's own options."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    name: str
+    subset: int | None = Field(None, ge=1)  # training samples, a fixed stratified choice
+    validation: int | float | None = Field(None, gt=0)  # samples or fraction held out of training
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class PairEntry(_Strict):
+    """``- resnet56 -> resnet20``, or a mapping."""
+
+    teacher: str
+    student: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        names = [name.strip() for name in value.split("->")]
+        if len(names) != 2 or not all(names):
+            raise ValueError('expected "TEACHER -> STUDENT"')
+        return {"teacher": names[0], "student": names[1]}
+
+    def __str__(self) -> str:
+        return f"{self.teacher}{ARROW}{self.student}"
+
+
+class MethodEntry(_Strict):
+    """``- crd+kd``, or a mapping with options, preset, label and exceptions for single pairs."""
+
+    name: str
+    label: str | None = None
+    preset: str | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+    pairs: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @field_validator("pairs")
+    @classmethod
+    def _one_spelling(cls, pairs: dict[str, Any]) -> dict[str, Any]:
+        return {str(PairEntry.model_validate(key)): value for key, value in pairs.items()}
+
+
+class TeacherEntry(_Strict):
+    """A given teacher: its weights (path relative to the data root) and what they should reach."""
+
+    file: Path
+    expected_accuracy: float | None = Field(None, gt=0, le=100)
+    tolerance: float = Field(0.5, gt=0)  # points of top-1 accuracy
+
+
+class RecipeEntry(Recipe):
+    """The recipe of a matrix: `Recipe` and the literature's exceptions to it."""
+
+    lr_exceptions: dict[str, float] = Field(default_factory=dict)  # student (or pattern) -> lr
+
+
+class Matrix(_Strict):
+    """A validated matrix file."""
+
+    dataset: DatasetEntry
+    recipe: RecipeEntry = RecipeEntry()
+    teacher_recipe: dict[str, Any] = Field(default_factory=dict)  # overrides for teachers made here
+    pairs: tuple[PairEntry, ...] = Field(min_length=1)
+    methods: tuple[MethodEntry, ...] = Field(min_length=1)
+    trials: int = Field(1, ge=1)
+    teacher_trials: Literal["shared", "paired"] = "shared"  # paired: trial n learns from teacher n
+    teachers: dict[str, TeacherEntry] = Field(default_factory=dict)
+    plugins: tuple[Path, ...] = ()  # users' files, relative to the matrix
+
+    @field_validator("dataset", mode="before")
+    @classmethod
+    def _dataset_from_text(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @field_validator("pairs")
+    @classmethod
+    def _pairs_once(cls, pairs: tuple[PairEntry, ...]) -> tuple[PairEntry, ...]:
+        _once([str(pair) for pair in pairs], "pair")
+        return pairs
+
+    @model_validator(mode="after")
+    def _exceptions_name_pairs(self) -> Matrix:
+        known = [str(pair) for pair in self.pairs]
+        for method in self.methods:
+            for pair in method.pairs:
+                if pair not in known:
+                    raise ValueError(
+                        f"method {method.name!r} has options for the pair {pair!r}, "
+                        f"which the matrix lacks: {near(pair, known)}"
+                    )
+        unused = set(self.teachers) - {pair.teacher for pair in self.pairs}
+        if unused:
+            name = sorted(unused)[0]
+            used = near(name, {pair.teacher for pair in self.pairs})
+            raise ValueError(f"teachers: {name!r} is no teacher of any pair: {used}")
+        if self.teacher_trials == "paired" and self.teachers:
+            raise ValueError("teacher_trials: paired needs teachers trained here, not files")
+        return self
+
+
+def _once(names: list[str], what: str) -> None:
+    repeated = [name for name in names if names.count(name) > 1]
+    if repeated:
+        raise ValueError(f"{what} {repeated[0]!r} is given {names.count(repeated[0])} times")
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML lets a repeated key silently replace the first one; here it is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                line = node.start_mark.line + 1
+                raise yaml.YAMLError(f"key {key!r} is given twice in the block at line {line}")
+        return super().construct_mapping(node, deep)
+
+
+def load(path: str | Path) -> Matrix:
+    """Read and check a matrix file. Raises InputError naming file, key and value in one line."""
+    file = Path(path)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {_reason(error, file)}") from error
+    try:
+        content = yaml.load(text, _UniqueKeys)  # a SafeLoader: plain data only
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: no valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict) or not content:
+        raise InputError(f"{path}: expected a mapping with dataset, pairs and methods")
+    try:
+        return Matrix.model_validate(content)
+    except ValidationError as error:
+        raise explain(error, Matrix, path) from error
+
+
+def _reason(error: OSError | UnicodeDecodeError, file: Path) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "not a text file"
+    if isinstance(error, FileNotFoundError) and file.parent.is_dir():
+        others = [f"{file.parent}/{other.name}" for other in file.parent.glob("*.yaml")]
+        if others:
+            return f"no such file; {near(str(file), others)}"
+    return error.strerror or str(error)

@@ -1,0 +1,121 @@
+"""Sums of an epoch, kept on the device: the loop never waits for a number it does not need."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+SKIPS_ALLOWED = 50  # updates in a row that a gradient scaler may skip before that is divergence
+
+
+class Diverged(RuntimeError):  # noqa: N818  (an outcome of training)
+    """A loss that is not finite; the message names step, terms and their last finite values."""
+
+
+class Meter:
+    """Mean loss terms and training accuracy over the samples of an epoch, and a watch for NaN.
+
+    Everything is a tensor on the device until `means` or `check` is called.
+    """
+
+    def __init__(self, device: torch.device, patience: int = 1) -> None:
+        """``patience``: losses in a row that need not be finite (a gradient scaler skips them)."""
+        self.device, self.patience = device, patience
+        self.terms: tuple[str, ...] = ()
+        self.reset()
+
+    def reset(self) -> None:
+        """Start an epoch; what was last finite stays known."""
+        self.samples = 0
+        self.correct = torch.zeros((), dtype=torch.int64, device=self.device)
+        self._restart_terms(self.terms)
+
+    def _restart_terms(self, terms: tuple[str, ...]) -> None:
+        self.terms = terms
+        zeros = torch.zeros(len(terms), dtype=torch.float64, device=self.device)
+        self.sums, self.last_finite, self.first_bad = zeros, zeros.clone(), zeros.clone()
+        self.bad_step = torch.full((), -1, dtype=torch.int64, device=self.device)
+        self.bad_run = torch.zeros((), dtype=torch.int64, device=self.device)
+
+    def update(
+        self, losses: dict[str, Tensor], logits: Tensor | None, labels: Tensor, step: int
+    ) -> None:
+        """Add one step's numbers; without ``logits`` (no student ran) only the loss terms."""
+        names = tuple(losses)
+        if not set(names) <= set(self.terms):
+            self._grow(names)
+        values = torch.zeros(len(self.terms), dtype=torch.float64, device=self.device)
+        stacked = torch.stack([loss.detach().double() for loss in losses.values()])
+        if names == self.terms:
+            values = stacked
+        else:
+            values[[self.terms.index(name) for name in names]] = stacked
+        self._watch(values, step)
+        self.sums += values * len(labels)
+        self.samples += len(labels)
+        if logits is not None:
+            hard = labels if labels.ndim == 1 else labels.argmax(dim=1)
+            self.correct += (logits.detach().argmax(dim=1) == hard).sum()
+
+    def _grow(self, names: tuple[str, ...]) -> None:
+        """Terms may come late (a method that skips its first batch); their sums start at zero."""
+        old = dict(zip(self.terms, zip(self.sums, self.last_finite, strict=True), strict=True))
+        bad = self.bad_step, self.bad_run
+        self._restart_terms((*self.terms, *(n for n in names if n not in self.terms)))
+        self.bad_step, self.bad_run = bad
+        for i, name in enumerate(self.terms):
+            if name in old:
+                self.sums[i], self.last_finite[i] = old[name]
+
+    def _watch(self, values: Tensor, step: int) -> None:
+        finite = values.isfinite().all()
+        self.bad_run = torch.where(finite, 0, self.bad_run + 1)
+        newly_bad = (self.bad_run >= self.patience) & (self.bad_step < 0)
+        self.bad_step = torch.where(newly_bad, step, self.bad_step)
+        self.first_bad = torch.where(newly_bad, values, self.first_bad)
+        self.last_finite = torch.where(finite, values, self.last_finite)
+
+    def check(self, epoch: int) -> None:
+        """Raise Diverged if a loss was not finite since the last check. Waits for the device."""
+        step = int(self.bad_step)
+        if step >= 0:
+            now = _listed(self.terms, self.first_bad)
+            before = _listed(self.terms, self.last_finite)
+            raise Diverged(
+                f"loss not finite at epoch {epoch}, step {step}: {now}; last finite: {before}"
+            )
+
+    def means(self) -> dict[str, float]:
+        """The epoch so far: mean of every term, their total and the accuracy in percent."""
+        count = max(self.samples, 1)
+        terms = {
+            name: value / count for name, value in zip(self.terms, self.sums.tolist(), strict=True)
+        }
+        total = sum(terms.values())
+        return {"train_top1": 100 * int(self.correct) / count, "train_loss": total, **terms}
+
+    def state(self) -> dict[str, object]:
+        """Everything needed to go on in the middle of an epoch."""
+        return {
+            "terms": list(self.terms),
+            "samples": self.samples,
+            "correct": self.correct,
+            "sums": self.sums,
+            "last_finite": self.last_finite,
+            "first_bad": self.first_bad,
+            "bad_step": self.bad_step,
+            "bad_run": self.bad_run,
+        }
+
+    def load(self, state: dict[str, object]) -> None:
+        """The inverse of `state`."""
+        self.terms = tuple(state["terms"])  # type: ignore[arg-type]
+        self.samples = state["samples"]  # type: ignore[assignment]
+        for name in ("correct", "sums", "last_finite", "first_bad", "bad_step", "bad_run"):
+            value = state[name]
+            assert isinstance(value, Tensor)
+            setattr(self, name, value.to(self.device))
+
+
+def _listed(names: tuple[str, ...], values: Tensor) -> str:
+    return ", ".join(f"{n} {v:.6g}" for n, v in zip(names, values.tolist(), strict=True))

@@ -1,0 +1,131 @@
+"""A run as pure data: what it is, its identity, its directory, whether a stored one matches."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+import distillers
+
+from .recipe import Recipe, differences
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataSpec(_Frozen):
+    """A data set as a run sees it. ``content`` is the hash of a user's own data, never its path."""
+
+    name: str
+    subset: int | None = None
+    validation: int | float | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+    content: str | None = None
+
+
+class TeacherSpec(_Frozen):
+    """Where a teacher's weights come from: a run of the harness, or a file given by its sha256."""
+
+    name: str
+    run: str | None = None
+    sha256: str | None = None
+
+
+class RunSpec(_Frozen):
+    """One run, fully resolved. ``options`` holds every option of the method, defaults included."""
+
+    dataset: DataSpec
+    teacher: TeacherSpec | None = None
+    student: str
+    method: str = "vanilla"
+    method_version: int = 1
+    options: dict[str, Any]
+    trial: int = 0
+    recipe: Recipe
+    recipe_version: int = Recipe.version
+    plugins: tuple[str, ...] = ()  # sha256 of the users' files that this run's names come from
+
+    @property
+    def id(self) -> str:
+        """Ten hex digits over what changes the result; a new option at its default keeps it."""
+        text = json.dumps(identity(self), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+    @property
+    def pair(self) -> str:
+        """ "resnet56 -> resnet20"; without a teacher the student's name."""
+        return f"{self.teacher.name} -> {self.student}" if self.teacher else self.student
+
+    def __str__(self) -> str:
+        return f"{self.pair}, {self.method}, trial {self.trial}"
+
+    def directory(self, runs: Path) -> Path:
+        """runs/<dataset>/<teacher>--<student>/<method>/<trial>-<id>, "/" in names as "."."""
+        teacher = self.teacher.name if self.teacher else "none"
+        parts = (self.dataset.name, f"{teacher}--{self.student}", self.method)
+        return runs.joinpath(*(p.replace("/", ".") for p in parts), f"{self.trial}-{self.id}")
+
+    def dump(self) -> dict[str, Any]:
+        """Plain data with every key, for spec.yaml and result.json."""
+        return self.model_dump(mode="json")
+
+
+def identity(spec: RunSpec) -> dict[str, Any]:
+    """What the id hashes: the spec minus everything at its default."""
+    defaults = distillers.defaults(spec.method)
+    options = {k: v for k, v in spec.options.items() if k not in defaults or v != defaults[k]}
+    return {
+        "dataset": _without_defaults(spec.dataset),
+        "teacher": _without_defaults(spec.teacher) if spec.teacher else None,
+        "student": spec.student,
+        "method": [spec.method, spec.method_version],
+        "options": options,
+        "trial": spec.trial,
+        "recipe": [spec.recipe_version, differences(spec.recipe)],
+        "plugins": list(spec.plugins),
+    }
+
+
+def _without_defaults(model: BaseModel) -> dict[str, Any]:
+    return model.model_dump(mode="json", exclude_defaults=True)
+
+
+def matches(stored: Mapping[str, Any], today: Mapping[str, Any], default: Any = None) -> bool:
+    """Whether a stored spec describes today's run.
+
+    Every key it has must equal today's value, and every key it lacks must be at its default now.
+    """
+    default = default if isinstance(default, Mapping) else {}
+    if not set(stored) <= set(today):
+        return False
+    for key, value in today.items():
+        standard = default.get(key)
+        if key not in stored:
+            if value != standard:
+                return False
+        elif isinstance(value, Mapping) and isinstance(stored[key], Mapping):
+            if not matches(stored[key], value, standard):
+                return False
+        elif stored[key] != value:
+            return False
+    return True
+
+
+def is_current(stored: Mapping[str, Any], spec: RunSpec) -> bool:
+    """`matches` with the defaults of ``spec``'s kind; False means the stored run is stale."""
+    defaults = {
+        "dataset": DataSpec(name="").model_dump(mode="json"),
+        "teacher": None,
+        "options": distillers.defaults(spec.method),
+        "recipe": Recipe().model_dump(mode="json"),
+        "method_version": 1,
+        "recipe_version": 1,
+        "plugins": [],
+    }
+    return matches(stored, spec.dump(), defaults)

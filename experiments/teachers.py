@@ -1,0 +1,77 @@
+"""Teachers: found on disk, loaded strictly, measured before anything is distilled from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+import models
+from datasets import Data
+from models.checkpoint import sha256
+from results import records
+
+from . import networks
+from .errors import InputError
+from .learner import WEIGHTS, TeacherRecord
+from .recipe import Recipe
+from .spec import TeacherSpec
+
+
+class Blocked(RuntimeError):  # noqa: N818  (a state of the student's run, not its fault)
+    """The teacher is not there (yet), or not the one that was planned."""
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A frozen teacher and what results say of it."""
+
+    module: nn.Module
+    record: TeacherRecord
+
+
+def load(
+    spec: TeacherSpec, weights: Path, data: Data, recipe: Recipe, device: torch.device
+) -> Teacher:
+    """The teacher of ``spec`` from a weights file, its accuracy measured again on the test set.
+
+    Raises Blocked where the file is missing or is not the planned one, ModelError where it does
+    not fit the architecture.
+    """
+    digest = _checked_hash(spec, weights)
+    module = networks.build(spec.name, data.info.num_classes, recipe, device)
+    models.load_checkpoint(module, weights)
+    networks.freeze(module)
+    accuracy = networks.evaluate(module, data.test_batches(), recipe)["top1"]
+    return Teacher(module, TeacherRecord(spec.name, round(accuracy, 4), digest, spec.run))
+
+
+def _checked_hash(spec: TeacherSpec, weights: Path) -> str:
+    if not weights.is_file():
+        raise Blocked(f"teacher {spec.name}: no weights at {weights}")
+    digest = sha256(weights)
+    expected = spec.sha256
+    if spec.run is not None:
+        result = records.read(weights.parent)
+        if result is None:
+            raise Blocked(f"teacher {spec.name}: its run at {weights.parent} has no result")
+        expected = result["weights"]["sha256"]
+    if digest != expected:
+        raise Blocked(f"teacher {spec.name}: {weights} changed since it was planned")
+    return digest
+
+
+def weights_of(directory: Path) -> Path:
+    """Where a teacher trained by the harness keeps its weights."""
+    return directory / WEIGHTS
+
+
+def check_accuracy(name: str, measured: float, expected: float, tolerance: float) -> None:
+    """Refuse a given teacher that is far from what its owner expects (wrong file, wrong data)."""
+    if abs(measured - expected) > tolerance:
+        raise InputError(
+            f"teachers.{name}: expected_accuracy {expected:g} ± {tolerance:g} %, "
+            f"measured {measured:.2f} % on this data set: wrong file, data or normalisation?"
+        )

@@ -1,0 +1,64 @@
+"""Names to things: duplicates refused, typos answered with near matches."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """The end of an error message about an unknown ``name``: near matches, or all there is.
+
+    >>> near("resnet3x4", ["resnet32x4", "vgg8"])
+    'did you mean resnet32x4?'
+    """
+    names = sorted(known)
+    lowered = {n.lower(): n for n in names}
+    close = difflib.get_close_matches(name.lower(), list(lowered), n=3, cutoff=0.6)
+    if close:
+        return f"did you mean {', '.join(lowered[c] for c in close)}?"
+    return f"known: {', '.join(names)}"
+
+
+class Registry(Generic[T]):
+    """A dictionary that explains itself. ``kind`` is the word its messages use, e.g. "model"."""
+
+    def __init__(self, kind: str, error: type[ValueError]) -> None:
+        self.kind, self.error = kind, error
+        self._entries: dict[str, tuple[T, str]] = {}
+
+    def add(self, name: str, entry: T, source: str) -> None:
+        """Register ``entry``; ``source`` (its module) is named when the name is taken.
+
+        Names that differ only in case are refused too: people type them from papers.
+        """
+        taken = {known.lower(): known for known in self._entries}.get(name.lower())
+        if taken is not None:
+            raise self.error(
+                f"{self.kind} {name!r} of {source}: the name is taken by "
+                f"{taken!r} of {self._entries[taken][1]}"
+            )
+        self._entries[name] = (entry, source)
+
+    def get(self, name: str) -> T:
+        """The entry of that name; an unknown one raises with near matches."""
+        if name not in self._entries:
+            raise self.error(f"unknown {self.kind} {name!r}: {near(name, self._entries)}")
+        return self._entries[name][0]
+
+    def source(self, name: str) -> str:
+        """The module that registered ``name``."""
+        self.get(name)
+        return self._entries[name][1]
+
+    def names(self) -> list[str]:
+        return sorted(self._entries)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())

@@ -1,0 +1,99 @@
+"""ResNets for small images: He et al., CVPR 2016, §4.2; the ×4 widths are CRD's (ICLR 2020)."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .base import Factory, ModelError, register
+from .staged import StagedClassifier, init_convs
+
+Widths = tuple[int, int, int, int]  # channels of the stem and of the three stages
+PLAIN: Widths = (16, 16, 32, 64)
+X4: Widths = (32, 64, 128, 256)
+
+
+def conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
+    """Without bias, since a BatchNorm follows; the size is kept at stride 1."""
+    return nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+
+
+class BasicBlock(nn.Module):
+    """Two 3×3 convolutions and the shortcut; returns the sum before the ReLU."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = conv3x3(inputs, outputs, stride)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = conv3x3(outputs, outputs)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.downsample: nn.Module | None = None
+        if stride != 1 or inputs != outputs:
+            projection = nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False)
+            self.downsample = nn.Sequential(projection, nn.BatchNorm2d(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = x if self.downsample is None else self.downsample(x)
+        out = F.relu(self.bn1(self.conv1(x)))
+        return self.bn2(self.conv2(out)) + shortcut
+
+
+class ResNet(StagedClassifier):
+    """``depth`` = 6n + 2 layers: a stem, then three stages of n blocks with strides 1, 2, 2.
+
+    Features: the stem and each stage's last block, post-ReLU. The embedding (N, widths[3]) is
+    the pooled last feature.
+    """
+
+    def __init__(self, depth: int, widths: Widths, num_classes: int) -> None:
+        super().__init__()
+        if depth < 8 or (depth - 2) % 6:
+            raise ModelError(f"a CIFAR ResNet has 6n + 2 layers (8, 14, 20, …), not {depth}")
+        n = (depth - 2) // 6
+        self.conv1 = conv3x3(3, widths[0])
+        self.bn1 = nn.BatchNorm2d(widths[0])
+        self.relu = nn.ReLU()
+        self.layer1 = stack(widths[0], widths[1], n, stride=1)
+        self.layer2 = stack(widths[1], widths[2], n, stride=2)
+        self.layer3 = stack(widths[2], widths[3], n, stride=2)
+        self.fc = nn.Linear(widths[3], num_classes)
+        init_convs(self)
+
+    def stem(self, x: Tensor) -> Tensor:
+        return self.relu(self.bn1(self.conv1(x)))
+
+    def stages(self) -> tuple[nn.Sequential, ...]:
+        return self.layer1, self.layer2, self.layer3
+
+    @property
+    def classifier(self) -> nn.Linear:
+        return self.fc
+
+    @property
+    def preact_norms(self) -> tuple[nn.Module | None, ...]:
+        """The last BatchNorm of each stage's last block; the shortcut is added after it."""
+        return None, *(stage[-1].get_submodule("bn2") for stage in self.stages())
+
+    def feature_modules(self) -> nn.ModuleList:
+        return nn.ModuleList([self.conv1, self.bn1, self.relu, *self.stages()])
+
+
+def stack(inputs: int, outputs: int, n: int, stride: int) -> nn.Sequential:
+    """One stage: its first block takes the stride."""
+    rest = [BasicBlock(outputs, outputs, stride=1) for _ in range(n - 1)]
+    return nn.Sequential(BasicBlock(inputs, outputs, stride), *rest)
+
+
+def resnet(depth: int, widths: Widths) -> Factory:
+    """The constructor of one shape, for the registry."""
+
+    def factory(num_classes: int) -> ResNet:
+        return ResNet(depth, widths, num_classes)
+
+    return factory
+
+
+for _depth in (8, 14, 20, 32, 44, 56, 110):
+    register(f"resnet{_depth}", resnet(_depth, PLAIN))
+for _depth in (8, 32):
+    register(f"resnet{_depth}x4", resnet(_depth, X4))

@@ -1,0 +1,89 @@
+"""What the stem–stages–head networks share: one forward pass that shows every tap."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .base import Classifier
+from .outputs import Outputs
+
+
+class StagedClassifier(Classifier):
+    """stem → stages of blocks → head → mean over h, w → classifier.
+
+    A block maps its input to a pre-activation; ``activate`` makes the block's output of it.
+    Features are the stem's and every stage's output, and ``blocks`` are those of the stages, so
+    blocks[i][-1] is features[i + 1].
+    """
+
+    @abstractmethod
+    def stem(self, x: Tensor) -> Tensor:
+        """Images (N, 3, H, W) to the first feature."""
+
+    @abstractmethod
+    def stages(self) -> tuple[Iterable[nn.Module], ...]:
+        """The blocks of each stage, shallow to deep."""
+
+    def activate(self, preact: Tensor) -> Tensor:
+        """A block's output from its pre-activation."""
+        return F.relu(preact)
+
+    def head(self, x: Tensor) -> Tensor:
+        """The last stage's output to the map that is pooled."""
+        return x
+
+    def outputs(self, x: Tensor, preacts: bool = False, blocks: bool = False) -> Outputs:
+        x = self.stem(x)
+        features, before, within = [x], [x], []
+        for stage in self.stages():
+            inside = []
+            for block in stage:
+                preact = block(x)
+                x = self.activate(preact)
+                if blocks:  # else an evaluation would keep every map of the network alive
+                    inside.append(x)
+            features.append(x)
+            within.append(tuple(inside))
+            if preacts:
+                before.append(preact)
+        final_map = self.head(x)
+        embedding = final_map.mean((2, 3))  # images of any size
+        return Outputs(
+            logits=self.classifier(embedding),
+            embedding=embedding,
+            features=tuple(features),
+            preacts=tuple(before) if preacts else None,
+            blocks=tuple(within) if blocks else None,
+            final_map=final_map,
+        )
+
+    @property
+    @abstractmethod
+    def classifier(self) -> nn.Linear:
+        """The linear layer that reads the embedding."""
+
+
+def conv1x1(inputs: int, outputs: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
+    """A pointwise convolution without bias: a BatchNorm follows."""
+    return nn.Conv2d(inputs, outputs, kernel_size=1, stride=stride, groups=groups, bias=False)
+
+
+def depthwise(channels: int, stride: int = 1) -> nn.Conv2d:
+    """One 3×3 filter per channel, without bias: a BatchNorm follows."""
+    return nn.Conv2d(channels, channels, 3, stride, padding=1, groups=channels, bias=False)
+
+
+def init_convs(model: nn.Module) -> None:
+    """Every convolution from N(0, 2 / (k²·out)), its bias 0: He et al., arXiv 1502.01852, fan-out.
+
+    Depthwise ones too: the fan counts all output channels, as the reference does.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)

@@ -1,0 +1,264 @@
+"""Records to leaderboard: the statistics. Pure data in, pure data out; tables.py does the text.
+
+The headline of a cell (pair × method) is the test top-1 accuracy at the last epoch, as mean and
+sample standard deviation (ddof 1) over the trials. A cell counts, for averages and for bold print,
+only when all its trials are there; an average over pairs exists only when all its pairs count.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from results import provenance, render, tables
+
+NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of the table: its record once it is done, or the reason why it cannot be."""
+
+    pair: str
+    method: str
+    trial: int
+    record: dict[str, Any] | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """Accuracy in per cent over the teachers of a pair: one, or one per trial."""
+
+    name: str
+    accuracies: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """A table's numbers. Made by ``leaderboard``.
+
+    frame       one row per pair × method, in the given order: pair, method, mean, std, n, expected,
+                missing, complete, best_mean, best_std, best_epoch (their mean), reason, teacher,
+                teacher_accuracy; NaN where there is none
+    cost_frame  one row per method: means over all pairs of seconds, images_per_second,
+                extra_parameters, extra_at_test, peak_memory_bytes; NaN where a pair is not complete
+    """
+
+    dataset: str
+    pairs: tuple[str, ...]
+    methods: tuple[str, ...]
+    frame: pd.DataFrame
+    cost_frame: pd.DataFrame
+    teachers: Mapping[str, Teacher]
+    recipe: str = ""
+    exceptions: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    baseline: str | None = None
+
+    def teacher(self, pair: str) -> tuple[float, float]:
+        """Mean and standard deviation of the pair's teachers; NaN where there is none."""
+        return summary(self.teachers[pair].accuracies) if pair in self.teachers else (NAN, NAN)
+
+    def average(self, method: str, column: str = "mean") -> float:
+        """Mean over all pairs of one column; NaN unless every cell of the row is complete."""
+        rows = self.frame[self.frame["method"] == method]
+        return _mean_of(rows[column].tolist()) if rows["complete"].all() else NAN
+
+    def delta(self, method: str, column: str = "mean") -> float:
+        """How far the row's average is above the baseline's, in points; NaN as for ``average``."""
+        if self.baseline is None:
+            return NAN
+        return self.average(method, column) - self.average(self.baseline, column)
+
+    def render(self, format: str, best: bool = False) -> str:
+        """The table as "markdown", "latex", "html", "csv" (long, full precision) or "json".
+
+        ``best`` adds a table of the best epochs' accuracies to the first three; the last two always
+        have them.
+        """
+        if format not in FORMATS:
+            raise ValueError(f"unknown table format {format!r}: known: {', '.join(FORMATS)}")
+        return FORMATS[format](self, best)
+
+
+def leaderboard(
+    cells: Sequence[Cell],
+    teachers: Mapping[str, Mapping[str, Any]],
+    *,
+    dataset: str,
+    recipe: str = "",
+    exceptions: Sequence[str] = (),
+    notes: Sequence[str] = (),
+    baseline: str | None = None,
+) -> Leaderboard:
+    """The leaderboard of ``cells``, one per planned run; rows and columns keep their order.
+
+    teachers    pair → {"name", "accuracy"}, the accuracy in per cent, or a list of them when every
+                trial has a teacher of its own; a pair may lack one
+    recipe      one line: epochs, batch size, optimiser, learning rate, schedule, precision
+    exceptions  where single pairs or methods leave the recipe
+    baseline    the row that the column Δ is taken against, usually "Student alone"
+
+    ValueError when there are no cells, a run is given twice, or the baseline is no row.
+    """
+    groups = _grouped(cells)
+    pairs, methods = (tuple(dict.fromkeys(key[i] for key in groups)) for i in (0, 1))
+    if baseline is not None and baseline not in methods:
+        raise ValueError(f"baseline {baseline!r} is not a row: {', '.join(methods)}")
+    known = {pair: _teacher(teacher) for pair, teacher in teachers.items()}
+    frame = _frame(groups, pairs, methods, known)
+    paired = any(len(teacher.accuracies) > 1 for teacher in known.values())
+    return Leaderboard(
+        dataset=dataset,
+        pairs=pairs,
+        methods=methods,
+        frame=frame,
+        cost_frame=_cost_frame(groups, frame, methods),
+        teachers=known,
+        recipe=recipe,
+        exceptions=tuple(exceptions),
+        notes=tuple(notes),
+        warnings=tuple(provenance.warnings(cells, paired)),
+        baseline=baseline,
+    )
+
+
+Groups = dict[tuple[str, str], list[Cell]]
+
+
+def _grouped(cells: Sequence[Cell]) -> Groups:
+    if not cells:
+        raise ValueError("a leaderboard needs at least one cell, got none")
+    groups: Groups = {}
+    for cell in cells:
+        group = groups.setdefault((cell.pair, cell.method), [])
+        if any(other.trial == cell.trial for other in group):
+            raise ValueError(f"{cell.pair}, {cell.method}: trial {cell.trial} is given twice")
+        group.append(cell)
+    return groups
+
+
+def _teacher(teacher: Mapping[str, Any]) -> Teacher:
+    accuracy = teacher["accuracy"]
+    accuracies = accuracy if isinstance(accuracy, (list, tuple)) else [accuracy]
+    return Teacher(str(teacher.get("name", "")), tuple(float(value) for value in accuracies))
+
+
+def summary(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and sample standard deviation (ddof 1); NaN where too few values define none."""
+    std = statistics.stdev(values) if len(values) > 1 else NAN
+    return _mean_of(values), std
+
+
+def _mean_of(values: Sequence[float | None]) -> float:
+    """The mean; NaN for no values, or when one is missing: never over what happens to be there."""
+    present = [value for value in values if value is not None]
+    return statistics.fmean(present) if present and len(present) == len(values) else NAN
+
+
+def _frame(
+    groups: Groups,
+    pairs: Sequence[str],
+    methods: Sequence[str],
+    teachers: Mapping[str, Teacher],
+) -> pd.DataFrame:
+    """A combination that nobody planned is a row too: it is missing, like the others."""
+    trials = max(len(group) for group in groups.values())
+    rows = []
+    for method in methods:
+        for pair in pairs:
+            numbers = _numbers(groups.get((pair, method), []), trials)
+            teacher = teachers.get(pair, Teacher("", ()))
+            extra = {"teacher": teacher.name, "teacher_accuracy": _mean_of(teacher.accuracies)}
+            rows.append({"pair": pair, "method": method, **numbers, **extra})
+    return pd.DataFrame(rows)
+
+
+def _numbers(group: Sequence[Cell], planned: int) -> dict[str, Any]:
+    """One cell's statistics. It is impossible only if no trial was ever recorded."""
+    accuracies = [cell.record["accuracy"] for cell in group if cell.record is not None]
+    mean, std = summary([accuracy["last"]["top1"] for accuracy in accuracies])
+    best = [accuracy.get("best") or {} for accuracy in accuracies]
+    tops = [one["top1"] for one in best if one.get("top1") is not None]
+    best_mean, best_std = summary(tops if len(tops) == len(best) else [])
+    reason = next((cell.reason for cell in group if cell.reason), None) if not accuracies else None
+    expected = 0 if reason else len(group) or planned
+    return {
+        "mean": mean,
+        "std": std,
+        "n": len(accuracies),
+        "expected": expected,
+        "missing": expected - len(accuracies),
+        "complete": len(accuracies) == expected > 0,
+        "best_mean": best_mean,
+        "best_std": best_std,
+        "best_epoch": _mean_of([one.get("epoch") for one in best]),
+        "reason": reason,
+    }
+
+
+_COSTS: dict[str, Callable[[dict[str, Any]], float | None]] = {
+    "seconds": lambda record: record.get("seconds"),
+    "images_per_second": lambda record: record.get("images_per_second"),
+    "extra_parameters": lambda record: (record.get("parameters") or {}).get("extra"),
+    "extra_at_test": lambda record: (record.get("parameters") or {}).get("extra_at_test"),
+    "peak_memory_bytes": lambda record: record.get("peak_memory_bytes"),
+}
+
+
+def _cost_frame(groups: Groups, frame: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
+    """Per method the mean over pairs of the means over trials, under the rule of averages."""
+    complete = frame.groupby("method")["complete"].all()
+    rows = []
+    for method in methods:
+        cells = [group for (_, name), group in groups.items() if name == method]
+        row: dict[str, Any] = {"method": method}
+        for name, cost in _COSTS.items():
+            means = [_mean_of([cost(c.record) for c in group if c.record]) for group in cells]
+            row[name] = statistics.fmean(means) if complete[method] else NAN
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _csv(board: Leaderboard, best: bool) -> str:
+    return board.frame.to_csv(index=False, lineterminator="\n")
+
+
+def _json(board: Leaderboard, best: bool) -> str:
+    meta = {
+        "dataset": board.dataset,
+        "pairs": board.pairs,
+        "methods": board.methods,
+        "teachers": {pair: vars(teacher) for pair, teacher in board.teachers.items()},
+        "recipe": board.recipe,
+        "exceptions": board.exceptions,
+        "notes": board.notes,
+        "warnings": board.warnings,
+        "baseline": board.baseline,
+    }
+    whole = {"meta": meta, "rows": _objects(board.frame), "cost": _objects(board.cost_frame)}
+    return json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _objects(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows with Python's own numbers, null for NaN."""
+    return [
+        {str(key): None if pd.isna(value) else value for key, value in row.items()}
+        for row in frame.to_dict("records")
+    ]
+
+
+FORMATS: dict[str, Callable[[Leaderboard, bool], str]] = {
+    "markdown": lambda board, best: render.markdown(tables.all_of(board, best)),
+    "csv": _csv,
+    "latex": lambda board, best: render.latex(tables.all_of(board, best)),
+    "json": _json,
+    "html": lambda board, best: render.html_fragment(tables.all_of(board, best)),
+}

@@ -1,0 +1,277 @@
+"""One ``result.json`` per run: written once, whole, and never overwritten.
+
+Format 1; accuracies are percentages, times seconds, sizes bytes::
+
+    format             1
+    run                id of the run
+    spec               the resolved RunSpec, a plain dict
+    accuracy           last        {top1, top5, loss, epoch}, the headline
+                       best        {top1, epoch}, picked on the test set
+                       validation  {top1}, or null without a hold-out
+                       samples     size of the test set
+    teacher            {name, accuracy, sha256, run (null for a given file)}, or null
+    parameters         {student, extra (the method's own), extra_at_test}
+    seconds, images_per_second, peak_memory_bytes, steps
+    data               {sha256}
+    warnings           sentences that belong under every table that shows this run
+    starts             per start: {time, host, device, versions: {torch, …}, commit, dirty}
+
+A reader may rely on ``format``, ``run``, ``spec`` and ``accuracy.last.top1`` (in 0…100); the rest
+may be missing or null. A number that is not finite (a test loss may overflow) is stored as null.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+RESULT = "result.json"
+FORMAT = 1
+_TEMPORARY = ".tmp"
+_ATTEMPTS = 8  # to replace a broken result while others do the same
+
+
+class RecordError(ValueError):
+    """A record that cannot be written or read; the message is one line with the path."""
+
+
+def publish(directory: Path, record: dict[str, Any]) -> bool:
+    """Make ``record`` the result of ``directory``, durably; whoever comes first wins.
+
+    Returns False, and changes nothing, when a readable result is already there; a broken one is
+    set aside. RecordError when the record lacks what a reader relies on, or the disk refuses.
+    """
+    target = directory / RESULT
+    data = _encode(record, target)
+    if read(directory) is not None:
+        return False
+    with _temporary(target, data) as temporary:
+        for _ in range(_ATTEMPTS):
+            if _link(temporary, target):
+                _sync_directory(directory)
+                return True
+            if read(directory) is not None:
+                return False
+            _set_aside_broken(target)
+    raise RecordError(f"{target}: cannot be published: broken results keep appearing there")
+
+
+def read(directory: Path) -> dict[str, Any] | None:
+    """The record of ``directory``; None when there is none, or none that can be understood.
+
+    Moves nothing. RecordError when the disk does not say (permission, stale handle): not being
+    allowed to look must never pass for "not done yet".
+    """
+    return _load(directory / RESULT)
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a broken file to NAME.broken, NAME.broken-2, …, the first free; returns that path."""
+    number = 1
+    while True:
+        aside = path.with_name(f"{path.name}.broken" + (f"-{number}" if number > 1 else ""))
+        try:
+            aside.open("xb").close()  # reserves the name: rename alone would overwrite it
+            break
+        except FileExistsError:
+            number += 1
+        except OSError as error:
+            raise _refused(path, "set aside", error) from error
+    try:
+        os.replace(path, aside)
+    except OSError as error:
+        aside.unlink()
+        raise _refused(path, "set aside", error) from error
+    return aside
+
+
+def write_atomic(path: Path, data: bytes | str) -> None:
+    """Replace ``path`` by ``data``: after any crash it is the old file or the new one, whole."""
+    with _temporary(path, data) as temporary:
+        try:
+            os.replace(temporary, path)
+        except OSError as error:
+            raise _refused(path, "written", error) from error
+    _sync_directory(path.parent)
+
+
+def remove_temporaries(directory: Path) -> int:
+    """Delete what killed writers left in ``directory``; only for whoever holds its claim."""
+    left = list(directory.glob(f".*{_TEMPORARY}"))
+    for path in left:
+        path.unlink(missing_ok=True)
+    return len(left)
+
+
+def scan(root: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """Every directory under ``root`` with a readable result, and the record, sorted by path."""
+    found = ((path.parent, _load(path)) for path in _results(root))
+    return [(directory, record) for directory, record in found if record is not None]
+
+
+def broken(root: Path) -> list[Path]:
+    """The result files under ``root`` that ``scan`` passes over because they make no sense."""
+    return [path for path in _results(root) if _load(path) is None]
+
+
+def _results(root: Path) -> list[Path]:
+    """The result files under ``root``, sorted; linked directories are entered, each once."""
+    seen: set[str] = set()
+    found = []
+    for directory, below, files in os.walk(root, onerror=_unlisted, followlinks=True):
+        below.sort()
+        real = os.path.realpath(directory)
+        if real in seen:
+            below.clear()
+            continue
+        seen.add(real)
+        if RESULT in files:
+            found.append(Path(directory) / RESULT)
+    return sorted(found)
+
+
+def _unlisted(error: OSError) -> None:
+    """A directory that is not there (any more) holds nothing; one that is closed is an error."""
+    if not isinstance(error, FileNotFoundError):
+        raise _refused(Path(error.filename), "listed", error) from error
+
+
+def _load(path: Path) -> dict[str, Any] | None:
+    try:
+        record = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
+    except OSError as error:
+        raise _refused(path, "read", error) from error
+    except (ValueError, RecursionError):  # half a file, not UTF-8, not JSON
+        return None
+    return record if _problem(record) is None else None
+
+
+def _problem(record: Any) -> str | None:
+    """What keeps ``record`` from being one of this format, or None."""
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        return f"'format' is not {FORMAT}"
+    for key, kind in (("run", str), ("spec", dict), ("accuracy", dict)):
+        if not isinstance(record.get(key), kind):
+            return f"{key!r} is not a {kind.__name__}"
+    last = record["accuracy"].get("last")
+    top1 = last.get("top1") if isinstance(last, dict) else None
+    if isinstance(top1, bool) or not isinstance(top1, (int, float)) or not 0 <= top1 <= 100:
+        return f"accuracy.last.top1 is {top1!r}, not a percentage"
+    return None
+
+
+def _encode(record: dict[str, Any], target: Path) -> bytes:
+    problem = _problem(record)
+    if problem is not None:
+        raise RecordError(f"{target}: cannot be published: {problem}")
+    try:
+        json.dumps(record["spec"], allow_nan=False)  # null would no longer match the run's spec
+        text = json.dumps(_finite(record), indent=1, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise RecordError(f"{target}: cannot be published: {error}") from error
+    # A file name may hold bytes that are no text; their backslash form is a JSON escape too.
+    return f"{text}\n".encode("utf-8", "backslashreplace")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+@contextmanager
+def _temporary(path: Path, data: bytes | str) -> Iterator[Path]:
+    """``data``, on disk, beside ``path`` under a name of its own; gone afterwards.
+
+    The random part keeps apart equal process ids on the hosts that share a file system.
+    """
+    name = f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{_TEMPORARY}"
+    temporary = path.with_name(name)
+    try:
+        try:
+            _write(temporary, data.encode() if isinstance(data, str) else data)
+        except OSError as error:
+            raise _refused(path, "written", error) from error
+        yield temporary
+    finally:
+        if os.path.lexists(temporary):
+            temporary.unlink(missing_ok=True)
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _link(temporary: Path, target: Path) -> bool:
+    """Give the temporary file its final name, unless that name is taken.
+
+    Over NFS the answer can be lost and the repeated request fail although the first one linked,
+    so a failure is believed only when both names are not the same file (open(2), O_EXCL).
+    """
+    try:
+        os.link(temporary, target)
+    except OSError as error:
+        if _same_file(temporary, target):
+            return True
+        if isinstance(error, FileExistsError):
+            return False
+        raise _refused(target, "published", error) from error
+    return True
+
+
+def _same_file(temporary: Path, target: Path) -> bool:
+    try:
+        mine = os.stat(temporary)
+        return mine.st_nlink == 2 or os.path.samestat(mine, os.lstat(target))
+    except FileNotFoundError:
+        return False
+
+
+def _set_aside_broken(target: Path) -> None:
+    """Move a broken result away; a good one that another process has just put there returns."""
+    try:
+        aside = set_aside(target)
+    except RecordError:
+        if os.path.lexists(target):
+            raise
+        return  # another process was faster
+    if _load(aside) is not None and _link_back(aside, target):
+        aside.unlink()
+
+
+def _link_back(aside: Path, target: Path) -> bool:
+    try:
+        os.link(aside, target)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _sync_directory(directory: Path) -> None:
+    """Make a new name durable, where the file system offers that for directories."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise _refused(directory, "synced", error) from error
+    finally:
+        os.close(descriptor)
+
+
+def _refused(path: Path, verb: str, error: OSError) -> RecordError:
+    return RecordError(f"{path}: cannot be {verb}: {error.strerror or error}")

@@ -1,0 +1,207 @@
+"""A leaderboard's numbers as tables of text: what is printed, bold, a dash or a footnote."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from results.render import Table, superscript
+
+if TYPE_CHECKING:
+    from results.leaderboard import Leaderboard
+
+MISSING = "–"
+
+
+def all_of(board: Leaderboard, best: bool = False) -> list[Table]:
+    """The main table; with ``best`` that of the best epochs; the cost, where it was recorded."""
+    last = _Accuracy(board, "mean", "std")
+    tables = [last.table(f"{board.dataset}: test top-1 accuracy (%)", _last_notes(last))]
+    if best:
+        flattering = _Accuracy(board, "best_mean", "best_std")
+        tables.append(flattering.table("Best epoch, picked on the test set", _best_notes(last)))
+    return tables + _cost(board)
+
+
+class _Accuracy:
+    """Methods × pairs, of the last epoch (``mean``, ``std``) or the best (``best_mean``, …)."""
+
+    def __init__(self, board: Leaderboard, mean: str, std: str) -> None:
+        self.board, self.mean, self.std = board, mean, std
+        cells: list[dict[Any, Any]] = board.frame.to_dict("records")
+        self.cells = {(cell["method"], cell["pair"]): cell for cell in cells}
+        self.reasons = list(dict.fromkeys(c["reason"] for c in cells if not pd.isna(c["reason"])))
+        self.trials = sorted({cell["expected"] for cell in cells if cell["expected"]})
+        self.incomplete = any(cell["missing"] for cell in cells)
+        self.averaged = len(board.pairs) > 1
+
+    def table(self, title: str, notes: Sequence[str]) -> Table:
+        teacher = [self._teacher()] if self.mean == "mean" and self.board.teachers else []
+        rows = [self._row(method) for method in self.board.methods]
+        return Table(title, self._header(), teacher + rows, self._bold(len(teacher)), notes)
+
+    def _header(self) -> list[str]:
+        average = ["Average"] * self.averaged
+        delta = ["Δ"] * (self.board.baseline is not None)
+        return ["Method", *self.board.pairs, *average, *delta, *["Coverage"] * self.incomplete]
+
+    def _row(self, method: str) -> list[str]:
+        board = self.board
+        row = [method, *(self._text(method, pair) for pair in board.pairs)]
+        if self.averaged:
+            row.append(_number(board.average(method, self.mean)))
+        if board.baseline is not None:
+            own = method == board.baseline
+            row.append("" if own else _signed(board.delta(method, self.mean)))
+        if self.incomplete:
+            row.append(self._coverage(method))
+        return row
+
+    def _text(self, method: str, pair: str) -> str:
+        cell = self.cells[method, pair]
+        if not pd.isna(cell["reason"]):
+            return "n/a" + superscript(self.reasons.index(cell["reason"]) + 1)
+        text = _plus_minus(cell[self.mean], cell[self.std])
+        plain = text == MISSING or (cell["complete"] and len(self.trials) == 1)
+        return text if plain else f"{text} (n={cell['n']})"
+
+    def _coverage(self, method: str) -> str:
+        cells = [self.cells[method, pair] for pair in self.board.pairs]
+        possible = [cell for cell in cells if pd.isna(cell["reason"])]
+        return f"{sum(cell['complete'] for cell in possible)}/{len(possible)}"
+
+    def _teacher(self) -> list[str]:
+        """Teachers are not in the race: no Δ, no coverage, never bold."""
+        board = self.board
+        spreads = [board.teacher(pair) for pair in board.pairs]
+        row = ["Teacher", *(_plus_minus(mean, std) for mean, std in spreads)]
+        if self.averaged:
+            row.append(_number(sum(mean for mean, _ in spreads) / len(spreads)))
+        return row + [""] * (len(self._header()) - len(row))
+
+    def _bold(self, above: int) -> frozenset[tuple[int, int]]:
+        """The best complete scores of each column; equal as printed means equally bold."""
+        columns = [self._scores(pair) for pair in self.board.pairs]
+        if self.averaged:
+            averages = [self.board.average(m, self.mean) for m in self.board.methods]
+            columns.append(averages)
+        return frozenset(
+            (above + row, column)
+            for column, scores in enumerate(columns, start=1)
+            for row in _leaders(scores)
+        )
+
+    def _scores(self, pair: str) -> list[float]:
+        cells = [self.cells[method, pair] for method in self.board.methods]
+        return [cell[self.mean] if cell["complete"] else float("nan") for cell in cells]
+
+
+def _leaders(scores: Sequence[float]) -> list[int]:
+    """Places of the highest score as printed; none where there is nobody to compare with."""
+    printed = {place: round(s, 2) for place, s in enumerate(scores) if not pd.isna(s)}
+    top = max(printed.values(), default=0.0)
+    return [place for place, score in printed.items() if score == top and len(printed) > 1]
+
+
+def _last_notes(table: _Accuracy) -> list[str]:
+    board = table.board
+    return [
+        f"Test accuracy at the last epoch, {_trials(table.trials)}.",
+        *([f"Recipe: {board.recipe}"] if board.recipe else []),
+        *(f"Exception: {text}" for text in board.exceptions),
+        *board.notes,
+        *_legend(table),
+        *_reasons(table),
+        *(f"Warning: {text}" for text in board.warnings),
+    ]
+
+
+def _best_notes(table: _Accuracy) -> list[str]:
+    first = (
+        "Highest test accuracy of all epochs: picked on the test set, so not a result, only for "
+        f"comparison with papers that report it; {_trials(table.trials)}."
+    )
+    return [first, *_reasons(table)]
+
+
+def _trials(expected: Sequence[int]) -> str:
+    if max(expected, default=1) == 1:
+        return "one trial per cell"
+    n = f"n = {expected[0]}" if len(expected) == 1 else "n"
+    return f"mean ± sample standard deviation over {n} trials"
+
+
+def _legend(table: _Accuracy) -> list[str]:
+    """Explains only what is there to be seen."""
+    baseline, several = table.board.baseline, table.averaged
+    lines = []
+    if baseline is not None:
+        lines.append(f"Δ: points above {baseline}{', averaged over pairs' * several}.")
+    if table.incomplete:
+        lines.append(
+            f"{MISSING}: not there yet; (n=k): fewer trials than planned, in no average and never "
+            "bold. Coverage: complete / possible cells."
+        )
+    if several and (table.incomplete or table.reasons):
+        lines.append("An average needs every pair.")
+    return [" ".join(lines)] if lines else []
+
+
+def _reasons(table: _Accuracy) -> list[str]:
+    return [f"{superscript(i)} {reason}" for i, reason in enumerate(table.reasons, start=1)]
+
+
+Formatter = Callable[[float], str]
+
+
+def _cost(board: Leaderboard) -> list[Table]:
+    """Columns that no record fills, as memory on a CPU, are left out; so are rows without any."""
+    frame = board.cost_frame
+    columns: list[tuple[str, str, Formatter]] = [
+        ("seconds", *_time(float(frame["seconds"].max()))),
+        ("images_per_second", "Images/s", lambda value: f"{value:,.0f}"),
+        ("extra_parameters", "Extra parameters (M)", _millions),
+        ("extra_at_test", "of these at test (M)", _millions),
+        ("peak_memory_bytes", "Peak memory (GiB)", lambda value: f"{value / 2**30:.2f}"),
+    ]
+    shown = [c for c in columns if frame[c[0]].notna().any()]
+    shown = [c for c in shown if c[0] != "extra_at_test" or frame[c[0]].any()]
+    if not shown:
+        return []
+    filled = frame.dropna(how="all", subset=[key for key, _, _ in shown])
+    rows = [
+        [str(row["method"]), *(_formatted(row[key], text) for key, _, text in shown)]
+        for row in filled.to_dict("records")
+    ]
+    notes = ["Per run, mean over all pairs, as recorded; runs may have shared a device."]
+    if len(rows) < len(frame):
+        notes.append("Methods that lack a pair are left out.")
+    return [Table("Cost", ["Method", *(title for _, title, _ in shown)], rows, notes=notes)]
+
+
+def _time(longest: float) -> tuple[str, Formatter]:
+    """Heading and format in the unit that leaves the longest a readable number."""
+    unit, seconds = ("h", 3600) if longest >= 7200 else ("min", 60) if longest >= 120 else ("s", 1)
+    return f"Time ({unit})", lambda value: f"{value / seconds:.1f}"
+
+
+def _millions(value: float) -> str:
+    return f"{value / 1e6:.3f}" if value else "0"
+
+
+def _formatted(value: float, text: Formatter) -> str:
+    return MISSING if pd.isna(value) else text(value)
+
+
+def _number(value: float) -> str:
+    return _formatted(value, lambda number: f"{number:.2f}")
+
+
+def _signed(value: float) -> str:
+    return _formatted(value, lambda number: f"{round(number, 2) + 0.0:+.2f}".replace("-", "−"))
+
+
+def _plus_minus(mean: float, std: float) -> str:
+    return _number(mean) if pd.isna(std) else f"{_number(mean)} ± {_number(std)}"

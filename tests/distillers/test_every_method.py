@@ -1,0 +1,333 @@
+"""What holds for every registered method; a new one is covered by being registered."""
+
+import copy
+import dataclasses
+import functools
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+import distillers
+import models
+from datasets import Batch, Info
+from distillers import Distiller, Unsupported
+
+METHODS = distillers.names()
+DISTILLING = [name for name in METHODS if distillers.find(name).needs.teacher]
+SAME_FAMILY = ("resnet14", "resnet8")
+PAIRS = [SAME_FAMILY, ("wrn_16_1", "resnet8"), ("vgg8", "resnet8"), ("resnet8", "vgg8")]
+SIZE, IMAGE, TRAIN = 16, 16, 96
+
+
+@functools.cache
+def network(name, classes):
+    torch.manual_seed(len(name))
+    return models.build(name, num_classes=classes)
+
+
+def info(classes):
+    return Info(
+        name="random",
+        num_classes=classes,
+        image_size=IMAGE,
+        class_names=tuple(f"class {c}" for c in range(classes)),
+        train_size=TRAIN,
+        train_labels=torch.arange(TRAIN) % min(classes, 12),
+        batch_size=SIZE,
+    )
+
+
+def make_batch(needs, classes=10, size=SIZE, step=0, labels=None):
+    """Four samples of each of four classes, or of as many as there are."""
+    generator = torch.Generator().manual_seed(step)
+    group = torch.arange(size) % min(4, classes)
+    return Batch(
+        images=torch.randn(size, 3, IMAGE, IMAGE, generator=generator),
+        labels=group if labels is None else labels,
+        indices=(12 * torch.arange(size) + group) % TRAIN,
+        epoch=1,
+        step=step,
+        views=tuple(torch.randn(size, 3, IMAGE, IMAGE, generator=generator) for _ in needs.views),
+    )
+
+
+class Run:
+    """A method on fresh copies of a pair of networks, stepped as the trainer does."""
+
+    def __init__(self, name, pair=SAME_FAMILY, classes=10, seed=0, init=0, **options):
+        teacher, student = (copy.deepcopy(network(n, classes)) for n in pair)
+        self.teacher = teacher.eval() if distillers.find(name).needs.teacher else None
+        self.student, self.classes = student, classes
+        torch.manual_seed(init)
+        try:
+            self.method = distillers.build(
+                name, self.student, self.teacher, info(classes), seed=seed, **options
+            )
+        except Unsupported as reason:
+            pytest.skip(f"n/a: {reason}")
+        self.method.on_epoch(1)
+
+    def networks(self):
+        return [n for n in (self.student, self.teacher) if n is not None]
+
+    def batch(self, **kwargs):
+        return make_batch(self.method.needs, self.classes, **kwargs)
+
+    def outputs(self, net, batch):
+        """With gradients for the teacher as well: the method has to cut them."""
+        if net is None:
+            return None
+        asked = {"preacts": self.method.needs.preacts, "blocks": self.method.needs.blocks}
+        views = tuple(net.outputs(view, **asked) for view in batch.views)
+        return dataclasses.replace(net.outputs(batch.images, **asked), views=views)
+
+    def losses(self, batch=None, change=lambda outputs: outputs, **kwargs):
+        batch = batch or self.batch(**kwargs)
+        student, teacher = (self.outputs(net, batch) for net in (self.student, self.teacher))
+        return self.method(change(student), teacher and change(teacher), batch)
+
+    def step(self, number):
+        trained = [p for m in (self.student, self.method) for p in m.parameters()]
+        recipe = SimpleNamespace(optimizer=lambda params: torch.optim.SGD(params, lr=0.01))
+        optimizer = self.method.optimizer(trained, recipe)
+        self.method.step(
+            self.losses(step=number), optimizer, torch.amp.GradScaler("cpu", enabled=False)
+        )
+        optimizer.zero_grad()
+
+
+def total(losses):
+    return torch.stack(list(losses.values())).sum()
+
+
+def own(losses):
+    return {term: value for term, value in losses.items() if term not in ("ce", "kd")}
+
+
+def check_finite(run, losses):
+    """Scalars under names of this method; they and all gradients are finite."""
+    base = run.method.name
+    for term, value in losses.items():
+        assert term in ("ce", "kd", base) or term.startswith(f"{base}."), term
+        assert value.shape == () and torch.isfinite(value), (term, value)
+    total(losses).backward()
+    gradients = [p.grad for m in (run.student, run.method) for p in m.parameters()]
+    assert all(torch.isfinite(g).all() for g in gradients if g is not None)
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids="-".join)
+@pytest.mark.parametrize("name", METHODS)
+def test_losses_are_finite(name, pair):
+    run = Run(name, pair)
+    assert isinstance(run.method, Distiller)
+    check_finite(run, run.losses())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_some_pair_is_served_and_others_get_a_reason(name):
+    served = []
+    for teacher, student in PAIRS:
+        try:
+            distillers.build(name, network(student, 10), network(teacher, 10), info(10))
+            served.append((teacher, student))
+        except Unsupported as reason:
+            assert len(str(reason).split()) > 3
+    assert served
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_half_precision_outputs(name):
+    run = Run(name)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        losses = run.losses()
+    assert {value.dtype for value in losses.values()} == {torch.float32}
+    check_finite(run, losses)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_double_precision_stays_double(name):
+    run = Run(name)
+    for module in (*run.networks(), run.method):
+        module.double()
+    batch = run.batch()
+    views = tuple(view.double() for view in batch.views)
+    batch = dataclasses.replace(batch, images=batch.images.double(), views=views)
+    assert {value.dtype for value in run.losses(batch).values()} == {torch.float64}
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e4])
+@pytest.mark.parametrize("name", METHODS)
+def test_extreme_logits(name, scale):
+    run = Run(name)
+    losses = run.losses(change=lambda o: dataclasses.replace(o, logits=o.logits * scale))
+    check_finite(run, losses)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_gradient_reaches_the_student_and_never_the_teacher(name):
+    run = Run(name)
+    losses = run.losses()
+    total(own(losses) or losses).backward()
+    assert any(p.grad is not None and p.grad.abs().max() > 0 for p in run.student.parameters())
+    if run.teacher is not None:
+        assert all(p.grad is None for p in run.teacher.parameters())
+
+
+@pytest.mark.parametrize("name", DISTILLING)
+def test_ten_steps_leave_the_teacher_alone(name):
+    run = Run(name)
+    before = copy.deepcopy(run.teacher.state_dict())
+    first = run.student.state_dict()["fc.weight"].clone()
+    for number in range(10):
+        run.step(number)
+    assert not torch.equal(run.student.state_dict()["fc.weight"], first)
+    after = run.teacher.state_dict()
+    assert all(torch.equal(after[key], value) for key, value in before.items())
+    assert not any(module.training for module in run.teacher.modules())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_building_leaves_the_networks_alone(name):
+    run = Run(name)
+    for trained, fresh in zip(run.networks(), reversed(SAME_FAMILY), strict=False):
+        expected = network(fresh, 10).state_dict()
+        assert all(torch.equal(v, expected[key]) for key, v in trained.state_dict().items())
+    assert all(module.training for module in run.student.modules())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_module_holds_nothing_of_the_networks(name):
+    run = Run(name)
+    theirs = {id(m) for net in run.networks() for m in net.modules()}
+    assert not theirs & {id(m) for m in run.method.modules()}
+    tensors = [(*net.parameters(), *net.buffers()) for net in run.networks()]
+    addresses = {t.data_ptr() for group in tensors for t in group}
+    mine = (*run.method.parameters(), *run.method.buffers())
+    assert not addresses & {t.data_ptr() for t in mine if t.numel()}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_weights_scale_their_terms(name):
+    one = Run(name, ce=1.0, kd=1.0 if name in DISTILLING else 0.0, weight=1.0).losses()
+    two = Run(name, ce=2.0, kd=2.0 if name in DISTILLING else 0.0, weight=2.0).losses()
+    assert one.keys() == two.keys()
+    for term, value in one.items():
+        torch.testing.assert_close(two[term], 2 * value, msg=lambda m, term=term: f"{term}: {m}")
+
+
+PART_WEIGHTS = [
+    (name, option)
+    for name in METHODS
+    for option in distillers.defaults(name)
+    if option.endswith("_weight")
+]
+
+
+@pytest.mark.parametrize(("name", "option"), PART_WEIGHTS)
+def test_the_loss_is_linear_in_the_weights_of_parts(name, option):
+    deeper = ("resnet20", "resnet14")  # two blocks per stage: some parts compare blocks
+    zero, one, two = (total(Run(name, deeper, **{option: w}).losses()) for w in (0.0, 1.0, 2.0))
+    assert one != zero
+    torch.testing.assert_close(two - one, one - zero, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_weight_zero_switches_the_own_term_off(name):
+    assert set(Run(name, ce=1.0, kd=0.0, weight=0.0).losses()) == {"ce"}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_plus_kd_adds_one_term(name):
+    if name in ("kd", "vanilla"):
+        with pytest.raises(distillers.MethodError, match=r"expected NAME or NAME\+kd"):
+            distillers.find(f"{name}+kd")
+        return
+    plain, composed = Run(name).losses(), Run(f"{name}+kd").losses()
+    assert list(composed.keys() - plain.keys()) == ["kd"]
+    assert all(torch.equal(composed[term], value) for term, value in plain.items())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_state_dict_round_trip(name):
+    run = Run(name)
+    for number in range(2):
+        run.step(number)
+    saved = copy.deepcopy(run.method.state_dict())
+    resumed = Run(name, init=1)
+    resumed.student.load_state_dict(run.student.state_dict())
+    resumed.method.load_state_dict(saved)
+    expected = run.losses(step=2)
+    assert expected == resumed.losses(step=2)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_losses_are_a_function_of_seed_and_step(name):
+    """… and not of torch's global generator, which other methods of a cohort move, too."""
+    first, second = Run(name), Run(name)
+    for number in range(3):
+        torch.manual_seed(number)
+        expected = first.losses(step=number)
+        torch.manual_seed(99)
+        assert expected == second.losses(step=number)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+@pytest.mark.parametrize("name", METHODS)
+def test_small_batches_without_pairs_of_a_class(name, size):
+    run = Run(name)
+    losses = run.losses(size=size, labels=torch.arange(size))
+    check_finite(run, losses)
+    if size < run.method.needs.min_batch and run.method.options.weight:
+        assert own(losses).keys() <= {run.method.name} and not any(own(losses).values())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_batch_of_one_class(name):
+    run = Run(name)
+    check_finite(run, run.losses(labels=torch.full((SIZE,), 3)))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_batch_of_equal_images(name):
+    run = Run(name)
+    batch = run.batch()
+    images = batch.images[:1].expand_as(batch.images).clone()
+    check_finite(run, run.losses(dataclasses.replace(batch, images=images)))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_soft_labels(name):
+    run = Run(name)
+    labels = 0.9 * torch.eye(10)[torch.arange(SIZE) % 4] + 0.01
+    check_finite(run, run.losses(labels=labels))
+
+
+@pytest.mark.parametrize("classes", [2, 1000])
+@pytest.mark.parametrize("name", METHODS)
+def test_two_and_a_thousand_classes(name, classes):
+    run = Run(name, classes=classes)
+    check_finite(run, run.losses())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_predictions_are_logits(name):
+    run = Run(name)
+    student = run.outputs(run.student, run.batch())
+    assert run.method.predict(student).shape == (SIZE, 10)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_an_initial_stage_trains_what_it_names(name):
+    run = Run(name)
+    stage = run.method.init_stage()
+    if stage is None:
+        assert type(run.method).init_loss is Distiller.init_loss
+        return
+    batch = run.batch()
+    student, teacher = (run.outputs(net, batch) for net in (run.student, run.teacher))
+    losses = run.method.initial(student if stage.uses_student else None, teacher, batch)
+    total(losses).backward()
+    gradients = [p.grad for p in stage.modules.parameters()]
+    assert any(g is not None and g.abs().max() > 0 for g in gradients)
+    assert all(torch.isfinite(g).all() for g in gradients if g is not None)

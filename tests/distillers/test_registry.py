@@ -1,0 +1,221 @@
+"""Names, options, presets, composition and plugins of methods."""
+
+import sys
+
+import pytest
+import torch
+
+import distillers
+from distillers import Distiller, MethodError, register
+from distillers.registry import REGISTRY
+from tests.distillers import golden
+
+
+@pytest.fixture(autouse=True)
+def registry():
+    """Leaves the registry, and the modules of plugins, as they were."""
+    entries, modules = dict(REGISTRY._entries), set(sys.modules)
+    yield
+    REGISTRY._entries.clear()
+    REGISTRY._entries.update(entries)
+    for name in set(sys.modules) - modules:
+        if name.startswith("kd_plugin_"):
+            del sys.modules[name]
+
+
+def build(name, **kwargs):
+    outputs = golden.outputs({"s_logits": torch.zeros(4, 3)}, "s")
+    network = golden.StandIn(outputs)
+    return distillers.build(name, network, network, golden.info(outputs), **kwargs)
+
+
+# ---- every registered method ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", distillers.names())
+def test_every_method_introduces_itself(name):
+    cls = distillers.find(name)
+    assert name == name.lower() == cls.name and "+" not in name
+    assert cls.title and len(cls.__doc__.split()) >= 5
+    assert cls.arxiv is None or cls.arxiv.replace(".", "").isdigit()
+    if cls.needs.teacher:
+        assert cls.paper, "paper: authors, venue year"
+
+
+@pytest.mark.parametrize("name", distillers.names())
+def test_every_methods_presets_and_choices_fit_its_options(name):
+    cls, defaults = distillers.find(name), distillers.defaults(name)
+    assert cls.choices.keys() <= defaults.keys()
+    assert all(defaults[option] in values for option, values in cls.choices.items())
+    for preset, options in cls.presets.items():
+        assert options.keys() <= defaults.keys()
+        assert distillers.resolve(name, dict(options)) == distillers.defaults(name, preset)
+
+
+def test_names_are_sorted_and_there():
+    assert distillers.names() == sorted(distillers.names())
+    assert {"vanilla", "kd", "fitnet", "at", "rkd", "crd", "dkd"} <= set(distillers.names())
+
+
+# ---- names ---------------------------------------------------------------------------------------
+
+
+def test_registering_makes_a_method_available():
+    @register("testing", title="Testing", paper="Somebody, Somewhere 2000", arxiv="0001.00001")
+    class Testing(Distiller):
+        """A method of this test."""
+
+        def loss(self, student, teacher, batch):
+            return student.logits.sum()
+
+    assert "testing" in distillers.names()
+    assert distillers.find("testing") is Testing
+    assert (Testing.name, distillers.title("testing")) == ("testing", "Testing")
+    method = build("testing", weight=0.5)
+    inputs = {"s_logits": torch.ones(4, 3)}
+    outputs = golden.outputs(inputs, "s")
+    losses = method(outputs, outputs, golden.batch(inputs))
+    assert losses["testing"] == 6 and set(losses) == {"ce", "testing"}
+
+
+def test_a_taken_name_is_refused_with_both_places():
+    with pytest.raises(MethodError, match=r"'at' of .*Again: the name is taken by 'at' of .*AT"):
+
+        @register("at", title="AT")
+        class Again(Distiller):
+            """A second one."""
+
+
+@pytest.mark.parametrize("name", ["AT2", "a+b", "at+kd"])
+def test_names_are_lower_case_without_plus(name):
+    with pytest.raises(MethodError, match="expected lower case without"):
+        register(name, title="T")
+
+
+def test_only_distillers_can_be_registered():
+    with pytest.raises(MethodError, match="expected a subclass of Distiller"):
+        register("something", title="Something")(dict)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("fitnets", "fitnet"), ("FitNet", "fitnet"), ("CRD", "crd"), ("dkdd", "dkd")],
+)
+def test_unknown_names_are_answered_with_near_ones(typed, meant):
+    with pytest.raises(MethodError, match=f"unknown method '{typed}': did you mean .*{meant}"):
+        distillers.find(typed)
+
+
+def test_a_name_like_no_other_is_answered_with_all():
+    with pytest.raises(MethodError, match=r"known: at, .*vanilla"):
+        distillers.find("zzzzzzzz")
+
+
+# ---- options -------------------------------------------------------------------------------------
+
+
+def test_options_come_from_base_method_preset_and_caller_in_this_order():
+    assert distillers.defaults("dkd")["ce"] == 1.0
+    assert distillers.defaults("kd")["ce"] == 0.1
+    assert distillers.defaults("kd", "imagenet")["ce"] == 0.5
+    assert distillers.resolve("kd", {"ce": 0.25}, "imagenet")["ce"] == 0.25
+    assert build("kd", preset="imagenet", ce=0.25).options.kd_temperature == 1.0
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "message"),
+    [
+        ("dkd", {"betta": 2.0}, "'dkd': unknown option 'betta': did you mean beta"),
+        ("dkd", {"beta": "2"}, "option beta = '2': expected float"),
+        ("at", {"power": 2.5}, "option power = 2.5: expected int"),
+        ("at", {"power": True}, "option power = True: expected int"),
+        ("crd", {"weight": True}, "option weight = True: expected float"),
+        ("crd", {"positives": "exakt"}, "positives = 'exakt': expected one of exact, relax"),
+    ],
+)
+def test_wrong_options_are_refused(method, options, message):
+    with pytest.raises(MethodError, match=message):
+        distillers.resolve(method, options)
+
+
+def test_an_int_serves_as_a_float():
+    weight = distillers.resolve("at", {"weight": 500})["weight"]
+    assert weight == 500.0 and isinstance(weight, float)
+
+
+def test_unknown_presets_are_refused():
+    with pytest.raises(MethodError, match="unknown preset 'imagenett': did you mean imagenet"):
+        distillers.defaults("dkd", "imagenett")
+    with pytest.raises(MethodError, match="unknown preset 'imagenet': the method has none"):
+        distillers.defaults("vanilla", "imagenet")
+
+
+# ---- composition ---------------------------------------------------------------------------------
+
+
+def test_plus_kd_is_the_method_with_kd_1():
+    assert distillers.find("crd+kd") is distillers.find("crd")
+    assert distillers.title("crd+kd") == "CRD+KD"
+    assert distillers.defaults("crd+kd") == distillers.defaults("crd") | {"kd": 1.0}
+    assert distillers.resolve("crd+kd", {"kd": 0.5})["kd"] == 0.5
+
+
+@pytest.mark.parametrize("name", ["crd+", "crd+at", "+kd", "kd+kd", "vanilla+kd", "crd+kd+kd"])
+def test_other_compositions_are_refused(name):
+    with pytest.raises(MethodError):
+        distillers.find(name)
+
+
+# ---- plugins -------------------------------------------------------------------------------------
+
+PLUGIN = '''
+from distillers import Distiller, register
+
+@register("from_a_file", title="From a file")
+class FromAFile(Distiller):
+    """The mean squared logit."""
+    defaults = {"weight": 3.0}
+
+    def loss(self, student, teacher, batch):
+        return student.logits.square().mean()
+'''
+
+
+def test_a_plugin_registers_its_method_once(tmp_path):
+    file = tmp_path / "my_method.py"
+    file.write_text(PLUGIN)
+    digest = distillers.load_plugin(file)
+    assert len(digest) == 64 and distillers.load_plugin(str(file)) == digest
+    assert build("from_a_file").options.weight == 3.0
+
+
+def test_a_copy_elsewhere_is_the_same_plugin(tmp_path):
+    digests = set()
+    for name in ("one.py", "two.py"):
+        (tmp_path / name).write_text(PLUGIN)
+        digests.add(distillers.load_plugin(tmp_path / name))
+    assert len(digests) == 1
+
+
+def test_a_missing_plugin_is_named(tmp_path):
+    with pytest.raises(MethodError, match=r"plugin .*nowhere\.py: no such file"):
+        distillers.load_plugin(tmp_path / "nowhere.py")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("import nonexistent_module", "ModuleNotFoundError: No module named 'nonexistent_module'"),
+        ("1 +", "SyntaxError"),
+        (PLUGIN.replace("from_a_file", "at"), "MethodError: method 'at' of .*the name is taken"),
+    ],
+)
+def test_a_broken_plugin_says_what_and_can_be_loaded_again(tmp_path, text, message):
+    file = tmp_path / "broken.py"
+    file.write_text(text)
+    for _ in range(2):
+        with pytest.raises(MethodError, match=rf"plugin .*broken\.py: {message}"):
+            distillers.load_plugin(file)
+    file.write_text(PLUGIN)
+    distillers.load_plugin(file)
+    assert "from_a_file" in distillers.names()

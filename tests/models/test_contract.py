@@ -1,0 +1,131 @@
+"""What every network of the zoo promises (models/base.py, models/outputs.py)."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import models
+
+# Foreign networks ("torchvision/…") have tests of their own: other sizes, other gaps.
+ZOO = [name for name in models.names() if "/" not in name]
+CLASSES = 10
+
+
+@pytest.fixture(scope="module", params=ZOO)
+def model(request):
+    torch.manual_seed(0)
+    return models.build(request.param, num_classes=CLASSES).eval()
+
+
+def images(height=32, width=None, n=2, dtype=torch.float32):
+    draw = torch.Generator().manual_seed(1)
+    return torch.randn(n, 3, height, width or height, generator=draw, dtype=dtype)
+
+
+def same(actual, expected, rtol=1e-5):
+    torch.testing.assert_close(actual, expected, rtol=rtol, atol=rtol * expected.abs().max().item())
+
+
+@torch.no_grad()
+def test_outputs_hold_together(model):
+    out = model.outputs(images(), preacts=True, blocks=True)
+    assert out.logits.shape == (2, CLASSES)
+    same(model(images()), out.logits)
+    same(model.classifier(out.embedding), out.logits)
+    same(model.classifier(out.final_map.mean((2, 3))), out.logits)
+    assert out.preacts[0] is out.features[0]
+    assert [p.shape for p in out.preacts] == [f.shape for f in out.features]
+    for inside, feature in zip(out.blocks, out.features[1:], strict=True):
+        assert inside[-1] is feature
+
+
+@torch.no_grad()
+def test_preacts_and_blocks_only_on_request(model):
+    plain = model.outputs(images(16))
+    assert plain.preacts is None
+    assert plain.blocks is None
+    assert model.outputs(images(16), preacts=True).blocks is None
+    assert model.outputs(images(16), blocks=True).preacts is None
+
+
+def test_norms_and_modules_belong_to_the_network(model):
+    own = set(model.modules())
+    features = model.outputs(images(16)).features
+    for norm, feature in zip(model.preact_norms, features, strict=True):
+        assert norm is None or (norm in own and norm.num_features == feature.shape[1])
+    assert model.preact_norms[0] is None
+    assert isinstance(model.classifier, nn.Linear)
+    assert model.classifier in own
+    trained = set(model.feature_modules().parameters())
+    assert trained < set(model.parameters())
+    assert not trained & set(model.classifier.parameters())
+
+
+def test_every_parameter_gets_a_gradient(model):
+    trained = deepcopy(model).train()
+    F.cross_entropy(trained(images(16)), torch.tensor([3, 7])).backward()
+    for name, parameter in trained.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        # A bias in front of a BatchNorm has no effect; rounding alone may make it non-zero.
+        assert parameter.ndim == 1 or parameter.grad.any(), name
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("height", "width"), [(16, 16), (64, 48)])
+def test_images_of_any_size(model, height, width):
+    out = model.outputs(images(height, width, n=1))
+    assert out.logits.shape == (1, CLASSES)
+    same(model.classifier(out.final_map.mean((2, 3))), out.logits)
+
+
+@torch.no_grad()
+def test_channels_last_stays_channels_last(model):
+    x = images(16).contiguous(memory_format=torch.channels_last)
+    out = deepcopy(model).to(memory_format=torch.channels_last).outputs(x, preacts=True)
+    same(out.logits, model(images(16)), rtol=1e-4)
+    for feature in (*out.features, *out.preacts):
+        # Maps of one pixel are in either format at once.
+        assert feature.is_contiguous(memory_format=torch.channels_last)
+
+
+@torch.no_grad()
+def test_bfloat16_autocast(model):
+    with torch.autocast("cpu", torch.bfloat16):
+        out = model.outputs(images(16), preacts=True)
+    assert out.logits.dtype == torch.bfloat16
+    exact = model(images(16))
+    assert (out.logits.float() - exact).norm() < 0.1 * exact.norm()
+
+
+def test_the_generator_decides_the_weights():
+    def weights(seed):
+        torch.manual_seed(seed)
+        return torch.cat([p.flatten() for p in models.build("resnet8", 10).parameters()])
+
+    assert weights(0).equal(weights(0))
+    assert not weights(0).equal(weights(1))
+
+
+def test_names_differ_by_more_than_case():
+    assert len({name.lower() for name in models.names()}) == len(models.names())
+    assert models.names() == sorted(models.names())
+
+
+def test_a_taken_name_is_refused_whatever_its_case():
+    with pytest.raises(models.ModelError, match=r"'RESNET20'.*'resnet20' of models\.resnet"):
+        models.register("RESNET20", lambda num_classes: None)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("resnet3x4", "resnet32x4"), ("wrn_40_3", "wrn_40_2"), ("VGG13", "vgg13")],
+)
+def test_an_unknown_name_is_answered_with_near_ones(typed, meant):
+    with pytest.raises(models.ModelError, match=f"unknown model '{typed}'.*{meant}"):
+        models.build(typed, num_classes=10)

@@ -1,0 +1,349 @@
+from __future__ import annotations
+
+import errno
+import json
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from results import records
+from results.records import RecordError
+from tests.results.example import record
+
+FORK = multiprocessing.get_context("fork")
+RESULT_ONLY = {"result.json"}
+
+
+def names(directory: Path) -> set[str]:
+    return {path.name for path in directory.iterdir()}
+
+
+def wait_for(processes: list) -> list[int | None]:
+    for process in processes:
+        process.join(30)
+    return [process.exitcode for process in processes]
+
+
+def test_publish_then_read(tmp_path):
+    written = record(71.25, run="a1", warnings=["± – übel"])
+    assert records.publish(tmp_path, written) is True
+    assert records.read(tmp_path) == written
+    assert names(tmp_path) == RESULT_ONLY
+    assert "± – übel" in (tmp_path / "result.json").read_text("utf-8")
+
+
+def test_second_publish_changes_nothing(tmp_path):
+    records.publish(tmp_path, record(71.25, run="a1"))
+    before = (tmp_path / "result.json").read_bytes()
+    assert records.publish(tmp_path, record(99.0, run="a1")) is False
+    assert (tmp_path / "result.json").read_bytes() == before
+    assert names(tmp_path) == RESULT_ONLY
+
+
+def test_the_file_is_durable_before_its_name_and_the_name_before_we_say_so(tmp_path, monkeypatch):
+    calls = []
+    fsync, link = os.fsync, os.link
+
+    def noted(descriptor):
+        calls.append("directory" if os.path.isdir(f"/proc/self/fd/{descriptor}") else "file")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    monkeypatch.setattr(os, "link", lambda *names: (calls.append("link"), link(*names)))
+    records.publish(tmp_path, record(70.0))
+    assert calls == ["file", "link", "directory"]
+
+
+def _race(directory: Path, barrier, wins, number: int) -> None:
+    mine = record(float(number), run=f"r{number}", warnings=["x" * 100_000])
+    barrier.wait()
+    if records.publish(directory, mine):
+        wins.put(number)
+
+
+@pytest.mark.parametrize("attempt", range(5))
+def test_eight_publish_at_once_and_one_wins(tmp_path, attempt):
+    barrier, wins = FORK.Barrier(8), FORK.Queue()
+    racers = [FORK.Process(target=_race, args=(tmp_path, barrier, wins, n)) for n in range(8)]
+    for racer in racers:
+        racer.start()
+    winner = wins.get(timeout=30)
+    assert wait_for(racers) == [0] * 8
+    assert wins.empty()
+    found = records.read(tmp_path)
+    assert found is not None and found["run"] == f"r{winner}"
+    assert len(found["warnings"][0]) == 100_000
+    assert names(tmp_path) == RESULT_ONLY
+
+
+def test_eight_publish_over_a_broken_result(tmp_path):
+    (tmp_path / "result.json").write_text("{half")
+    barrier, wins = FORK.Barrier(8), FORK.Queue()
+    racers = [FORK.Process(target=_race, args=(tmp_path, barrier, wins, n)) for n in range(8)]
+    for racer in racers:
+        racer.start()
+    wins.get(timeout=30)
+    assert wait_for(racers) == [0] * 8
+    assert records.read(tmp_path) is not None
+    assert "{half" in [p.read_text() for p in tmp_path.glob("result.json.broken*")]
+
+
+def _publish_and_die(directory: Path, call: str) -> None:
+    setattr(os, call, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    records.publish(directory, record(71.0))
+
+
+@pytest.mark.parametrize("call", ["fsync", "link"])
+def test_killed_while_writing_leaves_no_result(tmp_path, call):
+    process = FORK.Process(target=_publish_and_die, args=(tmp_path, call))
+    process.start()
+    assert wait_for([process]) == [-signal.SIGKILL]
+    assert not (tmp_path / "result.json").exists()
+    assert records.read(tmp_path) is None
+    assert records.scan(tmp_path) == []
+    assert records.publish(tmp_path, record(72.0)) is True
+    assert records.remove_temporaries(tmp_path) == 1
+    assert names(tmp_path) == RESULT_ONLY
+
+
+def test_publish_sets_a_broken_result_aside(tmp_path):
+    (tmp_path / "result.json").write_text('{"format": 1, "ru')
+    assert records.publish(tmp_path, record(70.0, run="new")) is True
+    assert records.read(tmp_path)["run"] == "new"
+    assert (tmp_path / "result.json.broken").read_text() == '{"format": 1, "ru'
+
+
+def test_a_good_result_set_aside_by_mistake_returns(tmp_path, monkeypatch):
+    """Another process replaces the broken result between our look and our move."""
+    target = tmp_path / "result.json"
+    target.write_text("{half")
+    moved = records.set_aside
+
+    def late(path: Path) -> Path:
+        monkeypatch.setattr(records, "set_aside", moved)
+        assert records.publish(tmp_path, record(60.0, run="other")) is True
+        return moved(path)
+
+    monkeypatch.setattr(records, "set_aside", late)
+    assert records.publish(tmp_path, record(70.0, run="mine")) is False
+    assert records.read(tmp_path)["run"] == "other"
+    assert names(tmp_path) == {"result.json", "result.json.broken"}
+
+
+@pytest.mark.parametrize("error", [FileExistsError(), OSError(errno.EIO, "I/O error")])
+def test_link_that_worked_although_it_reported_failure(tmp_path, monkeypatch, error):
+    """NFS repeats a request whose answer was lost; the repetition finds the name taken."""
+    link = os.link
+
+    def lost_answer(source, target):
+        link(source, target)
+        raise error
+
+    monkeypatch.setattr(os, "link", lost_answer)
+    assert records.publish(tmp_path, record(70.0, run="mine")) is True
+    assert records.read(tmp_path)["run"] == "mine"
+    assert names(tmp_path) == RESULT_ONLY
+
+
+def test_link_refused(tmp_path, monkeypatch):
+    def refuse(source, target):
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(RecordError, match=r"result\.json: cannot be published: Operation not per"):
+        records.publish(tmp_path, record(70.0))
+    assert names(tmp_path) == set()
+
+
+@contextmanager
+def refused_directory(tmp_path: Path, kind: str) -> Iterator[Path]:
+    if kind == "absent":
+        yield tmp_path / "absent"
+    elif kind == "a file":
+        (tmp_path / "file").write_text("")
+        yield tmp_path / "file"
+    elif kind == "kernel":  # nobody may create files there
+        yield Path("/proc/self/fdinfo")
+    else:
+        with TemporaryDirectory() as directory:
+            os.chmod(directory, 0o555)
+            with unprivileged():
+                yield Path(directory)
+
+
+@contextmanager
+def unprivileged() -> Iterator[None]:
+    """Root may write everywhere, so for a moment it is another user."""
+    before = os.geteuid()
+    os.seteuid(before or 65534)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
+
+
+@pytest.mark.parametrize("kind", ["absent", "a file", "kernel", "read-only"])
+@pytest.mark.parametrize("write", ["publish", "write_atomic"])
+def test_refused_directory_is_one_line(tmp_path, kind, write):
+    with refused_directory(tmp_path, kind) as directory, pytest.raises(RecordError) as caught:
+        if write == "publish":
+            records.publish(directory, record(70.0))
+        else:
+            records.write_atomic(directory / "file.txt", "text")
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith(f"{directory}/")
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"format": 2}, "'format' is not 1"),
+        ({"run": None}, "'run' is not a str"),
+        ({"spec": "x"}, "'spec' is not a dict"),
+        ({"accuracy": {}}, "top1 is None"),
+        ({"accuracy": {"last": {"top1": 171.0}}}, "top1 is 171.0, not a percentage"),
+        ({"accuracy": {"last": {"top1": float("nan")}}}, "top1 is nan"),
+        ({"spec": {"path": Path("x")}}, "not JSON serializable"),
+        ({"spec": {"clip": float("inf")}}, "not JSON compliant"),
+    ],
+)
+def test_publish_refuses_what_nobody_could_read(tmp_path, change, problem):
+    with pytest.raises(RecordError, match=problem):
+        records.publish(tmp_path, {**record(70.0), **change})
+    assert names(tmp_path) == set()
+
+
+def test_overflown_loss_does_not_cost_the_result(tmp_path):
+    made = record(70.0)
+    made["accuracy"]["last"]["loss"] = float("inf")
+    assert records.publish(tmp_path, made) is True
+    assert records.read(tmp_path)["accuracy"]["last"]["loss"] is None
+
+
+def test_undecodable_names_survive(tmp_path):
+    odd = os.fsdecode(b"caf\xe9")
+    assert records.publish(tmp_path, record(70.0, warnings=[odd])) is True
+    assert records.read(tmp_path)["warnings"] == [odd]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"null", b"[]", b"\xff\xfe", b'{"format": 1}', b"[" * 100_000, b'{"format": 9}'],
+)
+def test_read_of_a_broken_result_is_none_and_moves_nothing(tmp_path, content):
+    path = tmp_path / "result.json"
+    path.write_bytes(content)
+    assert records.read(tmp_path) is None
+    assert path.read_bytes() == content
+    assert records.broken(tmp_path) == [path]
+    assert names(tmp_path) == RESULT_ONLY
+
+
+def test_half_of_a_good_result_is_none(tmp_path):
+    records.publish(tmp_path, record(70.0))
+    path = tmp_path / "result.json"
+    path.write_bytes(path.read_bytes()[:-20])
+    assert records.read(tmp_path) is None
+
+
+def test_read_of_nothing(tmp_path):
+    assert records.read(tmp_path) is None
+    assert records.read(tmp_path / "absent") is None
+
+
+def test_read_says_when_the_disk_does_not_say(tmp_path, monkeypatch):
+    def stale(path):
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr(Path, "read_bytes", stale)
+    with pytest.raises(RecordError, match=r"result\.json: cannot be read: Stale file handle"):
+        records.read(tmp_path)
+
+
+def test_set_aside_never_overwrites(tmp_path):
+    path = tmp_path / "checkpoint"
+    for i, name in enumerate(["checkpoint.broken", "checkpoint.broken-2", "checkpoint.broken-3"]):
+        path.write_text(f"version {i}")
+        assert records.set_aside(path) == tmp_path / name
+        assert not path.exists()
+    assert [(tmp_path / f"checkpoint.broken{n}").read_text() for n in ("", "-2", "-3")] == [
+        "version 0",
+        "version 1",
+        "version 2",
+    ]
+
+
+def test_set_aside_of_nothing(tmp_path):
+    with pytest.raises(RecordError, match="absent: cannot be set aside: No such file"):
+        records.set_aside(tmp_path / "absent")
+    assert names(tmp_path) == set()
+
+
+@pytest.mark.parametrize("data", ["text ±", b"\x00bytes"])
+def test_write_atomic_replaces(tmp_path, data):
+    path = tmp_path / "file"
+    path.write_text("old and longer than the new content")
+    records.write_atomic(path, data)
+    assert path.read_bytes() == (data.encode() if isinstance(data, str) else data)
+    assert names(tmp_path) == {"file"}
+
+
+def _write_and_die(path: Path, call: str) -> None:
+    setattr(os, call, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    records.write_atomic(path, "new")
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_write_atomic_killed_keeps_the_old_file(tmp_path, call):
+    (tmp_path / "file").write_text("old")
+    process = FORK.Process(target=_write_and_die, args=(tmp_path / "file", call))
+    process.start()
+    assert wait_for([process]) == [-signal.SIGKILL]
+    assert (tmp_path / "file").read_text() == "old"
+
+
+def test_write_atomic_failing_keeps_the_old_file(tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "file").write_text("old")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(RecordError, match="file: cannot be written: No space left on device"):
+        records.write_atomic(tmp_path / "file", "new")
+    assert (tmp_path / "file").read_text() == "old"
+    assert names(tmp_path) == {"file"}
+
+
+def test_scan_is_sorted_and_passes_over_the_unfinished(tmp_path):
+    for name in ("b/at/0-x", "a/kd/1-x", "a/kd/0-x", "a/kd/2-half", "a/kd/3-running"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("b/at/0-x", "a/kd/1-x", "a/kd/0-x"):
+        records.publish(tmp_path / name, record(70.0, run=name))
+    (tmp_path / "a/kd/2-half/result.json").write_text(json.dumps(record(70.0))[:100])
+    (tmp_path / "a/kd/0-x/result.json.broken").write_text("{")
+    found = records.scan(tmp_path)
+    assert [str(path.relative_to(tmp_path)) for path, _ in found] == [
+        "a/kd/0-x",
+        "a/kd/1-x",
+        "b/at/0-x",
+    ]
+    assert [one["run"] for _, one in found] == ["a/kd/0-x", "a/kd/1-x", "b/at/0-x"]
+    assert records.broken(tmp_path) == [tmp_path / "a/kd/2-half/result.json"]
+    assert records.scan(tmp_path / "absent") == []
+
+
+def test_scan_enters_links_once(tmp_path):
+    elsewhere = tmp_path / "elsewhere/0-x"
+    elsewhere.mkdir(parents=True)
+    records.publish(elsewhere, record(70.0))
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    (runs / "cifar100").symlink_to(tmp_path / "elsewhere")
+    (runs / "cycle").symlink_to(runs)
+    assert [path for path, _ in records.scan(runs)] == [runs / "cifar100/0-x"]
