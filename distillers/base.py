@@ -212,14 +212,15 @@ class Distiller(nn.Module):
         return {f"{self.name}.{part}": weight * term for part, term in value.items()}
 
 
-def probe(network: nn.Module, image_size: int, needs: Needs) -> Outputs:
+def probe(network: Any, image_size: int, needs: Needs) -> Outputs:
     """``network``'s outputs on two blank images, in eval mode; modes and buffers are restored."""
     parameter = next(network.parameters(), torch.empty(0))
     images = torch.zeros(
         2, 3, image_size, image_size, device=parameter.device, dtype=parameter.dtype
     )
     with _undisturbed(network), torch.no_grad():
-        return network.outputs(images, preacts=needs.preacts, blocks=needs.blocks)
+        outputs: Outputs = network.outputs(images, preacts=needs.preacts, blocks=needs.blocks)
+    return outputs
 
 
 @contextlib.contextmanager

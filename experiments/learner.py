@@ -61,7 +61,8 @@ class Learner:
         self.starts = [environment.start_record(device)]
         self.warnings = [*data.warnings, *getattr(self.distiller, "warnings", ())]
         self.seconds, self.samples_seen, self.steps_taken = 0.0, 0, 0
-        self.stage, self.epoch, self.step = *self.coordinates[0], 0
+        self.stage, self.epoch = self.coordinates[0]
+        self.step = 0
         self._enter_stage()
 
     def _build(self, teacher: nn.Module | None) -> list[tuple[str, int]]:

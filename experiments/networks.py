@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +19,7 @@ from .recipe import Recipe
 
 
 @contextlib.contextmanager
-def seeded(*coordinates: str | int | None) -> Any:
+def seeded(*coordinates: str | int | None) -> Iterator[None]:
     """Torch's CPU generator seeded from coordinates inside, as before afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed(*coordinates))
@@ -31,13 +30,13 @@ def build(name: str, num_classes: int, recipe: Recipe, device: torch.device) -> 
     """A network on its device in the recipe's memory format. Weights: torch's global generator."""
     model = models.build(name, num_classes).to(device)
     if recipe.channels_last:
-        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model = model.to(memory_format=torch.channels_last)
     if recipe.compile:
         model.outputs = torch.compile(model.outputs)  # type: ignore[method-assign]
     return model
 
 
-def freeze(model: nn.Module) -> nn.Module:
+def freeze(model: models.Classifier) -> models.Classifier:
     """Make a teacher: no gradients, and eval mode that no later ``train()`` can undo."""
     model.requires_grad_(False).eval()
     for module in model.modules():

@@ -119,7 +119,7 @@ def matches(stored: Mapping[str, Any], today: Mapping[str, Any], default: Any = 
 
 def is_current(stored: Mapping[str, Any], spec: RunSpec) -> bool:
     """`matches` with the defaults of ``spec``'s kind; False means the stored run is stale."""
-    defaults = {
+    defaults: dict[str, Any] = {
         "dataset": DataSpec(name="").model_dump(mode="json"),
         "teacher": None,
         "options": distillers.defaults(spec.method),

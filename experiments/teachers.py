@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
 
 import models
 from datasets import Data
@@ -28,7 +27,7 @@ class Blocked(RuntimeError):  # noqa: N818  (a state of the student's run, not i
 class Teacher:
     """A frozen teacher and what results say of it."""
 
-    module: nn.Module
+    module: models.Classifier
     record: TeacherRecord
 
 
