@@ -28,8 +28,8 @@ def start_record(device: torch.device) -> dict[str, Any]:
         "device": device_name(device),
         "versions": {
             "python": platform.python_version(),
-            "torch": torch.__version__,
-            "torchvision": torchvision.__version__,
+            "torch": str(torch.__version__),  # a class of torch's own otherwise
+            "torchvision": str(torchvision.__version__),
         },
         **_code(),
     }

@@ -259,7 +259,8 @@ class Learner:
             state = torch.load(path, map_location=self.device, weights_only=True)
         except Exception as error:  # noqa: BLE001  (torch raises many kinds for a broken file)
             kept = records.set_aside(path)
-            self.warnings.append(f"checkpoint could not be read ({error}); kept as {kept.name}")
+            reason = str(error).partition("\n")[0].partition(". ")[0]
+            self.warnings.append(f"checkpoint could not be read ({reason}); kept as {kept.name}")
             return False
         self.load(state)
         return True
@@ -275,14 +276,13 @@ class Learner:
     # ---- the end -------------------------------------------------------------------------------
 
     def finish(self, teacher: TeacherRecord | None) -> dict[str, Any]:
-        """Write weights, history and, last, the result; then the checkpoint may go."""
+        """Write weights, history and, last, the result; after that the checkpoint may go."""
         save_weights(self.student, self.directory / WEIGHTS)
         if self._has_own_head:
             save_weights(self.distiller, self.directory / HEAD)
         self._write_history()
         record = self.record(teacher)
         records.publish(self.directory, record)
-        (self.directory / CHECKPOINT).unlink(missing_ok=True)
         return record
 
     @property

@@ -23,7 +23,7 @@ from models import Outputs
 from results import records
 
 from . import claims, networks
-from .learner import Learner
+from .learner import CHECKPOINT, Learner
 from .recipe import Recipe
 from .spec import RunSpec
 from .teachers import Teacher
@@ -109,10 +109,13 @@ def _join(cohort: Cohort, spec: RunSpec) -> Member | None:
     """Claim a run and bring it to where it was; None where it is done, held or cannot be."""
     directory = spec.directory(cohort.runs)
     directory.mkdir(parents=True, exist_ok=True)
-    if records.read(directory) is not None:
-        _leave(cohort, spec, DONE)
-        return None
+    record = records.read(directory)
     claim = claims.take(directory)
+    if record is not None:
+        if claim is not None:  # nobody is at it: what a kill after the result left may go
+            _clean(directory)
+        _leave(cohort, spec, DONE, top1=record["accuracy"]["last"]["top1"])
+        return None
     if claim is None:
         _leave(cohort, spec, HELD, error="somebody else is working on it")
         return None
@@ -132,7 +135,14 @@ def _learner(cohort: Cohort, spec: RunSpec, directory: Path) -> Learner:
     teacher = cohort.teacher.module if spec.teacher and cohort.teacher else None
     learner = Learner(spec, cohort.data, teacher, cohort.device, directory)
     learner.resume()
+    learner.save()  # so that this start is on record whatever happens to it
     return learner
+
+
+def _clean(directory: Path) -> None:
+    """After the result is there, it alone speaks for the run."""
+    (directory / CHECKPOINT).unlink(missing_ok=True)
+    claims.remove_all(directory)
 
 
 def _leave(cohort: Cohort, spec: RunSpec, state: str, **more: Any) -> None:
@@ -175,7 +185,7 @@ def _finish(cohort: Cohort, member: Member) -> None:
     learner = member.learner
     used = cohort.teacher.record if learner.spec.teacher and cohort.teacher else None
     record = learner.finish(used)
-    claims.remove_all(learner.directory)
+    _clean(learner.directory)
     _leave(cohort, learner.spec, DONE, top1=record["accuracy"]["last"]["top1"])
 
 
