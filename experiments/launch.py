@@ -200,13 +200,15 @@ def _death(code: int) -> str:
 
 
 def _environment(device: str) -> dict[str, str]:
-    """A worker sees its own GPU only, and no thread pool larger than its recipe's."""
+    """A worker sees its own GPU only; cuBLAS gets the workspace that ``deterministic`` asks for."""
     kind, _, index = device.partition(":")
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-    if kind != "cuda":
-        return {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    own = visible[int(index)] if visible != [""] else index
-    return {**os.environ, "CUDA_VISIBLE_DEVICES": own}
+    own = "" if kind != "cuda" else visible[int(index)] if visible != [""] else index
+    return {
+        **os.environ,
+        "CUDA_VISIBLE_DEVICES": own,
+        "CUBLAS_WORKSPACE_CONFIG": os.environ.get("CUBLAS_WORKSPACE_CONFIG", ":4096:8"),
+    }
 
 
 @contextlib.contextmanager

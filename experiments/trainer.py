@@ -142,6 +142,7 @@ def _learner(cohort: Cohort, spec: RunSpec, directory: Path) -> Learner:
 def _clean(directory: Path) -> None:
     """After the result is there, it alone speaks for the run."""
     (directory / CHECKPOINT).unlink(missing_ok=True)
+    records.remove_temporaries(directory)
     claims.remove_all(directory)
 
 
