@@ -16,6 +16,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, ClassVar, NoReturn
 
 import torch
 from tabulate import tabulate
@@ -36,6 +37,7 @@ from experiments.workspace import (
     check_writable,
     prepare,
 )
+from models.registry import near
 from results import records
 from results.leaderboard import FORMATS
 
@@ -54,14 +56,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code: int = args.action(args)
         return code
-    except BAD_INPUT as error:
-        if args.debug:
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     except BrokenPipeError:  # `benchmark.py table … | head`
         sys.stderr.close()
         return 0
+    except (*BAD_INPUT, OSError) as error:
+        if args.debug:
+            raise
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:  # before any worker was started; those save what they have
+        print("interrupted", file=sys.stderr)
+        return 1
 
 
 # ---- commands ------------------------------------------------------------------------------------
@@ -97,6 +102,7 @@ def plan(args: argparse.Namespace) -> int:
     ):
         print(reason)
     device = torch.device(found.workspace.device)
+    assert found.data is not None  # a strict plan has its data
     todo = estimate.cost(statuses.values(), found.data, device, timed=not args.no_timing)
     print(f"to do: {todo.steps:,} steps, {todo.disk_bytes / 1e6:,.0f} MB of weights", end="")
     if todo.seconds:
@@ -113,13 +119,14 @@ def run(args: argparse.Namespace) -> int:
     """Train what is to do on this machine."""
     found = _prepare(args)
     check_writable(found.workspace.runs)
-    _reset(found, args)
+    wanted = _wanted(args)
+    check_accuracies(found, (s.spec for s in found.statuses().values() if s.state in wanted))
+    _reset(found, wanted)
     statuses = list(found.statuses().values())
     print(_census(found, {s.spec.id: s for s in statuses}))
     todo = [s for s in statuses if s.state == census.TODO]
     if not todo:
         return _verdict(found, args)
-    check_accuracies(found)
     slots = launch.slots(found.workspace.device, args.workers, found.matrix.recipe.threads)
     size = args.cohort_size or launch.default_size(statuses, len(slots))
     queue = launch.tasks(statuses, found.template(args.save_minutes), found.teacher_files, size)
@@ -134,7 +141,7 @@ def run(args: argparse.Namespace) -> int:
 
 def status(args: argparse.Namespace) -> int:
     """Per pair and method: how many trials are in which state, and the first line of errors."""
-    found = _prepare(args)
+    found = _prepare(args, strict=False)
     statuses = found.statuses()
     print(_census(found, statuses))
     teachers = [(s.pair, "teacher", _standing([statuses[s.id]])) for s in found.expansion.teachers]
@@ -148,12 +155,12 @@ def status(args: argparse.Namespace) -> int:
 
 def table(args: argparse.Namespace) -> int:
     """The leaderboard, to standard output or a file."""
-    text = board(_prepare(args)).render(args.format, best=args.best)
+    text = board(_prepare(args, strict=False)).render(args.format, best=args.best)
     if args.output:
         records.write_atomic(args.output, text)
         print(f"wrote {args.output}")
     else:
-        print(text)
+        print(text, end="" if text.endswith("\n") else "\n")
     return 0
 
 
@@ -165,10 +172,10 @@ def work(args: argparse.Namespace) -> int:
 # ---- what the commands share ---------------------------------------------------------------------
 
 
-def _prepare(args: argparse.Namespace) -> Plan:
+def _prepare(args: argparse.Namespace, strict: bool = True) -> Plan:
     workspace = Workspace(args.runs, args.data, args.device, tuple(args.plugin))
     selection = Selection(args.methods, args.pairs, args.trials)
-    return prepare(args.matrix, workspace, selection)
+    return prepare(args.matrix, workspace, selection, strict)
 
 
 def _census(found: Plan, statuses: dict[str, census.Status]) -> str:
@@ -177,13 +184,20 @@ def _census(found: Plan, statuses: dict[str, census.Status]) -> str:
     return f"{found.source}: {len(statuses)} runs: {listed}"
 
 
-def _reset(found: Plan, args: argparse.Namespace) -> None:
-    """--retry-failed and --redo-stale: put old results aside (nothing is deleted)."""
+def _wanted(args: argparse.Namespace) -> set[str]:
+    """The states whose runs are trained now."""
+    states = {census.TODO}
+    states |= {census.FAILED} if args.retry_failed else set()
+    return states | ({census.STALE} if args.redo_stale else set())
+
+
+def _reset(found: Plan, wanted: set[str]) -> None:
+    """Put what failed or is stale aside where it is to be trained again; nothing is deleted."""
     for entry in found.statuses().values():
         directory = entry.spec.directory(found.workspace.runs)
-        if entry.state == census.FAILED and args.retry_failed:
+        if entry.state == census.FAILED in wanted:
             records.set_aside(directory / "error.txt")
-        if entry.state == census.STALE and args.redo_stale:
+        if entry.state == census.STALE in wanted and not census.is_claimed(directory):
             directory.rename(_free_name(directory))
 
 
@@ -197,7 +211,8 @@ def _free_name(directory: Path) -> Path:
 def _verdict(found: Plan, args: argparse.Namespace) -> int:
     """What is not done and why; exit code 1 if that is an error."""
     states = found.statuses().values()
-    bad = [s for s in states if s.state in (census.FAILED, census.STALE, census.TODO)]
+    good = (census.DONE, census.RUNNING, census.UNSUPPORTED)
+    bad = [s for s in states if s.state not in good]
     for s in bad[:20]:
         print(f"{s.spec}: {s.state}: {s.detail or 'not trained'}")
     if any(s.state == census.FAILED for s in bad):
@@ -214,7 +229,7 @@ def _standing(group: list[census.Status]) -> str:
     for s in group:
         if s.state == census.RUNNING or (s.state == census.TODO and s.epoch):
             parts.append(f"{s.state} (epoch {s.epoch}/{s.spec.recipe.epochs})")
-        elif s.state in (census.FAILED, census.STALE, census.UNSUPPORTED):
+        elif s.state not in (census.DONE, census.TODO):
             parts.append(f"{s.state}: {s.detail}")
     return "; ".join(dict.fromkeys(parts))
 
@@ -222,8 +237,23 @@ def _standing(group: list[census.Status]) -> str:
 # ---- arguments -----------------------------------------------------------------------------------
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong with the arguments, as for all other bad input."""
+
+    flags: ClassVar[set[str]] = set()  # of all commands
+
+    def add_argument(self, *names: Any, **settings: Any) -> argparse.Action:
+        self.flags.update(name for name in names if name.startswith("--"))
+        return super().add_argument(*names, **settings)
+
+    def error(self, message: str) -> NoReturn:
+        unknown = message.removeprefix("unrecognized arguments: ")
+        meant = f": {near(unknown.split()[0], self.flags)}" if unknown != message else ""
+        self.exit(2, f"error: {message}{meant} (see {self.prog} --help)\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="benchmark.py",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -249,7 +279,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _verb(
-    verbs: argparse._SubParsersAction[argparse.ArgumentParser],
+    verbs: argparse._SubParsersAction[_Parser],
     name: str,
     action: Callable[[argparse.Namespace], int],
 ) -> argparse.ArgumentParser:
@@ -263,7 +293,7 @@ def _verb(
 
 
 def _matrix_verb(
-    verbs: argparse._SubParsersAction[argparse.ArgumentParser],
+    verbs: argparse._SubParsersAction[_Parser],
     name: str,
     action: Callable[[argparse.Namespace], int],
 ) -> argparse.ArgumentParser:

@@ -107,6 +107,8 @@ def _checked(name: str, key: str, value: Any, default: Any, choices: tuple[Any, 
         return value
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if isinstance(default, tuple) and isinstance(value, list):  # YAML and JSON have lists only
+        return tuple(value)
     if default is not None and value is not None and type(value) is not type(default):
         expected = type(default).__name__
         raise MethodError(f"method {name!r}: option {key} = {value!r}: expected {expected}")
@@ -141,7 +143,8 @@ def load_plugin(path: str | Path) -> str:
     if module_name in sys.modules:
         return digest
     spec = importlib.util.spec_from_file_location(module_name, file)
-    assert spec is not None and spec.loader is not None  # a file that exists has both
+    if spec is None or spec.loader is None:
+        raise MethodError(f"plugin {path}: expected a Python file, NAME.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
     try:

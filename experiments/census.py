@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +18,20 @@ from datasets import Info
 from results import records
 
 from . import claims
+from .errors import InputError
 from .learner import CHECKPOINT
 from .spec import RunSpec, is_current
 
-DONE, RUNNING, TODO, FAILED, STALE, UNSUPPORTED = (
+DONE, RUNNING, TODO, BLOCKED, FAILED, STALE, UNSUPPORTED = (
     "done",
     "running",
     "to do",
+    "blocked",
     "failed",
     "stale",
     "n/a",
 )
-STATES = (DONE, RUNNING, TODO, FAILED, STALE, UNSUPPORTED)
+STATES = (DONE, RUNNING, TODO, BLOCKED, FAILED, STALE, UNSUPPORTED)
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,20 @@ class Status:
 def census(
     specs: Iterable[RunSpec], runs: Path, reasons: Mapping[str, str] | None = None
 ) -> dict[str, Status]:
-    """Run id -> status. ``reasons``: why a run cannot be, by run id (see `capabilities`)."""
-    return {spec.id: status(spec, runs, (reasons or {}).get(spec.id)) for spec in specs}
+    """Run id -> status. ``reasons``: why a run cannot be, by run id (see `capabilities`).
+
+    A run that is to do is blocked while its teacher, among ``specs``, is failed or stale.
+    """
+    found = {spec.id: status(spec, runs, (reasons or {}).get(spec.id)) for spec in specs}
+    return {run: _after_teacher(entry, found) for run, entry in found.items()}
+
+
+def _after_teacher(entry: Status, found: Mapping[str, Status]) -> Status:
+    run = entry.spec.teacher.run if entry.spec.teacher else None
+    teacher = found.get(run or "")
+    if entry.state != TODO or teacher is None or teacher.state not in (FAILED, STALE):
+        return entry
+    return replace(entry, state=BLOCKED, detail=f"its teacher ({teacher.spec}): {teacher.state}")
 
 
 def status(spec: RunSpec, runs: Path, reason: str | None = None) -> Status:
@@ -64,8 +78,7 @@ def status(spec: RunSpec, runs: Path, reason: str | None = None) -> Status:
     if reason:
         return Status(spec, UNSUPPORTED, reason)
     epoch = _epochs_saved(directory)
-    claim = claims.newest(directory)
-    if claim is not None and claims.is_alive(claim):
+    if is_claimed(directory):
         return Status(spec, RUNNING, epoch=epoch)
     error = directory / "error.txt"
     if error.exists():
@@ -74,19 +87,26 @@ def status(spec: RunSpec, runs: Path, reason: str | None = None) -> Status:
     return Status(spec, TODO, broken, epoch)
 
 
+def is_claimed(directory: Path) -> bool:
+    """Whether somebody is working on the run in this directory."""
+    claim = claims.newest(directory)
+    return claim is not None and claims.is_alive(claim)
+
+
 def _stored_spec(directory: Path) -> dict[str, Any] | None:
     try:
         stored = yaml.safe_load((directory / "spec.yaml").read_text())
-    except (FileNotFoundError, yaml.YAMLError):
+    except (FileNotFoundError, UnicodeDecodeError, yaml.YAMLError):
         return None
     return stored if isinstance(stored, dict) else None
 
 
 def _epochs_saved(directory: Path) -> int:
+    """Epochs of the main stage: those of an initial stage come on top of the recipe's."""
     history = directory / "history.csv"
     if not history.exists() or not (directory / CHECKPOINT).exists():
         return 0
-    return max(len(history.read_text().splitlines()) - 1, 0)
+    return sum(line.startswith("main,") for line in history.read_text().splitlines())
 
 
 def _difference(stored: Mapping[str, Any], today: Mapping[str, Any], prefix: str = "") -> str:
@@ -108,7 +128,10 @@ def count(statuses: Iterable[Status]) -> dict[str, int]:
 
 
 def capabilities(specs: Iterable[RunSpec], info: Info) -> dict[str, str]:
-    """Run id -> why its method cannot serve its pair; (pair, method, options) are built once."""
+    """Run id -> why its method cannot serve its pair; (pair, method, options) are built once.
+
+    Raises InputError where a method cannot be built at all (a wrong option, a plugin's fault).
+    """
     networks: dict[str, models.Classifier] = {}
     reasons: dict[str, str | None] = {}
     found = {}
@@ -129,6 +152,9 @@ def _reason(spec: RunSpec, info: Info, network: Callable[[str], models.Classifie
             distillers.build(spec.method, network(spec.student), teacher, info, **spec.options)
         except distillers.Unsupported as error:
             return str(error)
+        except Exception as error:
+            kind = "" if isinstance(error, distillers.MethodError) else f"{type(error).__name__}: "
+            raise InputError(f"{spec.pair}, {spec.method}: {kind}{error}") from error
     return None
 
 

@@ -8,11 +8,13 @@ looks for a higher number before every save. Only what NFS guarantees is used.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
 import time
 from pathlib import Path
+from typing import Any
 
 STALE_SECONDS = 600.0  # ten missed minutes; a holder beats every BEAT_SECONDS
 BEAT_SECONDS = 30.0
@@ -34,7 +36,8 @@ class Claim:
         """Touch the file, at most every BEAT_SECONDS."""
         if time.monotonic() - self._beaten > BEAT_SECONDS:
             self._beaten = time.monotonic()
-            os.utime(self.path)
+            with contextlib.suppress(FileNotFoundError):  # taken over: the next save finds out
+                os.utime(self.path)
 
     def is_held(self) -> bool:
         """False once someone created a higher number: this holder must stop and save nothing."""
@@ -60,9 +63,13 @@ def take(directory: Path) -> Claim | None:
         return None  # somebody else took this number first
     with os.fdopen(handle, "w") as file:
         json.dump({"host": _host(), "pid": os.getpid(), "started": _start_time(os.getpid())}, file)
+    claim = Claim(path)
+    if not claim.is_held():  # the listing missed a number: it was made while files came and went
+        path.unlink(missing_ok=True)
+        return None
     if latest is not None:
         latest.unlink(missing_ok=True)
-    return Claim(path)
+    return claim
 
 
 def remove_all(directory: Path) -> None:
@@ -79,17 +86,27 @@ def newest(directory: Path) -> Path | None:
 def is_alive(path: Path) -> bool:
     """Whether a claim's holder may still be working."""
     try:
-        age = _now(path.parent) - path.stat().st_mtime
-        holder = json.loads(path.read_text() or "{}")
+        if _is_given_up(_holder(path)):
+            return False  # asked first: the clock takes a write
+        return _now(path.parent) - path.stat().st_mtime <= STALE_SECONDS
     except FileNotFoundError:
         return False
+
+
+def _holder(path: Path) -> dict[str, Any]:
+    """What a claim says; nothing if it is written this very moment, or was cut off by a crash."""
+    try:
+        holder = json.loads(path.read_text())
     except ValueError:
-        holder = {}  # written this very moment, or cut off by a crash: the clock decides
-    if age > STALE_SECONDS or holder.get("released"):
-        return False
-    if holder.get("host") != _host():
-        return True
-    return _start_time(holder.get("pid", 0)) == holder.get("started")
+        return {}
+    return holder if isinstance(holder, dict) else {}
+
+
+def _is_given_up(holder: dict[str, Any]) -> bool:
+    """Released, or by a process of this machine that is no more."""
+    if holder.get("released") or holder.get("host") != _host():
+        return bool(holder.get("released"))
+    return _start_time(holder.get("pid", 0)) != holder.get("started")
 
 
 def _number(path: Path) -> int:
@@ -102,11 +119,11 @@ def _now(directory: Path) -> float:
     try:
         probe.touch()
         return probe.stat().st_mtime
-    except PermissionError:
-        return time.time()  # somebody else's results, only being read
+    except OSError:
+        return time.time()  # somebody else's results, or a read-only disk: only looked at
     finally:
-        if os.access(directory, os.W_OK):
-            probe.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            probe.unlink()
 
 
 def _host() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +15,63 @@ class InputError(ValueError):
     """Something a person gave is wrong: the message names file, key, value and expectation."""
 
 
-def explain(error: ValidationError, model: type[BaseModel], file: str | Path) -> InputError:
-    """The first problem of a ValidationError as "file: key: value: what was expected"."""
-    problem = error.errors()[0]
-    key = ".".join(str(part) for part in problem["loc"] if not _internal(part)) or "the file"
-    if problem["type"] == "extra_forbidden":
-        known = near(str(problem["loc"][-1]), _fields_at(model, problem["loc"][:-1]))
-        return InputError(f"{file}: {key}: unknown key: {known}")
-    if problem["type"] == "missing":
-        return InputError(f"{file}: {key}: missing")
+# What was expected, by pydantic's kind of problem, in the words of a person who writes YAML.
+EXPECTED = {
+    "int_parsing": "a whole number",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "string_type": "a text",
+    "path_type": "a path",
+    "tuple_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "too_short": "at least one",
+    "greater_than": "more than {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "less than {lt}",
+    "less_than_equal": "at most {le}",
+    "literal_error": "{expected}",
+}
+
+
+def explain(
+    error: ValidationError, model: type[BaseModel], file: str | Path, inside: tuple[str, ...] = ()
+) -> InputError:
+    """The most telling problem of a ValidationError as "file: key: what was expected, got value".
+
+    ``inside`` is the path of ``model``'s fields in the file, where that is not its beginning.
+    An unknown key comes first: where one is missing beside it, it is the same one, misspelt.
+    """
+    problem = min(error.errors(), key=lambda p: p["type"] != "extra_forbidden")
+    path = [*inside, *(part for part in problem["loc"] if not _internal(part))]
+    where = ": ".join([str(file), ".".join(map(str, path))] if path else [str(file)])
+    return InputError(f"{where}: {_what(problem, model)}")
+
+
+def _what(problem: Any, model: type[BaseModel]) -> str:
+    kind, path, value = problem["type"], problem["loc"], problem["input"]
+    if kind == "extra_forbidden":
+        return f"unknown key: {near(str(path[-1]), _fields_at(model, path[:-1]))}"
+    if kind == "missing":
+        return f"missing{_misspelt(str(path[-1]), value)}"
+    if kind in EXPECTED:
+        expected = EXPECTED[kind].format(**problem.get("ctx", {}))
+        return f"expected {expected}, got {_short(value)}"
     message = problem["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
-    if problem["type"] == "value_error" and isinstance(problem["input"], (dict, list)):
-        return InputError(f"{file}: {key}: {message}")
-    return InputError(f"{file}: {key}: {message}, got {_short(problem['input'])}")
+    if kind == "value_error" and not isinstance(value, (str, int, float)):
+        return message  # about several values, which it names itself
+    return f"{message}, got {_short(value)}"
+
+
+def _misspelt(key: str, given: Any) -> str:
+    close = difflib.get_close_matches(key, map(str, given), n=1) if isinstance(given, dict) else []
+    return f": did you mean it by {close[0]!r}?" if close else ""
 
 
 def _internal(part: Any) -> bool:
@@ -36,7 +80,8 @@ def _internal(part: Any) -> bool:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    """As it stands in the file, nearly."""
+    text = repr(value) if value is not None else "nothing"
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -57,3 +102,12 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
         return [annotation]
     arguments = getattr(annotation, "__args__", ())
     return [model for argument in arguments for model in _models_in(argument)]
+
+
+def beside(path: Path, pattern: str = "*") -> str:
+    """The end of a message about a missing file: what is called nearly so in its folder, if any."""
+    names = {p.name for p in path.parent.glob(pattern)} if path.parent.is_dir() else set()
+    close = difflib.get_close_matches(path.name, names, n=1) or [
+        name for name in sorted(names) if Path(name).stem == path.name
+    ]
+    return f"; did you mean {path.with_name(close[0])}?" if close else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -18,7 +19,7 @@ from models.registry import near
 from .errors import InputError, explain
 from .matrix import Matrix, MethodEntry, PairEntry
 from .recipe import Recipe
-from .spec import DataSpec, RunSpec, TeacherSpec
+from .spec import DataSpec, RunSpec, TeacherSpec, data_defaults, is_path
 
 PLUGIN_PREFIX = "kd_plugin_"
 
@@ -61,12 +62,12 @@ def expand(matrix: Matrix, facts: Facts, source: str = "matrix") -> Expansion:
     """
     check_names(matrix, source)
     data = _data_spec(matrix, facts)
-    recipes = _Recipes(matrix, source)
+    recipes = Recipes(matrix, source)
     teachers: dict[str, RunSpec] = {}
     entries = []
-    for method in matrix.methods:
+    for i, method in enumerate(matrix.methods):
         for pair in matrix.pairs:
-            options = _options(method, pair, source)
+            options = _options(method, pair, f"{source}: methods.{i}")
             for trial in range(matrix.trials):
                 teacher = None
                 if distillers.find(method.name).needs_of(options).teacher:
@@ -96,15 +97,19 @@ def label(method: MethodEntry) -> str:
 
 def check_names(matrix: Matrix, source: str) -> None:
     """Unknown names and duplicate labels, before anything is built."""
-    _known(f"{source}: dataset", matrix.dataset.name, datasets.names())
+    _known(f"{source}: dataset: unknown data set", matrix.dataset.name, datasets.names())
     known_options = datasets.options(matrix.dataset.name)
     for key in matrix.dataset.options:
         if key not in known_options:
             known = near(key, [*known_options, "name", "subset", "validation"])
             raise InputError(f"{source}: dataset.{key}: unknown key: {known}")
     for i, pair in enumerate(matrix.pairs):
-        _known(f"{source}: pairs.{i}: teacher", pair.teacher, models.names())
-        _known(f"{source}: pairs.{i}: student", pair.student, models.names())
+        _known(f"{source}: pairs.{i}.teacher: unknown model", pair.teacher, models.names())
+        _known(f"{source}: pairs.{i}.student: unknown model", pair.student, models.names())
+    for pattern in matrix.recipe.lr_exceptions:
+        if not any(fnmatchcase(name, pattern) for name in models.names()):
+            where = f"{source}: recipe.lr_exceptions: unknown model"
+            _known(where, pattern, models.names())
     for i, method in enumerate(matrix.methods):
         try:
             distillers.find(method.name)
@@ -119,25 +124,32 @@ def check_names(matrix: Matrix, source: str) -> None:
             )
 
 
-def _known(where: str, name: str, known: Iterable[str]) -> None:
+def _known(problem: str, name: str, known: Iterable[str]) -> None:
     known = list(known)
     if name not in known:
-        raise InputError(f"{where}: unknown name {name!r}: {near(name, known)}")
+        raise InputError(f"{problem} {name!r}: {near(name, known)}")
 
 
-def _options(method: MethodEntry, pair: PairEntry, source: str) -> dict[str, Any]:
-    given = {**method.options, **method.pairs.get(str(pair), {})}
+def _options(method: MethodEntry, pair: PairEntry, where: str) -> dict[str, Any]:
+    """The resolved options of a method for one pair; ``where`` begins the messages."""
     try:
-        return distillers.resolve(method.name, given, method.preset)
+        options = distillers.resolve(method.name, method.options, method.preset)
+        if str(pair) in method.pairs:
+            where = f"{where}.pairs.{pair}"
+            own = method.pairs[str(pair)]
+            options = distillers.resolve(method.name, {**method.options, **own}, method.preset)
     except distillers.MethodError as error:
-        raise InputError(f"{source}: methods: {error}") from error
+        raise InputError(f"{where}: {error}") from error
+    for key, value in options.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InputError(f"{where}: option {key} = {value}: expected a finite number")
+    return options
 
 
 def _data_spec(matrix: Matrix, facts: Facts) -> DataSpec:
     dataset = matrix.dataset
-    options = {k: v for k, v in dataset.options.items() if not _is_path(k)}
-    defaults = datasets.options(dataset.name)
-    options = {k: v for k, v in options.items() if v != defaults[k]}
+    given = {k: v for k, v in dataset.options.items() if not is_path(k)}
+    options = {**data_defaults(dataset.name), **given}
     return DataSpec(
         name=dataset.name,
         subset=dataset.subset,
@@ -147,25 +159,26 @@ def _data_spec(matrix: Matrix, facts: Facts) -> DataSpec:
     )
 
 
-def _is_path(option: str) -> bool:
-    """A user's data is known by its content (`Facts.content`), not by where it lies."""
-    return option in ("file", "folder")
-
-
 def needs_content(matrix: Matrix) -> bool:
     """Whether the data is the user's own, so that its content enters the runs' identity."""
-    return any(_is_path(option) for option in matrix.dataset.options)
+    return any(is_path(option) for option in matrix.dataset.options)
 
 
-class _Recipes:
-    """The recipe of each student and each teacher of a matrix."""
+class Recipes:
+    """The recipe of each student and each teacher of a matrix.
+
+    Raises InputError naming ``source`` for a wrong key or value in ``teacher_recipe``.
+    """
 
     def __init__(self, matrix: Matrix, source: str) -> None:
         fields = matrix.recipe.model_dump()
         self.exceptions: dict[str, float] = fields.pop("lr_exceptions")
         self.common = fields
         self.teachers = {**fields, **matrix.teacher_recipe}
-        self.source = source
+        try:
+            Recipe.model_validate(self.teachers)
+        except ValidationError as error:
+            raise explain(error, Recipe, source, ("teacher_recipe",)) from error
 
     def student(self, name: str) -> Recipe:
         return self._recipe(self.common, name)
@@ -176,10 +189,7 @@ class _Recipes:
     def _recipe(self, fields: dict[str, Any], name: str) -> Recipe:
         patterns = [p for p in self.exceptions if fnmatchcase(name, p)]
         rate = {"lr": self.exceptions[patterns[0]]} if patterns else {}
-        try:
-            return Recipe.model_validate({**fields, **rate})
-        except ValidationError as error:
-            raise explain(error, Recipe, f"{self.source}: teacher_recipe") from error
+        return Recipe.model_validate({**fields, **rate})
 
 
 def _teacher(
@@ -187,7 +197,7 @@ def _teacher(
     name: str,
     trial: int,
     data: DataSpec,
-    recipes: _Recipes,
+    recipes: Recipes,
     facts: Facts,
     teachers: dict[str, RunSpec],
 ) -> TeacherSpec:
@@ -227,7 +237,7 @@ def select(
     Raises InputError for a filter that matches nothing.
     """
     entries = expansion.entries
-    entries = _filter(entries, "--methods", methods, lambda e: (e.spec.method, e.label.lower()))
+    entries = _filter(entries, "--methods", methods, lambda e: (e.spec.method, e.label))
     entries = _filter(entries, "--pairs", map(_tidy, pairs), lambda e: (_tidy(e.pair),))
     entries = _filter(entries, "--trials", map(str, trials), lambda e: (str(e.spec.trial),))
     wanted = {e.spec.teacher.run for e in entries if e.spec.teacher}
@@ -246,14 +256,12 @@ def _filter(
         return entries
     known = {name for entry in entries for name in names(entry)}
     for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) or name == pattern.lower() for name in known):
+        if not any(_fits(name, pattern) for name in known):
             raise InputError(f"{option}: nothing is called {pattern!r}: {near(pattern, known)}")
-    return tuple(
-        entry
-        for entry in entries
-        if any(
-            fnmatchcase(name, pattern) or name == pattern.lower()
-            for name in names(entry)
-            for pattern in patterns
-        )
-    )
+    return tuple(e for e in entries if any(_fits(n, p) for n in names(e) for p in patterns))
+
+
+def _fits(name: str, pattern: str) -> bool:
+    """Case is ignored, as in the names themselves; a label may hold "[" or "*" and is itself."""
+    name, pattern = name.lower(), pattern.lower()
+    return name == pattern or fnmatchcase(name, pattern)

@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictFloat,
+    StrictInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from models.registry import near
 
-from .errors import InputError, explain
+from .errors import InputError, beside, explain
 from .recipe import Recipe
 
 ARROW = " -> "
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class DatasetEntry(BaseModel):
     """``dataset: cifar100``, or a mapping with subset, validation and the set's own options."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
     name: str
-    subset: int | None = Field(None, ge=1)  # training samples, a fixed stratified choice
-    validation: int | float | None = Field(None, gt=0)  # samples or fraction held out of training
+    subset: int | None = Field(None, ge=1, strict=True)  # training samples, stratified, fixed
+    validation: StrictInt | StrictFloat | None = Field(None, gt=0)  # held out: samples or fraction
 
     @property
     def options(self) -> dict[str, Any]:
@@ -42,9 +52,9 @@ class PairEntry(_Strict):
     @model_validator(mode="before")
     @classmethod
     def _from_text(cls, value: Any) -> Any:
-        if not isinstance(value, str):
+        if isinstance(value, dict):
             return value
-        names = [name.strip() for name in value.split("->")]
+        names = [name.strip() for name in str(value).split("->")]
         if len(names) != 2 or not all(names):
             raise ValueError('expected "TEACHER -> STUDENT"')
         return {"teacher": names[0], "student": names[1]}
@@ -65,26 +75,40 @@ class MethodEntry(_Strict):
     @model_validator(mode="before")
     @classmethod
     def _from_text(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
+        if isinstance(value, (str, dict)):
+            return {"name": value} if isinstance(value, str) else value
+        raise ValueError("expected a method's name, or a mapping with one")
 
     @field_validator("pairs")
     @classmethod
     def _one_spelling(cls, pairs: dict[str, Any]) -> dict[str, Any]:
-        return {str(PairEntry.model_validate(key)): value for key, value in pairs.items()}
+        found = {ARROW.join(part.strip() for part in key.split("->")): key for key in pairs}
+        if len(found) < len(pairs):
+            raise ValueError("a pair is given twice, in two spellings")
+        return {pair: pairs[key] for pair, key in found.items()}
 
 
 class TeacherEntry(_Strict):
     """A given teacher: its weights (path relative to the data root) and what they should reach."""
 
     file: Path
-    expected_accuracy: float | None = Field(None, gt=0, le=100)
-    tolerance: float = Field(0.5, gt=0)  # points of top-1 accuracy
+    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")  # pins the file
+    expected_accuracy: float | None = Field(None, gt=0, le=100, strict=True)
+    tolerance: float = Field(0.5, gt=0, strict=True)  # points of top-1 accuracy
 
 
 class RecipeEntry(Recipe):
     """The recipe of a matrix: `Recipe` and the literature's exceptions to it."""
 
-    lr_exceptions: dict[str, float] = Field(default_factory=dict)  # student (or pattern) -> lr
+    lr_exceptions: dict[str, float] = Field(default_factory=dict)  # model (or pattern) -> lr
+
+    @field_validator("lr_exceptions")
+    @classmethod
+    def _rates(cls, exceptions: dict[str, float]) -> dict[str, float]:
+        for name, rate in exceptions.items():
+            if rate <= 0:
+                raise ValueError(f"{name}: expected more than 0, got {rate:g}")
+        return exceptions
 
 
 class Matrix(_Strict):
@@ -95,7 +119,7 @@ class Matrix(_Strict):
     teacher_recipe: dict[str, Any] = Field(default_factory=dict)  # overrides for teachers made here
     pairs: tuple[PairEntry, ...] = Field(min_length=1)
     methods: tuple[MethodEntry, ...] = Field(min_length=1)
-    trials: int = Field(1, ge=1)
+    trials: int = Field(1, ge=1, strict=True)
     teacher_trials: Literal["shared", "paired"] = "shared"  # paired: trial n learns from teacher n
     teachers: dict[str, TeacherEntry] = Field(default_factory=dict)
     plugins: tuple[Path, ...] = ()  # users' files, relative to the matrix
@@ -114,11 +138,11 @@ class Matrix(_Strict):
     @model_validator(mode="after")
     def _exceptions_name_pairs(self) -> Matrix:
         known = [str(pair) for pair in self.pairs]
-        for method in self.methods:
+        for i, method in enumerate(self.methods):
             for pair in method.pairs:
                 if pair not in known:
                     raise ValueError(
-                        f"method {method.name!r} has options for the pair {pair!r}, "
+                        f"methods.{i}.pairs: {method.name!r} has options for the pair {pair!r}, "
                         f"which the matrix lacks: {near(pair, known)}"
                     )
         unused = set(self.teachers) - {pair.teacher for pair in self.pairs}
@@ -138,15 +162,29 @@ def _once(names: list[str], what: str) -> None:
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """YAML lets a repeated key silently replace the first one; here it is an error."""
+    """YAML as people mean it: a repeated key is an error, and 1e-3 is a number.
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                line = node.start_mark.line + 1
-                raise yaml.YAMLError(f"key {key!r} is given twice in the block at line {line}")
-        return super().construct_mapping(node, deep)
+    (YAML lets a repeated key silently replace the first; YAML 1.1 wants a dot in every fraction.)
+    """
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        assert node is not None
+        lines: dict[str, int] = {}
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            line = key.start_mark.line + 1
+            if key.value in lines:
+                both = f"in lines {lines[key.value]} and {line}"
+                raise yaml.YAMLError(f"key {key.value!r} is given twice, {both}")
+            lines[key.value] = line
+        return node
+
+
+_UniqueKeys.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
 
 
 def load(path: str | Path) -> Matrix:
@@ -158,7 +196,7 @@ def load(path: str | Path) -> Matrix:
         raise InputError(f"{path}: cannot be read: {_reason(error, file)}") from error
     try:
         content = yaml.load(text, _UniqueKeys)  # a SafeLoader: plain data only
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # "2001-99-99" is a ValueError
         raise InputError(f"{path}: no valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict) or not content:
         raise InputError(f"{path}: expected a mapping with dataset, pairs and methods")
@@ -171,8 +209,6 @@ def load(path: str | Path) -> Matrix:
 def _reason(error: OSError | UnicodeDecodeError, file: Path) -> str:
     if isinstance(error, UnicodeDecodeError):
         return "not a text file"
-    if isinstance(error, FileNotFoundError) and file.parent.is_dir():
-        others = [f"{file.parent}/{other.name}" for other in file.parent.glob("*.yaml")]
-        if others:
-            return f"no such file; {near(str(file), others)}"
+    if isinstance(error, FileNotFoundError):
+        return f"no such file{beside(file, '*.y*ml')}"
     return error.strerror or str(error)

@@ -22,20 +22,17 @@ class Meter:
         """``patience``: losses in a row that need not be finite (a gradient scaler skips them)."""
         self.device, self.patience = device, patience
         self.terms: tuple[str, ...] = ()
+        none = torch.zeros(0, dtype=torch.float64, device=device)
+        self.sums, self.last_finite, self.first_bad = none, none.clone(), none.clone()
+        self.bad_run = torch.zeros((), dtype=torch.int64, device=device)
         self.reset()
 
     def reset(self) -> None:
         """Start an epoch; what was last finite stays known."""
         self.samples = 0
         self.correct = torch.zeros((), dtype=torch.int64, device=self.device)
-        self._restart_terms(self.terms)
-
-    def _restart_terms(self, terms: tuple[str, ...]) -> None:
-        self.terms = terms
-        zeros = torch.zeros(len(terms), dtype=torch.float64, device=self.device)
-        self.sums, self.last_finite, self.first_bad = zeros, zeros.clone(), zeros.clone()
+        self.sums = torch.zeros_like(self.sums)
         self.bad_step = torch.full((), -1, dtype=torch.int64, device=self.device)
-        self.bad_run = torch.zeros((), dtype=torch.int64, device=self.device)
 
     def update(
         self, losses: dict[str, Tensor], logits: Tensor | None, labels: Tensor, step: int
@@ -44,14 +41,12 @@ class Meter:
         names = tuple(losses)
         if not set(names) <= set(self.terms):
             self._grow(names)
-        values = torch.zeros(len(self.terms), dtype=torch.float64, device=self.device)
-        stacked = torch.stack([loss.detach().double() for loss in losses.values()])
-        if names == self.terms:
-            values = stacked
-        else:
-            values[[self.terms.index(name) for name in names]] = stacked
-        self._watch(values, step)
-        self.sums += values * len(labels)
+        values = torch.stack([loss.detach().double() for loss in losses.values()])
+        present: slice | list[int] = slice(None)
+        if names != self.terms:
+            present = [self.terms.index(name) for name in names]
+        self._watch(values, present, step)
+        self.sums[present] += values * len(labels)
         self.samples += len(labels)
         if logits is not None:
             hard = labels if labels.ndim == 1 else labels.argmax(dim=1)
@@ -59,21 +54,19 @@ class Meter:
 
     def _grow(self, names: tuple[str, ...]) -> None:
         """Terms may come late (a method that skips its first batch); their sums start at zero."""
-        old = dict(zip(self.terms, zip(self.sums, self.last_finite, strict=True), strict=True))
-        bad = self.bad_step, self.bad_run
-        self._restart_terms((*self.terms, *(n for n in names if n not in self.terms)))
-        self.bad_step, self.bad_run = bad
-        for i, name in enumerate(self.terms):
-            if name in old:
-                self.sums[i], self.last_finite[i] = old[name]
+        late = tuple(name for name in names if name not in self.terms)
+        self.terms += late
+        for name in ("sums", "last_finite", "first_bad"):
+            old: Tensor = getattr(self, name)
+            setattr(self, name, torch.cat([old, old.new_zeros(len(late))]))
 
-    def _watch(self, values: Tensor, step: int) -> None:
+    def _watch(self, values: Tensor, present: slice | list[int], step: int) -> None:
         finite = values.isfinite().all()
         self.bad_run = torch.where(finite, 0, self.bad_run + 1)
         newly_bad = (self.bad_run >= self.patience) & (self.bad_step < 0)
         self.bad_step = torch.where(newly_bad, step, self.bad_step)
-        self.first_bad = torch.where(newly_bad, values, self.first_bad)
-        self.last_finite = torch.where(finite, values, self.last_finite)
+        self.first_bad[present] = torch.where(newly_bad, values, self.first_bad[present])
+        self.last_finite[present] = torch.where(finite, values, self.last_finite[present])
 
     def check(self, epoch: int) -> None:
         """Raise Diverged if a loss was not finite since the last check. Waits for the device."""
@@ -114,7 +107,7 @@ class Meter:
         for name in ("correct", "sums", "last_finite", "first_bad", "bad_step", "bad_run"):
             value = state[name]
             assert isinstance(value, Tensor)
-            setattr(self, name, value.to(self.device))
+            setattr(self, name, value.to(self.device, copy=True))
 
 
 def _listed(names: tuple[str, ...], values: Tensor) -> str:

@@ -20,7 +20,7 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 class Recipe(BaseModel):
     """How one run is trained. A field enters the run's identity where it is not at its default."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
     version: ClassVar[int] = 1  # raised when the same recipe gives other numbers
 
     epochs: int = Field(240, ge=1)
@@ -30,7 +30,8 @@ class Recipe(BaseModel):
     nesterov: bool = False
     weight_decay: float = Field(5e-4, ge=0)
     schedule: Literal["step", "cosine"] = "step"
-    milestones: tuple[int, ...] = (150, 180, 210)  # step: the rate drops after these epochs
+    # step: the rate drops after these epochs (strict=False: YAML has lists only)
+    milestones: tuple[int, ...] = Field((150, 180, 210), strict=False)
     gamma: float = Field(0.1, gt=0)
     warmup_epochs: int = Field(0, ge=0)  # linear, from zero
     eval_every: int = Field(1, ge=1)  # epochs between two test evaluations; the last always is one
@@ -42,14 +43,20 @@ class Recipe(BaseModel):
     threads: int = Field(1, ge=1)  # of one run on a CPU
 
     @model_validator(mode="after")
-    def _milestones_fit(self) -> Recipe:
-        """A milestone past the last epoch would silently train at one rate."""
+    def _schedule_fits(self) -> Recipe:
+        """A milestone past the last epoch would silently train at one rate, …"""
         late = [m for m in self.milestones if m >= self.epochs]
         if self.schedule == "step" and late:
             raise ValueError(
                 f"milestones {late} lie at or past the last epoch ({self.epochs}); "
                 f"give milestones that fit, [] for none, or schedule: cosine"
             )
+        if list(self.milestones) != sorted({m for m in self.milestones if m > 0}):
+            raise ValueError(f"milestones {list(self.milestones)}: expected rising epochs from 1")
+        if self.warmup_epochs and self.warmup_epochs >= self.epochs:
+            raise ValueError(f"warmup_epochs {self.warmup_epochs}: expected less than epochs")
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov: true needs a momentum above 0")
         return self
 
     def rate(self, epoch: int, step: int, steps: int, base: float | None = None) -> float:

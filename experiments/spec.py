@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+import datasets
 import distillers
 
 from .recipe import Recipe, differences
@@ -20,7 +21,11 @@ class _Frozen(BaseModel):
 
 
 class DataSpec(_Frozen):
-    """A data set as a run sees it. ``content`` is the hash of a user's own data, never its path."""
+    """A data set as a run sees it.
+
+    ``options`` holds every option of the data set but paths: a user's own data is known by the
+    hash of its ``content``.
+    """
 
     name: str
     subset: int | None = None
@@ -78,22 +83,35 @@ class RunSpec(_Frozen):
 
 def identity(spec: RunSpec) -> dict[str, Any]:
     """What the id hashes: the spec minus everything at its default."""
-    defaults = distillers.defaults(spec.method)
-    options = {k: v for k, v in spec.options.items() if k not in defaults or v != defaults[k]}
+    dataset = spec.dataset.model_dump(mode="json", exclude_defaults=True)
+    own = _changed(spec.dataset.options, data_defaults(spec.dataset.name))
+    teacher = spec.teacher.model_dump(mode="json", exclude_defaults=True) if spec.teacher else None
     return {
-        "dataset": _without_defaults(spec.dataset),
-        "teacher": _without_defaults(spec.teacher) if spec.teacher else None,
+        "dataset": {**dataset, "options": own},
+        "teacher": teacher,
         "student": spec.student,
         "method": [spec.method, spec.method_version],
-        "options": options,
+        "options": _changed(spec.options, distillers.defaults(spec.method)),
         "trial": spec.trial,
         "recipe": [spec.recipe_version, differences(spec.recipe)],
         "plugins": list(spec.plugins),
     }
 
 
-def _without_defaults(model: BaseModel) -> dict[str, Any]:
-    return model.model_dump(mode="json", exclude_defaults=True)
+def _changed(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """What is not at its default, as JSON has it, which knows no tuples."""
+    given, standard = json.loads(json.dumps(options)), json.loads(json.dumps(defaults))
+    return {k: v for k, v in given.items() if k not in standard or v != standard[k]}
+
+
+def data_defaults(name: str) -> dict[str, Any]:
+    """The options of a data set that can change a result, with their defaults."""
+    return {k: v for k, v in datasets.options(name).items() if not is_path(k)}
+
+
+def is_path(option: str) -> bool:
+    """Whether an option of a data set says where a user's own data lies."""
+    return option in ("file", "folder")
 
 
 def matches(stored: Mapping[str, Any], today: Mapping[str, Any], default: Any = None) -> bool:
@@ -120,7 +138,10 @@ def matches(stored: Mapping[str, Any], today: Mapping[str, Any], default: Any = 
 def is_current(stored: Mapping[str, Any], spec: RunSpec) -> bool:
     """`matches` with the defaults of ``spec``'s kind; False means the stored run is stale."""
     defaults: dict[str, Any] = {
-        "dataset": DataSpec(name="").model_dump(mode="json"),
+        "dataset": {
+            **DataSpec(name="").model_dump(mode="json"),
+            "options": data_defaults(spec.dataset.name),
+        },
         "teacher": None,
         "options": distillers.defaults(spec.method),
         "recipe": Recipe().model_dump(mode="json"),
@@ -128,4 +149,4 @@ def is_current(stored: Mapping[str, Any], spec: RunSpec) -> bool:
         "recipe_version": 1,
         "plugins": [],
     }
-    return matches(stored, spec.dump(), defaults)
+    return matches(stored, spec.dump(), json.loads(json.dumps(defaults)))

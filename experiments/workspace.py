@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -18,9 +19,10 @@ from models.checkpoint import sha256
 
 from . import census, expand, matrix, networks, teachers
 from .census import Status
-from .errors import InputError
+from .errors import InputError, beside
 from .expand import Expansion, Facts
-from .matrix import Matrix, RecipeEntry
+from .matrix import Matrix
+from .spec import RunSpec
 from .worker import Job
 
 
@@ -48,7 +50,9 @@ class Workspace:
         device = ("cuda" if available else "cpu") if self.device == "auto" else self.device
         if device == "cuda" and not available:
             raise InputError("--device cuda: this machine has no usable CUDA device; try cpu")
-        return replace(self, device=device, runs=self.runs.absolute(), data=self.data.absolute())
+        plugins = tuple(plugin.expanduser().absolute() for plugin in self.plugins)
+        runs, data = self.runs.absolute(), self.data.absolute()
+        return replace(self, device=device, runs=runs, data=data, plugins=plugins)
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class Plan:
     source: str
     matrix: Matrix
     expansion: Expansion
-    data: Data
+    data: Data | None  # None: results are looked at where the data is not
     workspace: Workspace
     plugins: tuple[Path, ...]
     teacher_files: dict[str, Path]
@@ -83,36 +87,73 @@ class Plan:
 
 
 def prepare(
-    source: str, workspace: Workspace, selection: Selection | None = None, check: bool = True
+    source: str, workspace: Workspace, selection: Selection | None = None, strict: bool = True
 ) -> Plan:
     """Read a matrix, resolve it and check everything that can be wrong before a run is started.
 
-    ``check=False`` leaves out what only matters for training (capabilities, teacher files' fit).
+    ``strict=False`` is for looking at results, also where neither data nor teachers are: what only
+    matters for training is not asked for.
     Raises InputError, MethodError, ModelError or DataError in one line.
     """
     workspace = workspace.resolved()
     table = matrix.load(source)
     here = Path(source).resolve().parent
-    plugins = tuple(_from(here, p) for p in table.plugins) + workspace.plugins
-    for plugin in plugins:
-        distillers.load_plugin(plugin)
+    plugins = tuple(_from(here, p.expanduser()) for p in table.plugins) + workspace.plugins
+    _load_plugins(source, plugins, len(table.plugins))
     expand.check_names(table, source)
-    _check_machine(table.recipe, workspace.device, source)
-    data = build_data(table, workspace, source)
+    if strict:
+        _check_machine(source, table, workspace.device)
     files = {name: _teacher_file(source, name, table, workspace) for name in table.teachers}
+    own_data = expand.needs_content(table)
+    data = _data(table, workspace, source, required=strict or own_data)
     facts = Facts(
-        teacher_sha256={name: sha256(path) for name, path in files.items()},
-        content=data.fingerprint if expand.needs_content(table) else None,
+        teacher_sha256={
+            name: _teacher_hash(source, name, table, path, strict) for name, path in files.items()
+        },
+        content=data.fingerprint if data and own_data else None,
     )
     expansion = expand.expand(table, facts, source)
     if selection:
         expansion = expand.select(expansion, **vars(selection))
-    reasons = {}
-    if check:
+    if strict and data:
         for name, path in files.items():
             _check_fit(source, name, path, data)
-        reasons = census.capabilities(expansion.runs, data.info)
+    reasons = _reasons(source, expansion, workspace.runs, data, strict) if data else {}
     return Plan(source, table, expansion, data, workspace, plugins, files, reasons)
+
+
+def _load_plugins(source: str, plugins: Sequence[Path], of_matrix: int) -> None:
+    """Import users' files; the first ``of_matrix`` of them stand in the matrix."""
+    for i, plugin in enumerate(plugins):
+        where = f"{source}: plugins.{i}" if i < of_matrix else "--plugin"
+        if not plugin.is_file():
+            raise InputError(f"{where}: no file at {plugin}{beside(plugin)}")
+        try:
+            distillers.load_plugin(plugin)
+        except distillers.MethodError as error:
+            raise InputError(f"{where}: {error}") from error
+
+
+def _reasons(
+    source: str, expansion: Expansion, runs: Path, data: Data, strict: bool
+) -> dict[str, str]:
+    """Why runs cannot be; what is done needs no such question."""
+    open_ones = [s for s in expansion.runs if census.status(s, runs).state != census.DONE]
+    try:
+        return census.capabilities(open_ones, data.info)
+    except InputError as error:
+        if strict:
+            raise InputError(f"{source}: {error}") from error
+        return {}  # results can be looked at while somebody edits a plugin
+
+
+def _data(table: Matrix, workspace: Workspace, source: str, required: bool) -> Data | None:
+    try:
+        return build_data(table, workspace, source)
+    except InputError:
+        if required:
+            raise
+        return None
 
 
 def build_data(table: Matrix, workspace: Workspace, source: str) -> Data:
@@ -131,13 +172,10 @@ def build_data(table: Matrix, workspace: Workspace, source: str) -> Data:
         raise InputError(f"{source}: dataset: {error}") from error
 
 
-def check_accuracies(plan: Plan) -> None:
-    """Measure the given teachers that state what they should reach, if runs still need them."""
-    needed = {
-        s.spec.teacher.name
-        for s in plan.statuses().values()
-        if s.state == census.TODO and s.spec.teacher and s.spec.teacher.sha256
-    }
+def check_accuracies(plan: Plan, specs: Iterable[RunSpec]) -> None:
+    """Measure the given teachers of ``specs`` that state what they should reach."""
+    assert plan.data is not None  # a strict plan has its data
+    needed = {spec.teacher.name for spec in specs if spec.teacher and spec.teacher.sha256}
     for name in sorted(needed):
         entry = plan.matrix.teachers[name]
         if entry.expected_accuracy is None:
@@ -159,7 +197,9 @@ def check_writable(runs: Path) -> None:
     place = runs
     while not place.exists():
         place = place.parent
-    if not place.is_dir() or not os.access(place, os.W_OK):
+    if not place.is_dir():
+        raise InputError(f"--runs {runs}: {place} is a file, expected a directory")
+    if not os.access(place, os.W_OK):
         raise InputError(f"--runs {runs}: no permission to write in {place}")
 
 
@@ -168,13 +208,25 @@ def _from(folder: Path, path: Path) -> Path:
 
 
 def _teacher_file(source: str, name: str, table: Matrix, workspace: Workspace) -> Path:
-    path = _from(workspace.data, table.teachers[name].file.expanduser())
+    return _from(workspace.data, table.teachers[name].file.expanduser())
+
+
+def _teacher_hash(source: str, name: str, table: Matrix, path: Path, strict: bool) -> str:
+    """The sha256 of a given teacher; the matrix's word for it suffices to look at results."""
+    stated = table.teachers[name].sha256
+    if stated and not strict:
+        return stated
     if not path.is_file():
         raise InputError(
-            f"{source}: teachers.{name}.file: no file at {path} (relative paths start at the "
-            f"data root, {workspace.data}); without the entry the harness trains the teacher itself"
+            f"{source}: teachers.{name}.file: no file at {path} (relative paths start at --data)"
+            + (beside(path) or "; without the entry the harness trains the teacher itself")
         )
-    return path
+    found = sha256(path)
+    if stated and found != stated:
+        raise InputError(
+            f"{source}: teachers.{name}.sha256: expected {stated}, but {path} has {found}"
+        )
+    return found
 
 
 def _check_fit(source: str, name: str, path: Path, data: Data) -> None:
@@ -187,16 +239,25 @@ def _check_fit(source: str, name: str, path: Path, data: Data) -> None:
         raise InputError(f"{source}: teachers.{name}.file: {error}") from error
 
 
-def _check_machine(recipe: RecipeEntry, device: str, source: str) -> None:
+def _check_machine(source: str, table: Matrix, device: str) -> None:
     """Numerics that this machine cannot give are refused, never quietly replaced."""
-    refused: dict[str, Any] = {}
+    recipes = expand.Recipes(table, source)
+    for where, fields in (("recipe", recipes.common), ("teacher_recipe", recipes.teachers)):
+        for key in _unavailable(device):
+            value = fields[key] if key in ("tf32", "compile") else fields["precision"] == key
+            if value:
+                name = f"{key}: true" if key in ("tf32", "compile") else f"precision: {key}"
+                raise InputError(
+                    f"{source}: {where}.{name}: not to be had with this machine's {device}; "
+                    f"choose something else or another --device"
+                )
+
+
+def _unavailable(device: str) -> list[str]:
+    """The numerics of a recipe that a kind of device of this machine lacks."""
+    compiler = any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++")))
     if device == "cpu":
-        refused = {"fp16": recipe.precision == "fp16", "tf32": recipe.tf32}
-    elif recipe.precision == "bf16" and not torch.cuda.is_bf16_supported():
-        refused = {"bf16": True}
-    for what, asked in refused.items():
-        if asked:
-            raise InputError(
-                f"{source}: recipe: {what} is not to be had on this machine's {device}; "
-                f"choose another precision or another --device"
-            )
+        return ["fp16", "tf32"] + ([] if compiler else ["compile"])
+    modern = torch.cuda.get_device_capability() >= (8, 0)  # Ampere brought both
+    can_compile = compiler and importlib.util.find_spec("triton") is not None
+    return ([] if modern else ["bf16", "tf32"]) + ([] if can_compile else ["compile"])

@@ -1,0 +1,145 @@
+"""A cohort on the device that trains in seconds: noise images, two small nets, any methods."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import datasets
+import distillers
+import models
+from datasets import Batch, Data
+from experiments import networks, trainer
+from experiments.learner import WEIGHTS, TeacherRecord
+from experiments.recipe import Recipe
+from experiments.spec import DataSpec, RunSpec, TeacherSpec
+from experiments.teachers import Teacher
+
+DEVICE = torch.device("cuda")
+TEACHER, STUDENT = "resnet14", "resnet8"
+OPTIONS = {"image_size": 16, "train_size": 88, "test_size": 40}  # 6 steps of 16, the last of 8
+METHOD_OPTIONS = {"crd": {"negatives": 32}}  # as many as so few images have
+# The harness's own; tests of the registry register others.
+METHODS = [n for n in distillers.names() if distillers.find(n).__module__.startswith("distillers.")]
+# Eight epochs, so that initial stages (30 of 240) have one. A random teacher's maps are large.
+RECIPE = Recipe(epochs=8, batch_size=16, lr=0.001, schedule="cosine")
+FORMATS = {"contiguous": False, "channels_last": True}
+
+
+def recipe(**fields: Any) -> Recipe:
+    return Recipe.model_validate({**RECIPE.model_dump(), **fields})
+
+
+def data(device: torch.device = DEVICE, epochs: int = RECIPE.epochs) -> Data:
+    return datasets.build(
+        "fake", batch_size=RECIPE.batch_size, epochs=epochs, device=device, **OPTIONS
+    )
+
+
+def teacher(numerics: Recipe, device: torch.device = DEVICE) -> Teacher:
+    with networks.seeded("the tests' teacher"):
+        module = networks.build(TEACHER, 10, numerics, device)
+    return Teacher(networks.freeze(module), TeacherRecord(TEACHER, 10.0, "0" * 64))
+
+
+def spec(method: str, numerics: Recipe) -> RunSpec:
+    taught = distillers.find(method).needs.teacher
+    return RunSpec(
+        dataset=DataSpec(name="fake", options=OPTIONS),
+        teacher=TeacherSpec(name=TEACHER, sha256="0" * 64) if taught else None,
+        student=STUDENT,
+        method=method,
+        options=distillers.resolve(method, METHOD_OPTIONS.get(method)),
+        recipe=numerics,
+    )
+
+
+def skip_where_unsupported(method: str) -> None:
+    """Some methods cannot serve some pairs, and say so when they are built."""
+    pair = (models.build(name, 10) for name in (STUDENT, TEACHER))
+    info = data(torch.device("cpu")).info
+    try:
+        distillers.build(method, *pair, info, **METHOD_OPTIONS.get(method, {}))
+    except distillers.Unsupported as reason:
+        pytest.skip(f"n/a: {reason}")
+
+
+@dataclass
+class Trained:
+    """A cohort and what it said. ``ends`` maps a method to the report of its run's end."""
+
+    cohort: trainer.Cohort
+    ends: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def spec(self, method: str) -> RunSpec:
+        return next(s for s in self.cohort.specs if s.method == method)
+
+    def directory(self, method: str) -> Path:
+        return self.spec(method).directory(self.cohort.runs)
+
+    def weights(self, method: str) -> dict[str, torch.Tensor]:
+        return load_file(self.directory(method) / WEIGHTS)
+
+
+def prepare(
+    runs: Path, methods: list[str], numerics: Recipe, device: torch.device = DEVICE
+) -> Trained:
+    """A cohort of these methods that has not started yet."""
+    ends: dict[str, dict[str, Any]] = {}
+
+    def listen(said: RunSpec, row: dict[str, Any]) -> None:
+        if "state" in row:
+            ends[said.method] = row
+
+    job = trainer.Cohort(
+        [spec(method, numerics) for method in methods],
+        runs,
+        data(device, numerics.epochs),
+        teacher(numerics, device),
+        device,
+        report=listen,
+    )
+    return Trained(job, ends)
+
+
+def train(runs: Path, methods: list[str], numerics: Recipe) -> Trained:
+    """The same, trained to its end."""
+    made = prepare(runs, methods, numerics)
+    trainer.train(made.cohort)
+    return made
+
+
+class Stepper:
+    """One run that takes the trainer's own steps, one by one."""
+
+    def __init__(
+        self, runs: Path, method: str, numerics: Recipe, device: torch.device = DEVICE
+    ) -> None:
+        self.made = prepare(runs, [method], numerics, device)
+        cohort = self.made.cohort
+        trainer._set_numerics(cohort)
+        member = trainer._join(cohort, cohort.specs[0])
+        assert member is not None, self.made.ends[method]["error"]
+        self.members, self.learner = [member], member.learner
+        self.stages = list(dict.fromkeys(stage for stage, _ in self.learner.coordinates))
+        self.enter(self.stages[0])
+
+    def enter(self, stage: str) -> None:
+        """Go on to the beginning of a stage, without the steps before it."""
+        while self.learner.stage != stage:
+            self.learner.end_epoch()
+        self.learner.start_epoch()
+        stream = self.learner.stream
+        self.batches = self.made.cohort.data.train_stream(0, self.learner.epoch, 0, stream)
+
+    def step(self) -> Batch:
+        """The batch of the step that was taken; AssertionError with its reason if it failed."""
+        batch = next(self.batches)
+        trainer._step(self.made.cohort, self.members, self.members, batch)
+        assert self.members, self.made.ends[self.learner.spec.method]["error"]
+        return batch

@@ -1,0 +1,191 @@
+"""What hand-made run directories are taken for."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+import datasets
+from experiments import census, claims
+from experiments.census import BLOCKED, DONE, FAILED, RUNNING, STALE, TODO, UNSUPPORTED
+from experiments.errors import InputError
+from tests.experiments.cli import expansion
+from tests.results.example import record
+
+HISTORY = "stage,epoch,lr,train_top1\n"
+
+
+@pytest.fixture
+def spec():
+    return expansion(methods=["kd"], trials=1, recipe__epochs=9).entries[0].spec
+
+
+@pytest.fixture
+def here(spec, tmp_path) -> Path:
+    """The run's directory, with its spec."""
+    directory = spec.directory(tmp_path)
+    directory.mkdir(parents=True)
+    (directory / "spec.yaml").write_text(yaml.safe_dump(spec.dump()))
+    return directory
+
+
+def result(directory: Path, spec, **changes) -> None:
+    stored = {**spec.dump(), **changes}
+    (directory / "result.json").write_text(json.dumps(record(70.5, run=spec.id, spec=stored)))
+
+
+def progress(directory: Path, *stages: str) -> None:
+    rows = [f"{stage},{i + 1},0.05,50.0\n" for i, stage in enumerate(stages)]
+    (directory / "history.csv").write_text(HISTORY + "".join(rows))
+    (directory / "checkpoint").write_bytes(b"weights")
+
+
+def state(spec, tmp_path, reason: str | None = None) -> tuple[str, str, int]:
+    found = census.status(spec, tmp_path, reason)
+    return found.state, found.detail, found.epoch
+
+
+def test_nothing_there(spec, tmp_path):
+    assert state(spec, tmp_path) == (TODO, "", 0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_impossible(spec, tmp_path):
+    assert state(spec, tmp_path, "no features") == (UNSUPPORTED, "no features", 0)
+
+
+def test_done(spec, here, tmp_path):
+    result(here, spec)
+    found = census.status(spec, tmp_path)
+    assert (found.state, found.epoch) == (DONE, 9)
+    assert found.record["accuracy"]["last"]["top1"] == 70.5
+
+
+def test_done_speaks_louder_than_everything_else(spec, here, tmp_path):
+    result(here, spec)
+    claims.take(here)
+    (here / "error.txt").write_text("RuntimeError: once\n")
+    assert state(spec, tmp_path, "no features")[0] == DONE
+
+
+def test_running(spec, here, tmp_path):
+    progress(here, "main", "main")
+    claims.take(here)
+    assert state(spec, tmp_path) == (RUNNING, "", 2)
+
+
+def test_not_running_any_more(spec, here, tmp_path):
+    progress(here, "main", "main", "main")
+    claim = claims.take(here)
+    past = time.time() - 2 * claims.STALE_SECONDS
+    os.utime(claim.path, (past, past))
+    assert state(spec, tmp_path) == (TODO, "", 3)
+
+
+def test_initial_epochs_are_not_counted(spec, here, tmp_path):
+    progress(here, "initial", "initial", "main")
+    assert state(spec, tmp_path) == (TODO, "", 1)
+
+
+def test_a_history_without_its_checkpoint_is_no_progress(spec, here, tmp_path):
+    progress(here, "main", "main")
+    (here / "checkpoint").unlink()
+    assert state(spec, tmp_path) == (TODO, "", 0)
+
+
+def test_failed_shows_the_first_line(spec, here, tmp_path):
+    progress(here, "main")
+    (here / "error.txt").write_text("Diverged: loss not finite\n\nTraceback …\n")
+    assert state(spec, tmp_path) == (FAILED, "Diverged: loss not finite", 1)
+
+
+def test_trying_again_after_a_failure_is_running(spec, here, tmp_path):
+    (here / "error.txt").write_text("Diverged: loss not finite\n")
+    claims.take(here)
+    assert state(spec, tmp_path)[0] == RUNNING
+
+
+@pytest.mark.parametrize("text", ['{"format": 1, "run": ', "", "[]", '{"format": 99}'])
+def test_a_broken_result_is_to_do(spec, here, tmp_path, text):
+    (here / "result.json").write_text(text)
+    assert state(spec, tmp_path) == (TODO, "result.json was unreadable", 0)
+
+
+def test_stale_names_what_changed(spec, here, tmp_path):
+    result(here, spec, options={**spec.options, "kd_temperature": 3.0})
+    assert state(spec, tmp_path) == (STALE, "options.kd_temperature was 3.0, is 4.0", 0)
+
+
+def test_stale_before_its_end(spec, here, tmp_path):
+    stored = {**spec.dump(), "method_version": 7}
+    (here / "spec.yaml").write_text(yaml.safe_dump(stored))
+    progress(here, "main")
+    assert state(spec, tmp_path) == (STALE, "method_version was 7, is 1", 0)
+
+
+@pytest.mark.parametrize("content", [b"a: [", b"", b"- 1\n", b"\xff\xfe\x00"])
+def test_a_broken_spec_says_nothing(spec, here, tmp_path, content):
+    (here / "spec.yaml").write_bytes(content)
+    assert state(spec, tmp_path) == (TODO, "", 0)
+
+
+def test_count_is_in_the_order_of_the_states(spec, tmp_path):
+    statuses = [census.Status(spec, s) for s in (STALE, DONE, TODO, DONE)]
+    assert list(census.count(statuses).items()) == [(DONE, 2), (TODO, 1), (STALE, 1)]
+
+
+def test_census_covers_every_run(tmp_path):
+    found = expansion()
+    statuses = census.census(found.runs, tmp_path, {found.runs[0].id: "no"})
+    assert list(statuses) == [spec.id for spec in found.runs]
+    assert [s.state for s in statuses.values()] == [UNSUPPORTED] + [TODO] * (len(statuses) - 1)
+
+
+@pytest.mark.parametrize("teacher", [FAILED, STALE, TODO, DONE])
+def test_students_wait_for_a_teacher_but_not_for_a_failed_or_stale_one(tmp_path, teacher):
+    found = expansion(methods=["vanilla", "kd"], trials=1)
+    (first,) = found.teachers
+    directory = first.directory(tmp_path)
+    directory.mkdir(parents=True)
+    if teacher == FAILED:
+        (directory / "error.txt").write_text("Diverged: loss not finite\n")
+    elif teacher in (STALE, DONE):
+        result(directory, first, **({"method_version": 0} if teacher == STALE else {}))
+    alone, student = (census.census(found.runs, tmp_path)[entry.spec.id] for entry in found.entries)
+    assert alone.state == TODO
+    if teacher in (FAILED, STALE):
+        assert student.state == BLOCKED
+        assert student.detail == f"its teacher (resnet14, vanilla, trial 0): {teacher}"
+    else:
+        assert student.state == TODO
+
+
+def test_capabilities_say_who_cannot_be_served(monkeypatch):
+    from distillers import Unsupported
+    from distillers.fitnet import FitNet
+
+    def refuse(self, student, teacher, info):
+        raise Unsupported("fitnet needs wings")
+
+    monkeypatch.setattr(FitNet, "setup", refuse)
+    found = expansion()
+    reasons = census.capabilities(found.runs, datasets.build("fake", image_size=16).info)
+    expected = {e.spec.id for e in found.entries if e.spec.method == "fitnet"}
+    assert reasons == dict.fromkeys(expected, "fitnet needs wings")
+
+
+def test_capabilities_report_a_method_that_cannot_be_built(monkeypatch):
+    from distillers.fitnet import FitNet
+
+    def fail(self, student, teacher, info):
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr(FitNet, "setup", fail)
+    with pytest.raises(InputError) as caught:
+        census.capabilities(expansion().runs, datasets.build("fake", image_size=16).info)
+    assert str(caught.value) == ("resnet14 -> resnet8, fitnet: ZeroDivisionError: division by zero")

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from experiments.recipe import Recipe, differences
+
+STEPS = 782
+
+
+@pytest.mark.parametrize(
+    ("epoch", "drops"),
+    [(1, 0), (150, 0), (151, 1), (180, 1), (181, 2), (210, 2), (211, 3), (240, 3)],
+)
+def test_step_drops_at_the_start_of_the_epoch_after_a_milestone(epoch, drops):
+    for step in (0, STEPS - 1):
+        assert Recipe().rate(epoch, step, STEPS) == pytest.approx(0.05 * 0.1**drops)
+
+
+def test_cosine_goes_from_the_rate_to_zero_without_a_jump():
+    recipe = Recipe(epochs=10, schedule="cosine", lr=0.2)
+    rates = [recipe.rate(e, s, 50) for e in range(1, 11) for s in range(50)]
+    assert rates[0] == 0.2
+    assert rates[250] == pytest.approx(0.1)
+    assert 0 < rates[-1] < 0.2 * 1e-4
+    assert all(a > b for a, b in itertools.pairwise(rates))
+
+
+@pytest.mark.parametrize("schedule", ["step", "cosine"])
+def test_warm_up_rises_linearly_to_the_rate(schedule):
+    recipe = Recipe(epochs=10, schedule=schedule, milestones=[5], warmup_epochs=2, lr=0.4)
+    rates = [recipe.rate(e, s, 4) for e in (1, 2) for s in range(4)]
+    assert rates == pytest.approx([0.4 * (i + 1) / 8 for i in range(8)])
+    assert recipe.rate(3, 0, 4) == pytest.approx(0.4)
+
+
+def test_another_base_replaces_the_rate():
+    assert Recipe().rate(151, 0, STEPS, base=1.0) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"epochs": 100}, "milestones [150, 180, 210] lie at or past the last epoch (100)"),
+        ({"epochs": 5, "milestones": [3, 5]}, "milestones [5] lie at or past"),
+        ({"milestones": [0, 10]}, "expected rising epochs from 1"),
+        ({"milestones": [20, 10]}, "expected rising epochs from 1"),
+        ({"epochs": 2, "schedule": "cosine", "warmup_epochs": 2}, "less than epochs"),
+        ({"nesterov": True, "momentum": 0.0}, "nesterov"),
+        ({"lr": 0}, "greater than 0"),
+        ({"lr": float("nan")}, "finite"),
+        ({"lr": True}, "valid number"),
+        ({"epochs": "3"}, "valid integer"),
+        ({"nesterov": 1}, "valid boolean"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(fields, message):
+    with pytest.raises(ValidationError) as caught:
+        Recipe.model_validate(fields)
+    assert message in str(caught.value)
+
+
+def test_milestones_may_stand_unused_beside_cosine():
+    assert Recipe(epochs=2, schedule="cosine").milestones == (150, 180, 210)
+
+
+def test_differences_are_what_is_not_at_its_default():
+    assert differences(Recipe()) == {}
+    recipe = Recipe(epochs=20, milestones=[10], lr=0.05)
+    assert differences(recipe) == {"epochs": 20, "milestones": [10]}
+
+
+def test_optimizer_is_sgd_over_everything():
+    recipe = Recipe(lr=0.3, momentum=0.8, weight_decay=1e-3, nesterov=True)
+    params = [torch.nn.Parameter(torch.zeros(2)), torch.nn.Parameter(torch.zeros(3))]
+    (group,) = recipe.optimizer(params).param_groups
+    assert len(group["params"]) == 2
+    named = {key: group[key] for key in ("lr", "momentum", "weight_decay", "nesterov")}
+    assert named == {"lr": 0.3, "momentum": 0.8, "weight_decay": 1e-3, "nesterov": True}
+
+
+def test_summary_names_what_a_caption_must():
+    text = Recipe(epochs=9, milestones=[3, 6], warmup_epochs=1).summary()
+    assert text == (
+        "9 epochs, batch 64, SGD 0.9, lr 0.05 × 0.1 after 3/6, 1 warm-up, weight decay 0.0005, fp32"
+    )
+    assert "lr 0.05 cosine to 0" in Recipe(schedule="cosine").summary()
+    assert "lr 0.05 constant" in Recipe(milestones=[]).summary()
