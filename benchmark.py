@@ -107,9 +107,10 @@ def plan(args: argparse.Namespace) -> int:
     print(f"to do: {todo.steps:,} steps, {todo.disk_bytes / 1e6:,.0f} MB of weights", end="")
     if todo.seconds:
         slots = launch.slots(found.workspace.device, None, found.matrix.recipe.threads)
-        hours = todo.seconds / 3600
-        each = f"; about {hours:.1f} h of one worker on this machine ({found.workspace.device})"
-        print(each + (f", {hours / len(slots):.1f} h on {len(slots)}" if len(slots) > 1 else ""))
+        kind = found.workspace.device
+        print(f"; about {_duration(todo.seconds)} of one worker on this machine's {kind}", end="")
+        several = f", {_duration(todo.seconds / len(slots))} on {len(slots)} workers"
+        print(several if len(slots) > 1 else "")
     else:
         print()
     return 0
@@ -123,7 +124,7 @@ def run(args: argparse.Namespace) -> int:
     check_accuracies(found, (s.spec for s in found.statuses().values() if s.state in wanted))
     _reset(found, wanted)
     statuses = list(found.statuses().values())
-    print(_census(found, {s.spec.id: s for s in statuses}))
+    print(_census(found, {s.spec.id: s for s in statuses}), flush=True)
     todo = [s for s in statuses if s.state == census.TODO]
     if not todo:
         return _verdict(found, args)
@@ -131,9 +132,9 @@ def run(args: argparse.Namespace) -> int:
     size = args.cohort_size or launch.default_size(statuses, len(slots))
     queue = launch.tasks(statuses, found.template(args.save_minutes), found.teacher_files, size)
     progress = Progress(sum(s.spec.recipe.epochs - s.epoch for s in todo), len(todo))
-    outcome = launch.run(queue, slots, progress)
+    finished = launch.run(queue, slots, progress)
     progress.close()
-    if outcome.interrupted:
+    if not finished:
         print("stopped; everything is saved. To go on, give the same command again.")
         return 1
     return _verdict(found, args)
@@ -182,6 +183,13 @@ def _census(found: Plan, statuses: dict[str, census.Status]) -> str:
     counts = census.count(statuses.values())
     listed = ", ".join(f"{number} {state}" for state, number in counts.items())
     return f"{found.source}: {len(statuses)} runs: {listed}"
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:,.0f} {unit}"
+    return f"{seconds:.0f} seconds"
 
 
 def _wanted(args: argparse.Namespace) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import os
 import platform
@@ -67,6 +68,22 @@ def _git(*arguments: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep what networks on a CPU free and ask for again at every step.
+
+    glibc hands large blocks back to the kernel, which costs thousands of page faults per step
+    (measured: 3 to 16 % of a training step). Other C libraries are left alone.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return
+    largest_mapped, trim_threshold = -3, -1  # malloc.h: M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
+    if not mallopt(largest_mapped, 1 << 30):
+        mallopt(largest_mapped, 1 << 25)  # the most that older versions take
+    mallopt(trim_threshold, 2**31 - 1)
 
 
 def peak_memory(device: torch.device) -> int:

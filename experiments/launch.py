@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -35,15 +35,6 @@ class Task:
     job: Job
     after: str | None = None
     deaths: int = 0
-
-
-@dataclass
-class Outcome:
-    """How a local run of a matrix went."""
-
-    states: dict[str, str] = field(default_factory=dict)  # run id -> done, failed, blocked, …
-    errors: dict[str, str] = field(default_factory=dict)  # run id -> one line
-    interrupted: bool = False
 
 
 def tasks(
@@ -91,8 +82,8 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run(waiting: list[Task], devices: list[str], progress: Progress) -> Outcome:
-    """Work the queue off; Ctrl-C (or SIGTERM) lets every worker save, then returns."""
+def run(waiting: list[Task], devices: list[str], progress: Progress) -> bool:
+    """Work the queue off. Ctrl-C or SIGTERM lets every worker save; then the answer is False."""
     return _Queue(waiting, devices, progress).run()
 
 
@@ -101,11 +92,11 @@ class _Queue:
         self.waiting, self.free, self.progress = waiting, list(devices), progress
         self.running: dict[int, tuple[Task, str, subprocess.Popen[str], Path]] = {}
         self.events: queue.Queue[tuple[int, dict[str, Any] | int]] = queue.Queue()
-        self.outcome = Outcome()
+        self.states: dict[str, str] = {}  # run id -> how it ended
         self.specs = {spec.id: spec for task in waiting for spec in task.job.specs}
         self.stops = 0
 
-    def run(self) -> Outcome:
+    def run(self) -> bool:
         with _signals(self._stop), tempfile.TemporaryDirectory(prefix="kd-jobs-") as folder:
             self._start_ready(Path(folder))
             while self.running:
@@ -118,18 +109,17 @@ class _Queue:
                 else:
                     self._ended(pid, event)
                     self._start_ready(Path(folder))
-        self.outcome.interrupted = self.stops > 0
-        return self.outcome
+        return self.stops == 0
 
     def _start_ready(self, folder: Path) -> None:
         """Give every free device the first job whose teacher is there."""
         for task in list(self.waiting):
             if self.stops or not self.free:
                 return
-            if task.after in self.specs and task.after not in self.outcome.states:
+            if task.after in self.specs and task.after not in self.states:
                 continue  # its teacher is still to come
             self.waiting.remove(task)
-            if self.outcome.states.get(task.after or "", "done") != "done":
+            if self.states.get(task.after or "", "done") != "done":
                 self._block(task)
                 continue
             self._start(task, self.free.pop(0), folder)
@@ -139,7 +129,7 @@ class _Queue:
             self._settle(spec, worker.BLOCKED, f"its teacher (run {task.after}) is not there")
 
     def _start(self, task: Task, device: str, folder: Path) -> None:
-        path = folder / f"{len(self.outcome.states)}-{id(task)}.json"
+        path = folder / f"{len(self.states)}-{id(task)}.json"
         replace(task.job, device=device.partition(":")[0]).write(path)
         process = subprocess.Popen(
             worker.command(path, as_json=True),
@@ -163,15 +153,13 @@ class _Queue:
         if "state" not in event:
             self.progress.epoch(spec, event)
             return
-        self.outcome.states[spec.id] = event["state"]
-        if "error" in event:
-            self.outcome.errors[spec.id] = event["error"]
+        self.states[spec.id] = event["state"]
         self.progress.ended(spec, event["state"], worker.describe(spec, event))
 
     def _ended(self, pid: int, code: int) -> None:
         task, device, _, _ = self.running.pop(pid)
         self.free.append(device)
-        left = [spec for spec in task.job.specs if spec.id not in self.outcome.states]
+        left = [spec for spec in task.job.specs if spec.id not in self.states]
         if not left or self.stops:
             return
         if task.deaths + 1 < DEATHS_ALLOWED:  # what it saved is there: another worker goes on
@@ -181,8 +169,7 @@ class _Queue:
             self._settle(spec, "lost", f"its worker died ({_death(code)}); give the command again")
 
     def _settle(self, spec: RunSpec, state: str, error: str) -> None:
-        self.outcome.states[spec.id] = state
-        self.outcome.errors[spec.id] = error
+        self.states[spec.id] = state
         self.progress.ended(spec, state, f"{spec}: {state}: {error}")
 
     def _stop(self, number: int, frame: Any) -> None:

@@ -54,7 +54,7 @@ class Learner:
         directory: Path,
     ) -> None:
         self.spec, self.data, self.device, self.directory = spec, data, device, directory
-        self.recipe = spec.recipe
+        self.recipe, self.id = spec.recipe, spec.id
         self.coordinates = self._build(teacher)
         self.meter = Meter(device, SKIPS_ALLOWED if self.recipe.precision == "fp16" else 1)
         self.history: list[dict[str, Any]] = []
@@ -130,7 +130,7 @@ class Learner:
 
     def take_step(self, batch: Batch, teacher: Outputs | None) -> None:
         """One update. Randomness inside the networks depends on nothing but where this step is."""
-        torch.manual_seed(seed(self.spec.id, self.stage, self.epoch, self.step))
+        self._reseed(seed(self.id, self.stage, self.epoch, self.step))
         steps = self.data.steps_per_epoch(self.stream)
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate(steps)
@@ -148,6 +148,12 @@ class Learner:
         self.samples_seen += len(batch)
         if self.step % CHECK_EVERY == 0:
             self.check()
+
+    def _reseed(self, value: int) -> None:
+        """torch.manual_seed, without the stack trace it formats where no GPU is in use."""
+        torch.default_generator.manual_seed(value)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(value)
 
     def _rate(self, steps: int) -> float:
         if self.stage == "initial":

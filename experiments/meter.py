@@ -29,7 +29,7 @@ class Meter:
 
     def reset(self) -> None:
         """Start an epoch; what was last finite stays known."""
-        self.samples = 0
+        self.samples, self.scored = 0, False
         self.correct = torch.zeros((), dtype=torch.int64, device=self.device)
         self.sums = torch.zeros_like(self.sums)
         self.bad_step = torch.full((), -1, dtype=torch.int64, device=self.device)
@@ -48,6 +48,7 @@ class Meter:
         self._watch(values, present, step)
         self.sums[present] += values * len(labels)
         self.samples += len(labels)
+        self.scored = logits is not None
         if logits is not None:
             hard = labels if labels.ndim == 1 else labels.argmax(dim=1)
             self.correct += (logits.detach().argmax(dim=1) == hard).sum()
@@ -79,19 +80,21 @@ class Meter:
             )
 
     def means(self) -> dict[str, float]:
-        """The epoch so far: mean of every term, their total and the accuracy in percent."""
+        """The epoch so far: mean of every term, their total, and the accuracy (%) of a student."""
         count = max(self.samples, 1)
         terms = {
             name: value / count for name, value in zip(self.terms, self.sums.tolist(), strict=True)
         }
         total = sum(terms.values())
-        return {"train_top1": 100 * int(self.correct) / count, "train_loss": total, **terms}
+        accuracy = {"train_top1": 100 * int(self.correct) / count} if self.scored else {}
+        return {**accuracy, "train_loss": total, **terms}
 
     def state(self) -> dict[str, object]:
         """Everything needed to go on in the middle of an epoch."""
         return {
             "terms": list(self.terms),
             "samples": self.samples,
+            "scored": self.scored,
             "correct": self.correct,
             "sums": self.sums,
             "last_finite": self.last_finite,
@@ -104,6 +107,7 @@ class Meter:
         """The inverse of `state`."""
         self.terms = tuple(state["terms"])  # type: ignore[arg-type]
         self.samples = state["samples"]  # type: ignore[assignment]
+        self.scored = bool(state["scored"])
         for name in ("correct", "sums", "last_finite", "first_bad", "bad_step", "bad_run"):
             value = state[name]
             assert isinstance(value, Tensor)

@@ -22,7 +22,7 @@ from distillers import Needs, Unsupported
 from models import Outputs
 from results import records
 
-from . import claims, networks
+from . import claims, environment, networks
 from .learner import CHECKPOINT, Learner
 from .recipe import Recipe
 from .spec import RunSpec
@@ -74,8 +74,8 @@ def train(cohort: Cohort) -> dict[str, str]:
     A run that fails is recorded with its reason and leaves; the others go on. Starts at the slowest
     member: members ahead wait. Raises nothing for a failing run.
     """
-    _set_numerics(cohort)
-    members = [m for spec in cohort.specs if (m := _join(cohort, spec)) is not None]
+    set_numerics(cohort.specs[0].recipe, cohort.device)
+    members = [m for spec in cohort.specs if (m := join(cohort, spec)) is not None]
     try:
         for member in list(members):
             if member.learner.stage == "done":  # killed between its last save and its result
@@ -91,11 +91,11 @@ def train(cohort: Cohort) -> dict[str, str]:
     return cohort.states
 
 
-def _set_numerics(cohort: Cohort) -> None:
+def set_numerics(recipe: Recipe, device: torch.device) -> None:
     """Process-wide settings, which the members of a cohort agree on."""
-    recipe = cohort.specs[0].recipe
-    if cohort.device.type == "cpu":
+    if device.type == "cpu":
         torch.set_num_threads(recipe.threads)
+        environment.keep_freed_memory()
     torch.backends.cuda.matmul.allow_tf32 = recipe.tf32
     torch.backends.cudnn.allow_tf32 = recipe.tf32
     torch.backends.cudnn.benchmark = not recipe.deterministic
@@ -105,12 +105,12 @@ def _set_numerics(cohort: Cohort) -> None:
 # ---- joining and leaving -------------------------------------------------------------------------
 
 
-def _join(cohort: Cohort, spec: RunSpec) -> Member | None:
+def join(cohort: Cohort, spec: RunSpec) -> Member | None:
     """Claim a run and bring it to where it was; None where it is done, held or cannot be."""
     directory = spec.directory(cohort.runs)
     directory.mkdir(parents=True, exist_ok=True)
-    record = records.read(directory)
     claim = claims.take(directory)
+    record = records.read(directory)  # after the claim: somebody may have finished just before it
     if record is not None:
         if claim is not None:  # nobody is at it: what a kill after the result left may go
             _clean(directory)
@@ -227,7 +227,7 @@ def _epoch(
         present = [m for m in present if m in members]
         if not present:
             return
-        _step(cohort, members, present, batch)
+        step(cohort, members, present, batch)
         for member in members:
             member.claim.beat()
         stopping = cohort.stop()
@@ -243,12 +243,12 @@ def _epoch(
     members[:] = [m for m in members if m.learner.stage != "done"]
 
 
-def _step(cohort: Cohort, members: list[Member], present: list[Member], batch: Batch) -> None:
+def step(cohort: Cohort, members: list[Member], present: list[Member], batch: Batch) -> None:
     """The teacher once, then every member whose next step this is."""
     taking = [m for m in present if m.learner.step == batch.step]
     recipe = taking[0].learner.recipe if taking else present[0].learner.recipe
     batch = networks.formatted(batch, recipe)
-    outputs = _teacher_outputs(cohort, taking, batch, recipe)
+    outputs = teacher_outputs(cohort, taking, batch, recipe)
     for member in taking:
         start = time.perf_counter()
         _guarded(cohort, members, member, lambda _, m: m.learner.take_step(batch, outputs))
@@ -256,7 +256,7 @@ def _step(cohort: Cohort, members: list[Member], present: list[Member], batch: B
 
 
 @torch.no_grad()
-def _teacher_outputs(
+def teacher_outputs(
     cohort: Cohort, taking: list[Member], batch: Batch, recipe: Recipe
 ) -> Outputs | None:
     """One forward pass with everything that any of these learners reads."""

@@ -77,8 +77,7 @@ def work(path: Path, as_json: bool) -> int:
         distillers.load_plugin(plugin)
     stop = _Stop()
     device = torch.device(job.device)
-    if device.type == "cpu":
-        torch.set_num_threads(job.specs[0].recipe.threads)
+    trainer.set_numerics(job.specs[0].recipe, device)
     report = _report_json if as_json else _report_text
     data = build_data(job)
     try:

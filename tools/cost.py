@@ -191,10 +191,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     text = report(results, setting, shlex.join(["tools/cost.py", *arguments]))
-    print(text)
     if args.output:
         args.output.parent.mkdir(parents=True, exist_ok=True)
         records.write_atomic(args.output, text)
+    print(text)
     return 0
 
 

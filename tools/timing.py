@@ -91,8 +91,8 @@ class Runs:
             specs, directory, setting.data, teacher, setting.device, report=_refuse
         )
         # The trainer's inside: `trainer.train` leaves no place for a clock around single steps.
-        trainer._set_numerics(self.cohort)
-        self.members = [m for spec in specs if (m := trainer._join(self.cohort, spec))]
+        trainer.set_numerics(recipe, setting.device)
+        self.members = [m for spec in specs if (m := trainer.join(self.cohort, spec))]
         self.streams: dict[Stream, list[trainer.Member]] = {}
         for member in self.members:
             member.learner.start_epoch()
@@ -107,11 +107,11 @@ class Runs:
         """So many steps of every stream."""
         for _ in range(count):
             for stream, present in self.streams.items():
-                trainer._step(self.cohort, self.members, present, next(self.batches[stream]))
+                trainer.step(self.cohort, self.members, present, next(self.batches[stream]))
 
     def teach(self, stream: Stream, batch: Batch) -> Outputs | None:
         """The teacher's outputs that the runs of a stream share."""
-        return trainer._teacher_outputs(self.cohort, self.streams[stream], batch, self.recipe)
+        return trainer.teacher_outputs(self.cohort, self.streams[stream], batch, self.recipe)
 
 
 def _refuse(spec: RunSpec, row: dict[str, Any]) -> None:

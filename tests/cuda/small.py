@@ -122,8 +122,8 @@ class Stepper:
     ) -> None:
         self.made = prepare(runs, [method], numerics, device)
         cohort = self.made.cohort
-        trainer._set_numerics(cohort)
-        member = trainer._join(cohort, cohort.specs[0])
+        trainer.set_numerics(cohort.specs[0].recipe, cohort.device)
+        member = trainer.join(cohort, cohort.specs[0])
         assert member is not None, self.made.ends[method]["error"]
         self.members, self.learner = [member], member.learner
         self.stages = list(dict.fromkeys(stage for stage, _ in self.learner.coordinates))
@@ -140,6 +140,6 @@ class Stepper:
     def step(self) -> Batch:
         """The batch of the step that was taken; AssertionError with its reason if it failed."""
         batch = next(self.batches)
-        trainer._step(self.made.cohort, self.members, self.members, batch)
+        trainer.step(self.made.cohort, self.members, self.members, batch)
         assert self.members, self.made.ends[self.learner.spec.method]["error"]
         return batch
