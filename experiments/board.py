@@ -11,7 +11,7 @@ from results.leaderboard import Cell, Leaderboard, leaderboard
 from . import census
 from .census import Status
 from .expand import Entry
-from .matrix import Matrix
+from .matrix import ARROW, Matrix
 from .workspace import Plan
 
 
@@ -34,7 +34,7 @@ def _cell(entry: Entry, statuses: Mapping[str, Status]) -> Cell:
     status = statuses[entry.spec.id]
     reason = status.detail if status.state == census.UNSUPPORTED else None
     record = status.record if status.state == census.DONE else None
-    return Cell(entry.pair, entry.label, entry.spec.trial, record, reason)
+    return Cell(_arrow(entry.pair), entry.label, entry.spec.trial, record, reason)
 
 
 def _teachers(plan: Plan, statuses: Mapping[str, Status]) -> dict[str, dict[str, Any]]:
@@ -52,12 +52,18 @@ def _teachers(plan: Plan, statuses: Mapping[str, Status]) -> dict[str, dict[str,
             accuracy = own.record["accuracy"]["last"]["top1"]
         if accuracy is not None:
             key = teacher.run or teacher.sha256 or ""
-            accuracies.setdefault(entry.pair, {}).setdefault(key, accuracy)
-            found[entry.pair] = {"name": teacher.name}
+            pair = _arrow(entry.pair)
+            accuracies.setdefault(pair, {}).setdefault(key, accuracy)
+            found[pair] = {"name": teacher.name}
     for pair, values in accuracies.items():
         listed = list(values.values())
         found[pair]["accuracy"] = listed if len(listed) > 1 else listed[0]
     return found
+
+
+def _arrow(pair: str) -> str:
+    """A pair as tables print it."""
+    return pair.replace(ARROW, " → ")
 
 
 def _dataset(matrix: Matrix) -> str:

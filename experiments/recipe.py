@@ -14,6 +14,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 
+SWITCHES = ("channels_last", "compile", "tf32", "deterministic")
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -91,19 +92,24 @@ class Recipe(BaseModel):
 
     def summary(self) -> str:
         """One line for a table's caption."""
-        rate = f"lr {self.lr:g}"
+        rate = f"lr {self.lr:g} cosine to 0"
         if self.schedule == "step":
             drops = "/".join(map(str, self.milestones))
-            rate += f" × {self.gamma:g} after {drops}" if drops else " constant"
-        else:
-            rate += " cosine to 0"
-        if self.warmup_epochs:
-            rate += f", {self.warmup_epochs} warm-up"
-        nesterov = " Nesterov" if self.nesterov else ""
-        return (
-            f"{self.epochs} epochs, batch {self.batch_size}, SGD{nesterov} {self.momentum:g}, "
-            f"{rate}, weight decay {self.weight_decay:g}, {self.precision}"
-        )
+            rate = f"lr {self.lr:g}" + (
+                f" × {self.gamma:g} after {drops}" if drops else " constant"
+            )
+        parts = [
+            f"{self.epochs} epochs",
+            f"batch {self.batch_size}",
+            f"SGD{' Nesterov' if self.nesterov else ''} {self.momentum:g}",
+            rate,
+            *([f"{self.warmup_epochs} epochs of warm-up"] if self.warmup_epochs else []),
+            f"weight decay {self.weight_decay:g}",
+            self.precision,
+            *(name for name in SWITCHES if getattr(self, name)),
+            *([f"{self.threads} threads"] if self.threads > 1 else []),
+        ]
+        return ", ".join(parts)
 
 
 def differences(recipe: Recipe) -> dict[str, Any]:
