@@ -67,3 +67,18 @@ def test_the_teacher_is_untouched_and_stays_frozen(tmp_path: Path) -> None:
     assert not any(m.training for m in module.modules())
     assert all(torch.equal(before[name], t) for name, t in module.state_dict().items())
     assert all(p.grad is None and not p.requires_grad for p in module.parameters())
+
+
+@pytest.mark.parametrize("numerics", [{"precision": "bf16"}, {"channels_last": True}], ids=str)
+def test_numerics_of_the_recipe(numerics: dict, tmp_path: Path) -> None:
+    """They train every method, and are another run with other weights."""
+    recipe = Recipe(epochs=1, batch_size=16, milestones=())
+    changed = recipe.model_copy(update=numerics)
+    for r in (recipe, changed):
+        states = trainer.train(tiny.cohort(tmp_path, tiny.METHODS, r))
+        assert set(states.values()) == {trainer.DONE}
+    for method in tiny.METHODS:
+        assert tiny.spec(method, recipe).id != tiny.spec(method, changed).id
+    plain, other = (tiny.weights(tmp_path, "crd", r)["fc.weight"] for r in (recipe, changed))
+    assert other.dtype == torch.float32
+    assert torch.allclose(plain, other, atol=0.05)
