@@ -145,10 +145,13 @@ class _Queue:
 
     def _listen(self, pid: int, lines: IO[str], process: subprocess.Popen[str]) -> None:
         for line in lines:
-            self.events.put((pid, json.loads(line)))
+            self.events.put((pid, _event(line)))
         self.events.put((pid, process.wait()))
 
     def _report(self, event: dict[str, Any]) -> None:
+        if "note" in event:
+            self.progress.note(event["note"])
+            return
         spec = self.specs[event.pop("run")]
         if "state" not in event:
             self.progress.epoch(spec, event)
@@ -180,6 +183,15 @@ class _Queue:
             self.progress.note("stopping after the current step, everything is saved …")
         for _, _, process, _ in self.running.values():
             process.send_signal(order)
+
+
+def _event(line: str) -> dict[str, Any]:
+    """A worker's report; anything else it prints (a plugin may) is shown as it is."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        event = None
+    return event if isinstance(event, dict) and "run" in event else {"note": line.rstrip()}
 
 
 def _death(code: int) -> str:
