@@ -135,7 +135,7 @@ def run(args: argparse.Namespace) -> int:
     finished = launch.run(queue, slots, progress)
     progress.close()
     if not finished:
-        print("stopped; everything is saved. To go on, give the same command again.")
+        print("stopped. What was saved is safe: to go on, give the same command again.")
         return 1
     return _verdict(found, args)
 

@@ -82,7 +82,7 @@ class Distiller(nn.Module):
         self.options = SimpleNamespace(**options)
         self.info, self.seed = info, seed
         self.needs = self.needs_of(options)
-        if self.needs.teacher and teacher is None:
+        if teacher is None and (self.needs.teacher or self.options.kd):
             raise Unsupported(f"{self.name} needs a teacher")
         self.setup(student, teacher, info)
 

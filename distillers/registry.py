@@ -18,6 +18,8 @@ from models.registry import Registry, near
 
 from .base import Distiller, MethodError
 
+# A plugin's module is named by the first digits of its text's sha256.
+PLUGIN_PREFIX, PLUGIN_DIGITS = "kd_plugin_", 16
 REGISTRY: Registry[type[Distiller]] = Registry("method", MethodError)
 
 
@@ -139,7 +141,7 @@ def load_plugin(path: str | Path) -> str:
     if not file.is_file():
         raise MethodError(f"plugin {path}: no such file")
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    module_name = f"kd_plugin_{digest[:16]}"
+    module_name = PLUGIN_PREFIX + digest[:PLUGIN_DIGITS]
     if module_name in sys.modules:
         return digest
     spec = importlib.util.spec_from_file_location(module_name, file)

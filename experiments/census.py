@@ -59,9 +59,22 @@ def census(
 def _after_teacher(entry: Status, found: Mapping[str, Status]) -> Status:
     run = entry.spec.teacher.run if entry.spec.teacher else None
     teacher = found.get(run or "")
-    if entry.state != TODO or teacher is None or teacher.state not in (FAILED, STALE):
+    if teacher is None:
+        return entry
+    if entry.state == DONE and teacher.record and _learned_from_another(entry, teacher):
+        return replace(entry, state=STALE, detail="its teacher has been trained again since")
+    if entry.state == TODO and teacher.state == RUNNING:
+        return replace(entry, detail="its teacher is being trained elsewhere")
+    if entry.state != TODO or teacher.state not in (FAILED, STALE):
         return entry
     return replace(entry, state=BLOCKED, detail=f"its teacher ({teacher.spec}): {teacher.state}")
+
+
+def _learned_from_another(student: Status, teacher: Status) -> bool:
+    """Whether the weights a student's record names are not those of its teacher's record."""
+    used = ((student.record or {}).get("teacher") or {}).get("sha256")
+    made = ((teacher.record or {}).get("weights") or {}).get("sha256")
+    return None not in (used, made) and used != made
 
 
 def status(spec: RunSpec, runs: Path, reason: str | None = None) -> Status:

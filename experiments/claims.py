@@ -36,7 +36,7 @@ class Claim:
         """Touch the file, at most every BEAT_SECONDS."""
         if time.monotonic() - self._beaten > BEAT_SECONDS:
             self._beaten = time.monotonic()
-            with contextlib.suppress(FileNotFoundError):  # taken over: the next save finds out
+            with contextlib.suppress(OSError):  # taken over, or a disk away: the next save tells
                 os.utime(self.path)
 
     def is_held(self) -> bool:
@@ -106,7 +106,19 @@ def _is_given_up(holder: dict[str, Any]) -> bool:
     """Released, or by a process of this machine that is no more."""
     if holder.get("released") or holder.get("host") != _host():
         return bool(holder.get("released"))
-    return _start_time(holder.get("pid", 0)) != holder.get("started")
+    started = _start_time(holder["pid"])
+    return _is_gone(holder["pid"]) if started is None else started != holder["started"]
+
+
+def _is_gone(pid: int) -> bool:
+    """Proven: no process of that number (/proc may hide other people's)."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
 
 
 def _number(path: Path) -> int:
@@ -115,7 +127,7 @@ def _number(path: Path) -> int:
 
 def _now(directory: Path) -> float:
     """The time as the directory's file system tells it, which other machines share."""
-    probe = directory / f".clock-{_host()}-{os.getpid()}"
+    probe = directory / f".clock-{socket.gethostname()}-{os.getpid()}"
     try:
         probe.touch()
         return probe.stat().st_mtime
@@ -128,8 +140,11 @@ def _now(directory: Path) -> float:
 
 def _host() -> str:
     """This machine and this boot of it: after a reboot no process is alive any more."""
-    boot = Path("/proc/sys/kernel/random/boot_id")
-    return f"{socket.gethostname()}:{boot.read_text().strip()[:8] if boot.exists() else ''}"
+    boot, pids = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
+    parts = [socket.gethostname()]
+    parts += [boot.read_text().strip()[:8]] if boot.exists() else []
+    parts += [os.readlink(pids)] if pids.is_symlink() else []  # containers count from 1 again
+    return ":".join(parts)
 
 
 def _start_time(pid: int) -> str | None:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 import datasets
 import distillers
 import models
+from distillers.registry import PLUGIN_PREFIX
 from models.base import REGISTRY as MODELS
 from models.registry import near
 
@@ -20,8 +21,6 @@ from .errors import InputError, explain
 from .matrix import Matrix, MethodEntry, PairEntry
 from .recipe import Recipe
 from .spec import DataSpec, RunSpec, TeacherSpec, data_defaults, is_path
-
-PLUGIN_PREFIX = "kd_plugin_"
 
 
 @dataclass(frozen=True)
@@ -207,6 +206,7 @@ def _teacher(
     spec = RunSpec(
         dataset=data,
         student=name,
+        method_version=distillers.find("vanilla").version,
         options=distillers.defaults("vanilla"),
         trial=trial if matrix.teacher_trials == "paired" else 0,
         recipe=recipes.teacher(name),
@@ -217,7 +217,7 @@ def _teacher(
 
 
 def _plugins(method: str, student: str, teacher: TeacherSpec | None) -> tuple[str, ...]:
-    """The hashes (first 16 digits) of the users' files behind a run's names."""
+    """The hashes (first digits) of the users' files behind a run's names."""
     sources = [distillers.find(method).__module__, MODELS.source(student)]
     if teacher is not None:
         sources.append(MODELS.source(teacher.name))

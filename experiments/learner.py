@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +14,17 @@ import distillers
 from datasets import Batch, Data, Stream
 from datasets.randomness import seed
 from models import Outputs
-from models.checkpoint import save_weights, sha256
+from models.checkpoint import save_weights
 from results import records
 
-from . import environment, networks
+from . import environment, networks, outcome
 from .meter import SKIPS_ALLOWED, Diverged, Meter
 from .spec import RunSpec
+from .teachers import WEIGHTS, Teacher
 
 CHECK_EVERY = 50  # steps between two looks at the loss on the host
 CHECKPOINT = "checkpoint"
-WEIGHTS = "weights.safetensors"
 HEAD = "method.safetensors"  # for methods that predict with modules of their own
-
-
-@dataclass(frozen=True)
-class TeacherRecord:
-    """What a result says of its teacher."""
-
-    name: str
-    accuracy: float
-    sha256: str
-    run: str | None = None
 
 
 class Learner:
@@ -49,18 +38,20 @@ class Learner:
         self,
         spec: RunSpec,
         data: Data,
-        teacher: nn.Module | None,
+        teacher: Teacher | None,
         device: torch.device,
         directory: Path,
     ) -> None:
         self.spec, self.data, self.device, self.directory = spec, data, device, directory
         self.recipe, self.id = spec.recipe, spec.id
-        self.coordinates = self._build(teacher)
+        self.teacher = teacher.record if teacher else None
+        self.coordinates = self._build(teacher.module if teacher else None)
         self.meter = Meter(device, SKIPS_ALLOWED if self.recipe.precision == "fp16" else 1)
         self.history: list[dict[str, Any]] = []
         self.starts = [environment.start_record(device)]
         self.warnings = [*data.warnings, *getattr(self.distiller, "warnings", ())]
         self.seconds, self.samples_seen, self.steps_taken = 0.0, 0, 0
+        data.train_stream(spec.trial, 1, 0, self.stream_of("main"))  # refuses what it cannot give
         self.stage, self.epoch = self.coordinates[0]
         self.step = 0
         self._enter_stage()
@@ -77,7 +68,9 @@ class Learner:
                 spec.method, self.student, teacher, info, seed=seed(*stream), **spec.options
             ).to(self.device)
         self.initial = self.distiller.init_stage()
-        before = round(self.distiller.scaled(self.initial.epochs)) if self.initial else 0
+        before = 0
+        if self.initial:  # never none at all: without its initial stage it is another method
+            before = max(1, round(self.distiller.scaled(self.initial.epochs)))
         return [("initial", e + 1) for e in range(before)] + [
             ("main", e + 1) for e in range(self.recipe.epochs)
         ]
@@ -91,8 +84,11 @@ class Learner:
     @property
     def stream(self) -> Stream:
         """The batches this run eats at its present stage."""
+        return self.stream_of(self.stage)
+
+    def stream_of(self, stage: str) -> Stream:
         needs = self.distiller.needs
-        return Stream(sampler=needs.sampler, views=needs.views, stage=self.stage)
+        return Stream(sampler=needs.sampler, views=needs.views, stage=stage)
 
     @property
     def is_last_epoch(self) -> bool:
@@ -108,14 +104,15 @@ class Learner:
             params = [*self.student.parameters(), *self.distiller.parameters()]
             params = [p for p in params if p.requires_grad]
             self.optimizer = self.distiller.optimizer(params, self.recipe)
-        self.scaler = torch.amp.GradScaler(
-            self.device.type, enabled=self.recipe.precision == "fp16"
-        )
-        self._scale = self.scaler.get_scale()
+        # A method's own rates follow the schedule, too.
+        self.base_rates = [group["lr"] for group in self.optimizer.param_groups]
+        half = self.recipe.precision == "fp16"
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=half)
+        self.initial_scale = self.scaler.get_scale()
         self._set_modes()
 
     def _set_modes(self) -> None:
-        """Train mode; in the initial stage only for what that stage trains."""
+        """The method in train mode, of the student what this stage trains."""
         self.distiller.train()
         self.student.train(self.stage == "main")
         if self.stage == "initial":
@@ -132,8 +129,8 @@ class Learner:
         """One update. Randomness inside the networks depends on nothing but where this step is."""
         self._reseed(seed(self.id, self.stage, self.epoch, self.step))
         steps = self.data.steps_per_epoch(self.stream)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._rate(steps)
+        for group, base in zip(self.optimizer.param_groups, self.base_rates, strict=True):
+            group["lr"] = self._rate(steps, base)
         self.optimizer.zero_grad(set_to_none=True)
         outputs = self._forward(batch)
         if self.stage == "initial":
@@ -155,11 +152,11 @@ class Learner:
         if self.device.type == "cuda":
             torch.cuda.manual_seed(value)
 
-    def _rate(self, steps: int) -> float:
+    def _rate(self, steps: int, base: float) -> float:
         if self.stage == "initial":
             assert self.initial is not None
-            return self.initial.lr or self.recipe.lr
-        return self.recipe.rate(self.epoch, self.step, steps)
+            return self.initial.lr or base
+        return self.recipe.rate(self.epoch, self.step, steps, base)
 
     def _forward(self, batch: Batch) -> Outputs | None:
         if self.stage == "initial" and self.initial and not self.initial.uses_student:
@@ -168,18 +165,23 @@ class Learner:
 
     @torch.no_grad()
     def _predictions(self, outputs: Outputs) -> torch.Tensor:
-        return self.distiller.predict(outputs.promoted())
+        """For the training accuracy; looking must not move the batch norm of an own head."""
+        if not self.has_own_head:
+            return outputs.logits
+        self.distiller.eval()
+        logits = self.distiller.predict(outputs.promoted())
+        self.distiller.train()
+        return logits
 
     def check(self) -> None:
         """Raise Diverged if a loss was not finite, or the scaler skipped fifty updates in a row."""
         self.meter.check(self.epoch)
-        if self.scaler.is_enabled():
-            before, self._scale = self._scale, self.scaler.get_scale()
-            if self._scale <= before * 0.5**SKIPS_ALLOWED:
-                raise Diverged(
-                    f"gradients not finite for {SKIPS_ALLOWED} steps in a row "
-                    f"at epoch {self.epoch}, step {self.step}"
-                )
+        # Every skipped update halves the scale, which grows again only after 2000 good ones.
+        if self.scaler.get_scale() < self.initial_scale * 0.5**SKIPS_ALLOWED:
+            raise Diverged(
+                f"gradients not finite in {SKIPS_ALLOWED} steps in a row "
+                f"at epoch {self.epoch}, step {self.step}"
+            )
 
     def end_epoch(self) -> dict[str, Any]:
         """Evaluate where it is due, write the epoch's row, move on to the next epoch or stage."""
@@ -213,7 +215,9 @@ class Learner:
         """Accuracy and loss of the method's prediction on "test" or "validation"."""
         self.distiller.eval()
         batches = self.data.test_batches(split)
-        scores = networks.evaluate(self.student, batches, self.recipe, self.distiller.predict)
+        scores = networks.evaluate(
+            self.student, batches, self.recipe, self.distiller.needs, self.distiller.predict
+        )
         self.distiller.train()
         return scores
 
@@ -231,6 +235,8 @@ class Learner:
             "meter": self.meter.state(),
             "history": self.history,
             "starts": self.starts,
+            "warnings": self.warnings,
+            "teacher": self.teacher.sha256 if self.teacher else None,
             "counters": [self.seconds, self.samples_seen, self.steps_taken],
         }
 
@@ -241,12 +247,12 @@ class Learner:
             self._enter_stage()
             self.optimizer.load_state_dict(state["optimizer"])
             self.scaler.load_state_dict(state["scaler"])
-            self._scale = self.scaler.get_scale()
         self.student.load_state_dict(state["student"])
         self.distiller.load_state_dict(state["distiller"])
         self.meter.load(state["meter"])
         self.history = state["history"]
         self.starts = [*state["starts"], *self.starts]
+        self.warnings = list(dict.fromkeys([*state["warnings"], *self.warnings]))
         self.seconds, self.samples_seen, self.steps_taken = state["counters"]
 
     def save(self) -> None:
@@ -256,20 +262,30 @@ class Learner:
         records.write_atomic(self.directory / CHECKPOINT, buffer.getvalue())
         self._write_history()
 
-    def resume(self) -> bool:
-        """Load the directory's checkpoint if there is one; a broken one is put aside."""
+    def resume(self) -> None:
+        """Load the directory's checkpoint if there is one; one of no use is put aside."""
         path = self.directory / CHECKPOINT
         if not path.exists():
-            return False
+            return
         try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
+            state = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # noqa: BLE001  (torch raises many kinds for a broken file)
-            kept = records.set_aside(path)
             reason = str(error).partition("\n")[0].partition(". ")[0]
-            self.warnings.append(f"checkpoint could not be read ({reason}); kept as {kept.name}")
-            return False
-        self.load(state)
-        return True
+            self._start_over(path, f"could not be read ({reason})")
+            return
+        if state["teacher"] != (self.teacher.sha256 if self.teacher else None):
+            self._start_over(path, "was made with another teacher")
+            return
+        try:
+            self.load(state)
+        except (KeyError, RuntimeError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise RuntimeError(
+                f"{path} does not fit today's code; move it away to start over ({reason})"
+            ) from error
+
+    def _start_over(self, path: Path, why: str) -> None:
+        self.warnings.append(f"checkpoint {why}; kept as {records.set_aside(path).name}")
 
     def _write_history(self) -> None:
         columns = list(dict.fromkeys(key for row in self.history for key in row))
@@ -281,59 +297,17 @@ class Learner:
 
     # ---- the end -------------------------------------------------------------------------------
 
-    def finish(self, teacher: TeacherRecord | None) -> dict[str, Any]:
+    def finish(self) -> dict[str, Any]:
         """Write weights, history and, last, the result; after that the checkpoint may go."""
         save_weights(self.student, self.directory / WEIGHTS)
-        if self._has_own_head:
+        if self.has_own_head:
             save_weights(self.distiller, self.directory / HEAD)
         self._write_history()
-        record = self.record(teacher)
+        record = outcome.record(self)
         records.publish(self.directory, record)
         return record
 
     @property
-    def _has_own_head(self) -> bool:
+    def has_own_head(self) -> bool:
         """Whether the method predicts with modules of its own, which the student needs too."""
         return type(self.distiller).predict is not distillers.Distiller.predict
-
-    def record(self, teacher: TeacherRecord | None) -> dict[str, Any]:
-        """The content of result.json (schema: `results.records`)."""
-        extra = sum(p.numel() for p in self.distiller.parameters())
-        return {
-            "format": records.FORMAT,
-            "run": self.spec.id,
-            "spec": self.spec.dump(),
-            "accuracy": self._accuracy(),
-            "teacher": vars(teacher) if teacher else None,
-            "parameters": {
-                "student": sum(p.numel() for p in self.student.parameters()),
-                "extra": extra,
-                "extra_at_test": extra if self._has_own_head else 0,
-            },
-            "weights": {"file": WEIGHTS, "sha256": sha256(self.directory / WEIGHTS)},
-            "seconds": round(self.seconds, 2),
-            "images_per_second": round(self.samples_seen / max(self.seconds, 1e-9), 2),
-            "peak_memory_bytes": environment.peak_memory(self.device),
-            "steps": self.steps_taken,
-            "data": {"sha256": self.data.fingerprint},
-            "warnings": list(dict.fromkeys(self.warnings)),
-            "starts": self.starts,
-        }
-
-    def _accuracy(self) -> dict[str, Any]:
-        """Last epoch's test accuracy; the best epoch's beside the split it was picked on."""
-        split = "validation" if "validation" in self.data.sizes else "test"
-        rows = [row for row in self.history if f"{split}_top1" in row]
-        best = max(rows, key=lambda row: row[f"{split}_top1"])
-        last = rows[-1]
-        test = self.evaluate("test") if split == "validation" else _of(last, "test")
-        return {
-            "last": {**test, "epoch": last["epoch"]},
-            "best": {"top1": best[f"{split}_top1"], "epoch": best["epoch"], "split": split},
-            "validation": _of(last, "validation") if split == "validation" else None,
-            "samples": self.data.sizes["test"],
-        }
-
-
-def _of(row: dict[str, Any], split: str) -> dict[str, float]:
-    return {key: row[f"{split}_{key}"] for key in ("top1", "top5", "loss")}

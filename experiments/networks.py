@@ -82,6 +82,7 @@ def evaluate(
     model: models.Classifier,
     batches: Iterable[Batch],
     recipe: Recipe,
+    needs: Needs = Needs(),  # noqa: B008  (immutable)
     predict: Callable[[Outputs], Tensor] = lambda outputs: outputs.logits,
 ) -> dict[str, float]:
     """Accuracy in percent (top1, top5) and mean cross-entropy of ``model`` in eval mode.
@@ -92,7 +93,7 @@ def evaluate(
     model.eval()
     sums: Tensor | None = None
     for batch in batches:
-        outputs = run(model, formatted(batch, recipe), Needs(), recipe).promoted()
+        outputs = run(model, formatted(batch, recipe), needs, recipe).promoted()
         counts = _scores(predict(outputs), batch.labels)
         sums = counts if sums is None else sums + counts
     model.train(was_training)
@@ -107,5 +108,5 @@ def _scores(logits: Tensor, labels: Tensor) -> Tensor:
     best = logits.topk(min(5, logits.shape[1]), dim=1).indices
     hits = best == labels[:, None]
     loss = nn.functional.cross_entropy(logits.double(), labels, reduction="sum")
-    count = torch.tensor(float(len(labels)), device=logits.device)
+    count = torch.full((), float(len(labels)), device=logits.device)
     return torch.stack([hits[:, 0].sum(), hits.any(dim=1).sum(), loss, count]).double()

@@ -103,7 +103,7 @@ class Recipe(BaseModel):
             f"batch {self.batch_size}",
             f"SGD{' Nesterov' if self.nesterov else ''} {self.momentum:g}",
             rate,
-            *([f"{self.warmup_epochs} epochs of warm-up"] if self.warmup_epochs else []),
+            *([f"{self.warmup_epochs} warm-up"] if self.warmup_epochs else []),
             f"weight decay {self.weight_decay:g}",
             self.precision,
             *(name for name in SWITCHES if getattr(self, name)),

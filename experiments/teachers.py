@@ -14,13 +14,24 @@ from results import records
 
 from . import networks
 from .errors import InputError
-from .learner import WEIGHTS, TeacherRecord
 from .recipe import Recipe
 from .spec import TeacherSpec
+
+WEIGHTS = "weights.safetensors"  # what a finished run leaves in its directory
 
 
 class Blocked(RuntimeError):  # noqa: N818  (a state of the student's run, not its fault)
     """The teacher is not there (yet), or not the one that was planned."""
+
+
+@dataclass(frozen=True)
+class TeacherRecord:
+    """What a result says of its teacher; accuracy in percent, ``run`` None for a given file."""
+
+    name: str
+    accuracy: float
+    sha256: str
+    run: str | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +67,9 @@ def _checked_hash(spec: TeacherSpec, weights: Path) -> str:
         result = records.read(weights.parent)
         if result is None:
             raise Blocked(f"teacher {spec.name}: its run at {weights.parent} has no result")
-        expected = result["weights"]["sha256"]
+        expected = result.get("weights", {}).get("sha256")
+        if digest != expected:
+            raise Blocked(f"teacher {spec.name}: {weights} is not what its result.json names")
     if digest != expected:
         raise Blocked(f"teacher {spec.name}: {weights} changed since it was planned")
     return digest

@@ -6,6 +6,7 @@ it. No method, network or data set is named here: what is special about one is a
 
 from __future__ import annotations
 
+import contextlib
 import time
 import traceback
 from collections.abc import Callable, Iterable
@@ -63,16 +64,21 @@ class Member:
     claim: claims.Claim
 
     def save(self) -> None:
+        self.check_claim()
+        self.learner.check()  # what has diverged must not replace the last good state
+        self.learner.save()
+
+    def check_claim(self) -> None:
+        """Raise claims.Lost if somebody took the run over: nothing may be written any more."""
         if not self.claim.is_held():
             raise claims.Lost(f"somebody else took over {self.learner.directory}")
-        self.learner.save()
 
 
 def train(cohort: Cohort) -> dict[str, str]:
     """Train every run of the cohort to its end; returns run id -> "done", "failed", ….
 
     A run that fails is recorded with its reason and leaves; the others go on. Starts at the slowest
-    member: members ahead wait. Raises nothing for a failing run.
+    member: members ahead wait.
     """
     set_numerics(cohort.specs[0].recipe, cohort.device)
     members = [m for spec in cohort.specs if (m := join(cohort, spec)) is not None]
@@ -108,22 +114,22 @@ def set_numerics(recipe: Recipe, device: torch.device) -> None:
 def join(cohort: Cohort, spec: RunSpec) -> Member | None:
     """Claim a run and bring it to where it was; None where it is done, held or cannot be."""
     directory = spec.directory(cohort.runs)
-    directory.mkdir(parents=True, exist_ok=True)
-    claim = claims.take(directory)
-    record = records.read(directory)  # after the claim: somebody may have finished just before it
-    if record is not None:
-        if claim is not None:  # nobody is at it: what a kill after the result left may go
-            _clean(directory)
-        _leave(cohort, spec, DONE, top1=record["accuracy"]["last"]["top1"])
-        return None
-    if claim is None:
-        _leave(cohort, spec, HELD, error="somebody else is working on it")
-        return None
+    claim = None
     try:
-        return Member(_learner(cohort, spec, directory), claim)
-    except Exception as error:  # noqa: BLE001  (whatever a plugin raises, the others go on)
+        directory.mkdir(parents=True, exist_ok=True)
+        claim = claims.take(directory)
+        record = records.read(directory)  # after the claim: somebody may just have finished
+        if record is not None:
+            if claim is not None:  # nobody is at it: what a kill after the result left may go
+                _clean(directory)
+            _leave(cohort, spec, DONE, top1=record["accuracy"]["last"]["top1"])
+        elif claim is None:
+            _leave(cohort, spec, HELD, error="somebody else is working on it")
+        else:
+            return Member(_learner(cohort, spec, directory), claim)
+    except Exception as error:  # noqa: BLE001  (whatever a plugin or a disk does, the others go on)
         _fail(cohort, spec, directory, claim, error)
-        return None
+    return None
 
 
 def _learner(cohort: Cohort, spec: RunSpec, directory: Path) -> Learner:
@@ -132,7 +138,7 @@ def _learner(cohort: Cohort, spec: RunSpec, directory: Path) -> Learner:
     records.remove_temporaries(directory)
     (directory / "error.txt").unlink(missing_ok=True)
     records.write_atomic(directory / "spec.yaml", yaml.safe_dump(spec.dump(), sort_keys=False))
-    teacher = cohort.teacher.module if spec.teacher and cohort.teacher else None
+    teacher = cohort.teacher if spec.teacher else None
     learner = Learner(spec, cohort.data, teacher, cohort.device, directory)
     learner.resume()
     learner.save()  # so that this start is on record whatever happens to it
@@ -153,15 +159,17 @@ def _leave(cohort: Cohort, spec: RunSpec, state: str, **more: Any) -> None:
 
 
 def _fail(
-    cohort: Cohort, spec: RunSpec, directory: Path, claim: claims.Claim, error: Exception
+    cohort: Cohort, spec: RunSpec, directory: Path, claim: claims.Claim | None, error: Exception
 ) -> None:
     """Record why a run ended: one line for people, the traceback below it."""
     kind = "" if isinstance(error, Unsupported) else f"{type(error).__name__}: "
     line = f"{kind}{' '.join(str(error).split())}"
     detail = "".join(traceback.format_exception(error))
-    records.write_atomic(directory / "error.txt", f"{line}\n\n{detail}")
+    with contextlib.suppress(OSError, records.RecordError):  # a full disk: it is told all the same
+        records.write_atomic(directory / "error.txt", f"{line}\n\n{detail}")
+        if claim is not None:
+            claim.release()
     _leave(cohort, spec, FAILED, error=line)
-    claim.release()
 
 
 def _guarded(
@@ -171,12 +179,18 @@ def _guarded(
     action: Callable[[Cohort, Member], None],
 ) -> None:
     """Do something with one member; if that fails, it alone leaves the cohort."""
+    if member not in members:  # it left earlier in this very step
+        return
+    for other in members:
+        other.claim.beat()
     try:
         action(cohort, member)
     except claims.Lost as error:
         _leave(cohort, member.learner.spec, HELD, error=str(error))
         members.remove(member)
     except Exception as error:  # noqa: BLE001  (one run's failure must not end the others)
+        if cohort.device.type == "cuda":
+            torch.cuda.synchronize(cohort.device)  # a broken device is nobody's own failure
         learner = member.learner
         _fail(cohort, learner.spec, learner.directory, member.claim, error)
         members.remove(member)
@@ -184,8 +198,8 @@ def _guarded(
 
 def _finish(cohort: Cohort, member: Member) -> None:
     learner = member.learner
-    used = cohort.teacher.record if learner.spec.teacher and cohort.teacher else None
-    record = learner.finish(used)
+    member.check_claim()
+    record = learner.finish()
     _clean(learner.directory)
     _leave(cohort, learner.spec, DONE, top1=record["accuracy"]["last"]["top1"])
 
@@ -219,7 +233,10 @@ def _epoch(
     present = [m for m in _at(members, position) if m.learner.stream == stream]
     clock = _Clock(present, cohort.device)
     for member in present:
-        member.learner.start_epoch()
+        _guarded(cohort, members, member, lambda _, m: m.learner.start_epoch())
+    present = [m for m in present if m in members]
+    if not present:
+        return
     first = min(m.learner.step for m in present)
     spec = present[0].learner.spec
     saved = time.monotonic()
@@ -228,8 +245,6 @@ def _epoch(
         if not present:
             return
         step(cohort, members, present, batch)
-        for member in members:
-            member.claim.beat()
         stopping = cohort.stop()
         if stopping or time.monotonic() - saved > 60 * cohort.save_minutes:
             clock.settle()

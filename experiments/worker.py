@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -16,14 +17,18 @@ import datasets
 import distillers
 import models
 from datasets import Data
+from distillers.registry import PLUGIN_DIGITS
 from results import records
 
 from . import teachers, trainer
 from .environment import CHECKOUT
+from .errors import InputError
 from .spec import RunSpec
 
+DONE = trainer.DONE
 BLOCKED = "blocked"  # a run whose teacher is not there
-STOPPED = 3  # exit code of a worker that was asked to stop and saved
+QUEUE_PID = "KD_QUEUE_PID"  # environment: the local queue that a worker must not outlive
+REFUSED, STOPPED = 2, 3  # exit codes: bad input; asked to stop, and saved
 
 
 @dataclass(frozen=True)
@@ -42,10 +47,12 @@ class Job:
     plugins: tuple[Path, ...]
     device: str = "cpu"
     save_minutes: float = 10.0
+    ids: tuple[str, ...] = ()  # of the specs when the job was written
 
     def write(self, path: Path) -> None:
         """As JSON, readable after any upgrade."""
         plain = {key: _plain(value) for key, value in vars(self).items()}
+        plain["ids"] = [spec.id for spec in self.specs]
         records.write_atomic(path, json.dumps(plain, indent=1))
 
     @classmethod
@@ -56,7 +63,14 @@ class Job:
             plain[key] = Path(plain[key])
         plain["teacher"] = Path(plain["teacher"]) if plain["teacher"] else None
         plain["plugins"] = tuple(Path(p) for p in plain["plugins"])
+        plain["ids"] = tuple(plain["ids"])
         return cls(**plain)
+
+    def check_ids(self) -> None:
+        """Raise InputError if today's code gives the runs other ids (a default was edited)."""
+        for spec, planned in zip(self.specs, self.ids, strict=True):
+            if spec.id != planned:
+                raise InputError(f"{spec}: the code changed since it was planned")
 
 
 def _plain(value: Any) -> Any:
@@ -73,21 +87,19 @@ def work(path: Path, as_json: bool) -> int:
     Reports go to standard output, one line per epoch: for people, or as JSON for the local queue.
     """
     job = Job.read(path)
-    for plugin in job.plugins:
-        distillers.load_plugin(plugin)
+    loaded = {distillers.load_plugin(plugin)[:PLUGIN_DIGITS] for plugin in job.plugins}
+    job.check_ids()
     stop = _Stop()
     device = torch.device(job.device)
     trainer.set_numerics(job.specs[0].recipe, device)
     report = _report_json if as_json else _report_text
     data = build_data(job)
-    try:
-        teacher = _teacher(job, data, device)
-    except (teachers.Blocked, models.ModelError) as error:
-        for spec in job.specs:
-            report(spec, {"state": BLOCKED, "error": str(error)})
+    specs = [spec for spec in job.specs if _as_planned(spec, loaded, data, report)]
+    specs, teacher = _taught(job, specs, data, device, report)
+    if not specs:
         return 1
     cohort = trainer.Cohort(
-        specs=list(job.specs),
+        specs=specs,
         runs=job.runs,
         data=data,
         teacher=teacher,
@@ -117,13 +129,30 @@ def build_data(job: Job) -> Data:
     )
 
 
-def _teacher(job: Job, data: Data, device: torch.device) -> teachers.Teacher | None:
-    taught = [spec for spec in job.specs if spec.teacher]
-    if not taught or job.teacher is None:
-        return None
-    first = taught[0]
-    assert first.teacher is not None
-    return teachers.load(first.teacher, job.teacher, data, first.recipe, device)
+def _as_planned(spec: RunSpec, loaded: set[str], data: Data, report: trainer.Report) -> bool:
+    """Whether plugins and a user's own data are still those that the run's id was made of."""
+    same_data = spec.dataset.content in (None, data.fingerprint)
+    if set(spec.plugins) <= loaded and same_data:
+        return True
+    what = "data" if not same_data else "plugin"
+    report(spec, {"state": BLOCKED, "error": f"its {what} changed since it was planned"})
+    return False
+
+
+def _taught(
+    job: Job, specs: list[RunSpec], data: Data, device: torch.device, report: trainer.Report
+) -> tuple[list[RunSpec], teachers.Teacher | None]:
+    """The runs that can be trained, and their teacher; without it only those that need none."""
+    first = next((spec for spec in specs if spec.teacher), None)
+    if first is None or first.teacher is None or job.teacher is None:
+        return specs, None
+    try:
+        return specs, teachers.load(first.teacher, job.teacher, data, first.recipe, device)
+    except (teachers.Blocked, models.ModelError) as error:
+        for spec in specs:
+            if spec.teacher:
+                report(spec, {"state": BLOCKED, "error": str(error)})
+        return [spec for spec in specs if not spec.teacher], None
 
 
 class _Stop:
@@ -131,7 +160,7 @@ class _Stop:
 
     def __init__(self) -> None:
         self.asked = False
-        self.parent = os.getppid()
+        self.parent = int(os.environ.get(QUEUE_PID, os.getppid()))
         for name in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
             signal.signal(name, self._ask)
 
@@ -144,7 +173,8 @@ class _Stop:
 
 
 def _report_json(spec: RunSpec, row: dict[str, Any]) -> None:
-    print(json.dumps({"run": spec.id, **row}), flush=True)
+    with contextlib.suppress(BrokenPipeError):  # nobody listens any more: `_Stop` sees to it
+        print("\n" + json.dumps({"run": spec.id, **row}), flush=True)
 
 
 def _report_text(spec: RunSpec, row: dict[str, Any]) -> None:

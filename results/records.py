@@ -10,6 +10,7 @@ Format 1; accuracies are percentages, times seconds, sizes bytes::
                        validation  {top1}, or null without a hold-out
                        samples     size of the test set
     teacher            {name, accuracy, sha256, run (null for a given file)}, or null
+    weights            {file, sha256} of the student's weights beside the result
     parameters         {student, extra (the method's own), extra_at_test}
     seconds, images_per_second, peak_memory_bytes, steps
     data               {sha256}

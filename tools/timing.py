@@ -19,11 +19,11 @@ from datasets import Batch, Data, Stream
 from datasets.base import MAIN
 from experiments import networks, trainer
 from experiments.errors import InputError
-from experiments.learner import Learner, TeacherRecord
+from experiments.learner import Learner
 from experiments.meter import Meter
 from experiments.recipe import Recipe
 from experiments.spec import DataSpec, RunSpec, TeacherSpec
-from experiments.teachers import Teacher
+from experiments.teachers import Teacher, TeacherRecord
 from models import Outputs
 
 METHODS = ("vanilla", "kd", "fitnet", "at", "rkd", "irg", "crd", "dkd", "gk_dfd")

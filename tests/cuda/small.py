@@ -15,10 +15,9 @@ import distillers
 import models
 from datasets import Batch, Data
 from experiments import networks, trainer
-from experiments.learner import WEIGHTS, TeacherRecord
 from experiments.recipe import Recipe
 from experiments.spec import DataSpec, RunSpec, TeacherSpec
-from experiments.teachers import Teacher
+from experiments.teachers import WEIGHTS, Teacher, TeacherRecord
 
 DEVICE = torch.device("cuda")
 TEACHER, STUDENT = "resnet14", "resnet8"

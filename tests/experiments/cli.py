@@ -87,16 +87,14 @@ def call(*arguments: str) -> Called:
     return Called(code, out.getvalue(), err.getvalue())
 
 
-def run_inline(
-    waiting: list[launch.Task], devices: list[str], progress: Progress
-) -> launch.Outcome:
+def run_inline(waiting: list[launch.Task], devices: list[str], progress: Progress) -> bool:
     """Stands in for `launch.run`: the jobs one after another, teachers come first anyway."""
     with tempfile.TemporaryDirectory() as folder, _signals_kept():
         for number, task in enumerate(waiting):
             path = Path(folder) / f"{number}.json"
             task.job.write(path)
             worker.work(path, as_json=False)
-    return launch.Outcome()
+    return True
 
 
 @contextlib.contextmanager

@@ -12,10 +12,9 @@ import distillers
 import models
 from datasets import Data
 from experiments import networks, trainer
-from experiments.learner import WEIGHTS, TeacherRecord
 from experiments.recipe import Recipe
 from experiments.spec import DataSpec, RunSpec, TeacherSpec
-from experiments.teachers import Teacher
+from experiments.teachers import WEIGHTS, Teacher, TeacherRecord
 
 OPTIONS = {"image_size": 16, "train_size": 88, "test_size": 40}
 RECIPE = Recipe(

@@ -1,0 +1,60 @@
+"""What a finished run leaves behind: the content of its result.json (schema: `results.records`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from models.checkpoint import sha256
+from results import records
+
+from . import environment
+from .teachers import WEIGHTS
+
+if TYPE_CHECKING:
+    from .learner import Learner
+
+
+def record(learner: Learner) -> dict[str, Any]:
+    """The record of a learner whose weights are already in its directory."""
+    extra = sum(p.numel() for p in learner.distiller.parameters())
+    rate = learner.samples_seen / max(learner.seconds, 1e-9)
+    return {
+        "format": records.FORMAT,
+        "run": learner.id,
+        "spec": learner.spec.dump(),
+        "accuracy": _accuracy(learner),
+        "teacher": vars(learner.teacher) if learner.teacher else None,
+        "parameters": {
+            "student": sum(p.numel() for p in learner.student.parameters()),
+            "extra": extra,
+            "extra_at_test": extra if learner.has_own_head else 0,
+        },
+        "weights": {"file": WEIGHTS, "sha256": sha256(learner.directory / WEIGHTS)},
+        "seconds": round(learner.seconds, 2),
+        "images_per_second": round(rate, 2),
+        "peak_memory_bytes": environment.peak_memory(learner.device),
+        "steps": learner.steps_taken,
+        "data": {"sha256": learner.data.fingerprint},
+        "warnings": list(dict.fromkeys(learner.warnings)),
+        "starts": learner.starts,
+    }
+
+
+def _accuracy(learner: Learner) -> dict[str, Any]:
+    """Last epoch's test accuracy; the best epoch's beside the split it was picked on."""
+    sizes = learner.data.sizes
+    split = "validation" if "validation" in sizes else "test"
+    rows = [row for row in learner.history if f"{split}_top1" in row]
+    best = max(rows, key=lambda row: row[f"{split}_top1"])
+    last = rows[-1]
+    test = learner.evaluate("test") if split == "validation" else _of(last, "test")
+    return {
+        "last": {**test, "epoch": last["epoch"]},
+        "best": {"top1": best[f"{split}_top1"], "epoch": best["epoch"], "split": split},
+        "validation": _of(last, "validation") if split == "validation" else None,
+        "samples": sizes["test"],
+    }
+
+
+def _of(row: dict[str, Any], split: str) -> dict[str, float]:
+    return {key: row[f"{split}_{key}"] for key in ("top1", "top5", "loss")}
