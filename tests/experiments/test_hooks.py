@@ -49,7 +49,7 @@ class OwnHead(Distiller):
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Any) -> None:
         width = self.probe(student).embedding.shape[1]
-        self.head = nn.Linear(width, info.num_classes)
+        self.head = nn.Sequential(nn.BatchNorm1d(width), nn.Linear(width, info.num_classes))
 
     def predict(self, student: Outputs) -> Tensor:
         return self.head(student.embedding)
@@ -75,6 +75,22 @@ class TwoPasses(Distiller):
         self.options.kd_temperature = 1.0 + epoch
 
 
+class FailsLate(Distiller):
+    """Breaks in the very last step."""
+
+    def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
+        if (batch.epoch, batch.step) == (self.info.epochs, 5):
+            raise LookupError("at the end")
+        return student.logits.square().mean()
+
+
+class FailsToStart(Distiller):
+    """Breaks when an epoch begins."""
+
+    def on_epoch(self, epoch: int) -> None:
+        raise LookupError("at the start")
+
+
 class TwoViews(Distiller):
     """Agreement of a second view of the same samples; noise from torch's global generator."""
 
@@ -92,9 +108,12 @@ class TwoViews(Distiller):
 METHODS = {"staged": Staged, "own_head": OwnHead, "two_passes": TwoPasses, "two_views": TwoViews}
 
 
+FAILING = {"fails_late": FailsLate, "fails_to_start": FailsToStart}
+
+
 @pytest.fixture(autouse=True)
 def registered(own_registry: None) -> None:
-    for name, cls in METHODS.items():
+    for name, cls in {**METHODS, **FAILING}.items():
         distillers.register(name, title=name, paper="test")(cls)
 
 
@@ -153,9 +172,21 @@ def test_a_method_with_its_own_head_is_tested_by_it_and_keeps_it(tmp_path: Path)
     run(tmp_path, "own_head")
     found = record(tmp_path, "own_head")
     directory = tiny.spec("own_head", RECIPE).directory(tmp_path)
-    assert found["parameters"]["extra_at_test"] == 64 * 10 + 10
+    assert found["parameters"]["extra_at_test"] == 2 * 64 + 64 * 10 + 10
     saved = tiny.load_file(directory / "method.safetensors")
-    assert set(saved) == {"head.weight", "head.bias"}
+    assert {"head.0.running_mean", "head.1.weight", "head.1.bias"} <= set(saved)
+    assert saved["head.0.num_batches_tracked"] == found["steps"], "the accuracy only looks"
+
+
+def test_a_methods_own_learning_rate_follows_the_schedule(tmp_path: Path) -> None:
+    job = tiny.cohort(tmp_path, ("two_passes",), RECIPE.model_copy(update={"schedule": "cosine"}))
+    member = trainer.join(job, job.specs[0])
+    assert member is not None
+    learner = member.learner
+    for batch in job.data.train_stream(0, 1, 0, learner.stream):
+        trainer.step(job, [member], [member], batch)
+    expected = RECIPE.model_copy(update={"schedule": "cosine"}).rate(1, 5, 6) / 50
+    assert learner.optimizer.param_groups[0]["lr"] == pytest.approx(expected)
 
 
 def test_views_reach_student_and_batch(tmp_path: Path) -> None:
@@ -167,3 +198,25 @@ def test_views_reach_student_and_batch(tmp_path: Path) -> None:
     without = replace(batch, views=())
     with pytest.raises(ValueError, match="unpack"):
         member.learner.take_step(without, None)
+
+
+@pytest.mark.parametrize("method", FAILING)
+def test_who_fails_leaves_once_and_for_all(method: str, tmp_path: Path) -> None:
+    job = tiny.cohort(tmp_path, (method, "vanilla"), RECIPE)
+    told = []
+    job.report = lambda spec, row: told.append((spec.method, row.get("state")))
+    states = trainer.train(job)
+    assert sorted(states.values()) == [trainer.DONE, trainer.FAILED]
+    assert [state for name, state in told if name == method and state] == [trainer.FAILED]
+    directory = tiny.spec(method, RECIPE).directory(tmp_path)
+    assert not (directory / records.RESULT).exists()
+    assert (directory / "error.txt").read_text().startswith("LookupError: at the ")
+
+
+def test_kd_without_a_teacher_is_refused(tmp_path: Path) -> None:
+    job = tiny.cohort(tmp_path, ("vanilla",), RECIPE)
+    options = {**job.specs[0].options, "kd": 0.5}
+    job.specs = [job.specs[0].model_copy(update={"options": options})]
+    assert set(trainer.train(job).values()) == {trainer.FAILED}
+    error = job.specs[0].directory(tmp_path) / "error.txt"
+    assert error.read_text().startswith("vanilla needs a teacher")

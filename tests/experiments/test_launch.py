@@ -80,7 +80,7 @@ def drive(
         behaviour.write_text(json.dumps(told))
         template = Job((), tmp_path / "runs", tmp_path, {}, None, ())
         statuses = [census.Status(of, census.TODO) for of in actions]
-        tasks = launch.tasks(statuses, template, {}, size)
+        tasks = launch.tasks(statuses, template, {"resnet14": tmp_path / "file.pth"}, size)
         finished = launch.run(tasks, ["cpu"] * slots, Progress(10, len(actions)))
         lines = (tmp_path / "behaviour.log").read_text().splitlines()
         log = [(float(t), what, name) for t, what, name in (s.split(" ", 2) for s in lines)]
@@ -89,8 +89,15 @@ def drive(
     return run
 
 
-def hashable(items: dict[str, str]) -> dict[RunSpec, str]:
-    return {_Keyed(**spec(*_parsed(name)).model_dump()): a for name, a in items.items()}
+def hashable(items: dict[str, str], file_teacher: bool = False) -> dict[RunSpec, str]:
+    specs = {name: spec(*_parsed(name)) for name in items}
+    if file_teacher:
+        given = TeacherSpec(name="resnet14", sha256="0" * 64)
+        specs = {
+            name: s.model_copy(update={"teacher": given}) if s.teacher else s
+            for name, s in specs.items()
+        }
+    return {_Keyed(**specs[name].model_dump()): action for name, action in items.items()}
 
 
 class _Keyed(RunSpec):
@@ -146,6 +153,20 @@ def test_what_kills_two_workers_is_lost_and_the_others_go_on(drive: Callable) ->
     assert "lost: its worker died (SIGKILL); give the command again" in output
     assert sum(name == "resnet8 vanilla 0" for _, _, name in log) == DEATHS_ALLOWED
     assert any(what == "end" and name == "resnet8 vanilla 1" for _, what, name in log)
+
+
+def test_one_killer_does_not_lose_its_company(drive: Callable) -> None:
+    """After two deaths every run gets a worker of its own, and whose fault it was shows."""
+    finished, output, log = drive(hashable({"vanilla": "die", "kd 0": "done"}, file_teacher=True))
+    assert finished
+    assert output.count("lost: its worker died") == 1
+    assert any(what == "end" and name == "resnet8 kd 0" for _, what, name in log)
+
+
+def test_a_baseline_needs_no_teacher(drive: Callable) -> None:
+    _, output, log = drive(with_teacher("fail", kd="done", vanilla="done"))
+    assert output.count("blocked") == 1
+    assert any(what == "end" and name == "resnet8 vanilla 0" for _, what, name in log)
 
 
 def test_a_stop_reaches_the_workers_and_starts_no_more(

@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -117,3 +118,17 @@ def test_a_broken_checkpoint_is_kept_and_the_run_starts_over(tmp_path: Path) -> 
     assert any(
         "checkpoint" in warning for warning in _record(tmp_path / "broken", "kd")["warnings"]
     )
+
+
+def test_another_teacher_means_starting_over(tmp_path: Path) -> None:
+    """A checkpoint of one teacher is not trained on with another."""
+    job = tiny.cohort(tmp_path, ("kd",))
+    assert job.teacher is not None
+    other = replace(job.teacher.record, sha256="1" * 64)
+    job.teacher = replace(job.teacher, record=other)
+    job.stop = lambda: True
+    trainer.train(job)
+    trainer.train(tiny.cohort(tmp_path, ("kd",)))
+    found = _record(tmp_path, "kd")
+    assert found["steps"] == 18 and found["teacher"]["sha256"] == "0" * 64
+    assert any("another teacher" in warning for warning in found["warnings"])
