@@ -13,18 +13,20 @@ Exit codes: 0 all well, 1 some runs failed or are missing, 2 bad input.
 from __future__ import annotations
 
 import argparse
+import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn
 
 import torch
+import yaml
 from tabulate import tabulate
 
 import datasets
 import distillers
 import models
 from experiments import census, estimate, launch, worker
+from experiments.arguments import Parser, add_matrix_verb, add_run_arguments, add_verb
 from experiments.board import board
 from experiments.environment import CHECKOUT
 from experiments.errors import InputError
@@ -37,7 +39,6 @@ from experiments.workspace import (
     check_writable,
     prepare,
 )
-from models.registry import near
 from results import records
 from results.leaderboard import FORMATS
 
@@ -76,6 +77,8 @@ def list_names(args: argparse.Namespace) -> int:
     """What can be named in a matrix."""
     for plugin in args.plugin:
         distillers.load_plugin(plugin)
+    if args.name:
+        return _describe(args)
     if args.what == "methods":
         rows = [
             (name, cls.title, cls.paper, ", ".join(cls.presets) or "")
@@ -87,6 +90,23 @@ def list_names(args: argparse.Namespace) -> int:
     else:
         names = models.names() if args.what == "models" else datasets.names()
         print("\n".join(names))
+    return 0
+
+
+def _describe(args: argparse.Namespace) -> int:
+    """One method or data set: what it is, its options with their defaults, its presets."""
+    if args.what == "methods":
+        cls = distillers.find(args.name)
+        print(f"{args.name}: {cls.title}. {cls.paper}\n\n{inspect.getdoc(cls)}\n")
+        options, presets = distillers.defaults(args.name), cls.presets
+    elif args.what == "datasets":
+        options, presets = datasets.options(args.name), {}
+    else:
+        model = models.build(args.name, num_classes=100)
+        options, presets = {"parameters": sum(p.numel() for p in model.parameters())}, {}
+    print(yaml.safe_dump({"options": options}, sort_keys=False), end="")
+    for name, values in presets.items():
+        print(f"preset {name}: {dict(values)}")
     return 0
 
 
@@ -156,13 +176,24 @@ def status(args: argparse.Namespace) -> int:
 
 def table(args: argparse.Namespace) -> int:
     """The leaderboard, to standard output or a file."""
-    text = board(_prepare(args, strict=False)).render(args.format, best=args.best)
+    found = _prepare(args, strict=False)
+    leaderboard = board(found)
+    text = leaderboard.render(_format(args), best=args.best)
     if args.output:
         records.write_atomic(args.output, text)
         print(f"wrote {args.output}")
     else:
         print(text, end="" if text.endswith("\n") else "\n")
+    if not leaderboard.frame["n"].any():
+        print(f"note: no results of this matrix in {found.workspace.runs}", file=sys.stderr)
     return 0
+
+
+def _format(args: argparse.Namespace) -> str:
+    """As asked for, else by the output file's ending."""
+    endings = {".md": "markdown", ".tex": "latex", ".html": "html", ".csv": "csv", ".json": "json"}
+    by_name = endings.get(args.output.suffix.lower(), "markdown") if args.output else "markdown"
+    return args.format or by_name
 
 
 def work(args: argparse.Namespace) -> int:
@@ -227,8 +258,16 @@ def _verdict(found: Plan, args: argparse.Namespace) -> int:
         print("failed runs are tried again with --retry-failed")
     if any(s.state == census.STALE for s in bad):
         print("stale runs are put aside and trained again with --redo-stale")
-    print(f"the table: {Path(sys.argv[0]).name} table {found.source}")
+    print(f"the table: python {sys.argv[0]} table {found.source}{_places(args)}")
     return 1 if bad else 0
+
+
+def _places(args: argparse.Namespace) -> str:
+    """The flags that a command about the same runs needs, too."""
+    given = [(f"--{name}", getattr(args, name)) for name in ("runs", "data")]
+    flags = [f"{flag} {path}" for flag, path in given if path != CHECKOUT / flag[2:]]
+    flags += [f"--plugin {path}" for path in args.plugin]
+    return "".join(f" {flag}" for flag in flags)
 
 
 def _standing(group: list[census.Status]) -> str:
@@ -245,23 +284,8 @@ def _standing(group: list[census.Status]) -> str:
 # ---- arguments -----------------------------------------------------------------------------------
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says in one line what is wrong with the arguments, as for all other bad input."""
-
-    flags: ClassVar[set[str]] = set()  # of all commands
-
-    def add_argument(self, *names: Any, **settings: Any) -> argparse.Action:
-        self.flags.update(name for name in names if name.startswith("--"))
-        return super().add_argument(*names, **settings)
-
-    def error(self, message: str) -> NoReturn:
-        unknown = message.removeprefix("unrecognized arguments: ")
-        meant = f": {near(unknown.split()[0], self.flags)}" if unknown != message else ""
-        self.exit(2, f"error: {message}{meant} (see {self.prog} --help)\n")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="benchmark.py",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -269,14 +293,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.set_defaults(debug=False)
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
-    lister = _verb(verbs, "list", list_names)
+    lister = add_verb(verbs, "list", list_names)
     lister.add_argument("what", choices=["methods", "models", "datasets"])
-    planner = _matrix_verb(verbs, "plan", plan)
+    lister.add_argument("name", nargs="?", help="one of them, with its options and presets")
+    planner = add_matrix_verb(verbs, "plan", plan)
     planner.add_argument("--no-timing", action="store_true", help="do not time steps")
-    _run_arguments(_matrix_verb(verbs, "run", run))
-    _matrix_verb(verbs, "status", status)
-    tables = _matrix_verb(verbs, "table", table)
-    tables.add_argument("--format", choices=list(FORMATS), default="markdown")
+    add_run_arguments(add_matrix_verb(verbs, "run", run))
+    add_matrix_verb(verbs, "status", status)
+    tables = add_matrix_verb(verbs, "table", table)
+    tables.add_argument("--format", choices=list(FORMATS), help="default: by the output's ending")
     tables.add_argument("--output", type=Path, help="write to this file")
     tables.add_argument("--best", action="store_true", help="add the best epochs' accuracies")
     worker_verb = verbs.add_parser("work")  # no help: people do not start workers
@@ -284,50 +309,6 @@ def _parser() -> argparse.ArgumentParser:
     worker_verb.add_argument("job", type=Path)
     worker_verb.add_argument("--json", action="store_true")
     return parser
-
-
-def _verb(
-    verbs: argparse._SubParsersAction[_Parser],
-    name: str,
-    action: Callable[[argparse.Namespace], int],
-) -> argparse.ArgumentParser:
-    verb = verbs.add_parser(name, help=action.__doc__, allow_abbrev=False)
-    verb.set_defaults(action=action)
-    verb.add_argument("--debug", action="store_true", help="show tracebacks")
-    verb.add_argument(
-        "--plugin", type=Path, action="append", default=[], help="a file that registers methods"
-    )
-    return verb
-
-
-def _matrix_verb(
-    verbs: argparse._SubParsersAction[_Parser],
-    name: str,
-    action: Callable[[argparse.Namespace], int],
-) -> argparse.ArgumentParser:
-    verb = _verb(verbs, name, action)
-    verb.add_argument("matrix", help="a YAML file, e.g. experiments/digits.yaml")
-    verb.add_argument("--runs", type=Path, default=CHECKOUT / "runs", help="where runs are kept")
-    verb.add_argument("--data", type=Path, default=CHECKOUT / "data", help="root of the data sets")
-    verb.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    verb.add_argument("--methods", nargs="+", default=[], help="only these (names or labels)")
-    verb.add_argument("--pairs", nargs="+", default=[], help='only these, e.g. "vgg13 -> *"')
-    verb.add_argument("--trials", nargs="+", type=int, default=[], help="only these, from 0")
-    return verb
-
-
-def _run_arguments(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--workers", type=_positive, help="default: all GPUs, or cores / threads")
-    verb.add_argument("--cohort-size", type=_positive, help="runs that share a process at most")
-    verb.add_argument("--save-minutes", type=float, default=10.0, help="also saved every epoch")
-    verb.add_argument("--retry-failed", action="store_true", help="also what failed before")
-    verb.add_argument("--redo-stale", action="store_true", help="also what is out of date")
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 1")
-    return int(text)
 
 
 if __name__ == "__main__":

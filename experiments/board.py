@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from typing import Any
 
-import distillers
 from results.leaderboard import Cell, Leaderboard, leaderboard
 
 from . import census
 from .census import Status
-from .expand import Entry
+from .expand import Entry, Expansion, label
 from .matrix import ARROW, Matrix
 from .workspace import Plan
 
@@ -24,7 +24,7 @@ def board(plan: Plan) -> Leaderboard:
         _teachers(plan, statuses),
         dataset=_dataset(plan.matrix),
         recipe=plan.matrix.recipe.summary(),
-        exceptions=exceptions(plan.matrix),
+        exceptions=exceptions(plan.matrix, plan.expansion),
         notes=_stale(statuses),
         baseline=alone[0] if alone else None,
     )
@@ -75,17 +75,28 @@ def _dataset(matrix: Matrix) -> str:
     return ", ".join(parts)
 
 
-def exceptions(matrix: Matrix) -> list[str]:
-    """Where single students, teachers, methods or pairs leave the recipe or the defaults."""
-    lines = [f"lr {lr:g} for student {name}" for name, lr in matrix.recipe.lr_exceptions.items()]
+def exceptions(matrix: Matrix, shown: Expansion) -> list[str]:
+    """Where students, teachers, methods or pairs that are shown leave the recipe or defaults."""
+    students = {entry.spec.student for entry in shown.entries}
+    pairs, labels = ({getattr(e, name) for e in shown.entries} for name in ("pair", "label"))
+    lines = [
+        f"lr {lr:g} for student {pattern}"
+        for pattern, lr in matrix.recipe.lr_exceptions.items()
+        if any(fnmatchcase(student, pattern) for student in students)
+    ]
     if matrix.teacher_recipe:
         lines.append(f"teachers trained here: {_listed(matrix.teacher_recipe)}")
     for method in matrix.methods:
-        name = method.label or distillers.title(method.name)
+        name = label(method)
+        if name not in labels:
+            continue
+        if method.label and method.preset:
+            lines.append(f"{name}: preset {method.preset}")
         if method.options:
             lines.append(f"{name}: {_listed(method.options)}")
         for pair, options in method.pairs.items():
-            lines.append(f"{name}, {pair}: {_listed(options)}")
+            if pair in pairs:
+                lines.append(f"{name}, {_arrow(pair)}: {_listed(options)}")
     return lines
 
 

@@ -245,7 +245,7 @@ def select(
 
 
 def _tidy(pair: str) -> str:
-    return "->".join(part.strip() for part in pair.split("->"))
+    return "->".join(part.strip() for part in pair.replace("→", "->").split("->"))
 
 
 def _filter(

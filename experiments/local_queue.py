@@ -201,7 +201,7 @@ def _environment(device: str) -> dict[str, str]:
 @contextlib.contextmanager
 def _signals(handler: Any) -> Iterator[None]:
     """SIGINT and SIGTERM go to ``handler`` inside."""
-    names = (signal.SIGINT, signal.SIGTERM)
+    names = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the last: the terminal is gone
     before = [signal.signal(name, handler) for name in names]
     try:
         yield

@@ -43,6 +43,11 @@ class DatasetEntry(BaseModel):
         return dict(self.model_extra or {})
 
 
+def _names(pair: str) -> list[str]:
+    """Teacher and student of "A -> B", or "A → B" as tables print it."""
+    return [name.strip() for name in pair.replace("→", "->").split("->")]
+
+
 class PairEntry(_Strict):
     """``- resnet56 -> resnet20``, or a mapping."""
 
@@ -54,7 +59,7 @@ class PairEntry(_Strict):
     def _from_text(cls, value: Any) -> Any:
         if isinstance(value, dict):
             return value
-        names = [name.strip() for name in str(value).split("->")]
+        names = _names(str(value))
         if len(names) != 2 or not all(names):
             raise ValueError('expected "TEACHER -> STUDENT"')
         return {"teacher": names[0], "student": names[1]}
@@ -82,7 +87,7 @@ class MethodEntry(_Strict):
     @field_validator("pairs")
     @classmethod
     def _one_spelling(cls, pairs: dict[str, Any]) -> dict[str, Any]:
-        found = {ARROW.join(part.strip() for part in key.split("->")): key for key in pairs}
+        found = {ARROW.join(_names(key)): key for key in pairs}
         if len(found) < len(pairs):
             raise ValueError("a pair is given twice, in two spellings")
         return {pair: pairs[key] for pair, key in found.items()}

@@ -44,8 +44,10 @@ class Leaderboard:
     """A table's numbers. Made by ``leaderboard``.
 
     frame       one row per pair × method, in the given order: pair, method, mean, std, n, expected,
-                missing, complete, best_mean, best_std, best_epoch (their mean), reason, teacher,
-                teacher_accuracy; NaN where there is none
+                missing, complete, best_mean, best_std, best_epoch (their mean), best_split (what
+                the best epoch was picked and scored on), validation_mean, validation_std, values
+                (of the single trials, in their order), reason, teacher, teacher_accuracy; NaN
+                where there is none
     cost_frame  one row per method: means over all pairs of seconds, images_per_second,
                 extra_parameters, extra_at_test, peak_memory_bytes; NaN where a pair is not complete
     """
@@ -188,6 +190,9 @@ def _numbers(group: Sequence[Cell], planned: int) -> dict[str, Any]:
     best = [accuracy.get("best") or {} for accuracy in accuracies]
     tops = [one["top1"] for one in best if one.get("top1") is not None]
     best_mean, best_std = summary(tops if len(tops) == len(best) else [])
+    held = [accuracy.get("validation") or {} for accuracy in accuracies]
+    held_out = [one["top1"] for one in held if one.get("top1") is not None]
+    validation_mean, validation_std = summary(held_out if len(held_out) == len(held) else [])
     reason = next((cell.reason for cell in group if cell.reason), None) if not accuracies else None
     expected = 0 if reason else len(group) or planned
     return {
@@ -200,6 +205,10 @@ def _numbers(group: Sequence[Cell], planned: int) -> dict[str, Any]:
         "best_mean": best_mean,
         "best_std": best_std,
         "best_epoch": _mean_of([one.get("epoch") for one in best]),
+        "best_split": next((one["split"] for one in best if "split" in one), "test"),
+        "validation_mean": validation_mean,
+        "validation_std": validation_std,
+        "values": " ".join(repr(accuracy["last"]["top1"]) for accuracy in accuracies),
         "reason": reason,
     }
 
@@ -209,8 +218,15 @@ _COSTS: dict[str, Callable[[dict[str, Any]], float | None]] = {
     "images_per_second": lambda record: record.get("images_per_second"),
     "extra_parameters": lambda record: (record.get("parameters") or {}).get("extra"),
     "extra_at_test": lambda record: (record.get("parameters") or {}).get("extra_at_test"),
-    "peak_memory_bytes": lambda record: record.get("peak_memory_bytes"),
+    "peak_memory_bytes": lambda record: _device_memory(record),
 }
+
+
+def _device_memory(record: dict[str, Any]) -> float | None:
+    """On a CPU it is the whole process's, which says nothing of a method."""
+    devices = [start.get("device") or "" for start in record.get("starts") or []]
+    on_cpu = any(device.startswith("cpu") for device in devices)
+    return None if on_cpu else record.get("peak_memory_bytes")
 
 
 def _cost_frame(groups: Groups, frame: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:

@@ -54,8 +54,10 @@ def latex(tables: Sequence[Table]) -> str:
 
 
 def html_fragment(tables: Sequence[Table]) -> str:
-    """What belongs into the body of a page."""
-    return "\n".join(_html(table, f"h{level}") for level, table in _levels(tables))
+    """What belongs into the body of a page; read as UTF-8 also where it is a page by itself."""
+    return '<meta charset="utf-8">\n' + "\n".join(
+        _html(table, f"h{level}") for level, table in _levels(tables)
+    )
 
 
 def escape_markdown(text: str) -> str:

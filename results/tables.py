@@ -16,12 +16,19 @@ MISSING = "–"
 
 
 def all_of(board: Leaderboard, best: bool = False) -> list[Table]:
-    """The main table; with ``best`` that of the best epochs; the cost, where it was recorded."""
+    """The main table; validation, where held out; with ``best`` the best epochs; the cost."""
     last = _Accuracy(board, "mean", "std")
     tables = [last.table(f"{board.dataset}: test top-1 accuracy (%)", _last_notes(last))]
+    validation = bool(board.frame["validation_mean"].notna().any())
+    if validation:
+        held_out = _Accuracy(board, "validation_mean", "validation_std")
+        note = "Accuracy on the held-out part at the last epoch: choose options by this table."
+        tables.append(held_out.table("Validation top-1 accuracy (%)", [note, *_reasons(last)]))
     if best:
         flattering = _Accuracy(board, "best_mean", "best_std")
-        tables.append(flattering.table("Best epoch, picked on the test set", _best_notes(last)))
+        split = "validation part" if validation else "test set"
+        title = f"Best epoch, picked on the {split}"
+        tables.append(flattering.table(title, _best_notes(last, validation)))
     return tables + _cost(board)
 
 
@@ -109,7 +116,7 @@ def _last_notes(table: _Accuracy) -> list[str]:
     board = table.board
     return [
         f"Test accuracy at the last epoch, {_trials(table.trials)}.",
-        *([f"Recipe: {board.recipe}"] if board.recipe else []),
+        *([f"Recipe: {board.recipe}."] if board.recipe else []),
         *(f"Exception: {text}" for text in board.exceptions),
         *board.notes,
         *_legend(table),
@@ -118,7 +125,10 @@ def _last_notes(table: _Accuracy) -> list[str]:
     ]
 
 
-def _best_notes(table: _Accuracy) -> list[str]:
+def _best_notes(table: _Accuracy, validation: bool) -> list[str]:
+    if validation:
+        first = f"Highest validation accuracy of all epochs; {_trials(table.trials)}."
+        return [first, *_reasons(table)]
     first = (
         "Highest test accuracy of all epochs: picked on the test set, so not a result, only for "
         f"comparison with papers that report it; {_trials(table.trials)}."

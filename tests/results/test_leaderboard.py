@@ -187,7 +187,7 @@ def test_captions():
     )
     assert made.render("markdown").split("\n\n")[2].splitlines() == [
         "- Test accuracy at the last epoch, mean ± sample standard deviation over n = 2 trials.",
-        "- Recipe: 240 epochs",
+        "- Recipe: 240 epochs.",
         "- Exception: learning rate 0.01 for MobileNetV2",
         "- AB trains 30 epochs longer",
     ]

@@ -81,4 +81,4 @@ def test_html_escapes():
     text = html_fragment([Table(nasty, [nasty, "x"], [[nasty, "1"]], notes=[nasty])])
     assert "<script>" not in text
     assert text.count(html.escape(nasty)) == 4
-    assert text.startswith("<h2>")
+    assert text.startswith('<meta charset="utf-8">\n<h2>')

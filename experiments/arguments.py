@@ -1,0 +1,77 @@
+"""The command line's own grammar: flags that several commands share, errors in one line."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar, NoReturn
+
+from models.registry import near
+
+from .environment import CHECKOUT
+
+Action = Callable[[argparse.Namespace], int]
+
+
+class Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong with the arguments, as for all other bad input."""
+
+    flags: ClassVar[set[str]] = set()  # of all commands
+
+    def add_argument(self, *names: Any, **settings: Any) -> argparse.Action:
+        self.flags.update(name for name in names if name.startswith("--"))
+        return super().add_argument(*names, **settings)
+
+    def error(self, message: str) -> NoReturn:
+        unknown = message.removeprefix("unrecognized arguments: ")
+        meant = f": {near(unknown.split()[0], self.flags)}" if unknown != message else ""
+        self.exit(2, f"error: {message}{meant} (see {self.prog} --help)\n")
+
+
+def add_verb(
+    verbs: argparse._SubParsersAction[Parser],
+    name: str,
+    action: Action,
+) -> argparse.ArgumentParser:
+    """A command with the flags that all have; its docstring is its help."""
+    verb = verbs.add_parser(name, help=action.__doc__, allow_abbrev=False)
+    verb.set_defaults(action=action)
+    verb.add_argument("--debug", action="store_true", help="show tracebacks")
+    verb.add_argument(
+        "--plugin", type=Path, action="append", default=[], help="a file that registers methods"
+    )
+    return verb
+
+
+def add_matrix_verb(
+    verbs: argparse._SubParsersAction[Parser],
+    name: str,
+    action: Action,
+) -> argparse.ArgumentParser:
+    """A command about a matrix: where it is, where its runs are, which part of it."""
+    verb = add_verb(verbs, name, action)
+    verb.add_argument("matrix", help="a YAML file, e.g. experiments/digits.yaml")
+    verb.add_argument("--runs", type=Path, default=CHECKOUT / "runs", help="where runs are kept")
+    verb.add_argument("--data", type=Path, default=CHECKOUT / "data", help="root of the data sets")
+    verb.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    verb.add_argument("--methods", nargs="+", default=[], help="only these (names or labels)")
+    verb.add_argument("--pairs", nargs="+", default=[], help='only these, e.g. "vgg13 -> *"')
+    verb.add_argument("--trials", nargs="+", type=int, default=[], help="only these, from 0")
+    return verb
+
+
+def add_run_arguments(verb: argparse.ArgumentParser) -> None:
+    """What only training asks for."""
+    verb.add_argument("--workers", type=positive, help="default: all GPUs, or cores / threads")
+    verb.add_argument("--cohort-size", type=positive, help="runs that share a process at most")
+    verb.add_argument("--save-minutes", type=float, default=10.0, help="also saved every epoch")
+    verb.add_argument("--retry-failed", action="store_true", help="also what failed before")
+    verb.add_argument("--redo-stale", action="store_true", help="also what is out of date")
+
+
+def positive(text: str) -> int:
+    """A whole number from 1."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 1")
+    return int(text)
