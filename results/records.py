@@ -246,10 +246,10 @@ def _set_aside_broken(target: Path) -> None:
     """Move a broken result away; a good one that another process has just put there returns."""
     try:
         aside = set_aside(target)
-    except RecordError:
-        if os.path.lexists(target):
-            raise
-        return  # another process was faster
+    except RecordError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return  # another process was faster; the target may be there again by now
+        raise
     if _load(aside) is not None and _link_back(aside, target):
         aside.unlink()
 
