@@ -200,11 +200,14 @@ def _environment(device: str) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _signals(handler: Any) -> Iterator[None]:
-    """SIGINT and SIGTERM go to ``handler`` inside."""
+    """SIGINT, SIGTERM and SIGHUP go to ``handler`` inside; what nohup has ignored stays ignored."""
     names = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the last: the terminal is gone
-    before = [signal.signal(name, handler) for name in names]
+    before = {name: signal.getsignal(name) for name in names}
+    heard = {name: old for name, old in before.items() if old is not signal.SIG_IGN}
+    for name in heard:
+        signal.signal(name, handler)
     try:
         yield
     finally:
-        for name, old in zip(names, before, strict=True):
+        for name, old in heard.items():
             signal.signal(name, old)

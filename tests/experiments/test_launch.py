@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import census, launch, worker
+from experiments import census, launch, local_queue, worker
 from experiments.local_queue import DEATHS_ALLOWED
 from experiments.progress import Progress
 from experiments.spec import RunSpec, TeacherSpec
@@ -194,3 +194,13 @@ def test_slots_of_a_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(launch.slots("cpu", None, threads=2)) == 4
     assert len(launch.slots("cpu", None, threads=16)) == 1
     assert len(launch.slots("cpu", 3, threads=2)) == 3
+
+
+def test_what_nohup_ignores_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with local_queue._signals(lambda *_: None):
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before)
