@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -20,8 +18,10 @@ from pydantic import (
 
 from models.registry import near
 
-from .errors import InputError, beside, explain
+from . import yaml_file
+from .errors import explain
 from .recipe import Recipe
+from .slurm_options import SlurmOptions
 
 ARROW = " -> "
 
@@ -128,6 +128,7 @@ class Matrix(_Strict):
     teacher_trials: Literal["shared", "paired"] = "shared"  # paired: trial n learns from teacher n
     teachers: dict[str, TeacherEntry] = Field(default_factory=dict)
     plugins: tuple[Path, ...] = ()  # users' files, relative to the matrix
+    slurm: SlurmOptions = SlurmOptions()  # of `submit`; no part of any run's identity
 
     @field_validator("dataset", mode="before")
     @classmethod
@@ -166,54 +167,10 @@ def _once(names: list[str], what: str) -> None:
         raise ValueError(f"{what} {repeated[0]!r} is given {names.count(repeated[0])} times")
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML as people mean it: a repeated key is an error, and 1e-3 is a number.
-
-    (YAML lets a repeated key silently replace the first; YAML 1.1 wants a dot in every fraction.)
-    """
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        assert node is not None
-        lines: dict[str, int] = {}
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            line = key.start_mark.line + 1
-            if key.value in lines:
-                both = f"in lines {lines[key.value]} and {line}"
-                raise yaml.YAMLError(f"key {key.value!r} is given twice, {both}")
-            lines[key.value] = line
-        return node
-
-
-_UniqueKeys.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
-    list("-+0123456789"),
-)
-
-
 def load(path: str | Path) -> Matrix:
     """Read and check a matrix file. Raises InputError naming file, key and value in one line."""
-    file = Path(path)
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {_reason(error, file)}") from error
-    try:
-        content = yaml.load(text, _UniqueKeys)  # a SafeLoader: plain data only
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # "2001-99-99" is a ValueError
-        raise InputError(f"{path}: no valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict) or not content:
-        raise InputError(f"{path}: expected a mapping with dataset, pairs and methods")
+    content = yaml_file.load(path, "dataset, pairs and methods")
     try:
         return Matrix.model_validate(content)
     except ValidationError as error:
         raise explain(error, Matrix, path) from error
-
-
-def _reason(error: OSError | UnicodeDecodeError, file: Path) -> str:
-    if isinstance(error, UnicodeDecodeError):
-        return "not a text file"
-    if isinstance(error, FileNotFoundError):
-        return f"no such file{beside(file, '*.y*ml')}"
-    return error.strerror or str(error)
