@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import hashlib
+import json
 import os
 import platform
 import resource
@@ -18,10 +20,13 @@ from typing import Any
 import torch
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+SNAPSHOT = "SNAPSHOT.json"  # beside a copy of the code, which has no git: what it is a copy of
+CODE = ("--", "*.py")  # results or notes that lie in the checkout are not code
+LARGEST = 1 << 20  # bytes of a file that are looked at
 
 
 def start_record(device: torch.device) -> dict[str, Any]:
-    """One start of a run: time, machine, device, versions, commit and whether the tree is dirty."""
+    """One start of a run: time, machine, device, versions and `code`."""
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "host": socket.gethostname(),
@@ -32,7 +37,7 @@ def start_record(device: torch.device) -> dict[str, Any]:
             "torch": str(torch.__version__),  # a class of torch's own otherwise
             "torchvision": metadata.version("torchvision"),  # importing it takes seconds
         },
-        **_code(),
+        **code(),
     }
 
 
@@ -52,22 +57,66 @@ def _processor() -> str:
 
 
 @functools.cache
-def _code() -> dict[str, Any]:
-    """The commit of the checkout, and whether anything in it differs from that commit."""
-    commit = _git("rev-parse", "HEAD")
-    changes = _git("status", "--porcelain")
-    return {"commit": commit, "dirty": None if changes is None else bool(changes)}
+def code() -> dict[str, Any]:
+    """The code of this process: {"commit", "dirty", "changes"}, all None where nobody knows.
+
+    ``dirty`` says whether any Python file differs from the commit (git's ignored ones aside), and
+    ``changes`` is a hash of those that do, None where none does.
+    """
+    if (CHECKOUT / SNAPSHOT).exists():
+        return _copied()
+    commit, changed = _git("rev-parse", "HEAD"), _changed()
+    if commit is None or changed is None:
+        return {"commit": commit, "dirty": None, "changes": None}
+    return {"commit": commit, "dirty": bool(changed), "changes": _digest(changed)}
+
+
+def _copied() -> dict[str, Any]:
+    try:
+        made = json.loads((CHECKOUT / SNAPSHOT).read_text())
+    except ValueError:
+        made = None
+    made = made if isinstance(made, dict) else {}
+    return {key: made.get(key) for key in ("commit", "dirty", "changes")}
+
+
+def _changed() -> list[str] | None:
+    """The Python files that differ from the commit: changed, deleted or not in it."""
+    listings = (
+        _git("diff", "HEAD", "--name-only", "--no-renames", "--relative", "-z", *CODE),
+        _git("ls-files", "--others", "--exclude-standard", "-z", *CODE),
+    )
+    if None in listings:
+        return None
+    return sorted({name for text in listings if text for name in text.split("\0") if name})
+
+
+def _digest(names: list[str]) -> str | None:
+    """A short hash of files' names and contents; of large ones the beginning and the size."""
+    if not names:
+        return None
+    total = hashlib.sha256()
+    for name in names:
+        total.update(os.fsencode(name) + b"\0" + _content(CHECKOUT / name))
+    return total.hexdigest()[:12]
+
+
+def _content(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            begin, size = file.read(LARGEST), os.fstat(file.fileno()).st_size
+    except OSError:  # deleted, or nothing that can be read
+        return b"none\0"
+    return f"{size} {hashlib.sha256(begin).hexdigest()}\0".encode()
 
 
 def _git(*arguments: str) -> str | None:
     """What git prints, or None outside a checkout (an unpacked archive) or without git."""
     try:
-        done = subprocess.run(
-            ["git", *arguments], cwd=CHECKOUT, capture_output=True, text=True, timeout=30
-        )
+        done = subprocess.run(["git", *arguments], cwd=CHECKOUT, capture_output=True, timeout=30)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    return os.fsdecode(done.stdout).strip() if done.returncode == 0 else None
 
 
 def keep_freed_memory() -> None:

@@ -17,9 +17,10 @@ from models import Outputs
 from models.checkpoint import save_weights
 from results import records
 
-from . import environment, networks, outcome
+from . import networks, outcome
 from .meter import SKIPS_ALLOWED, Diverged, Meter
 from .spec import RunSpec
+from .starts import Start
 from .teachers import WEIGHTS, Teacher
 
 CHECK_EVERY = 50  # steps between two looks at the loss on the host
@@ -48,7 +49,7 @@ class Learner:
         self.coordinates = self._build(teacher.module if teacher else None)
         self.meter = Meter(device, SKIPS_ALLOWED if self.recipe.precision == "fp16" else 1)
         self.history: list[dict[str, Any]] = []
-        self.starts = [environment.start_record(device)]
+        self.starts: list[Start] = []  # whoever starts it puts them on record (see `starts`)
         self.warnings = [*data.warnings, *getattr(self.distiller, "warnings", ())]
         self.seconds, self.samples_seen, self.steps_taken = 0.0, 0, 0
         data.train_stream(spec.trial, 1, 0, self.stream_of("main"))  # refuses what it cannot give
@@ -234,14 +235,13 @@ class Learner:
             "scaler": self.scaler.state_dict(),
             "meter": self.meter.state(),
             "history": self.history,
-            "starts": self.starts,
             "warnings": self.warnings,
             "teacher": self.teacher.sha256 if self.teacher else None,
             "counters": [self.seconds, self.samples_seen, self.steps_taken],
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from a `state`; this start is added to the earlier ones."""
+        """Go on from a `state`."""
         self.stage, self.epoch, self.step = state["position"]
         if self.stage != "done":
             self._enter_stage()
@@ -251,7 +251,8 @@ class Learner:
         self.distiller.load_state_dict(state["distiller"])
         self.meter.load(state["meter"])
         self.history = state["history"]
-        self.starts = [*state["starts"], *self.starts]
+        earlier = state.get("starts", ())  # former versions kept them here
+        self.starts = [*(start for start in earlier if start not in self.starts), *self.starts]
         self.warnings = list(dict.fromkeys([*state["warnings"], *self.warnings]))
         self.seconds, self.samples_seen, self.steps_taken = state["counters"]
 
@@ -269,6 +270,8 @@ class Learner:
             return
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
+        except OSError:  # the disk's fault: it may be whole
+            raise
         except Exception as error:  # noqa: BLE001  (torch raises many kinds for a broken file)
             reason = str(error).partition("\n")[0].partition(". ")[0]
             self._start_over(path, f"could not be read ({reason})")
@@ -286,6 +289,7 @@ class Learner:
 
     def _start_over(self, path: Path, why: str) -> None:
         self.warnings.append(f"checkpoint {why}; kept as {records.set_aside(path).name}")
+        self.save()  # or the next start would not know
 
     def _write_history(self) -> None:
         columns = list(dict.fromkeys(key for row in self.history for key in row))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from models.checkpoint import sha256
-from results import records
+from results import provenance, records
 
 from . import environment
 from .teachers import WEIGHTS
@@ -35,7 +35,9 @@ def record(learner: Learner) -> dict[str, Any]:
         "peak_memory_bytes": environment.peak_memory(learner.device),
         "steps": learner.steps_taken,
         "data": {"sha256": learner.data.fingerprint},
-        "warnings": list(dict.fromkeys(learner.warnings)),
+        "warnings": list(
+            dict.fromkeys(learner.warnings + provenance.code_warnings(learner.starts))
+        ),
         "starts": learner.starts,
     }
 

@@ -6,72 +6,51 @@ it. No method, network or data set is named here: what is special about one is a
 
 from __future__ import annotations
 
-import contextlib
 import time
-import traceback
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from functools import reduce
-from pathlib import Path
-from typing import Any
 
 import torch
-import yaml
 
-from datasets import Batch, Data, Stream
-from distillers import Needs, Unsupported
+from datasets import Batch, Stream
+from distillers import Needs
 from models import Outputs
-from results import records
 
-from . import claims, environment, networks
-from .learner import CHECKPOINT, Learner
+from . import environment, networks
+from .clock import Clock
+from .members import (
+    DONE,
+    FAILED,
+    HELD,
+    INTERRUPTED,
+    Cohort,
+    Member,
+    Report,
+    finish,
+    guarded,
+    interrupt,
+    join,
+)
 from .recipe import Recipe
-from .spec import RunSpec
-from .teachers import Teacher
 
-DONE, FAILED, INTERRUPTED, HELD = "done", "failed", "interrupted", "held"
-Report = Callable[[RunSpec, dict[str, Any]], None]
+__all__ = [
+    "DONE",
+    "FAILED",
+    "HELD",
+    "INTERRUPTED",
+    "Cohort",
+    "Member",
+    "Report",
+    "join",
+    "set_numerics",
+    "step",
+    "teacher_outputs",
+    "train",
+]
 
 
 class Interrupted(Exception):  # noqa: N818  (control flow: a signal asked for a stop)
     """A stop was asked for; everything is saved."""
-
-
-@dataclass
-class Cohort:
-    """What `train` needs: the runs, where they live, and who listens.
-
-    stop    asked at every step boundary; True ends the cohort after a save
-    report  called with every finished epoch's row, and with {"state": …} when a run ends
-    """
-
-    specs: list[RunSpec]
-    runs: Path
-    data: Data
-    teacher: Teacher | None
-    device: torch.device
-    save_minutes: float = 10.0
-    stop: Callable[[], bool] = lambda: False
-    report: Report = lambda spec, row: None
-    states: dict[str, str] = field(default_factory=dict)  # run id -> how it ended
-
-
-@dataclass
-class Member:
-    """A learner and the claim it works under."""
-
-    learner: Learner
-    claim: claims.Claim
-
-    def save(self) -> None:
-        self.check_claim()
-        self.learner.check()  # what has diverged must not replace the last good state
-        self.learner.save()
-
-    def check_claim(self) -> None:
-        """Raise claims.Lost if somebody took the run over: nothing may be written any more."""
-        if not self.claim.is_held():
-            raise claims.Lost(f"somebody else took over {self.learner.directory}")
 
 
 def train(cohort: Cohort) -> dict[str, str]:
@@ -85,15 +64,14 @@ def train(cohort: Cohort) -> dict[str, str]:
     try:
         for member in list(members):
             if member.learner.stage == "done":  # killed between its last save and its result
-                _guarded(cohort, members, member, _finish)
+                guarded(cohort, members, member, finish)
         members = [m for m in members if m.learner.stage != "done"]
         for position in _positions(members):
             for stream in _streams(members, position):
                 _epoch(cohort, members, position, stream)
     except Interrupted:
         for member in members:
-            cohort.states[member.learner.spec.id] = INTERRUPTED
-            member.claim.release()
+            interrupt(cohort, member)
     return cohort.states
 
 
@@ -106,102 +84,6 @@ def set_numerics(recipe: Recipe, device: torch.device) -> None:
     torch.backends.cudnn.allow_tf32 = recipe.tf32
     torch.backends.cudnn.benchmark = not recipe.deterministic
     torch.use_deterministic_algorithms(recipe.deterministic)
-
-
-# ---- joining and leaving -------------------------------------------------------------------------
-
-
-def join(cohort: Cohort, spec: RunSpec) -> Member | None:
-    """Claim a run and bring it to where it was; None where it is done, held or cannot be."""
-    directory = spec.directory(cohort.runs)
-    claim = None
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        claim = claims.take(directory)
-        record = records.read(directory)  # after the claim: somebody may just have finished
-        if record is not None:
-            if claim is not None:  # nobody is at it: what a kill after the result left may go
-                _clean(directory)
-            _leave(cohort, spec, DONE, top1=record["accuracy"]["last"]["top1"])
-        elif claim is None:
-            _leave(cohort, spec, HELD, error="somebody else is working on it")
-        else:
-            return Member(_learner(cohort, spec, directory), claim)
-    except Exception as error:  # noqa: BLE001  (whatever a plugin or a disk does, the others go on)
-        _fail(cohort, spec, directory, claim, error)
-    return None
-
-
-def _learner(cohort: Cohort, spec: RunSpec, directory: Path) -> Learner:
-    if (directory / records.RESULT).exists():  # cut in half: `read` could make nothing of it
-        records.set_aside(directory / records.RESULT)
-    records.remove_temporaries(directory)
-    (directory / "error.txt").unlink(missing_ok=True)
-    records.write_atomic(directory / "spec.yaml", yaml.safe_dump(spec.dump(), sort_keys=False))
-    teacher = cohort.teacher if spec.teacher else None
-    learner = Learner(spec, cohort.data, teacher, cohort.device, directory)
-    learner.resume()
-    learner.save()  # so that this start is on record whatever happens to it
-    return learner
-
-
-def _clean(directory: Path) -> None:
-    """After the result is there, it alone speaks for the run."""
-    (directory / CHECKPOINT).unlink(missing_ok=True)
-    records.remove_temporaries(directory)
-    claims.remove_all(directory)
-
-
-def _leave(cohort: Cohort, spec: RunSpec, state: str, **more: Any) -> None:
-    """Note how a run ended, and tell."""
-    cohort.states[spec.id] = state
-    cohort.report(spec, {"state": state, **more})
-
-
-def _fail(
-    cohort: Cohort, spec: RunSpec, directory: Path, claim: claims.Claim | None, error: Exception
-) -> None:
-    """Record why a run ended: one line for people, the traceback below it."""
-    kind = "" if isinstance(error, Unsupported) else f"{type(error).__name__}: "
-    line = f"{kind}{' '.join(str(error).split())}"
-    detail = "".join(traceback.format_exception(error))
-    with contextlib.suppress(OSError, records.RecordError):  # a full disk: it is told all the same
-        records.write_atomic(directory / "error.txt", f"{line}\n\n{detail}")
-        if claim is not None:
-            claim.release()
-    _leave(cohort, spec, FAILED, error=line)
-
-
-def _guarded(
-    cohort: Cohort,
-    members: list[Member],
-    member: Member,
-    action: Callable[[Cohort, Member], None],
-) -> None:
-    """Do something with one member; if that fails, it alone leaves the cohort."""
-    if member not in members:  # it left earlier in this very step
-        return
-    for other in members:
-        other.claim.beat()
-    try:
-        action(cohort, member)
-    except claims.Lost as error:
-        _leave(cohort, member.learner.spec, HELD, error=str(error))
-        members.remove(member)
-    except Exception as error:  # noqa: BLE001  (one run's failure must not end the others)
-        if cohort.device.type == "cuda":
-            torch.cuda.synchronize(cohort.device)  # a broken device is nobody's own failure
-        learner = member.learner
-        _fail(cohort, learner.spec, learner.directory, member.claim, error)
-        members.remove(member)
-
-
-def _finish(cohort: Cohort, member: Member) -> None:
-    learner = member.learner
-    member.check_claim()
-    record = learner.finish()
-    _clean(learner.directory)
-    _leave(cohort, learner.spec, DONE, top1=record["accuracy"]["last"]["top1"])
 
 
 # ---- the loop ------------------------------------------------------------------------------------
@@ -231,9 +113,9 @@ def _epoch(
 ) -> None:
     """One epoch of one stream, from the step of its slowest member to the end."""
     present = [m for m in _at(members, position) if m.learner.stream == stream]
-    clock = _Clock(present, cohort.device)
+    clock = Clock([m.learner for m in present], cohort.device)
     for member in present:
-        _guarded(cohort, members, member, lambda _, m: m.learner.start_epoch())
+        guarded(cohort, members, member, lambda _, m: m.learner.start_epoch())
     present = [m for m in present if m in members]
     if not present:
         return
@@ -244,30 +126,36 @@ def _epoch(
         present = [m for m in present if m in members]
         if not present:
             return
-        step(cohort, members, present, batch)
+        taken = step(cohort, members, present, batch)
         stopping = cohort.stop()
-        if stopping or time.monotonic() - saved > 60 * cohort.save_minutes:
+        due = stopping or time.monotonic() - saved > 60 * cohort.save_minutes
+        if due or any(not m.has_progress for m in members):  # the first step of a start, at once
             clock.settle()
-            _save(cohort, members, present)
+            _save(cohort, members, present if due else taken)
+            _note_progress(cohort, members, taken)
             saved = time.monotonic()
         if stopping:
             raise Interrupted
     clock.settle()
     for member in present:
-        _guarded(cohort, members, member, _end_epoch)
+        guarded(cohort, members, member, _end_epoch)
+    _note_progress(cohort, members, present)
     members[:] = [m for m in members if m.learner.stage != "done"]
 
 
-def step(cohort: Cohort, members: list[Member], present: list[Member], batch: Batch) -> None:
-    """The teacher once, then every member whose next step this is."""
+def step(
+    cohort: Cohort, members: list[Member], present: list[Member], batch: Batch
+) -> list[Member]:
+    """The teacher once, then every member whose next step this is; returns these."""
     taking = [m for m in present if m.learner.step == batch.step]
     recipe = taking[0].learner.recipe if taking else present[0].learner.recipe
     batch = networks.formatted(batch, recipe)
     outputs = teacher_outputs(cohort, taking, batch, recipe)
     for member in taking:
         start = time.perf_counter()
-        _guarded(cohort, members, member, lambda _, m: m.learner.take_step(batch, outputs))
+        guarded(cohort, members, member, lambda _, m: m.learner.take_step(batch, outputs))
         member.learner.seconds += time.perf_counter() - start
+    return taking
 
 
 @torch.no_grad()
@@ -288,7 +176,16 @@ def teacher_outputs(
 
 def _save(cohort: Cohort, members: list[Member], present: list[Member]) -> None:
     for member in list(present):
-        _guarded(cohort, members, member, lambda _, m: m.save())
+        guarded(cohort, members, member, lambda _, m: m.save())
+
+
+def _note_progress(cohort: Cohort, members: list[Member], saved: list[Member]) -> None:
+    """Once somebody's step is saved, this start was no crash: not of those either who wait."""
+    if not any(m in members for m in saved):
+        return
+    for member in list(members):
+        if not member.has_progress:
+            guarded(cohort, members, member, lambda _, m: m.note_progress())
 
 
 def _end_epoch(cohort: Cohort, member: Member) -> None:
@@ -299,27 +196,4 @@ def _end_epoch(cohort: Cohort, member: Member) -> None:
     member.save()
     cohort.report(learner.spec, row)
     if learner.stage == "done":
-        _finish(cohort, member)
-
-
-class _Clock:
-    """Shares the time that no learner spent alone (batches, teacher, waiting) among all present."""
-
-    def __init__(self, members: list[Member], device: torch.device) -> None:
-        self.learners = [m.learner for m in members]
-        self.device = device
-        self._restart()
-
-    def _restart(self) -> None:
-        self.start = time.perf_counter()
-        self.own = sum(learner.seconds for learner in self.learners)
-
-    def settle(self) -> None:
-        """Wait for the device once, then divide what is left of the wall time evenly."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        spent = sum(learner.seconds for learner in self.learners) - self.own
-        shared = time.perf_counter() - self.start - spent
-        for learner in self.learners:
-            learner.seconds += max(shared, 0.0) / len(self.learners)
-        self._restart()
+        finish(cohort, member)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import pickle
@@ -40,7 +41,10 @@ def load_checkpoint(model: nn.Module, path: StrPath) -> None:
 
 
 def save_weights(model: nn.Module, path: StrPath) -> None:
-    """Write the model's state as safetensors: after a crash the old file is there, or the new."""
+    """Write the model's state as safetensors: after a crash the old file is there, or the new.
+
+    Raises OSError with its errno where the disk refuses; then the old file is there.
+    """
     path = Path(path)
     # Contiguous copies on the CPU: safetensors takes neither channels_last nor shared memory.
     state = {
@@ -214,9 +218,12 @@ def _fitting(state: State) -> str:
 
 
 def _sync_directory(path: Path) -> None:
-    """Make a rename in this directory survive a power failure."""
+    """Make a rename survive a power failure, where the file system offers that for directories."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
         os.close(descriptor)

@@ -2,14 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from results.leaderboard import Cell
 
 Record = dict[str, Any]
+MIXED, UNCOMMITTED = "mixed", "uncommitted changes in the code"
 _NAMED = 4  # methods named per group, before "…"
+
+
+# ---- one run ------------------------------------------------------------------------------------
+
+
+def code_warnings(starts: Sequence[Record]) -> list[str]:
+    """What a run's record says where its code was not the same from submission to end."""
+    good = _fruitful(starts)
+    return [*_submitted(good), *_changed(good)]
+
+
+def is_other_code(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    """Whether two codes ({"commit", "dirty", "changes"}) differ; not where one is unknown."""
+    if not a.get("commit") or not b.get("commit"):
+        return False
+    if a["commit"] != b["commit"]:
+        return True
+    return any(
+        None not in (a.get(key), b.get(key)) and a[key] != b[key] for key in ("dirty", "changes")
+    )
+
+
+def code_name(code: Mapping[str, Any]) -> str:
+    """ "2515e9d6c6", or "2515e9d6c6 (uncommitted changes 1a2b3c4d)"."""
+    changes = f" {code['changes'][:8]}" if code.get("changes") else ""
+    dirty = f" (uncommitted changes{changes})" if code.get("dirty") else ""
+    return f"{(code.get('commit') or 'unknown')[:10]}{dirty}"
+
+
+def _submitted(starts: Sequence[Record]) -> list[str]:
+    """Starts with another code than the submitted one, which none of the run's starts had."""
+    found = []
+    for start in starts:
+        planned = start.get("submitted")
+        if planned and all(is_other_code(planned, other) for other in starts):
+            names = f"{code_name(planned)}, started with {code_name(start)}"
+            found.append(f"submitted with code {names}")
+    return list(dict.fromkeys(found))
+
+
+def _changed(starts: Sequence[Record]) -> list[str]:
+    codes: list[Record] = []
+    for start in starts:
+        if start.get("commit") and (not codes or is_other_code(codes[-1], start)):
+            codes.append(start)
+    names = ", then ".join(map(code_name, codes))
+    return [f"code changed between its starts: {names}"] if len(codes) > 1 else []
+
+
+def _fruitful(starts: Sequence[Record]) -> list[Record]:
+    """The starts that trained something; one that crashed before left nothing in the numbers."""
+    return [start for start in starts if start.get("progress", True)]
+
+
+# ---- a table ------------------------------------------------------------------------------------
 
 
 def warnings(cells: Sequence[Cell], paired_teachers: bool = False) -> list[str]:
@@ -18,29 +74,65 @@ def warnings(cells: Sequence[Cell], paired_teachers: bool = False) -> list[str]:
     ``paired_teachers`` says that each trial has a teacher of its own, as the matrix wanted it.
     """
     done = [(cell, cell.record) for cell in cells if cell.record is not None]
-    own = [str(text) for _, record in done for text in record.get("warnings") or ()]
+    runs = list({r["run"]: (cell.method, r) for cell, r in done}.values())  # pairs share baselines
+    mixtures = [*_mixtures(runs), *_uncommitted(runs)]
     return [
-        *dict.fromkeys(own),
-        *_mixtures([(cell.method, record) for cell, record in done]),
+        *dict.fromkeys(text for _, record in done for text in _own(record)),
+        *mixtures,
+        *_code_changes(runs, mixtures),
         *_mixed_teachers(done, paired_teachers),
     ]
 
 
-def _mixtures(done: Iterable[tuple[str, Record]]) -> list[str]:
-    """One sentence per property in which runs of one table differ, and one for dirty trees."""
-    runs = {record["run"]: (method, record) for method, record in done}  # pairs share baselines
+def _own(record: Record) -> list[str]:
+    """A record's warnings, but not those about code: they are told with their methods."""
+    told = [str(text) for text in record.get("warnings") or ()]
+    return [text for text in told if text not in code_warnings(_starts(record))]
+
+
+def _mixtures(runs: Iterable[tuple[str, Record]]) -> list[str]:
+    """One sentence per property in which runs of one table differ."""
     found = []
     for name, value in _PROPERTIES.items():
-        groups: dict[str, list[str]] = {}
-        for method, record in runs.values():
-            groups.setdefault(value(record), []).append(method)
+        groups = _grouped(runs, value)
         groups.pop("", None)  # not recorded
         if len(groups) > 1:
-            found.append(f"mixed {name}: {_describe(groups)}")
-    dirty = [method for method, record in runs.values() if _dirty(record)]
-    if dirty:
-        found.append(f"uncommitted changes in the code: {_count(dirty, named=True)}")
+            found.append(f"{MIXED} {name}: {_describe(groups)}")
     return found
+
+
+def _uncommitted(runs: Iterable[tuple[str, Record]]) -> list[str]:
+    """Runs with uncommitted changes; by their hashes where two of one commit differ."""
+    dirty = [(method, record) for method, record in runs if _is_dirty(record)]
+    changes = {(_commits(record), _changes(record)) for _, record in dirty}
+    known = [commit for commit, hashes in changes if hashes]
+    if len(set(known)) < len(known):
+        groups = _grouped(dirty, lambda record: _changes(record) or "unknown")
+        return [f"{MIXED} {UNCOMMITTED}: {_describe(groups)}"]
+    methods = [method for method, _ in dirty]
+    return [f"{UNCOMMITTED}: {_count(methods, named=True)}"] if dirty else []
+
+
+def _grouped(
+    runs: Iterable[tuple[str, Record]], value: Callable[[Record], str]
+) -> dict[str, list[str]]:
+    """Value -> the methods of the runs that have it."""
+    groups: dict[str, list[str]] = {}
+    for method, record in runs:
+        groups.setdefault(value(record), []).append(method)
+    return groups
+
+
+def _code_changes(runs: Iterable[tuple[str, Record]], mixtures: Iterable[str]) -> list[str]:
+    """Code that was not the submitted one; that it changed on the way, if no mixture tells it."""
+    telling = (f"{MIXED} commits", f"{MIXED} {UNCOMMITTED}")
+    told = any(text.startswith(telling) for text in mixtures)
+    groups: dict[str, list[str]] = {}
+    for method, record in runs:
+        starts = _starts(record)
+        for text in _submitted(starts) if told else code_warnings(starts):
+            groups.setdefault(text, []).append(method)
+    return [f"{text}: {_count(methods, named=True)}" for text, methods in groups.items()]
 
 
 def _mixed_teachers(done: Iterable[tuple[Cell, Record]], paired: bool) -> list[str]:
@@ -60,11 +152,19 @@ def _mixed_teachers(done: Iterable[tuple[Cell, Record]], paired: bool) -> list[s
 
 
 def _starts(record: Record) -> list[Record]:
-    return record.get("starts") or []
+    return _fruitful(record.get("starts") or [])
 
 
-def _dirty(record: Record) -> bool:
+def _is_dirty(record: Record) -> bool:
     return any(start.get("dirty") for start in _starts(record))
+
+
+def _commits(record: Record) -> str:
+    return _joined((start.get("commit") or "")[:10] for start in _starts(record))
+
+
+def _changes(record: Record) -> str:
+    return _joined((start.get("changes") or "")[:8] for start in _starts(record))
 
 
 def _joined(values: Iterable[Any]) -> str:
@@ -78,9 +178,7 @@ _PROPERTIES: dict[str, Callable[[Record], str]] = {
         (start.get("versions") or {}).get("torch") for start in _starts(record)
     ),
     "devices": lambda record: _joined(start.get("device") for start in _starts(record)),
-    "commits": lambda record: _joined(
-        (start.get("commit") or "")[:10] for start in _starts(record)
-    ),
+    "commits": _commits,
 }
 
 

@@ -15,7 +15,10 @@ Format 1; accuracies are percentages, times seconds, sizes bytes::
     seconds, images_per_second, peak_memory_bytes, steps
     data               {sha256}
     warnings           sentences that belong under every table that shows this run
-    starts             per start: {time, host, device, versions: {torch, …}, commit, dirty}
+    starts             per start: {time, host, job, device, versions: {torch, …}, commit, dirty,
+                       changes (a hash of what is not committed), epoch and steps where it began,
+                       progress (whether it saved a step), submitted (the code at submission, if
+                       another), ended ("interrupted" or "failed", if it did so without progress)}
 
 A reader may rely on ``format``, ``run``, ``spec`` and ``accuracy.last.top1`` (in 0…100); the rest
 may be missing or null. A number that is not finite (a test loss may overflow) is stored as null.
@@ -70,7 +73,7 @@ def read(directory: Path) -> dict[str, Any] | None:
     Moves nothing. RecordError when the disk does not say (permission, stale handle): not being
     allowed to look must never pass for "not done yet".
     """
-    return _load(directory / RESULT)
+    return _load(os.path.join(directory, RESULT))  # pathlib takes as long as reading the file
 
 
 def set_aside(path: Path) -> Path:
@@ -144,13 +147,14 @@ def _unlisted(error: OSError) -> None:
         raise _refused(Path(error.filename), "listed", error) from error
 
 
-def _load(path: Path) -> dict[str, Any] | None:
+def _load(path: Path | str) -> dict[str, Any] | None:
     try:
-        record = json.loads(path.read_bytes())
+        with open(path, "rb") as file:
+            record = json.loads(file.read())
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
     except OSError as error:
-        raise _refused(path, "read", error) from error
+        raise _refused(Path(path), "read", error) from error
     except (ValueError, RecursionError):  # half a file, not UTF-8, not JSON
         return None
     return record if _problem(record) is None else None

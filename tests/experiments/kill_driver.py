@@ -3,7 +3,8 @@
     python -m tests.experiments.kill_driver RUNS KIND N
 
 KIND: step (between backward and update), checkpoint-temp (the new file is written, not yet in
-place), checkpoint (just in place), evaluation, result-before / result-after its publication, none.
+place), checkpoint (just in place), starts (their list is just in place), evaluation,
+result-before / result-after its publication, none.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 import torch
 
-from experiments import networks, trainer
+from experiments import networks, starts, trainer
 from experiments.learner import CHECKPOINT
 from tests.experiments import tiny
 
@@ -63,6 +64,8 @@ def arm(kind: str, bomb: Bomb) -> None:
         os.replace = before(os.replace, bomb, lambda a, b: Path(b).name == CHECKPOINT)
     elif kind == "checkpoint":
         os.replace = after(os.replace, bomb, lambda a, b: Path(b).name == CHECKPOINT)
+    elif kind == "starts":
+        os.replace = after(os.replace, bomb, lambda a, b: Path(b).name == starts.FILE)
     elif kind == "evaluation":
         networks._scores = before(networks._scores, bomb, always)
     elif kind == "result-before":

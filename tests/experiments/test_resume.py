@@ -22,15 +22,21 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def moments(seed: int) -> list[tuple[str, int]]:
-    """Twelve kills: any order in the middle of training, the final writes last."""
+    """Twelve kills: any order in the middle of training, the final writes last.
+
+    Every other one may hit before a step of all is saved; two of these in a row would be a failure.
+    """
     draw = random.Random(seed)
-    early = [("step", draw.randint(1, 11)) for _ in range(4)]
-    at_start = len(COHORT)  # every start begins with a save of each run
-    early += [("checkpoint-temp", at_start + draw.randint(-1, 3)) for _ in range(2)]
-    early += [("checkpoint", at_start + draw.randint(1, 3)) for _ in range(2)]
-    early += [("evaluation", draw.randint(1, 2)) for _ in range(2)]
-    draw.shuffle(early)
-    return [*early, ("result-before", draw.randint(1, 2)), ("result-after", 1)]
+    first = len(COHORT) - 1  # who takes part in the first step (one has a stream of its own)
+    soon = [("step", draw.randint(1, first)), ("checkpoint-temp", draw.randint(1, first))]
+    soon += [("checkpoint", draw.randint(1, first)), ("starts", draw.randint(1, 2 * first))]
+    late = [("step", first + draw.randint(1, 2 * first)) for _ in range(2)]
+    late += [(kind, first + draw.randint(1, 3)) for kind in ("checkpoint-temp", "checkpoint")]
+    late += [("evaluation", 1) for _ in range(2)]
+    draw.shuffle(soon)
+    draw.shuffle(late)
+    early = [moment for pair in zip(soon, late, strict=False) for moment in pair]
+    return [*early, *late[4:], ("result-before", draw.randint(1, 2)), ("result-after", 1)]
 
 
 def drive(runs: Path, kind: str, n: int) -> int:

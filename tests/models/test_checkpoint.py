@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import os
 import pickle
@@ -237,13 +239,29 @@ def test_a_crash_while_saving_leaves_the_old_file(tmp_path, monkeypatch):
     before = path.read_bytes()
 
     def crash(descriptor):
-        raise OSError("no space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", crash)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(OSError, match="No space") as caught:
         save_weights(built(seed=2), path)
+    assert caught.value.errno == errno.ENOSPC
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(("number", "refused"), [(errno.EINVAL, False), (errno.EIO, True)])
+def test_directories_are_synced_where_they_can_be(tmp_path, monkeypatch, number, refused):
+    fsync = os.fsync
+
+    def files_only(descriptor):
+        if os.path.isdir(f"/proc/self/fd/{descriptor}"):
+            raise OSError(number, os.strerror(number))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", files_only)
+    with pytest.raises(OSError) if refused else contextlib.nullcontext():
+        save_weights(built(), tmp_path / "w.safetensors")
+    load_checkpoint(built(seed=1), tmp_path / "w.safetensors")
 
 
 def test_what_is_saved_depends_on_the_values_alone(tmp_path):

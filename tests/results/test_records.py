@@ -258,10 +258,10 @@ def test_read_of_nothing(tmp_path):
 
 
 def test_read_says_when_the_disk_does_not_say(tmp_path, monkeypatch):
-    def stale(path):
+    def stale(*arguments):
         raise OSError(errno.ESTALE, "Stale file handle")
 
-    monkeypatch.setattr(Path, "read_bytes", stale)
+    monkeypatch.setattr(records, "open", stale, raising=False)
     with pytest.raises(RecordError, match=r"result\.json: cannot be read: Stale file handle"):
         records.read(tmp_path)
 
