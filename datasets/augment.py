@@ -31,6 +31,11 @@ class Augmentation:
         """Images (N, 3, H, W) with their black border, done once for the whole set."""
         return F.pad(images, (self.padding,) * 4)
 
+    def unpad(self, padded: Tensor) -> Tensor:
+        """The images that were padded; a view."""
+        height, width = (side - self.padding for side in padded.shape[-2:])
+        return padded[..., self.padding : height, self.padding : width]
+
     def apply(self, padded: Tensor, indices: Tensor, draws: Tensor) -> Tensor:
         """The views ``draws`` (3, B) of the images ``indices`` (B,) of ``padded``: (B, 3, H, W)."""
         rows, columns, flips = draws

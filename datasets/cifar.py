@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -100,7 +101,7 @@ def _build(layout: Layout, settings: Settings) -> Data:
         std=layout.std,
         padding=4,
         flip=True,
-        warnings=_unofficial(settings.name, folder, files),
+        warnings=functools.partial(_unofficial, settings.name, folder, files),
     )
     return MemoryData(settings, images)
 

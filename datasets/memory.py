@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -41,6 +42,7 @@ class Images:
 
     mean, std      per channel, of pixels scaled to [0, 1]
     padding, flip  of the training augmentation
+    warnings       finds what is wrong with the files; asked when somebody wants to know
     """
 
     train: Part
@@ -50,7 +52,7 @@ class Images:
     std: tuple[float, ...]
     padding: int
     flip: bool
-    warnings: tuple[str, ...] = ()
+    warnings: Callable[[], tuple[str, ...]] = tuple
 
 
 @dataclass(frozen=True)
@@ -73,14 +75,24 @@ class MemoryData(Data):
         if held is not None:
             self._parts["validation"] = images.train.take(held)
         self.info = settings.info(images.class_names, train.images.shape[-1], train.labels)
-        self.warnings = images.warnings
-        self.fingerprint = fingerprint({"train": train, **self._parts}, images.mean, images.std)
-
+        self._find_warnings = images.warnings
+        self._constants = (images.mean, images.std)
         self._augmentation = Augmentation(images.padding, images.flip)
         self._normalise = Normalisation(images.mean, images.std)
         self._train = Part(self._augmentation.pad(train.images), train.labels)
         self._samplers: dict[str | None, samplers.Sampler] = {}
         self._place(settings.device)
+
+    # Both read all of the data: seconds, which only somebody who trains needs to spend.
+
+    @functools.cached_property
+    def warnings(self) -> tuple[str, ...]:  # type: ignore[override]
+        return self._find_warnings()
+
+    @functools.cached_property
+    def fingerprint(self) -> str:  # type: ignore[override]
+        train = Part(self._augmentation.unpad(self._train.images), self.info.train_labels)
+        return fingerprint({"train": train, **self._parts}, *self._constants)
 
     def to(self, device: torch.device | str) -> MemoryData:
         moved = copy.copy(self)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from pathlib import Path
@@ -45,7 +46,7 @@ def names() -> list[str]:
 
 def options(name: str) -> dict[str, Any]:
     """The options of a data set, beside those that all have, with their defaults."""
-    return _options(_find(name))
+    return dict(_options(_find(name)))
 
 
 def build(
@@ -79,6 +80,7 @@ def build(
     return factory(settings, **checked)
 
 
+@functools.cache  # a run's id asks for them, and reading a signature is slow
 def _options(factory: Factory) -> dict[str, Any]:
     parameters = inspect.signature(factory).parameters.values()
     return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}

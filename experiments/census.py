@@ -2,58 +2,87 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
+import gc
+import os
+import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
-import distillers
-import models
-from datasets import Info
 from results import records
 
-from . import claims
-from .errors import InputError
+from . import claims, starts
 from .learner import CHECKPOINT
 from .spec import RunSpec, is_current
 
-DONE, RUNNING, TODO, BLOCKED, FAILED, STALE, UNSUPPORTED = (
+DONE, RUNNING, PENDING, TODO, LOST, BLOCKED, FAILED, STALE, UNSUPPORTED = (
     "done",
     "running",
+    "pending",  # in SLURM's queue (see `hints`)
     "to do",
+    "lost",  # its job has ended without it; `submit` and `run` go on with it
     "blocked",
     "failed",
     "stale",
     "n/a",
 )
-STATES = (DONE, RUNNING, TODO, BLOCKED, FAILED, STALE, UNSUPPORTED)
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, where it was built
+STATES = (DONE, RUNNING, PENDING, TODO, LOST, BLOCKED, FAILED, STALE, UNSUPPORTED)
+OPEN = (TODO, LOST)  # somebody must still start it
+BUSY = (RUNNING, PENDING)  # somebody has
 
 
 @dataclass(frozen=True)
 class Status:
-    """A run and its state; ``detail`` is the error, the reason or what is stale."""
+    """A run and its state; ``detail`` is the error, the reason or what is stale.
+
+    ``crashes`` counts the starts since the last progress that ended before one step was saved;
+    ``seconds_left`` goes by the epochs since the present start.
+    """
 
     spec: RunSpec
     state: str
     detail: str = ""
     epoch: int = 0  # epochs done and saved
     record: dict[str, Any] | None = None
+    crashes: int = 0
+    seconds_left: float | None = None
+
+
+WhyNot = Callable[[Mapping[str, Status]], Mapping[str, str]]  # run id -> reason
 
 
 def census(
-    specs: Iterable[RunSpec], runs: Path, reasons: Mapping[str, str] | None = None
+    specs: Iterable[RunSpec], runs: Path, why_not: WhyNot = lambda found: {}
 ) -> dict[str, Status]:
-    """Run id -> status. ``reasons``: why a run cannot be, by run id (see `capabilities`).
+    """Run id -> status. ``why_not`` says which of them cannot be; what is done can.
 
     A run that is to do is blocked while its teacher, among ``specs``, is failed or stale.
     """
-    found = {spec.id: status(spec, runs, (reasons or {}).get(spec.id)) for spec in specs}
+    with _no_search_for_cycles():
+        found = {spec.id: status(spec, runs) for spec in specs}
+    for run, reason in why_not(found).items():
+        if found[run].state not in (DONE, STALE):
+            found[run] = Status(found[run].spec, UNSUPPORTED, reason)
     return {run: _after_teacher(entry, found) for run, entry in found.items()}
+
+
+@contextlib.contextmanager
+def _no_search_for_cycles() -> Iterator[None]:
+    """Records have none, and looking at thousands of them time and again takes a tenth of all."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _after_teacher(entry: Status, found: Mapping[str, Status]) -> Status:
@@ -77,27 +106,41 @@ def _learned_from_another(student: Status, teacher: Status) -> bool:
     return None not in (used, made) and used != made
 
 
-def status(spec: RunSpec, runs: Path, reason: str | None = None) -> Status:
+def status(spec: RunSpec, runs: Path) -> Status:
     """One run's state from its directory."""
     directory = spec.directory(runs)
-    if not directory.is_dir():
-        return Status(spec, UNSUPPORTED, reason) if reason else Status(spec, TODO)
-    record = records.read(directory)
-    stored = record["spec"] if record else _stored_spec(directory)
+    record, names = _look(directory)
+    stored = record["spec"] if record else _other_spec(directory, names, spec)
     if stored is not None and not is_current(stored, spec):
         return Status(spec, STALE, _difference(stored, spec.dump()))
     if record is not None:
         return Status(spec, DONE, epoch=spec.recipe.epochs, record=record)
-    if reason:
-        return Status(spec, UNSUPPORTED, reason)
-    epoch = _epochs_saved(directory)
-    if is_claimed(directory):
-        return Status(spec, RUNNING, epoch=epoch)
-    error = directory / "error.txt"
-    if error.exists():
-        return Status(spec, FAILED, error.read_text().partition("\n")[0], epoch)
-    broken = "result.json was unreadable" if (directory / records.RESULT).exists() else ""
-    return Status(spec, TODO, broken, epoch)
+    epoch = _epochs_saved(directory, names)
+    begun = starts.read(directory) if starts.FILE in names else []
+    if any(name.startswith("claim-") for name in names) and is_claimed(directory):
+        left = _seconds_left(directory, begun, epoch, spec.recipe.epochs)
+        return Status(spec, RUNNING, epoch=epoch, seconds_left=left)
+    if "error.txt" in names:
+        error = _text(directory / "error.txt")
+        return Status(spec, FAILED, error.partition("\n")[0], epoch)
+    broken = "result.json was unreadable" if records.RESULT in names else ""
+    return Status(spec, TODO, broken, epoch, crashes=len(starts.crashed(begun)))
+
+
+def _look(directory: Path) -> tuple[dict[str, Any] | None, list[str]]:
+    """The record of a run that is done; of any other, what is in its directory.
+
+    In as few requests as can be: a network disk takes its time for each.
+    """
+    record = records.read(directory)
+    if record is not None:
+        return record, []
+    try:
+        names = os.listdir(directory)
+    except (FileNotFoundError, NotADirectoryError):
+        return None, []
+    published = records.read(directory) if records.RESULT in names else None  # since the first look
+    return published, names
 
 
 def is_claimed(directory: Path) -> bool:
@@ -106,20 +149,47 @@ def is_claimed(directory: Path) -> bool:
     return claim is not None and claims.is_alive(claim)
 
 
-def _stored_spec(directory: Path) -> dict[str, Any] | None:
+def _other_spec(directory: Path, names: Sequence[str], spec: RunSpec) -> dict[str, Any] | None:
+    """What spec.yaml holds, unless it is ``spec`` to the letter (parsing takes milliseconds)."""
+    if "spec.yaml" not in names:
+        return None
     try:
-        stored = yaml.safe_load((directory / "spec.yaml").read_text())
-    except (FileNotFoundError, UnicodeDecodeError, yaml.YAMLError):
+        text = _text(directory / "spec.yaml")
+        stored = None if text == spec.as_yaml() else yaml.load(text, _LOADER)
+    except (UnicodeDecodeError, yaml.YAMLError):
         return None
     return stored if isinstance(stored, dict) else None
 
 
-def _epochs_saved(directory: Path) -> int:
+def _epochs_saved(directory: Path, names: Sequence[str]) -> int:
     """Epochs of the main stage: those of an initial stage come on top of the recipe's."""
-    history = directory / "history.csv"
-    if not history.exists() or not (directory / CHECKPOINT).exists():
+    if CHECKPOINT not in names or "history.csv" not in names:
         return 0
-    return sum(line.startswith("main,") for line in history.read_text().splitlines())
+    lines = _text(directory / "history.csv").splitlines()
+    return sum(line.startswith("main,") for line in lines)
+
+
+def _text(path: Path) -> str:
+    """Empty where the file has gone since its directory was listed."""
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return ""
+
+
+def _seconds_left(
+    directory: Path, begun: Sequence[Mapping[str, Any]], epoch: int, epochs: int
+) -> float | None:
+    """At the pace since the present start; None before it has finished an epoch."""
+    if not begun or not epoch:
+        return None
+    here = epoch + 1 - begun[-1].get("epoch", epoch + 1)
+    if here < 1:
+        return None
+    started = datetime.strptime(begun[-1]["time"], "%Y-%m-%dT%H:%M:%S%z").timestamp()
+    saved = (directory / "history.csv").stat().st_mtime
+    per_epoch = (saved - started) / here
+    return max(0.0, per_epoch * (epochs - epoch) - (time.time() - saved))
 
 
 def _difference(stored: Mapping[str, Any], today: Mapping[str, Any], prefix: str = "") -> str:
@@ -138,41 +208,3 @@ def count(statuses: Iterable[Status]) -> dict[str, int]:
     """How many runs are in each state, in the order of STATES, zeros left out."""
     counts = Counter(s.state for s in statuses)
     return {state: counts[state] for state in STATES if counts[state]}
-
-
-def capabilities(specs: Iterable[RunSpec], info: Info) -> dict[str, str]:
-    """Run id -> why its method cannot serve its pair; (pair, method, options) are built once.
-
-    Raises InputError where a method cannot be built at all (a wrong option, a plugin's fault).
-    """
-    networks: dict[str, models.Classifier] = {}
-    reasons: dict[str, str | None] = {}
-    found = {}
-    for spec in specs:
-        key = json.dumps([spec.pair, spec.method, spec.options], sort_keys=True)
-        if key not in reasons:
-            reasons[key] = _reason(spec, info, lambda name: _network(networks, name, info))
-        reason = reasons[key]
-        if reason is not None:
-            found[spec.id] = reason
-    return found
-
-
-def _reason(spec: RunSpec, info: Info, network: Callable[[str], models.Classifier]) -> str | None:
-    teacher = network(spec.teacher.name) if spec.teacher else None
-    with torch.random.fork_rng(devices=[]):
-        try:
-            distillers.build(spec.method, network(spec.student), teacher, info, **spec.options)
-        except distillers.Unsupported as error:
-            return str(error)
-        except Exception as error:
-            kind = "" if isinstance(error, distillers.MethodError) else f"{type(error).__name__}: "
-            raise InputError(f"{spec.pair}, {spec.method}: {kind}{error}") from error
-    return None
-
-
-def _network(known: dict[str, models.Classifier], name: str, info: Info) -> models.Classifier:
-    if name not in known:
-        with torch.random.fork_rng(devices=[]):
-            known[name] = models.build(name, info.num_classes)
-    return known[name]

@@ -22,46 +22,59 @@ REPEATS = 3
 
 @dataclass(frozen=True)
 class Cost:
-    """Sums over the runs that are to do; seconds on one worker of this machine, None if unknown."""
+    """Sums over the runs that are to do, and the predicted seconds of each.
+
+    Seconds are of one worker of the given kind of device; None where nothing is known of it.
+    """
 
     steps: int
     disk_bytes: int
-    seconds: float | None
+    of: dict[str, float | None]  # by run id
+
+    @property
+    def seconds(self) -> float | None:
+        known = [value for value in self.of.values() if value is not None]
+        return sum(known) if known and len(known) == len(self.of) else None
 
 
-def cost(statuses: Iterable[Status], data: Data, device: torch.device, timed: bool = True) -> Cost:
-    """Steps, bytes and seconds of all runs that are to do; what is already saved is not counted."""
+def cost(statuses: Iterable[Status], data: Data, device: str, timed: bool = True) -> Cost:
+    """Steps, bytes and seconds of all runs that are to do; what is already saved is not counted.
+
+    Seconds come from results of the same kind of run and device, else (``timed``) from a few steps
+    on this machine, if it has such a device.
+    """
     statuses = list(statuses)
-    todo = [s for s in statuses if s.state == census.TODO]
+    todo = [s for s in statuses if s.state in census.OPEN]
     left = {s.spec.id: s.spec.recipe.epochs - s.epoch for s in todo}
     steps = sum(left[s.spec.id] * data.steps_per_epoch() for s in todo)
-    rates = _Rates(statuses, data, device)
-    seconds = None
-    if timed:
-        images = data.info.train_size
-        seconds = sum(left[s.spec.id] * images / rates.of(s) for s in todo)
+    rates = _Rates(statuses, data, device, timed)
+    found = {s.spec.id: rates.of(s) for s in todo}
+    images = data.info.train_size
+    seconds = {run: left[run] * images / rate if rate else None for run, rate in found.items()}
     return Cost(steps, sum(_bytes(s, rates) for s in todo), seconds)
 
 
 class _Rates:
     """Training speed in images per second: as recorded for the same run kind, else measured now."""
 
-    def __init__(self, statuses: Sequence[Status], data: Data, device: torch.device) -> None:
-        self.data, self.device = data, device
-        if device.type == "cpu":
+    def __init__(self, statuses: Sequence[Status], data: Data, device: str, timed: bool) -> None:
+        self.data, self.device = data, torch.device(device)
+        self.timed = timed and (device == "cpu" or torch.cuda.is_available())
+        if device == "cpu" and statuses:
             torch.set_num_threads(min(s.spec.recipe.threads for s in statuses))
-        self.recorded: dict[tuple[str, ...], list[float]] = {}
+        recorded: dict[tuple[str, ...], list[float]] = {}
         for s in statuses:
             rate = (s.record or {}).get("images_per_second")
-            if rate:
-                self.recorded.setdefault(self._kind(s), []).append(rate)
+            if rate and _device(s) == device:
+                recorded.setdefault(self._kind(s), []).append(rate)
+        self.recorded = {kind: statistics.median(rates) for kind, rates in recorded.items()}
         self.measured: dict[tuple[str, bool], float] = {}
         self.parameters: dict[str, int] = {}
 
-    def of(self, status: Status) -> float:
+    def of(self, status: Status) -> float | None:
         known = self.recorded.get(self._kind(status))
-        if known:
-            return statistics.median(known)
+        if known or not self.timed:
+            return known
         spec = status.spec
         seconds = 1 / self._speed(spec.student, spec.recipe, training=True)
         if spec.teacher:  # as if it had the teacher for itself; in company it is cheaper
@@ -117,3 +130,9 @@ def _seconds(action: Callable[[], None], device: torch.device) -> float:
 def _bytes(status: Status, rates: _Rates) -> int:
     """What stays of a run: its weights. A checkpoint of three times that is there meanwhile."""
     return 4 * rates.size(status.spec.student)
+
+
+def _device(status: Status) -> str:
+    """The kind of device of a finished run's last start."""
+    starts = (status.record or {}).get("starts") or [{}]
+    return "cpu" if str(starts[-1].get("device", "cpu")).startswith("cpu") else "cuda"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -62,28 +63,30 @@ def expand(matrix: Matrix, facts: Facts, source: str = "matrix") -> Expansion:
     check_names(matrix, source)
     data = _data_spec(matrix, facts)
     recipes = Recipes(matrix, source)
-    teachers: dict[str, RunSpec] = {}
-    entries = []
+    teachers = _Teachers(matrix, data, recipes, facts)
+    entries: list[Entry] = []
     for i, method in enumerate(matrix.methods):
+        shown, version = label(method), distillers.find(method.name).version
         for pair in matrix.pairs:
             options = _options(method, pair, f"{source}: methods.{i}")
+            taught = distillers.find(method.name).needs_of(options).teacher
+            first = RunSpec(
+                dataset=data,
+                teacher=teachers.of(pair.teacher, 0) if taught else None,
+                student=pair.student,
+                method=method.name,
+                method_version=version,
+                options=options,
+                recipe=recipes.student(pair.student),
+                plugins=_plugins(method.name, pair.student, pair.teacher if taught else None),
+            )
+            named = str(pair)
             for trial in range(matrix.trials):
-                teacher = None
-                if distillers.find(method.name).needs_of(options).teacher:
-                    teacher = _teacher(matrix, pair.teacher, trial, data, recipes, facts, teachers)
-                spec = RunSpec(
-                    dataset=data,
-                    teacher=teacher,
-                    student=pair.student,
-                    method=method.name,
-                    method_version=distillers.find(method.name).version,
-                    options=options,
-                    trial=trial,
-                    recipe=recipes.student(pair.student),
-                    plugins=_plugins(method.name, pair.student, teacher),
-                )
-                entries.append(Entry(spec, str(pair), label(method)))
-    return Expansion(tuple(entries), tuple(teachers.values()))
+                teacher = teachers.of(pair.teacher, trial) if taught else None
+                # A copy is not validated again: that took half of the time.
+                spec = first.model_copy(update={"trial": trial, "teacher": teacher})
+                entries.append(Entry(spec, named, shown))
+    return Expansion(tuple(entries), tuple(teachers.trained.values()))
 
 
 def label(method: MethodEntry) -> str:
@@ -114,11 +117,10 @@ def check_names(matrix: Matrix, source: str) -> None:
             distillers.find(method.name)
         except distillers.MethodError as error:
             raise InputError(f"{source}: methods.{i}: {error}") from error
-    labels = [label(method) for method in matrix.methods]
-    for text in labels:
-        if labels.count(text) > 1:
+    for text, times in Counter(map(label, matrix.methods)).items():
+        if times > 1:
             raise InputError(
-                f"{source}: methods: the label {text!r} is used {labels.count(text)} times; "
+                f"{source}: methods: the label {text!r} is used {times} times; "
                 f"give each entry a label of its own"
             )
 
@@ -191,36 +193,45 @@ class Recipes:
         return Recipe.model_validate({**fields, **rate})
 
 
-def _teacher(
-    matrix: Matrix,
-    name: str,
-    trial: int,
-    data: DataSpec,
-    recipes: Recipes,
-    facts: Facts,
-    teachers: dict[str, RunSpec],
-) -> TeacherSpec:
-    """The teacher of one run; one that is trained here is added to ``teachers``."""
-    if name in matrix.teachers:
-        return TeacherSpec(name=name, sha256=facts.teacher_sha256[name])
-    spec = RunSpec(
-        dataset=data,
-        student=name,
-        method_version=distillers.find("vanilla").version,
-        options=distillers.defaults("vanilla"),
-        trial=trial if matrix.teacher_trials == "paired" else 0,
-        recipe=recipes.teacher(name),
-        plugins=_plugins("vanilla", name, None),
-    )
-    teachers.setdefault(spec.id, spec)
-    return TeacherSpec(name=name, run=spec.id)
+@dataclass
+class _Teachers:
+    """The teachers of a matrix; ``trained``, by run id, are those that are trained here."""
+
+    matrix: Matrix
+    data: DataSpec
+    recipes: Recipes
+    facts: Facts
+    trained: dict[str, RunSpec] = field(default_factory=dict)
+    known: dict[tuple[str, int], TeacherSpec] = field(default_factory=dict)
+
+    def of(self, name: str, trial: int) -> TeacherSpec:
+        """The teacher of that name for a run of that trial; each is resolved once."""
+        key = (name, trial if self.matrix.teacher_trials == "paired" else 0)
+        if key not in self.known:
+            self.known[key] = self._resolved(*key)
+        return self.known[key]
+
+    def _resolved(self, name: str, trial: int) -> TeacherSpec:
+        if name in self.matrix.teachers:
+            return TeacherSpec(name=name, sha256=self.facts.teacher_sha256[name])
+        spec = RunSpec(
+            dataset=self.data,
+            student=name,
+            method_version=distillers.find("vanilla").version,
+            options=distillers.defaults("vanilla"),
+            trial=trial,
+            recipe=self.recipes.teacher(name),
+            plugins=_plugins("vanilla", name, None),
+        )
+        self.trained[spec.id] = spec
+        return TeacherSpec(name=name, run=spec.id)
 
 
-def _plugins(method: str, student: str, teacher: TeacherSpec | None) -> tuple[str, ...]:
+def _plugins(method: str, student: str, teacher: str | None) -> tuple[str, ...]:
     """The hashes (first digits) of the users' files behind a run's names."""
     sources = [distillers.find(method).__module__, MODELS.source(student)]
     if teacher is not None:
-        sources.append(MODELS.source(teacher.name))
+        sources.append(MODELS.source(teacher))
     found = {s.partition(PLUGIN_PREFIX)[2].split(".")[0] for s in sources if PLUGIN_PREFIX in s}
     return tuple(sorted(found))
 
@@ -255,10 +266,13 @@ def _filter(
     if not patterns:
         return entries
     known = {name for entry in entries for name in names(entry)}
+    wanted: set[str] = set()
     for pattern in patterns:
-        if not any(_fits(name, pattern) for name in known):
+        fitting = {name for name in known if _fits(name, pattern)}
+        if not fitting:
             raise InputError(f"{option}: nothing is called {pattern!r}: {near(pattern, known)}")
-    return tuple(e for e in entries if any(_fits(n, p) for n in names(e) for p in patterns))
+        wanted |= fitting
+    return tuple(entry for entry in entries if not wanted.isdisjoint(names(entry)))
 
 
 def _fits(name: str, pattern: str) -> bool:

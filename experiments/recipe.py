@@ -6,6 +6,7 @@ The defaults are RepDistiller's for CIFAR-100 (240 epochs of SGD, batch 64, lr 0
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
@@ -112,6 +113,7 @@ class Recipe(BaseModel):
         return ", ".join(parts)
 
 
+@functools.lru_cache(maxsize=2**10)  # a matrix has few recipes, and a run's id asks for its own
 def differences(recipe: Recipe) -> dict[str, Any]:
     """The fields that are not at their default: what a run's id sees of its recipe."""
     standard = Recipe().model_dump(mode="json")

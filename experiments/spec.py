@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 import datasets
@@ -15,9 +17,19 @@ import distillers
 
 from .recipe import Recipe, differences
 
+if TYPE_CHECKING:
+    from typing_extensions import Self  # typing's, from Python 3.11 on
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """pydantic's, which would take along what is cached of the original."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in copied.__dict__.keys() - type(self).__pydantic_fields__.keys():
+            del copied.__dict__[name]
+        return copied
 
 
 class DataSpec(_Frozen):
@@ -32,6 +44,12 @@ class DataSpec(_Frozen):
     validation: int | float | None = None
     options: dict[str, Any] = Field(default_factory=dict)
     content: str | None = None
+
+    @functools.cached_property
+    def identity(self) -> dict[str, Any]:
+        """The part of its runs' `identity`; all runs of a matrix share one."""
+        own = _changed(self.options, data_defaults(self.name))
+        return {**self.model_dump(mode="json", exclude_defaults=True), "options": own}
 
 
 class TeacherSpec(_Frozen):
@@ -56,7 +74,7 @@ class RunSpec(_Frozen):
     recipe_version: int = Recipe.version
     plugins: tuple[str, ...] = ()  # sha256 of the users' files that this run's names come from
 
-    @property
+    @functools.cached_property
     def id(self) -> str:
         """Ten hex digits over what changes the result; a new option at its default keeps it."""
         text = json.dumps(identity(self), sort_keys=True)
@@ -74,20 +92,29 @@ class RunSpec(_Frozen):
         """runs/<dataset>/<teacher>--<student>/<method>/<trial>-<id>, "/" in names as "."."""
         teacher = self.teacher.name if self.teacher else "none"
         parts = (self.dataset.name, f"{teacher}--{self.student}", self.method)
-        return runs.joinpath(*(p.replace("/", ".") for p in parts), f"{self.trial}-{self.id}")
+        cell = "/".join(part.replace("/", ".") for part in parts)
+        return runs / f"{cell}/{self.trial}-{self.id}"
 
     def dump(self) -> dict[str, Any]:
         """Plain data with every key, for spec.yaml and result.json."""
         return self.model_dump(mode="json")
 
+    def as_yaml(self) -> str:
+        """The text of spec.yaml: what yaml.safe_dump makes of ``dump()``."""
+        return "".join(_yaml(key, json.dumps(value)) for key, value in self.dump().items())
+
+
+@functools.lru_cache(maxsize=2**14)
+def _yaml(key: str, value: str) -> str:
+    """One key with a value given as JSON. Few differ in a matrix, and YAML takes milliseconds."""
+    return yaml.safe_dump({key: json.loads(value)}, sort_keys=False)
+
 
 def identity(spec: RunSpec) -> dict[str, Any]:
     """What the id hashes: the spec minus everything at its default."""
-    dataset = spec.dataset.model_dump(mode="json", exclude_defaults=True)
-    own = _changed(spec.dataset.options, data_defaults(spec.dataset.name))
     teacher = spec.teacher.model_dump(mode="json", exclude_defaults=True) if spec.teacher else None
     return {
-        "dataset": {**dataset, "options": own},
+        "dataset": spec.dataset.identity,
         "teacher": teacher,
         "student": spec.student,
         "method": [spec.method, spec.method_version],
@@ -100,8 +127,15 @@ def identity(spec: RunSpec) -> dict[str, Any]:
 
 def _changed(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     """What is not at its default, as JSON has it, which knows no tuples."""
-    given, standard = json.loads(json.dumps(options)), json.loads(json.dumps(defaults))
+    other = {k: v for k, v in options.items() if k not in defaults or v != defaults[k]}
+    if all(isinstance(value, _SCALAR) for value in other.values()):
+        return other  # JSON would not change them
+    theirs = {k: defaults[k] for k in other if k in defaults}
+    given, standard = json.loads(json.dumps([other, theirs]))
     return {k: v for k, v in given.items() if k not in standard or v != standard[k]}
+
+
+_SCALAR = (str, int, float, bool, type(None))
 
 
 def data_defaults(name: str) -> dict[str, Any]:
@@ -137,6 +171,8 @@ def matches(stored: Mapping[str, Any], today: Mapping[str, Any], default: Any = 
 
 def is_current(stored: Mapping[str, Any], spec: RunSpec) -> bool:
     """`matches` with the defaults of ``spec``'s kind; False means the stored run is stale."""
+    if stored == spec.dump():
+        return True  # nearly always, and ten times faster
     defaults: dict[str, Any] = {
         "dataset": {
             **DataSpec(name="").model_dump(mode="json"),

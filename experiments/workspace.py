@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
+import functools
 import os
-import shutil
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -17,7 +16,8 @@ import models
 from datasets import Data
 from models.checkpoint import sha256
 
-from . import census, expand, matrix, networks, teachers
+from . import census, environment, expand, matrix, networks, numerics, teachers
+from .capability import Capabilities, kind
 from .census import Status
 from .errors import InputError, beside
 from .expand import Expansion, Facts
@@ -43,12 +43,13 @@ class Workspace:
     data: Path
     device: str = "auto"
     plugins: tuple[Path, ...] = ()
+    here: bool = True  # False: other machines compute
 
     def resolved(self) -> Workspace:
         """ "auto" decided: the GPU where there is one."""
         available = torch.cuda.is_available()
         device = ("cuda" if available else "cpu") if self.device == "auto" else self.device
-        if device == "cuda" and not available:
+        if device == "cuda" and not available and self.here:
             raise InputError("--device cuda: this machine has no usable CUDA device; try cpu")
         plugins = tuple(plugin.expanduser().absolute() for plugin in self.plugins)
         runs, data = self.runs.absolute(), self.data.absolute()
@@ -62,15 +63,37 @@ class Plan:
     source: str
     matrix: Matrix
     expansion: Expansion
-    data: Data | None  # None: results are looked at where the data is not
+    data: Data | None  # None: results are looked at, and the data does not enter their identity
     workspace: Workspace
     plugins: tuple[Path, ...]
     teacher_files: dict[str, Path]
-    reasons: dict[str, str] = field(default_factory=dict)
+    strict: bool  # see `prepare`
 
     def statuses(self) -> dict[str, Status]:
-        """Every run's state at this moment, teachers first."""
-        return census.census(self.expansion.runs, self.workspace.runs, self.reasons)
+        """Every run's state at this moment, teachers first.
+
+        Raises InputError where a method cannot be built at all, unless results are only looked at.
+        """
+        return census.census(self.expansion.runs, self.workspace.runs, self._why_not)
+
+    @functools.cached_property
+    def _capabilities(self) -> Capabilities | None:
+        """None without data. Made when it is first asked: reading data takes a second."""
+        data = self.data or _data_if_there(self.matrix, self.workspace, self.source)
+        return Capabilities(data.info) if data else None
+
+    def _why_not(self, found: Mapping[str, Status]) -> dict[str, str]:
+        """Before a training every method is built; else what is done proves it for its like."""
+        specs = [s.spec for s in found.values() if s.state != census.DONE]
+        if not self.strict:
+            proven = {kind(s.spec) for s in found.values() if s.state == census.DONE}
+            specs = [spec for spec in specs if kind(spec) not in proven]
+        try:
+            return self._capabilities.reasons(specs) if specs and self._capabilities else {}
+        except InputError as error:
+            if self.strict:
+                raise InputError(f"{self.source}: {error}") from error
+            return {}  # results can be looked at while somebody edits a plugin
 
     def template(self, save_minutes: float) -> Job:
         """What all jobs of this matrix have in common."""
@@ -83,6 +106,7 @@ class Plan:
             plugins=self.plugins,
             device=self.workspace.device,
             save_minutes=save_minutes,
+            code=environment.code(),
         )
 
 
@@ -91,6 +115,7 @@ def prepare(
 ) -> Plan:
     """Read a matrix, resolve it and check everything that can be wrong before a run is started.
 
+    (But for the methods, which `Plan.statuses` builds, as far as their runs are not done.)
     ``strict=False`` is for looking at results, also where neither data nor teachers are: what only
     matters for training is not asked for.
     Raises InputError, MethodError, ModelError or DataError in one line.
@@ -101,11 +126,11 @@ def prepare(
     plugins = tuple(_from(here, p.expanduser()) for p in table.plugins) + workspace.plugins
     _load_plugins(source, plugins, len(table.plugins))
     expand.check_names(table, source)
-    if strict:
+    if strict and (workspace.here or workspace.device == "cpu"):
         _check_machine(source, table, workspace.device)
     files = {name: _teacher_file(source, name, table, workspace) for name in table.teachers}
     own_data = expand.needs_content(table)
-    data = _data(table, workspace, source, required=strict or own_data)
+    data = build_data(table, workspace, source) if strict or own_data else None
     facts = Facts(
         teacher_sha256={
             name: _teacher_hash(source, name, table, path, strict) for name, path in files.items()
@@ -118,8 +143,7 @@ def prepare(
     if strict and data:
         for name, path in files.items():
             _check_fit(source, name, path, data)
-    reasons = _reasons(source, expansion, workspace.runs, data, strict) if data else {}
-    return Plan(source, table, expansion, data, workspace, plugins, files, reasons)
+    return Plan(source, table, expansion, data, workspace, plugins, files, strict)
 
 
 def _load_plugins(source: str, plugins: Sequence[Path], of_matrix: int) -> None:
@@ -134,25 +158,10 @@ def _load_plugins(source: str, plugins: Sequence[Path], of_matrix: int) -> None:
             raise InputError(f"{where}: {error}") from error
 
 
-def _reasons(
-    source: str, expansion: Expansion, runs: Path, data: Data, strict: bool
-) -> dict[str, str]:
-    """Why runs cannot be; what is done needs no such question."""
-    open_ones = [s for s in expansion.runs if census.status(s, runs).state != census.DONE]
-    try:
-        return census.capabilities(open_ones, data.info)
-    except InputError as error:
-        if strict:
-            raise InputError(f"{source}: {error}") from error
-        return {}  # results can be looked at while somebody edits a plugin
-
-
-def _data(table: Matrix, workspace: Workspace, source: str, required: bool) -> Data | None:
+def _data_if_there(table: Matrix, workspace: Workspace, source: str) -> Data | None:
     try:
         return build_data(table, workspace, source)
     except InputError:
-        if required:
-            raise
         return None
 
 
@@ -180,7 +189,7 @@ def check_accuracies(plan: Plan, specs: Iterable[RunSpec]) -> None:
         entry = plan.matrix.teachers[name]
         if entry.expected_accuracy is None:
             continue
-        device = torch.device(plan.workspace.device)
+        device = torch.device(plan.workspace.device if torch.cuda.is_available() else "cpu")
         recipe = plan.matrix.recipe
         module = networks.build(name, plan.data.info.num_classes, recipe, device)
         models.load_checkpoint(module, plan.teacher_files[name])
@@ -243,21 +252,9 @@ def _check_machine(source: str, table: Matrix, device: str) -> None:
     """Numerics that this machine cannot give are refused, never quietly replaced."""
     recipes = expand.Recipes(table, source)
     for where, fields in (("recipe", recipes.common), ("teacher_recipe", recipes.teachers)):
-        for key in _unavailable(device):
-            value = fields[key] if key in ("tf32", "compile") else fields["precision"] == key
-            if value:
-                name = f"{key}: true" if key in ("tf32", "compile") else f"precision: {key}"
-                raise InputError(
-                    f"{source}: {where}.{name}: not to be had with this machine's {device}; "
-                    f"choose something else or another --device"
-                )
-
-
-def _unavailable(device: str) -> list[str]:
-    """The numerics of a recipe that a kind of device of this machine lacks."""
-    compiler = any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++")))
-    if device == "cpu":
-        return ["fp16", "tf32"] + ([] if compiler else ["compile"])
-    modern = torch.cuda.get_device_capability() >= (8, 0)  # Ampere brought both
-    can_compile = compiler and importlib.util.find_spec("triton") is not None
-    return ([] if modern else ["bf16", "tf32"]) + ([] if can_compile else ["compile"])
+        lacking = numerics.missing(fields, device)
+        if lacking:
+            raise InputError(
+                f"{source}: {where}.{lacking}: not to be had with this machine's {device}; "
+                f"choose something else or another --device"
+            )

@@ -11,11 +11,12 @@ import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from results import provenance, render, tables
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NAN = float("nan")
 
@@ -139,11 +140,12 @@ def _grouped(cells: Sequence[Cell]) -> Groups:
     if not cells:
         raise ValueError("a leaderboard needs at least one cell, got none")
     groups: Groups = {}
+    known: set[tuple[str, str, int]] = set()
     for cell in cells:
-        group = groups.setdefault((cell.pair, cell.method), [])
-        if any(other.trial == cell.trial for other in group):
+        if (cell.pair, cell.method, cell.trial) in known:
             raise ValueError(f"{cell.pair}, {cell.method}: trial {cell.trial} is given twice")
-        group.append(cell)
+        known.add((cell.pair, cell.method, cell.trial))
+        groups.setdefault((cell.pair, cell.method), []).append(cell)
     return groups
 
 
@@ -172,6 +174,8 @@ def _frame(
     teachers: Mapping[str, Teacher],
 ) -> pd.DataFrame:
     """A combination that nobody planned is a row too: it is missing, like the others."""
+    import pandas as pd  # here: most commands make no table, and it takes 0.3 s
+
     trials = max(len(group) for group in groups.values())
     rows = []
     for method in methods:
@@ -231,10 +235,14 @@ def _device_memory(record: dict[str, Any]) -> float | None:
 
 def _cost_frame(groups: Groups, frame: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
     """Per method the mean over pairs of the means over trials, under the rule of averages."""
+    import pandas as pd
+
     complete = frame.groupby("method")["complete"].all()
+    by_method: dict[str, list[list[Cell]]] = {method: [] for method in methods}
+    for (_, method), group in groups.items():
+        by_method[method].append(group)
     rows = []
-    for method in methods:
-        cells = [group for (_, name), group in groups.items() if name == method]
+    for method, cells in by_method.items():
         row: dict[str, Any] = {"method": method}
         for name, cost in _COSTS.items():
             means = [_mean_of([cost(c.record) for c in group if c.record]) for group in cells]
@@ -266,7 +274,7 @@ def _json(board: Leaderboard, best: bool) -> str:
 def _objects(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows with Python's own numbers, null for NaN."""
     return [
-        {str(key): None if pd.isna(value) else value for key, value in row.items()}
+        {str(key): None if tables.is_missing(value) else value for key, value in row.items()}
         for row in frame.to_dict("records")
     ]
 

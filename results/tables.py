@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from results.render import Table, superscript
 
 if TYPE_CHECKING:
     from results.leaderboard import Leaderboard
 
 MISSING = "–"
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a frame has no value there: None or NaN, which alone is not equal to itself."""
+    return value is None or value != value
 
 
 def all_of(board: Leaderboard, best: bool = False) -> list[Table]:
@@ -39,7 +42,8 @@ class _Accuracy:
         self.board, self.mean, self.std = board, mean, std
         cells: list[dict[Any, Any]] = board.frame.to_dict("records")
         self.cells = {(cell["method"], cell["pair"]): cell for cell in cells}
-        self.reasons = list(dict.fromkeys(c["reason"] for c in cells if not pd.isna(c["reason"])))
+        reasons = (cell["reason"] for cell in cells)
+        self.reasons = list(dict.fromkeys(r for r in reasons if not is_missing(r)))
         self.trials = sorted({cell["expected"] for cell in cells if cell["expected"]})
         self.incomplete = any(cell["missing"] for cell in cells)
         self.averaged = len(board.pairs) > 1
@@ -68,7 +72,7 @@ class _Accuracy:
 
     def _text(self, method: str, pair: str) -> str:
         cell = self.cells[method, pair]
-        if not pd.isna(cell["reason"]):
+        if not is_missing(cell["reason"]):
             return "n/a" + superscript(self.reasons.index(cell["reason"]) + 1)
         text = _plus_minus(cell[self.mean], cell[self.std])
         plain = text == MISSING or (cell["complete"] and len(self.trials) == 1)
@@ -76,7 +80,7 @@ class _Accuracy:
 
     def _coverage(self, method: str) -> str:
         cells = [self.cells[method, pair] for pair in self.board.pairs]
-        possible = [cell for cell in cells if pd.isna(cell["reason"])]
+        possible = [cell for cell in cells if is_missing(cell["reason"])]
         return f"{sum(cell['complete'] for cell in possible)}/{len(possible)}"
 
     def _teacher(self) -> list[str]:
@@ -107,7 +111,7 @@ class _Accuracy:
 
 def _leaders(scores: Sequence[float]) -> list[int]:
     """Places of the highest score as printed; none where there is nobody to compare with."""
-    printed = {place: round(s, 2) for place, s in enumerate(scores) if not pd.isna(s)}
+    printed = {place: round(s, 2) for place, s in enumerate(scores) if not is_missing(s)}
     top = max(printed.values(), default=0.0)
     return [place for place, score in printed.items() if score == top and len(printed) > 1]
 
@@ -202,7 +206,7 @@ def _millions(value: float) -> str:
 
 
 def _formatted(value: float, text: Formatter) -> str:
-    return MISSING if pd.isna(value) else text(value)
+    return MISSING if is_missing(value) else text(value)
 
 
 def _number(value: float) -> str:
@@ -214,4 +218,4 @@ def _signed(value: float) -> str:
 
 
 def _plus_minus(mean: float, std: float) -> str:
-    return _number(mean) if pd.isna(std) else f"{_number(mean)} ± {_number(std)}"
+    return _number(mean) if is_missing(std) else f"{_number(mean)} ± {_number(std)}"

@@ -10,10 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-import datasets
 from experiments import census, claims
 from experiments.census import BLOCKED, DONE, FAILED, RUNNING, STALE, TODO, UNSUPPORTED
-from experiments.errors import InputError
 from tests.experiments.cli import expansion
 from tests.results.example import record
 
@@ -46,7 +44,8 @@ def progress(directory: Path, *stages: str) -> None:
 
 
 def state(spec, tmp_path, reason: str | None = None) -> tuple[str, str, int]:
-    found = census.status(spec, tmp_path, reason)
+    why = {spec.id: reason} if reason else {}
+    found = census.census([spec], tmp_path, lambda _: why)[spec.id]
     return found.state, found.detail, found.epoch
 
 
@@ -141,7 +140,7 @@ def test_count_is_in_the_order_of_the_states(spec, tmp_path):
 
 def test_census_covers_every_run(tmp_path):
     found = expansion()
-    statuses = census.census(found.runs, tmp_path, {found.runs[0].id: "no"})
+    statuses = census.census(found.runs, tmp_path, lambda statuses: {next(iter(statuses)): "no"})
     assert list(statuses) == [spec.id for spec in found.runs]
     assert [s.state for s in statuses.values()] == [UNSUPPORTED] + [TODO] * (len(statuses) - 1)
 
@@ -163,29 +162,3 @@ def test_students_wait_for_a_teacher_but_not_for_a_failed_or_stale_one(tmp_path,
         assert student.detail == f"its teacher (resnet14, vanilla, trial 0): {teacher}"
     else:
         assert student.state == TODO
-
-
-def test_capabilities_say_who_cannot_be_served(monkeypatch):
-    from distillers import Unsupported
-    from distillers.fitnet import FitNet
-
-    def refuse(self, student, teacher, info):
-        raise Unsupported("fitnet needs wings")
-
-    monkeypatch.setattr(FitNet, "setup", refuse)
-    found = expansion()
-    reasons = census.capabilities(found.runs, datasets.build("fake", image_size=16).info)
-    expected = {e.spec.id for e in found.entries if e.spec.method == "fitnet"}
-    assert reasons == dict.fromkeys(expected, "fitnet needs wings")
-
-
-def test_capabilities_report_a_method_that_cannot_be_built(monkeypatch):
-    from distillers.fitnet import FitNet
-
-    def fail(self, student, teacher, info):
-        raise ZeroDivisionError("division by zero")
-
-    monkeypatch.setattr(FitNet, "setup", fail)
-    with pytest.raises(InputError) as caught:
-        census.capabilities(expansion().runs, datasets.build("fake", image_size=16).info)
-    assert str(caught.value) == ("resnet14 -> resnet8, fitnet: ZeroDivisionError: division by zero")
