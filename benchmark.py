@@ -4,8 +4,14 @@
     benchmark.py list methods | models | datasets
     benchmark.py plan   MATRIX      what would run, and what it costs
     benchmark.py run    MATRIX      train it on this machine
-    benchmark.py status MATRIX      done, running, failed, …, per pair and method
+    benchmark.py submit MATRIX      train it on a SLURM cluster
+    benchmark.py status MATRIX      done, running, pending, failed, …, per pair and method
+    benchmark.py logs   RUN         what became of one run, and what its job printed
+    benchmark.py cancel MATRIX      take its jobs out of the queue
+    benchmark.py retry  MATRIX      let run and submit try again what failed
     benchmark.py table  MATRIX      the leaderboard of what is done
+    benchmark.py clean  MATRIX      what can be removed, and remove it
+    benchmark.py doctor [MATRIX]    is everything in place here?
 
 Exit codes: 0 all well, 1 some runs failed or are missing, 2 bad input.
 """
@@ -13,34 +19,41 @@ Exit codes: 0 all well, 1 some runs failed or are missing, 2 bad input.
 from __future__ import annotations
 
 import argparse
+import gc
 import inspect
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-import yaml
-from tabulate import tabulate
+try:
+    import yaml
+    from tabulate import tabulate
 
-import datasets
-import distillers
-import models
-from experiments import census, estimate, launch, worker
-from experiments.arguments import Parser, add_matrix_verb, add_run_arguments, add_verb
-from experiments.board import board
-from experiments.environment import CHECKOUT
-from experiments.errors import InputError
-from experiments.progress import Progress
-from experiments.workspace import (
-    Plan,
-    Selection,
-    Workspace,
-    check_accuracies,
-    check_writable,
-    prepare,
-)
-from results import records
-from results.leaderboard import FORMATS
+    import datasets
+    import distillers
+    import models
+    from experiments import census, cli, cluster, doctor, estimate, housekeeping, launch, worker
+    from experiments.arguments import (
+        Parser,
+        add_doctor_arguments,
+        add_logs_arguments,
+        add_matrix_verb,
+        add_retry_arguments,
+        add_run_arguments,
+        add_submit_arguments,
+        add_verb,
+        add_yes,
+    )
+    from experiments.board import board
+    from experiments.errors import InputError
+    from experiments.progress import Progress
+    from experiments.workspace import Plan, check_accuracies, check_writable
+    from results import records
+    from results.leaderboard import FORMATS
+except (ImportError, OSError) as error:  # a package is missing, or a library of its own
+    from experiments.checks import packages
+
+    sys.exit(packages.explain(error))
 
 BAD_INPUT = (
     InputError,
@@ -112,24 +125,25 @@ def _describe(args: argparse.Namespace) -> int:
 
 def plan(args: argparse.Namespace) -> int:
     """Census and cost of a matrix."""
-    found = _prepare(args)
-    statuses = found.statuses()
-    print(_census(found, statuses))
+    found = cli.planned(args)
+    statuses = cluster.look(found)
+    print(cli.census_line(found, statuses))
     for reason in dict.fromkeys(
         f"n/a: {s.spec.pair} {s.spec.method}: {s.detail}"
         for s in statuses.values()
         if s.state == census.UNSUPPORTED
     ):
         print(reason)
-    device = torch.device(found.workspace.device)
     assert found.data is not None  # a strict plan has its data
-    todo = estimate.cost(statuses.values(), found.data, device, timed=not args.no_timing)
+    kind = found.workspace.device
+    todo = estimate.cost(statuses.values(), found.data, kind, timed=not args.no_timing)
     print(f"to do: {todo.steps:,} steps, {todo.disk_bytes / 1e6:,.0f} MB of weights", end="")
     if todo.seconds:
-        slots = launch.slots(found.workspace.device, None, found.matrix.recipe.threads)
-        kind = found.workspace.device
-        print(f"; about {_duration(todo.seconds)} of one worker on this machine's {kind}", end="")
-        several = f", {_duration(todo.seconds / len(slots))} on {len(slots)} workers"
+        slots = launch.slots(kind, None, found.matrix.recipe.threads)
+        print(
+            f"; about {cli.duration(todo.seconds)} of one worker on this machine's {kind}", end=""
+        )
+        several = f", {cli.duration(todo.seconds / len(slots))} on {len(slots)} workers"
         print(several if len(slots) > 1 else "")
     else:
         print()
@@ -138,13 +152,13 @@ def plan(args: argparse.Namespace) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Train what is to do on this machine."""
-    found = _prepare(args)
+    found = cli.planned(args)
     check_writable(found.workspace.runs)
-    wanted = _wanted(args)
+    wanted = cli.wanted(args)
     check_accuracies(found, (s.spec for s in found.statuses().values() if s.state in wanted))
-    _reset(found, wanted)
+    cli.reset(found, wanted)
     statuses = list(found.statuses().values())
-    print(_census(found, {s.spec.id: s for s in statuses}), flush=True)
+    print(cli.census_line(found, {s.spec.id: s for s in statuses}), flush=True)
     todo = [s for s in statuses if s.state == census.TODO]
     if not todo:
         return _verdict(found, args)
@@ -162,21 +176,27 @@ def run(args: argparse.Namespace) -> int:
 
 def status(args: argparse.Namespace) -> int:
     """Per pair and method: how many trials are in which state, and the first line of errors."""
-    found = _prepare(args, strict=False)
-    statuses = found.statuses()
-    print(_census(found, statuses))
-    teachers = [(s.pair, "teacher", _standing([statuses[s.id]])) for s in found.expansion.teachers]
+    found = cli.planned(args, strict=False)
+    statuses = cluster.look(found)
+    print(cli.census_line(found, statuses))
+    if args.each:
+        rows = [(s.spec.id, str(s.spec), cli.standing_of(s)) for s in statuses.values()]
+        print(tabulate(rows, ["run", "what", "state"], disable_numparse=True))
+        return 0
+    teachers = [
+        (s.pair, "teacher", cli.standing([statuses[s.id]])) for s in found.expansion.teachers
+    ]
     groups: dict[tuple[str, str], list[census.Status]] = {}
     for entry in found.expansion.entries:
         groups.setdefault((entry.pair, entry.label), []).append(statuses[entry.spec.id])
-    rows = [(pair, label, _standing(group)) for (pair, label), group in groups.items()]
+    rows = [(pair, label, cli.standing(group)) for (pair, label), group in groups.items()]
     print(tabulate([*teachers, *rows], ["pair", "method", "trials"], disable_numparse=True))
     return 0
 
 
 def table(args: argparse.Namespace) -> int:
     """The leaderboard, to standard output or a file."""
-    found = _prepare(args, strict=False)
+    found = cli.planned(args, strict=False)
     leaderboard = board(found)
     text = leaderboard.render(_format(args), best=args.best)
     if args.output:
@@ -204,49 +224,6 @@ def work(args: argparse.Namespace) -> int:
 # ---- what the commands share ---------------------------------------------------------------------
 
 
-def _prepare(args: argparse.Namespace, strict: bool = True) -> Plan:
-    workspace = Workspace(args.runs, args.data, args.device, tuple(args.plugin))
-    selection = Selection(args.methods, args.pairs, args.trials)
-    return prepare(args.matrix, workspace, selection, strict)
-
-
-def _census(found: Plan, statuses: dict[str, census.Status]) -> str:
-    counts = census.count(statuses.values())
-    listed = ", ".join(f"{number} {state}" for state, number in counts.items())
-    return f"{found.source}: {len(statuses)} runs: {listed}"
-
-
-def _duration(seconds: float) -> str:
-    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:,.0f} {unit}"
-    return f"{seconds:.0f} seconds"
-
-
-def _wanted(args: argparse.Namespace) -> set[str]:
-    """The states whose runs are trained now."""
-    states = {census.TODO}
-    states |= {census.FAILED} if args.retry_failed else set()
-    return states | ({census.STALE} if args.redo_stale else set())
-
-
-def _reset(found: Plan, wanted: set[str]) -> None:
-    """Put what failed or is stale aside where it is to be trained again; nothing is deleted."""
-    for entry in found.statuses().values():
-        directory = entry.spec.directory(found.workspace.runs)
-        if entry.state == census.FAILED in wanted:
-            records.set_aside(directory / "error.txt")
-        if entry.state == census.STALE in wanted and not census.is_claimed(directory):
-            directory.rename(_free_name(directory))
-
-
-def _free_name(directory: Path) -> Path:
-    number = 1
-    while (name := directory.with_name(f"{directory.name}.stale-{number}")).exists():
-        number += 1
-    return name
-
-
 def _verdict(found: Plan, args: argparse.Namespace) -> int:
     """What is not done and why; exit code 1 if that is an error."""
     states = found.statuses().values()
@@ -258,27 +235,8 @@ def _verdict(found: Plan, args: argparse.Namespace) -> int:
         print("failed runs are tried again with --retry-failed")
     if any(s.state == census.STALE for s in bad):
         print("stale runs are put aside and trained again with --redo-stale")
-    print(f"the table: python {sys.argv[0]} table {found.source}{_places(args)}")
+    print(f"the table: {cli.command(args, 'table')}")
     return 1 if bad else 0
-
-
-def _places(args: argparse.Namespace) -> str:
-    """The flags that a command about the same runs needs, too."""
-    given = [(f"--{name}", getattr(args, name)) for name in ("runs", "data")]
-    flags = [f"{flag} {path}" for flag, path in given if path != CHECKOUT / flag[2:]]
-    flags += [f"--plugin {path}" for path in args.plugin]
-    return "".join(f" {flag}" for flag in flags)
-
-
-def _standing(group: list[census.Status]) -> str:
-    """ "2/3 done, 1 running (epoch 17/240)"."""
-    parts = [f"{sum(s.state == census.DONE for s in group)}/{len(group)} done"]
-    for s in group:
-        if s.state == census.RUNNING or (s.state == census.TODO and s.epoch):
-            parts.append(f"{s.state} (epoch {s.epoch}/{s.spec.recipe.epochs})")
-        elif s.state not in (census.DONE, census.TODO):
-            parts.append(f"{s.state}: {s.detail}")
-    return "; ".join(dict.fromkeys(parts))
 
 
 # ---- arguments -----------------------------------------------------------------------------------
@@ -299,11 +257,18 @@ def _parser() -> argparse.ArgumentParser:
     planner = add_matrix_verb(verbs, "plan", plan)
     planner.add_argument("--no-timing", action="store_true", help="do not time steps")
     add_run_arguments(add_matrix_verb(verbs, "run", run))
-    add_matrix_verb(verbs, "status", status)
+    add_submit_arguments(add_matrix_verb(verbs, "submit", cluster.submit))
+    shower = add_matrix_verb(verbs, "status", status)
+    shower.add_argument("--each", action="store_true", help="one line per run, with its id")
+    add_doctor_arguments(add_verb(verbs, "doctor", doctor.doctor))
+    add_logs_arguments(add_verb(verbs, "logs", housekeeping.logs))
+    add_yes(add_matrix_verb(verbs, "cancel", cluster.cancel))
+    add_retry_arguments(add_matrix_verb(verbs, "retry", housekeeping.retry))
     tables = add_matrix_verb(verbs, "table", table)
     tables.add_argument("--format", choices=list(FORMATS), help="default: by the output's ending")
     tables.add_argument("--output", type=Path, help="write to this file")
     tables.add_argument("--best", action="store_true", help="add the best epochs' accuracies")
+    add_yes(add_matrix_verb(verbs, "clean", housekeeping.clean))
     worker_verb = verbs.add_parser("work")  # no help: people do not start workers
     worker_verb.set_defaults(action=work)
     worker_verb.add_argument("job", type=Path)
@@ -312,4 +277,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    gc.freeze()  # what was imported stays: no search for garbage goes through it again
     sys.exit(main())

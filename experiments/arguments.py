@@ -52,13 +52,25 @@ def add_matrix_verb(
     """A command about a matrix: where it is, where its runs are, which part of it."""
     verb = add_verb(verbs, name, action)
     verb.add_argument("matrix", help="a YAML file, e.g. experiments/digits.yaml")
-    verb.add_argument("--runs", type=Path, default=CHECKOUT / "runs", help="where runs are kept")
-    verb.add_argument("--data", type=Path, default=CHECKOUT / "data", help="root of the data sets")
-    verb.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    _add_places(verb)
     verb.add_argument("--methods", nargs="+", default=[], help="only these (names or labels)")
     verb.add_argument("--pairs", nargs="+", default=[], help='only these, e.g. "vgg13 -> *"')
     verb.add_argument("--trials", nargs="+", type=int, default=[], help="only these, from 0")
     return verb
+
+
+def _add_places(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--runs", type=Path, default=CHECKOUT / "runs", help="where runs are kept")
+    verb.add_argument("--data", type=Path, default=CHECKOUT / "data", help="root of the data sets")
+    verb.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+
+
+def add_doctor_arguments(verb: argparse.ArgumentParser) -> None:
+    """What to look at; the matrix may be left out."""
+    verb.add_argument("matrix", nargs="?", help="a YAML file; with it data and space are looked at")
+    _add_places(verb)
+    verb.add_argument("--partition", help="where jobs are to go")
+    verb.add_argument("--site", type=Path, help=_SITE)
 
 
 def add_run_arguments(verb: argparse.ArgumentParser) -> None:
@@ -68,6 +80,52 @@ def add_run_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--save-minutes", type=float, default=10.0, help="also saved every epoch")
     verb.add_argument("--retry-failed", action="store_true", help="also what failed before")
     verb.add_argument("--redo-stale", action="store_true", help="also what is out of date")
+
+
+def add_submit_arguments(verb: argparse.ArgumentParser) -> None:
+    """SLURM's options (they win over the matrix and the site file), and how to send."""
+    for name in ("partition", "account", "qos", "time", "mem", "constraint"):
+        verb.add_argument(f"--{name}", help=f"of every job{_TEXTS.get(name, '')}")
+    verb.add_argument("--gpus", type=int, help="per job, 0 or 1")
+    verb.add_argument("--cpus", type=int, help="per job")
+    verb.add_argument("--setup", action="append", default=[], help="a shell line before Python")
+    verb.add_argument(
+        "--sbatch", action="append", default=[], metavar="KEY=VALUE", help="any other"
+    )
+    verb.add_argument("--site", type=Path, help=_SITE)
+    verb.add_argument("--cohort-size", type=positive, help="runs per job at most (8)")
+    verb.add_argument("--array-parallelism", type=positive, help="jobs of an array at once")
+    verb.add_argument("--max-jobs", type=positive, help="of yours in the queue at once")
+    verb.add_argument("--save-minutes", type=float, default=10.0, help="also saved every epoch")
+    verb.add_argument("--no-timing", action="store_true", help="do not time steps here")
+    verb.add_argument("--snapshot", action="store_true", help="run from a copy of today's code")
+    verb.add_argument("--dry-run", action="store_true", help="print the sbatch scripts only")
+    verb.add_argument("--wait", action="store_true", help="follow until all has ended")
+    verb.add_argument("--retry-failed", action="store_true", help="also what failed before")
+    verb.add_argument("--redo-stale", action="store_true", help="also what is out of date")
+    add_yes(verb)
+
+
+_SITE = "options of this cluster; default: site.yaml here"
+_TEXTS = {
+    "time": ": minutes, or 12:00:00; default: from the predicted cost",
+    "mem": ", e.g. 16G",
+}
+
+
+def add_yes(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def add_retry_arguments(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--redo-stale", action="store_true", help="also what is out of date")
+
+
+def add_logs_arguments(verb: argparse.ArgumentParser) -> None:
+    """One run, and how much of it."""
+    verb.add_argument("run", help="a run's id (as status shows it), or its directory")
+    verb.add_argument("--runs", type=Path, default=CHECKOUT / "runs", help="where runs are kept")
+    verb.add_argument("--lines", type=positive, default=40, help="of each log, from its end")
 
 
 def positive(text: str) -> int:

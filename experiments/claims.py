@@ -16,6 +16,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from . import slurm
+
 STALE_SECONDS = 600.0  # ten missed minutes; a holder beats every BEAT_SECONDS
 BEAT_SECONDS = 30.0
 
@@ -46,14 +48,18 @@ class Claim:
 
     def release(self) -> None:
         """Give the claim up. Its number stays taken: a sleeper who wakes must not think it his."""
-        if self.is_held():
+        if not self.is_held():
+            return
+        try:
             self.path.write_text(json.dumps({"released": True}))
+        except OSError:  # a full disk
+            os.utime(self.path, (0, 0))  # stale at once
 
 
 def take(directory: Path) -> Claim | None:
     """Claim a run's directory, or None when somebody alive holds it."""
     latest = newest(directory)
-    if latest is not None and is_alive(latest):
+    if latest is not None and is_alive(latest) and not _has_lost_its_job(latest):
         return None
     number = _number(latest) + 1 if latest is not None else 1
     path = directory / f"claim-{number:04d}"
@@ -61,8 +67,12 @@ def take(directory: Path) -> Claim | None:
         handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
     except FileExistsError:
         return None  # somebody else took this number first
-    with os.fdopen(handle, "w") as file:
-        json.dump({"host": _host(), "pid": os.getpid(), "started": _start_time(os.getpid())}, file)
+    try:
+        with os.fdopen(handle, "w") as file:
+            json.dump(_me(), file)
+    except OSError:  # a full disk: an empty claim would hold the run back until it is stale
+        path.unlink(missing_ok=True)
+        raise
     claim = Claim(path)
     if not claim.is_held():  # the listing missed a number: it was made while files came and went
         path.unlink(missing_ok=True)
@@ -93,11 +103,60 @@ def is_alive(path: Path) -> bool:
         return False
 
 
+def job_of(path: Path) -> str | None:
+    """The SLURM array task ("123_4") that a claim is held by, if any."""
+    return (_holder(path).get("slurm") or {}).get("task")
+
+
+def _has_lost_its_job(path: Path) -> bool:
+    """Whether SLURM proves a holder dead: its job has ended, or is this one, started again.
+
+    (Where a node was cut off, the process may live on for a while: before its next save it finds
+    the higher number.)
+    """
+    holder, mine = _holder(path).get("slurm"), _slurm()
+    if not holder or not _is_mine(path):
+        return False  # clusters may hide other people's jobs: not to see one proves nothing
+    if mine and (holder["cluster"], holder["job"]) == (mine["cluster"], mine["job"]):
+        return bool(holder["restart"] < mine["restart"])
+    if not slurm.is_here():
+        return False
+    cluster = mine["cluster"] if mine else slurm.cluster()
+    return cluster == holder["cluster"] and slurm.has_ended(holder["job"])
+
+
+def _is_mine(path: Path) -> bool:
+    """Whether a claim is of the user of this process."""
+    try:
+        return path.stat().st_uid == os.getuid()
+    except FileNotFoundError:
+        return False
+
+
+def _me() -> dict[str, Any]:
+    pid = os.getpid()
+    return {"host": _host(), "pid": pid, "started": _start_time(pid), "slurm": _slurm()}
+
+
+def _slurm() -> dict[str, Any] | None:
+    """The job this process belongs to."""
+    env = os.environ
+    if "SLURM_JOB_ID" not in env:
+        return None
+    array, index = env.get("SLURM_ARRAY_JOB_ID"), env.get("SLURM_ARRAY_TASK_ID")
+    return {
+        "cluster": env.get("SLURM_CLUSTER_NAME"),
+        "job": env["SLURM_JOB_ID"],
+        "task": f"{array}_{index}" if array else env["SLURM_JOB_ID"],
+        "restart": int(env.get("SLURM_RESTART_COUNT", 0)),
+    }
+
+
 def _holder(path: Path) -> dict[str, Any]:
-    """What a claim says; nothing if it is written this very moment, or was cut off by a crash."""
+    """What a claim says; nothing if it comes or goes this very moment, or a crash cut it off."""
     try:
         holder = json.loads(path.read_text())
-    except ValueError:
+    except (FileNotFoundError, ValueError):
         return {}
     return holder if isinstance(holder, dict) else {}
 
@@ -141,7 +200,7 @@ def _now(directory: Path) -> float:
 def _host() -> str:
     """This machine and this boot of it: after a reboot no process is alive any more."""
     boot, pids = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
-    parts = [socket.gethostname()]
+    parts = [socket.gethostname(), os.environ.get("SLURMD_NODENAME", "")]
     parts += [boot.read_text().strip()[:8]] if boot.exists() else []
     parts += [os.readlink(pids)] if pids.is_symlink() else []  # containers count from 1 again
     return ":".join(parts)

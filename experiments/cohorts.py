@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import heapq
 import math
-from collections.abc import Iterable
-from itertools import pairwise
-from typing import Any
+from collections.abc import Callable, Iterable
 
 from .census import Status
+from .spec import TeacherSpec
+
+Key = tuple[str, int, tuple[object, ...], int, TeacherSpec | None]
 
 # What runs that share batches must agree on; the rest (lr, momentum, …) is a learner's own.
 SHARED = (
@@ -23,39 +24,52 @@ SHARED = (
 )
 
 
-def cohorts(statuses: Iterable[Status], size: int | None = None) -> list[list[Status]]:
+def cohorts(
+    statuses: Iterable[Status],
+    size: int | None = None,
+    cost: Callable[[Status], float] = lambda status: 1.0,
+) -> list[list[Status]]:
     """Split runs into units of execution, each of at most ``size`` runs (None: no limit).
 
     One cohort has one teacher, data set, trial and numerics, and its runs stand at most one epoch
     apart. Runs without a teacher join any cohort of their data set and trial. Groups are cut into
-    nearly equal parts.
+    parts of nearly equal ``cost``.
     """
-    groups: dict[str, list[Status]] = {}
-    waiting: dict[str, list[Status]] = {}
+    groups: dict[Key, list[Status]] = {}
+    waiting: dict[Key, list[Status]] = {}
+    hosts: dict[Key, Key] = {}  # what a run without a teacher would be known by -> the first group
     for status in statuses:
-        target = groups if status.spec.teacher else waiting
-        target.setdefault(_key(status, status.spec.teacher is not None), []).append(status)
-    for key, alone in waiting.items():
-        host = next((k for k, g in groups.items() if _key(g[0], False) == key), None)
-        if host is None:
-            groups[key] = alone
+        key, taught = _key(status), _key(status, status.spec.teacher)
+        if status.spec.teacher:
+            groups.setdefault(taught, []).append(status)
+            hosts.setdefault(key, taught)
         else:
-            groups[host] = [*alone, *groups[host]]
-    return [part for group in groups.values() for part in _parts(group, size)]
+            waiting.setdefault(key, []).append(status)
+    for key, alone in waiting.items():
+        host = hosts.get(key, key)
+        groups[host] = [*alone, *groups.get(host, [])]
+    return [part for group in groups.values() for part in _parts(group, size, cost)]
 
 
-def _key(status: Status, with_teacher: bool) -> str:
+def _key(status: Status, teacher: TeacherSpec | None = None) -> Key:
+    """What the runs of a cohort agree on."""
     spec = status.spec
-    recipe = spec.recipe.model_dump(mode="json")
-    shared: list[Any] = [spec.dataset.model_dump(mode="json"), spec.trial]
-    shared += [{name: recipe[name] for name in SHARED}, status.epoch // 2]
-    if with_teacher and spec.teacher:
-        shared.append(spec.teacher.model_dump(mode="json"))
-    return json.dumps(shared, sort_keys=True)
+    shared = tuple(getattr(spec.recipe, name) for name in SHARED)
+    return spec.dataset.model_dump_json(), spec.trial, shared, status.epoch // 2, teacher
 
 
-def _parts(group: list[Status], size: int | None) -> list[list[Status]]:
-    """Consecutive parts whose lengths differ by at most one."""
+def _parts(
+    group: list[Status], size: int | None, cost: Callable[[Status], float]
+) -> list[list[Status]]:
+    """As few parts as ``size`` allows; the dearest runs first, each to the cheapest part so far."""
     count = 1 if size is None else math.ceil(len(group) / size)
-    bounds = [round(i * len(group) / count) for i in range(count + 1)]
-    return [group[a:b] for a, b in pairwise(bounds)]
+    most = math.ceil(len(group) / count)
+    parts: list[list[int]] = [[] for _ in range(count)]
+    costs = [cost(status) for status in group]
+    cheapest = [(0.0, k) for k in range(count)]  # a heap of the parts that are not full
+    for i in sorted(range(len(group)), key=lambda i: -costs[i]):
+        total, k = heapq.heappop(cheapest)
+        parts[k].append(i)
+        if len(parts[k]) < most:
+            heapq.heappush(cheapest, (total + costs[i], k))
+    return [[group[i] for i in sorted(part)] for part in parts if part]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,36 +19,49 @@ from .worker import Job
 
 
 def tasks(
-    statuses: Sequence[Status], template: Job, teacher_files: dict[str, Path], size: int | None
+    statuses: Sequence[Status],
+    template: Job,
+    teacher_files: dict[str, Path],
+    size: int | None,
+    cost: Callable[[Status], float] = lambda status: 1.0,
+    under_way: Collection[str] = (),
 ) -> list[Task]:
     """The jobs of all runs that are to do: teachers first, then cohorts of at most ``size`` runs.
 
-    Students whose teacher is being trained elsewhere are left for another time. ``template``
-    carries what all jobs have in common, ``teacher_files`` the given teachers' weights by name.
+    ``template`` carries what all jobs have in common, ``teacher_files`` the given teachers' weights
+    by name. Students whose teacher is being trained elsewhere are left for another time, unless
+    ``under_way`` (run ids) says that somebody can wait for it.
     """
     wanted = {s.spec.teacher.run for s in statuses if s.spec.teacher and s.spec.teacher.run}
     made = [s for s in statuses if s.spec.id in wanted]
-    first = [Task(replace(template, specs=(s.spec,))) for s in made if s.state == census.TODO]
-    directories = {s.spec.id: s.spec.directory(template.runs) for s in made}
-    elsewhere = {s.spec.id for s in made if s.state == census.RUNNING}
-    rest = [
-        s
-        for s in statuses
-        if s.state == census.TODO
-        and s.spec.id not in wanted
-        and not (s.spec.teacher and s.spec.teacher.run in elsewhere)
-    ]
-    later = []
-    for group in cohorts.cohorts(rest, size):
-        specs = tuple(status.spec for status in group)
-        teacher = next((spec.teacher for spec in specs if spec.teacher), None)
-        weights, after = None, None
-        if teacher and teacher.run:
-            weights, after = weights_of(directories[teacher.run]), teacher.run
-        elif teacher:
-            weights = teacher_files[teacher.name]
-        later.append(Task(replace(template, specs=specs, teacher=weights), after))
-    return first + later
+    first = [Task(replace(template, specs=(s.spec,))) for s in made if s.state in census.OPEN]
+    busy = {s.spec.id for s in made if s.state in census.BUSY} - set(under_way)
+    to_come = {s.spec.id for s in made if s.state != census.DONE}
+    rest: dict[bool, list[Status]] = {False: [], True: []}  # by whether the teacher is to come
+    for s in statuses:
+        teacher = s.spec.teacher.run if s.spec.teacher else None
+        if s.state in census.OPEN and s.spec.id not in wanted and teacher not in busy:
+            rest[teacher in to_come].append(s)
+    files = {s.spec.id: weights_of(s.spec.directory(template.runs)) for s in made}
+    groups = [group for part in rest.values() for group in _groups(part, size, cost)]
+    return first + [_task(group, template, {**teacher_files, **files}) for group in groups]
+
+
+def _groups(
+    statuses: list[Status], size: int | None, cost: Callable[[Status], float]
+) -> list[list[Status]]:
+    """Cohorts; who has ended its process before may do so again, and does it alone."""
+    alone = [[s] for s in statuses if s.crashes]
+    return cohorts.cohorts((s for s in statuses if not s.crashes), size, cost) + alone
+
+
+def _task(group: list[Status], template: Job, files: dict[str, Path]) -> Task:
+    specs = tuple(status.spec for status in group)
+    teacher = next((spec.teacher for spec in specs if spec.teacher), None)
+    if teacher is None:
+        return Task(replace(template, specs=specs))
+    weights = files[teacher.run or teacher.name]
+    return Task(replace(template, specs=specs, teacher=weights), teacher.run)
 
 
 def default_size(statuses: Sequence[Status], slots: int) -> int | None:

@@ -15,9 +15,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
-from . import worker
+from . import starts, worker
 from .progress import Progress
 from .spec import RunSpec
+from .stopping import QUEUE_PID
 from .worker import Job
 
 DEATHS_ALLOWED = 2  # of one job's workers; then its runs are reported as lost
@@ -137,11 +138,12 @@ class LocalQueue:
         if code == worker.REFUSED:  # it said why
             for spec in left:
                 self._settle(spec, "not run", "its job was refused; give the command again")
-        elif task.deaths + 1 < DEATHS_ALLOWED:
-            self.waiting.insert(0, replace(task, job=again, deaths=task.deaths + 1))
-        elif len(left) > 1:  # whose fault it is shows when each has a worker of its own
+        elif len(left) > 1 and (task.deaths + 1 >= DEATHS_ALLOWED or _without_progress(again)):
+            # Whose fault it is shows when each has a worker of its own.
             alone = [replace(task.job, specs=(spec,)) for spec in left]
             self.waiting[:0] = [replace(task, job=job) for job in alone]
+        elif task.deaths + 1 < DEATHS_ALLOWED:
+            self.waiting.insert(0, replace(task, job=again, deaths=task.deaths + 1))
         else:
             reason = f"its worker died ({_death(code)}); give the command again"
             self._settle(left[0], "lost", reason)
@@ -176,6 +178,11 @@ def _event(line: str) -> dict[str, Any]:
     return event if isinstance(event, dict) and "run" in event else {"note": line.rstrip()}
 
 
+def _without_progress(job: Job) -> bool:
+    """Whether the last start of some run ended before it had saved a step: no third is allowed."""
+    return any(starts.failures(spec.directory(job.runs)) for spec in job.specs)
+
+
 def _death(code: int) -> str:
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
@@ -194,7 +201,7 @@ def _environment(device: str) -> dict[str, str]:
         "CUDA_VISIBLE_DEVICES": own,
         "CUBLAS_WORKSPACE_CONFIG": os.environ.get("CUBLAS_WORKSPACE_CONFIG", ":4096:8"),
         "GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "10000"),
-        worker.QUEUE_PID: str(os.getpid()),
+        QUEUE_PID: str(os.getpid()),
     }
 
 

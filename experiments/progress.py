@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from tqdm import tqdm
 
+from . import census
+from .census import Status
 from .spec import RunSpec
 from .worker import describe
 
@@ -35,6 +38,15 @@ class Progress:
         self.done += 1
         self._title()
         self.note(f"[{self.done}/{self.runs}] {line}")
+
+    def moved(self, before: Mapping[str, Status], now: Mapping[str, Status]) -> None:
+        """What happened between two looks at the disk."""
+        for run, status in now.items():
+            self.bar.update(max(0, status.epoch - before[run].epoch))
+            if status.state != before[run].state and status.state not in census.BUSY:
+                accuracy = status.record["accuracy"]["last"]["top1"] if status.record else None
+                end = status.detail if accuracy is None else f"top-1 {accuracy:.2f} %"
+                self.ended(status.spec, status.state, f"{status.spec}: {status.state}: {end}")
 
     def note(self, line: str) -> None:
         """A line that stays above the bar."""

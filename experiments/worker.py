@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +19,14 @@ from datasets import Data
 from distillers.registry import PLUGIN_DIGITS
 from results import records
 
-from . import teachers, trainer
+from . import numerics, teachers, trainer
 from .environment import CHECKOUT
 from .errors import InputError
 from .spec import RunSpec
+from .stopping import Stop, hand_back
 
 DONE = trainer.DONE
 BLOCKED = "blocked"  # a run whose teacher is not there
-QUEUE_PID = "KD_QUEUE_PID"  # environment: the local queue that a worker must not outlive
 REFUSED, STOPPED = 2, 3  # exit codes: bad input; asked to stop, and saved
 
 
@@ -48,6 +47,7 @@ class Job:
     device: str = "cpu"
     save_minutes: float = 10.0
     ids: tuple[str, ...] = ()  # of the specs when the job was written
+    code: dict[str, Any] | None = None  # `environment.code` when it was planned
 
     def write(self, path: Path) -> None:
         """As JSON, readable after any upgrade."""
@@ -84,34 +84,60 @@ def _plain(value: Any) -> Any:
 def work(path: Path, as_json: bool) -> int:
     """Train the job at ``path``; returns the process's exit code.
 
-    Reports go to standard output, one line per epoch: for people, or as JSON for the local queue.
+    ``path`` is a job's file, or a folder of them: then this is a task of a SLURM array, and the
+    file of its number is taken. Reports go to standard output, one line per epoch: for people, or
+    as JSON for the local queue.
     """
-    job = Job.read(path)
+    in_array = path.is_dir()
+    job = Job.read(path / task_file(int(os.environ["SLURM_ARRAY_TASK_ID"])) if in_array else path)
+    stop = Stop()
+    states = _train(job, stop, _report_json if as_json else _report_text)
+    if stop.asked and any(spec.id not in states for spec in job.specs):
+        if in_array:
+            hand_back(stop)
+        return STOPPED
+    bad = {trainer.FAILED, trainer.INTERRUPTED}
+    if not in_array:
+        bad.add(BLOCKED)
+    return 1 if bad & set(states.values()) else 0
+
+
+def task_file(number: int) -> str:
+    """The name of an array task's job in the array's folder."""
+    return f"task-{number}.json"
+
+
+def _train(job: Job, stop: Stop, report: trainer.Report) -> dict[str, str]:
+    """Everything of a job that can be done; run id -> how it ended."""
     loaded = {distillers.load_plugin(plugin)[:PLUGIN_DIGITS] for plugin in job.plugins}
     job.check_ids()
-    stop = _Stop()
     device = torch.device(job.device)
+    numerics.check(job.specs[0].recipe, job.device)
     trainer.set_numerics(job.specs[0].recipe, device)
-    report = _report_json if as_json else _report_text
+    states: dict[str, str] = {}
+
+    def told(spec: RunSpec, row: dict[str, Any]) -> None:
+        if "state" in row:
+            states[spec.id] = row["state"]
+        report(spec, row)
+
     data = build_data(job)
-    specs = [spec for spec in job.specs if _as_planned(spec, loaded, data, report)]
-    specs, teacher = _taught(job, specs, data, device, report)
-    if not specs:
-        return 1
-    cohort = trainer.Cohort(
-        specs=specs,
-        runs=job.runs,
-        data=data,
-        teacher=teacher,
-        device=device,
-        save_minutes=job.save_minutes,
-        stop=stop,
-        report=report,
-    )
-    states = trainer.train(cohort)
-    if stop.asked:
-        return STOPPED
-    return 1 if trainer.FAILED in states.values() else 0
+    specs = [spec for spec in job.specs if _as_planned(spec, loaded, data, told)]
+    specs, teacher = _taught(job, specs, data, device, told)
+    if specs:
+        cohort = trainer.Cohort(
+            specs=specs,
+            runs=job.runs,
+            data=data,
+            teacher=teacher,
+            device=device,
+            save_minutes=job.save_minutes,
+            stop=stop,
+            report=told,
+            code=job.code,
+        )
+        trainer.train(cohort)
+    return states
 
 
 def build_data(job: Job) -> Data:
@@ -155,25 +181,8 @@ def _taught(
         return [spec for spec in specs if not spec.teacher], None
 
 
-class _Stop:
-    """True once a signal asked for a stop, or once the process that started this one is gone."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        self.parent = int(os.environ.get(QUEUE_PID, os.getppid()))
-        for name in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
-            signal.signal(name, self._ask)
-
-    def _ask(self, number: int, frame: Any) -> None:
-        self.asked = True
-
-    def __call__(self) -> bool:
-        self.asked = self.asked or os.getppid() != self.parent
-        return self.asked
-
-
 def _report_json(spec: RunSpec, row: dict[str, Any]) -> None:
-    with contextlib.suppress(BrokenPipeError):  # nobody listens any more: `_Stop` sees to it
+    with contextlib.suppress(BrokenPipeError):  # nobody listens any more: `Stop` sees to it
         print("\n" + json.dumps({"run": spec.id, **row}), flush=True)
 
 

@@ -89,7 +89,7 @@ def call(*arguments: str) -> Called:
 
 def run_inline(waiting: list[launch.Task], devices: list[str], progress: Progress) -> bool:
     """Stands in for `launch.run`: the jobs one after another, teachers come first anyway."""
-    with tempfile.TemporaryDirectory() as folder, _signals_kept():
+    with tempfile.TemporaryDirectory() as folder, signals_kept():
         for number, task in enumerate(waiting):
             path = Path(folder) / f"{number}.json"
             task.job.write(path)
@@ -98,7 +98,8 @@ def run_inline(waiting: list[launch.Task], devices: list[str], progress: Progres
 
 
 @contextlib.contextmanager
-def _signals_kept() -> Iterator[None]:
+def signals_kept() -> Iterator[None]:
+    """Whatever handles signals inside does so no more afterwards."""
     before = [signal.getsignal(name) for name in SIGNALS]
     try:
         yield

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +11,8 @@ import torch
 
 import distillers.registry
 import models.base
-from experiments import launch
-from tests.experiments import cli
+from experiments import launch, slurm
+from tests.experiments import cli, fake_slurm, sending
 
 
 @pytest.fixture(autouse=True)
@@ -57,3 +58,25 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert outcome.code == 0, outcome.err
     assert os.listdir(folder / "runs") == ["fake"]
     return folder
+
+
+@pytest.fixture
+def fake(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[fake_slurm.Slurm]:
+    """A SLURM of scripts: nothing runs in it but what the test lets run."""
+    yield fake_slurm.install(tmp_path_factory.mktemp("slurm") / "a cluster", monkeypatch)
+    slurm.config.cache_clear()
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> sending.Place:
+    """A folder with `cli.MATRIX`, of which nothing has run."""
+    return sending.Place(tmp_path).write()
+
+
+@pytest.fixture
+def done(finished: Path, tmp_path: Path) -> sending.Place:
+    """A folder with `cli.MATRIX`, of which everything has run; a test may spoil it."""
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    return sending.Place(tmp_path)

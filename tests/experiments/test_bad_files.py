@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import models
-from experiments import workspace
+from experiments import numerics
 from models.checkpoint import save_weights, sha256
 from tests.experiments import cli
 from tests.experiments.test_bad_input import refused
@@ -241,9 +241,9 @@ def test_numerics_that_a_cpu_lacks(tmp_path, section, fields, message):
 
 def test_compile_without_a_compiler(tmp_path, monkeypatch):
     cli.write(tmp_path, recipe__compile=True)
-    monkeypatch.setattr(workspace.shutil, "which", lambda name: "/usr/bin/c++")
+    monkeypatch.setattr(numerics.shutil, "which", lambda name: "/usr/bin/c++")
     assert plan(tmp_path, "--device", "cpu").code == 0
-    monkeypatch.setattr(workspace.shutil, "which", lambda name: None)
+    monkeypatch.setattr(numerics.shutil, "which", lambda name: None)
     assert "recipe.compile: true: not to be had" in refused(tmp_path, "--device", "cpu")
 
 

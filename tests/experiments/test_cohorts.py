@@ -118,3 +118,68 @@ def test_sizes_are_bounded_and_balanced(size):
 
 def test_nothing_to_do():
     assert cohorts([]) == []
+
+
+# ---- cost ----------------------------------------------------------------------------------------
+
+
+def trials(count: int) -> list[Status]:
+    """Runs of one method that may all stand in one cohort."""
+    (only,) = waiting(methods=["kd"])
+    names = [only.spec.model_copy(update={"student": f"net-{i}"}) for i in range(count)]
+    return [Status(spec, TODO) for spec in names]
+
+
+def number(status: Status) -> int:
+    return int(status.spec.student.removeprefix("net-"))
+
+
+@pytest.mark.parametrize(
+    ("costs", "size", "sums"),
+    [
+        ([8, 1, 1, 1, 1, 4], 3, [10, 6]),  # never more than three, even where four are cheap
+        ([5, 5, 5, 5], 2, [10, 10]),
+        ([1, 2, 3, 4, 5, 6], 3, [11, 10]),
+        ([9, 1, 1], 2, [9, 2]),
+        ([4, 3, 2, 1], 1, [4, 3, 2, 1]),
+        ([1, 2, 3], None, [6]),
+    ],
+    ids=str,
+)
+def test_parts_are_balanced_by_cost(costs, size, sums):
+    statuses = trials(len(costs))
+    groups = cohorts(statuses, size, lambda status: costs[number(status)])
+    assert every_run_once(groups, statuses)
+    assert all(len(group) <= (size or len(costs)) for group in groups)
+    found = [sum(costs[number(status)] for status in group) for group in groups]
+    assert sorted(found, reverse=True) == sums
+
+
+def test_as_few_parts_as_the_size_allows_whatever_they_cost():
+    statuses = trials(16)
+    groups = cohorts(statuses, 8, lambda status: 1000.0 if number(status) == 0 else 1.0)
+    assert [len(group) for group in groups] == [8, 8]
+
+
+@pytest.mark.parametrize(
+    ("costs", "size", "parts"),
+    [
+        ([1] * 7, 3, [[0, 3, 6], [1, 4], [2, 5]]),
+        ([3, 1, 3, 1, 2, 2, 2], 3, [[0, 6], [1, 2, 3], [4, 5]]),
+        ([1, 2, 3, 4], 2, [[0, 3], [1, 2]]),
+    ],
+    ids=str,
+)
+def test_the_same_runs_are_always_cut_alike(costs, size, parts):
+    """Equal costs decide nothing by chance, and inside a part the order stays."""
+    groups = cohorts(trials(len(costs)), size, lambda status: costs[number(status)])
+    assert [[number(status) for status in group] for group in groups] == parts
+
+
+def test_costs_do_not_mix_what_must_stay_apart():
+    statuses = waiting(pairs=PAIRS, trials=2)
+    groups = cohorts(statuses, 3, lambda status: float(status.spec.trial + 1))
+    assert every_run_once(groups, statuses)
+    for group in groups:
+        assert len({status.spec.trial for status in group}) == 1
+        assert len({status.spec.teacher.run for status in group if status.spec.teacher}) <= 1

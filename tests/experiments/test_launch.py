@@ -204,3 +204,84 @@ def test_what_nohup_ignores_stays_ignored() -> None:
             assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+# ---- what becomes a job --------------------------------------------------------------------------
+
+
+def jobs(
+    states: dict[str, str], under_way: tuple[str, ...] = (), crashes: tuple[str, ...] = ()
+) -> list[tuple[list[str], str | None]]:
+    """The tasks for a teacher ("teacher") and students in these states: (runs, what they await)."""
+    specs = {name: TEACHER if name == "teacher" else spec(*_parsed(name)) for name in states}
+    statuses = [
+        census.Status(specs[name], state, crashes=int(name in crashes))
+        for name, state in states.items()
+    ]
+    template = Job((), Path("runs"), Path("data"), {}, None, ())
+    made = launch.tasks(statuses, template, {}, None, under_way=[specs[n].id for n in under_way])
+    names = {specs[name].id: name for name in states}
+    return [
+        ([names[s.id] for s in task.job.specs], names.get(task.after or "", task.after))
+        for task in made
+    ]
+
+
+TODO, DONE, LOST, RUNNING = census.TODO, census.DONE, census.LOST, census.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("states", "expected"),
+    [
+        ({}, []),
+        ({"teacher": DONE, "kd": DONE}, []),
+        ({"teacher": DONE, "kd": TODO, "at": TODO}, [(["kd", "at"], "teacher")]),
+        ({"teacher": TODO, "kd": TODO}, [(["teacher"], None), (["kd"], "teacher")]),
+        ({"teacher": LOST, "kd": LOST}, [(["teacher"], None), (["kd"], "teacher")]),
+        ({"teacher": TODO, "kd": DONE}, [(["teacher"], None)]),
+        ({"teacher": TODO, "kd": RUNNING}, [(["teacher"], None)]),
+        ({"teacher": TODO, "kd": census.PENDING}, [(["teacher"], None)]),
+        ({"teacher": census.FAILED, "kd": census.BLOCKED}, []),
+        ({"kd": census.FAILED, "at": census.STALE, "rkd": census.UNSUPPORTED}, []),
+        (
+            {"teacher": DONE, "kd 0": TODO, "kd 1": TODO},
+            [(["kd 0"], "teacher"), (["kd 1"], "teacher")],
+        ),
+    ],
+    ids=range(11),
+)
+def test_what_is_to_do_becomes_jobs_teachers_first(states, expected) -> None:
+    assert jobs(states) == expected
+
+
+@pytest.mark.parametrize("state", [RUNNING, census.PENDING])
+def test_students_of_a_teacher_made_elsewhere_are_left_unless_somebody_can_wait(state) -> None:
+    states = {"teacher": state, "kd": TODO, "vanilla": TODO}
+    assert jobs(states) == [(["vanilla"], None)]
+    assert jobs(states, under_way=("teacher",)) == [(["vanilla"], None), (["kd"], "teacher")]
+
+
+def test_a_baseline_does_not_wait_for_a_teacher_that_is_to_come() -> None:
+    """In one cohort with the students it would."""
+    states = {"teacher": TODO, "kd": TODO, "vanilla": TODO}
+    assert jobs(states) == [(["teacher"], None), (["vanilla"], None), (["kd"], "teacher")]
+    states["teacher"] = DONE
+    assert jobs(states) == [(["vanilla", "kd"], "teacher")]
+
+
+def test_who_has_crashed_before_does_so_alone() -> None:
+    states = {"teacher": DONE, "kd": TODO, "at": TODO, "rkd": LOST, "vanilla": TODO}
+    assert jobs(states, crashes=("at", "vanilla")) == [
+        (["kd", "rkd"], "teacher"),
+        (["at"], "teacher"),
+        (["vanilla"], None),
+    ]
+
+
+def test_a_student_reads_its_teachers_weights_where_its_run_leaves_them() -> None:
+    student = spec("kd")
+    template = Job((), Path("runs"), Path("data"), {}, None, ())
+    statuses = [census.Status(TEACHER, TODO), census.Status(student, TODO)]
+    first, second = launch.tasks(statuses, template, {}, None)
+    assert first.job.teacher is None
+    assert second.job.teacher == TEACHER.directory(Path("runs")) / "weights.safetensors"

@@ -1,0 +1,98 @@
+"""From the local queue's tasks to SLURM arrays. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from .launch import Task
+from .spec import RunSpec
+
+# Minutes. Few classes make few arrays, and a scheduler fills gaps with short jobs.
+TIME_CLASSES = (15, 30, 60, 120, 240, 480, 720, 1440, 2880, 4320, 10080)
+MARGIN = 1.5  # on the predicted time: other nodes, other company
+START_MINUTES = 5.0  # of a job before its first step: imports, data, the teacher's accuracy
+
+
+@dataclass(frozen=True)
+class Array:
+    """Tasks that differ in nothing that SLURM sees.
+
+    after    the run of the teacher that must be done first, if it is still to come
+    minutes  time limit, None: the partition's default
+    seconds  predicted sum over all tasks, None if unknown
+    """
+
+    tasks: tuple[Task, ...]
+    after: str | None
+    minutes: int | None
+    seconds: float | None
+
+    @property
+    def runs(self) -> list[str]:
+        return [spec.id for task in self.tasks for spec in task.job.specs]
+
+
+def arrays(
+    tasks: Iterable[Task],
+    to_come: Iterable[str],
+    seconds: Callable[[RunSpec], float | None],
+    size: int,
+    time: int | None = None,
+    longest: int | None = None,
+) -> list[Array]:
+    """One array per teacher and time class, of at most ``size`` tasks, teachers first.
+
+    to_come  runs of teachers that are not done yet: only their students must wait
+    seconds  the predicted time of one run; None if nobody knows
+    time     a limit in minutes for all; longest: the partition's
+    """
+    missing = set(to_come)
+    groups: dict[tuple[str | None, str, int | None], list[tuple[Task, float | None]]] = {}
+    for task in tasks:
+        parts = [seconds(spec) for spec in task.job.specs]
+        whole = None if None in parts else sum(part for part in parts if part is not None)
+        after = task.after if task.after in missing else None
+        limit = time if time is not None else _limit(whole, longest)
+        groups.setdefault((after, _teacher(task), limit), []).append((task, whole))
+    return [
+        _array(group[start : start + size], after, limit)
+        for (after, _, limit), group in groups.items()
+        for start in range(0, len(group), size)
+    ]
+
+
+def _teacher(task: Task) -> str:
+    teacher = next((spec.teacher for spec in task.job.specs if spec.teacher), None)
+    return (teacher.run or teacher.sha256 or "") if teacher else ""
+
+
+def _limit(seconds: float | None, longest: int | None) -> int | None:
+    """The smallest time class that holds the prediction with its margin."""
+    if seconds is None:
+        return None
+    needed = MARGIN * seconds / 60 + START_MINUTES
+    fitting = next((c for c in TIME_CLASSES if c >= needed), TIME_CLASSES[-1])
+    return min(fitting, longest) if longest else fitting
+
+
+def _array(group: list[tuple[Task, float | None]], after: str | None, minutes: int | None) -> Array:
+    times = [seconds for _, seconds in group]
+    known = None if None in times else sum(t for t in times if t is not None)
+    return Array(tuple(task for task, _ in group), after, minutes, known)
+
+
+def admitted(planned: Iterable[Array], room: int | None) -> tuple[list[Array], int]:
+    """What fits into ``room`` tasks, in order, and how many tasks do not (None: no limit).
+
+    Teachers stand first, so what is cut is never the teacher of what is kept.
+    """
+    sent: list[Array] = []
+    left_out = 0
+    for array in planned:
+        fits = len(array.tasks) if room is None else max(0, min(room, len(array.tasks)))
+        room = None if room is None else room - fits
+        left_out += len(array.tasks) - fits
+        if fits:
+            sent.append(replace(array, tasks=array.tasks[:fits]))
+    return sent, left_out

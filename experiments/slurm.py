@@ -1,0 +1,250 @@
+"""SLURM's own commands. What they say is a hint: whether a run is done, the disk decides."""
+
+from __future__ import annotations
+
+import functools
+import os
+import pwd
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from .errors import InputError
+
+PATIENCE = 60  # seconds for one command; a busy controller may take that long
+ENDED = (  # squeue shows jobs for some time after their end
+    "BOOT_FAIL",
+    "CANCELLED",
+    "COMPLETED",
+    "DEADLINE",
+    "FAILED",
+    "NODE_FAIL",
+    "OUT_OF_MEMORY",
+    "TIMEOUT",
+)
+HELD = ("launch failed requeued held", "JobHoldMaxRequeue")  # by SLURM itself, for a node's fault
+_UNKNOWN_JOB = "Invalid job id"
+
+
+class SlurmError(InputError):
+    """A command of SLURM refused or did not answer; the message is its own, in one line."""
+
+
+@dataclass(frozen=True)
+class Queued:
+    """An array task as squeue shows it; ``reason`` is why it waits, or its node.
+
+    A controller that lost its last seconds gives ids a second time: ``name`` tells whose job it is.
+    """
+
+    state: str
+    reason: str
+    name: str
+
+
+def is_here() -> bool:
+    """Whether this machine knows SLURM's commands."""
+    return shutil.which("sbatch") is not None
+
+
+def require() -> None:
+    """Raise SlurmError where SLURM's commands are missing."""
+    if not is_here():
+        raise SlurmError(
+            "sbatch: not found. Is this the login node of a SLURM cluster (perhaps after a "
+            "`module load slurm`)? On one machine use `run`"
+        )
+
+
+def call(*command: str) -> str:
+    """What a command prints. Raises SlurmError with its own words in one line."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    except FileNotFoundError as error:
+        raise SlurmError(f"{command[0]}: not found; is this a login node of a cluster?") from error
+    except subprocess.TimeoutExpired as error:
+        raise SlurmError(f"{command[0]}: no answer within {PATIENCE} seconds") from error
+    if done.returncode:
+        raise SlurmError(f"{command[0]}: {one_line(done.stderr or done.stdout)}")
+    return done.stdout
+
+
+def one_line(text: str) -> str:
+    """SLURM's complaint without its prefixes: "sbatch: error: invalid partition specified: x"."""
+    lines = [re.sub(r"^\w+: (error|fatal): ", "", s).strip() for s in text.splitlines()]
+    return "; ".join(dict.fromkeys(line for line in lines if line)) or "no message"
+
+
+# ---- the cluster ---------------------------------------------------------------------------------
+
+
+@functools.cache
+def config() -> dict[str, str]:
+    """`scontrol show config`."""
+    pairs = (line.partition("=") for line in call("scontrol", "show", "config").splitlines())
+    return {key.strip(): value.strip() for key, equals, value in pairs if equals}
+
+
+def cluster() -> str | None:
+    """The name of the cluster that answers here, as its jobs have it; None if it does not."""
+    try:
+        return config().get("ClusterName")
+    except SlurmError:
+        return None
+
+
+def max_array_size() -> int:
+    """How many tasks an array may have: indices go from 0 to MaxArraySize - 1."""
+    return int(config().get("MaxArraySize", "1001"))
+
+
+def partition_limit(partition: str | None) -> int | None:
+    """The longest job of a partition in minutes, None without a limit.
+
+    ``partition`` None is the default one; of several ("a,b") the shortest limit holds.
+    """
+    name = [f"--partition={partition}"] if partition else []
+    lines = [line.partition("|") for line in call("sinfo", "-h", "-o", "%P|%l", *name).splitlines()]
+    limits = [_minutes(limit) for found, _, limit in lines if partition or found.endswith("*")]
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _minutes(limit: str) -> int | None:
+    match = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", limit.strip())
+    if match is None:  # "infinite"
+        return None
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return days * 1440 + hours * 60 + minutes + (seconds > 0)
+
+
+def submit_limit(account: str | None, qos: str | None) -> int | None:
+    """How many jobs the user may have in the queue, where accounting says so.
+
+    By the association (of ``account``, or of any) and by its quality of service.
+    """
+    try:
+        command = ["sacctmgr", "-n", "-P", "show", "assoc", f"user={user()}"]
+        table = call(*command, "format=account,defaultqos,maxsubmitjobs,grpsubmitjobs")
+        rows = [line.split("|") for line in table.splitlines()]
+        rows = [row for row in rows if account in (None, row[0])]
+        names = {qos} if qos else {row[1] or "normal" for row in rows}
+        limits = "format=name,maxsubmitjobsperuser,maxsubmitjobsperaccount"
+        table = call("sacctmgr", "-n", "-P", "show", "qos", limits)
+    except SlurmError:  # no accounting: then there is no such limit either
+        return None
+    services = [line.split("|") for line in table.splitlines()]
+    cells = [cell for row in rows for cell in row[2:]]
+    cells += [cell for row in services if row[0] in names for cell in row[1:]]
+    return min((int(cell) for cell in cells if cell.isdigit()), default=None)
+
+
+def user() -> str:
+    """The user's name as SLURM has it (there may be no terminal to ask)."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container without this user
+        return str(os.getuid())
+
+
+# ---- jobs ----------------------------------------------------------------------------------------
+
+
+def queue(jobs: Iterable[str]) -> dict[str, Queued]:
+    """Array task ("123_4") -> its state, for what is in the queue of these arrays. One call."""
+    wanted = sorted(set(jobs))
+    if not wanted:
+        return {}
+    try:
+        command = ("squeue", "-h", "-r", "-o", "%F|%K|%T|%j|%R", "-j", ",".join(wanted))
+        table = call(*command)
+    except SlurmError as error:
+        if _UNKNOWN_JOB in str(error):  # of a single one, or of all of them
+            return {}
+        raise
+    rows = (line.split("|", 4) for line in table.splitlines())
+    states = {f"{r[0]}_{r[1]}": Queued(r[2], r[4].strip("()"), r[3]) for r in rows}
+    return {task: queued for task, queued in states.items() if queued.state not in ENDED}
+
+
+def mine() -> int:
+    """How many of the user's jobs are in the queue, array tasks counted one by one."""
+    return len(call("squeue", "-h", "-r", "-u", user(), "-o", "%i").split())
+
+
+def accounted(jobs: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Array task -> name and how accounting says it ended ("TIMEOUT"); nothing without it."""
+    wanted = sorted(set(jobs))
+    if not wanted:
+        return {}
+    try:
+        table = call("sacct", "-X", "-n", "-P", "-o", "JobID,JobName,State", "-j", ",".join(wanted))
+    except SlurmError:  # not every cluster keeps accounts
+        return {}
+    found = {}
+    for line in table.splitlines():
+        job, name, state = line.split("|", 2)
+        found.update(dict.fromkeys(_elements(job), (name, state)))
+    return found
+
+
+def _elements(job: str) -> Iterator[str]:
+    """ "12_[0-2,5]" stands for tasks that never started one by one."""
+    array, _, tasks = job.partition("_")
+    for part in tasks.strip("[]").partition("%")[0].split(","):
+        first, _, last = part.partition("-")
+        if not first.isdigit():
+            yield job
+            continue
+        yield from (f"{array}_{i}" for i in range(int(first), int(last or first) + 1))
+
+
+def named(name: str) -> str | None:
+    """The array with a job name, in the queue or in the accounts; None if there is none."""
+    found = call("squeue", "-h", "-o", "%F", "--name", name).split()
+    if not found:
+        try:
+            since = "now-7days"
+            command = ("sacct", "-X", "-n", "-P", "-S", since, "-o", "JobID", "--name", name)
+            found = [job.partition("_")[0] for job in call(*command).split()]
+        except SlurmError:
+            return None
+    return found[0] if found else None
+
+
+def has_ended(job: str) -> bool:
+    """Whether SLURM knows for sure that a job runs no more; False if it does not answer."""
+    try:
+        states = call("squeue", "-h", "-t", "all", "-o", "%T", "-j", job).split()
+    except SlurmError as error:
+        return _UNKNOWN_JOB in str(error)
+    return all(state in ENDED for state in states)
+
+
+def cancel(tasks: Sequence[str]) -> None:
+    """scancel; tasks that have ended meanwhile are nobody's error."""
+    for start in range(0, len(tasks), 200):
+        try:
+            call("scancel", *tasks[start : start + 200])
+        except SlurmError as error:
+            if _UNKNOWN_JOB not in str(error):
+                raise
+
+
+def state_of(job: str) -> str:
+    """A job's state; empty when SLURM does not know it (any more) or does not answer."""
+    try:
+        return call("squeue", "-h", "-t", "all", "-o", "%T", "-j", job).strip()
+    except SlurmError:
+        return ""
+
+
+def release(task: str) -> None:
+    """Let a held job start again."""
+    call("scontrol", "release", task)
+
+
+def requeue(job: str) -> None:
+    """Put a running job back into the queue; it is killed and starts again later."""
+    call("scontrol", "requeue", job)

@@ -1,0 +1,263 @@
+"""Sending what is to do to SLURM, exactly once."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from . import arrays, census, claims, hints, launch, ledger, sbatch, slurm, snapshot
+from .arrays import Array
+from .census import Status
+from .environment import CHECKOUT
+from .errors import InputError
+from .hints import Hint
+from .ledger import Sent
+from .slurm_options import SlurmOptions
+from .worker import Job, task_file
+from .workspace import Plan
+
+ROUNDS = 3  # of sending what SLURM dropped because a teacher ended between the look and sbatch
+ANSWER_SECONDS = 15.0  # an sbatch whose caller was killed may still be on its way
+WAIT_SECONDS = 900.0  # for another submitter
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to cut and send: SLURM's options, runs per job, minutes between saves, the copied code.
+
+    seconds  predicted time of each run that is to do, by run id
+    """
+
+    options: SlurmOptions
+    cohort_size: int
+    save_minutes: float
+    snapshot: bool
+    seconds: Mapping[str, float | None]
+
+    def cost(self, status: Status) -> float:
+        """What cohorts are balanced by; runs nobody knows anything of count alike."""
+        return self.seconds.get(status.spec.id) or 1.0
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What would be sent now: the arrays, and how many jobs the user's limits leave out."""
+
+    arrays: list[Array]
+    left_out: int
+    under_way: dict[str, str]  # run of a teacher -> its array task, which students can wait for
+
+
+def outlook(
+    plan: Plan,
+    statuses: Mapping[str, Status],
+    found: Mapping[str, Hint],
+    settings: Settings,
+    limits: Limits,
+) -> Outlook:
+    """Pure: the arrays of everything that is to do or lost."""
+    busy = {run for run, status in statuses.items() if status.state in census.BUSY}
+    under_way = {run: hint.task for run, hint in found.items() if hint.state and run in busy}
+    options = settings.options
+    waiting = launch.tasks(
+        list(statuses.values()),
+        plan.template(settings.save_minutes),
+        plan.teacher_files,
+        settings.cohort_size,
+        settings.cost,
+        under_way,
+    )
+    planned = arrays.arrays(
+        waiting,
+        [run for run, status in statuses.items() if status.state != census.DONE],
+        lambda spec: settings.seconds.get(spec.id),
+        limits.array_size,
+        options.time,
+        limits.minutes,
+    )
+    admitted, left_out = arrays.admitted(planned, limits.room)
+    return Outlook(admitted, left_out, under_way)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Tasks per array, minutes per job (None: unlimited), jobs that may still be sent."""
+
+    array_size: int
+    minutes: int | None
+    room: int | None
+
+
+def limits(options: SlurmOptions) -> Limits:
+    """What the cluster says, and the person's own caps on top."""
+    size = options.max_array_size or slurm.max_array_size()
+    bounds = [slurm.submit_limit(options.account, options.qos), options.max_jobs]
+    caps = [bound for bound in bounds if bound is not None]
+    room = max(0, min(caps) - slurm.mine()) if caps else None
+    return Limits(size, slurm.partition_limit(options.partition), room)
+
+
+# ---- sending -------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def alone(runs: Path, note: Callable[[str], None]) -> Iterator[claims.Claim]:
+    """One submitter at a time per runs directory; the next one waits, then sees what was sent."""
+    folder = runs / ledger.FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    patience = time.monotonic() + WAIT_SECONDS
+    told = False
+    while (claim := claims.take(folder)) is None:
+        if time.monotonic() > patience:
+            raise InputError(f"{folder}: another submit has been at work for long; try again later")
+        if not told:
+            note("another submit is at work on these runs; waiting for it …")
+            told = True
+        time.sleep(1.0)
+    try:
+        yield claim
+    finally:
+        claim.release()
+
+
+def recover(runs: Path) -> list[str]:
+    """Settle what a killed submitter left: adopt what SLURM has, drop what never got there.
+
+    Only for whoever is `alone`. Returns what was found, in words.
+    """
+    told = []
+    for sent in ledger.load_here(runs):
+        if sent.job is not None:
+            continue
+        job = _looked_up(sent)
+        if job is None:
+            shutil.rmtree(sent.folder)
+            told.append(f"{sent.name}: was never sent")
+        else:
+            sent.with_job(job)
+            told.append(f"{sent.name}: adopted as job {job}")
+    return told
+
+
+def unfinished(runs: Path, found: Mapping[str, Hint]) -> bool:
+    """Whether a submit has something to see to, even where nothing is to send."""
+    return any(sent.job is None for sent in ledger.load_here(runs)) or any(
+        hint.is_held for hint in found.values()
+    )
+
+
+def release(found: Mapping[str, Hint], note: Callable[[str], None]) -> None:
+    """Let go of what SLURM holds since a node failed to start it: nobody else would."""
+    for task in sorted({hint.task for hint in found.values() if hint.is_held}):
+        try:
+            slurm.release(task)
+            note(f"released {task}: a node could not start it, and SLURM held it back")
+        except slurm.SlurmError as error:
+            note(f"{task} is held back by SLURM: {error}")
+
+
+def _looked_up(sent: Sent) -> str | None:
+    while (job := slurm.named(sent.name)) is None:
+        if time.time() - sent.time > ANSWER_SECONDS:
+            return None
+        time.sleep(1.0)
+    return job
+
+
+def send(
+    plan: Plan, view: Outlook, settings: Settings, claim: claims.Claim, note: Callable[[str], None]
+) -> list[Sent]:
+    """sbatch for every array, teachers first. Raises SlurmError when one is refused.
+
+    What was sent before stays sent, and is known; of the refused one nothing is left.
+    """
+    runs = plan.workspace.runs
+    code, plugins = CHECKOUT, plan.plugins
+    if settings.snapshot:
+        code, plugins = snapshot.make(runs / ledger.FOLDER, plugins)
+    teachers = dict(view.under_way)
+    sent: list[Sent] = []
+    for array in view.arrays:
+        claim.beat()
+        if not claim.is_held():  # this process was suspended, or cut off, for long
+            raise InputError("another submit has taken over; look at `status`, then submit again")
+        if array.after is not None and array.after not in teachers:
+            continue  # its teacher did not fit into the limits
+        tasks = [replace(task.job, plugins=plugins) for task in array.tasks]
+        entry = ledger.new(
+            runs,
+            str(Path(plan.source).absolute()),
+            [job.specs for job in tasks],
+            after=teachers.get(array.after or ""),
+            minutes=array.minutes,
+            code=tasks[0].code,
+            snapshot=str(code) if settings.snapshot else None,
+        )
+        try:
+            sent.append(_send(entry, tasks, settings.options, code))
+        except slurm.SlurmError as error:
+            raise _refused(error, sent) from error
+        note(_sentence(sent[-1]))
+        new = sent[-1]
+        teachers |= {run: f"{new.job}_{i}" for i, ids in enumerate(new.tasks) for run in ids}
+    return sent
+
+
+def _send(entry: Sent, tasks: list[Job], options: SlurmOptions, code: Path) -> Sent:
+    """The token, sbatch, the id."""
+    entry.folder.mkdir(parents=True)
+    for i, job in enumerate(tasks):
+        job.write(entry.folder / task_file(i))
+    entry.write()
+    try:
+        job_id = sbatch.send(entry.folder, **parameters(entry, options, code))
+    except slurm.SlurmError:
+        shutil.rmtree(entry.folder)
+        raise
+    return entry.with_job(job_id)
+
+
+def parameters(entry: Sent, options: SlurmOptions, code: Path) -> dict[str, object]:
+    """What `sbatch` needs to know of an array."""
+    return {
+        "name": entry.name,
+        "tasks": len(entry.tasks),
+        "options": options,
+        "minutes": entry.minutes,
+        "after": entry.after,
+        "code": code,
+    }
+
+
+def _sentence(sent: Sent) -> str:
+    runs, jobs = sum(map(len, sent.tasks)), len(sent.tasks)
+    time_limit = f", time limit {sent.minutes} minutes" if sent.minutes else ""
+    after = f", after job {sent.after}" if sent.after else ""
+    plural = "s" * (jobs != 1)
+    return f"sent {sent.job}: {runs} runs in {jobs} job{plural}{time_limit}{after}"
+
+
+def _refused(error: slurm.SlurmError, sent: list[Sent]) -> slurm.SlurmError:
+    if not sent:
+        return slurm.SlurmError(f"{error} (nothing was sent)")
+    jobs = ", ".join(str(entry.job) for entry in sent)
+    return slurm.SlurmError(f"{error} (sent before that: {jobs}; submit again for the rest)")
+
+
+def dropped(sent: list[Sent]) -> list[Sent]:
+    """Arrays that SLURM let vanish: their teacher's job had failed when sbatch accepted them."""
+    waiting = [entry for entry in sent if entry.after]
+    queued = slurm.queue(str(entry.job) for entry in waiting)
+    names = {there.name for there in queued.values()}
+    return [entry for entry in waiting if entry.name not in names]
+
+
+def look(plan: Plan) -> tuple[dict[str, Status], dict[str, Hint]]:
+    """Every run's state by the disk and SLURM, and SLURM's hints. Raises SlurmError."""
+    statuses = plan.statuses()
+    found = hints.gather(plan.workspace.runs, statuses.values())
+    return hints.merged(statuses, found, plan.workspace.runs), found

@@ -1,0 +1,221 @@
+"""What the executables of `fake_slurm` run: STATE COMMAND ARGUMENTS…
+
+Messages and exit codes are those of SLURM 22.05. Every call pays for what is imported here: json
+alone would double its time, so the state is kept as Python writes it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+import time
+
+ACTIVE = ("PENDING", "RUNNING", "COMPLETING", "SUSPENDED")
+UNKNOWN = "Invalid job id specified"
+
+
+class Refused(Exception):  # noqa: N818
+    """A command's complaint, and its exit code."""
+
+    def __init__(self, text, code=1):
+        super().__init__(text)
+        self.code = code
+
+
+class State:
+    """The cluster in a file; one command at a time may touch it."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __enter__(self):
+        self.lock = open(self.path + ".lock", "a")
+        fcntl.flock(self.lock, fcntl.LOCK_EX)
+        with open(self.path) as file:
+            self.content = eval(file.read())
+        return self.content
+
+    def __exit__(self, *_):
+        draft = f"{self.path}.draft"
+        with open(draft, "w") as file:
+            file.write(repr(self.content))
+        os.replace(draft, self.path)
+        self.lock.close()
+
+
+def tasks(state, wanted=None):
+    """(job, task) of everything the controller knows; ``wanted``: arrays, tasks or raw ids."""
+    for job in state["jobs"]:
+        for task in [] if job["purged"] else job["tasks"]:
+            names = {job["id"], task["raw"], f"{job['id']}_{task['index']}"}
+            if wanted is None or names & set(wanted):
+                yield job, task
+
+
+def option(arguments, *flags):
+    """The value behind a flag, in either way of giving one."""
+    for i, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if name in flags:
+            return value if equals else arguments[i + 1]
+    return None
+
+
+# ---- commands ------------------------------------------------------------------------------------
+
+
+def sbatch(state, arguments):
+    import re
+    import shlex
+
+    with open(arguments[0]) as file:
+        script = file.read()
+    lines = re.findall(r"^#SBATCH --(.*)$", script, re.MULTILINE)
+    pairs = [shlex.split(line)[0].partition("=") for line in lines]
+    options = {key: value for key, _, value in pairs}
+    count = int(options["array"].partition("%")[0].partition("-")[2]) + 1
+    if count > state["config"]["MaxArraySize"]:
+        raise Refused("sbatch: error: Batch job submission failed: Invalid job array specification")
+    number = str(state["next"])
+    state["next"] += count + 1
+    raw = [str(int(number) + 1 + i) for i in range(count)]
+    made = [
+        {"index": i, "raw": raw[i], "state": "PENDING", "reason": "Priority", "restarts": 0}
+        for i in range(count)
+    ]
+    job = {"id": number, "name": options["job-name"], "user": state["user"], "tasks": made}
+    job |= {"after": options.get("dependency", "").removeprefix("afterok:"), "purged": False}
+    job |= {"script": script, "options": options, "environment": dict(os.environ)}
+    state["jobs"].append(job)
+    look_after(state)
+    return f"Submitted batch job {number}\n"
+
+
+def look_after(state):
+    """Dependencies: fulfilled, not yet, or never. Of a purged teacher nobody knows anything."""
+    for job in state["jobs"]:
+        teachers = [task["state"] for _, task in tasks(state, [job["after"]])]
+        never = any(s not in (*ACTIVE, "COMPLETED") for s in teachers)
+        waits = any(s in ACTIVE for s in teachers)
+        for task in job["tasks"]:
+            if task["state"] == "PENDING":
+                task["reason"] = "Dependency" if waits else "Priority"
+                task["state"] = "CANCELLED" if never else "PENDING"
+
+
+def squeue(state, arguments):
+    jobs, name, user = (option(arguments, f) for f in ("-j", "--name", "-u"))
+    wanted = jobs.split(",") if jobs else None
+    if wanted and len(wanted) == 1 and not list(tasks(state, wanted)):
+        raise Refused(f"slurm_load_jobs error: {UNKNOWN}")
+    rows = [
+        fill(option(arguments, "-o"), job, task)
+        for job, task in tasks(state, wanted)
+        if (option(arguments, "-t") == "all" or task["state"] in ACTIVE)
+        and name in (None, job["name"])
+        and user in (None, job["user"])
+        and job["user"] not in state["hidden"]
+    ]
+    return "".join(f"{row}\n" for row in rows)
+
+
+def fill(form, job, task):
+    shown = task["reason"] if task["state"] != "PENDING" else f"({task['reason']})"
+    cells = {"F": job["id"], "K": task["index"], "T": task["state"], "R": shown}
+    cells |= {"i": f"{job['id']}_{task['index']}", "j": job["name"]}
+    for letter, value in cells.items():
+        form = form.replace(f"%{letter}", str(value))
+    return form
+
+
+def sacct(state, arguments):
+    if not state["accounting"]:
+        raise Refused("Slurm accounting storage is disabled")
+    jobs, name = option(arguments, "-j"), option(arguments, "--name")
+    columns = option(arguments, "-o").split(",")
+    rows = []
+    for job in state["jobs"]:
+        if job["id"] in (jobs or job["id"]).split(",") and name in (None, job["name"]):
+            for task in job["tasks"]:
+                cells = {"JobID": f"{job['id']}_{task['index']}", "JobName": job["name"]}
+                cells["State"] = task["state"]
+                rows.append("|".join(cells[column] for column in columns))
+    return "".join(f"{row}\n" for row in rows)
+
+
+def scontrol(state, arguments):
+    if arguments[:2] == ["show", "config"]:
+        lines = (f"{key:<24}= {value}\n" for key, value in state["config"].items())
+        return "Configuration data as of 2026-01-01T00:00:00\n" + "".join(lines)
+    found = list(tasks(state, arguments[1:]))
+    if arguments[0] != "requeue" or not found:
+        raise Refused(f"{UNKNOWN} for job {arguments[-1]}")
+    for _, task in found:
+        task.update(state="PENDING", reason="BeginTime", restarts=task["restarts"] + 1)
+    return ""
+
+
+def scancel(state, arguments):
+    for _, task in tasks(state, arguments):
+        if task["state"] in ACTIVE:
+            task["state"] = "CANCELLED"
+    look_after(state)
+    return ""
+
+
+def sinfo(state, arguments):
+    wanted = option(arguments, "--partition")
+    parts = state["partitions"].items()
+    rows = [f"{n}|{limit}\n" for n, limit in parts if wanted in (None, n.rstrip("*"))]
+    return "".join(rows)
+
+
+def sacctmgr(state, arguments):
+    if not state["accounting"]:
+        raise Refused("You are not running a supported accounting_storage plugin")
+    table = state["associations" if "assoc" in arguments else "qos"]
+    return "".join("|".join(row) + "\n" for row in table)
+
+
+def srun(arguments):
+    """The command behind srun's own options, its output where ``--output`` says."""
+    output = option(arguments, "--output").replace("%A", os.environ["SLURM_ARRAY_JOB_ID"])
+    output = output.replace("%a", os.environ["SLURM_ARRAY_TASK_ID"]).replace("%t", "0")
+    log = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    first = arguments.index("--output") + 2
+    command = arguments[first:]
+    while command[0].startswith("--"):
+        command.pop(0)
+    os.execvp(command[0], command)
+
+
+def answer(state, command, arguments):
+    """A command's output; what the test wants refused is refused after so many calls."""
+    calls = sum(call[0] == command for call in state["calls"])
+    state["calls"].append([command, *arguments])
+    if command in state["refuse"]:
+        allowed, text = state["refuse"][command]
+        if calls >= allowed:
+            raise Refused(text)
+    return globals()[command](state, arguments)
+
+
+def main():
+    path, command, *arguments = sys.argv[1:]
+    if command == "srun":
+        srun(arguments)
+    try:
+        with State(path) as state:
+            delay = state["slow"].get(command, 0)
+            print(answer(state, command, arguments), end="")
+    except Refused as refused:
+        print(refused, file=sys.stderr)
+        sys.exit(refused.code)
+    time.sleep(delay)
+
+
+if __name__ == "__main__":
+    main()

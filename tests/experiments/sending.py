@@ -1,0 +1,112 @@
+"""A small matrix, its runs in any state, and what goes to the fake SLURM of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from experiments import ledger, submission
+from experiments.ledger import Sent
+from experiments.slurm_options import SlurmOptions
+from experiments.spec import RunSpec
+from experiments.submission import Settings
+from experiments.workspace import Plan, Workspace, prepare
+from tests.experiments import cli
+
+# cli.MATRIX is a teacher, two trials of the student alone, and of two methods with the teacher:
+# an array of three tasks that wait for nobody, then one of two for the teacher's students.
+FIRST, SECOND = "100", "104"  # their ids
+TEACHER_TASK = f"{FIRST}_0"
+
+
+class Killed(BaseException):
+    """Stands in for SIGKILL: no handler of the code under test may meet it."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder with a matrix; runs and data beside it."""
+
+    folder: Path
+
+    @property
+    def matrix(self) -> Path:
+        return self.folder / "matrix.yaml"
+
+    @property
+    def runs(self) -> Path:
+        return self.folder / "runs"
+
+    @property
+    def sent(self) -> list[Sent]:
+        return ledger.load(self.runs)
+
+    def write(self, **changes: Any) -> Place:
+        cli.write(self.folder, **changes)
+        return self
+
+    def plan(self) -> Plan:
+        workspace = Workspace(self.runs, self.folder / "data", "cpu", here=False)
+        return prepare(str(self.matrix), workspace)
+
+    def specs(self, method: str, student: str = "resnet8") -> list[RunSpec]:
+        """Runs of a method, by trial."""
+        runs = self.plan().expansion.runs
+        return [spec for spec in runs if (spec.method, spec.student) == (method, student)]
+
+    @property
+    def teacher(self) -> RunSpec:
+        return self.specs("vanilla", "resnet14")[0]
+
+    def directory(self, spec: RunSpec) -> Path:
+        found = spec.directory(self.runs)
+        found.mkdir(parents=True, exist_ok=True)
+        return found
+
+    def fail(self, spec: RunSpec) -> None:
+        """As a worker leaves it whose run failed."""
+        (self.directory(spec) / "error.txt").write_text("ValueError: no such thing\n\nTraceback")
+
+    def finish(self, spec: RunSpec, finished: Path) -> None:
+        """As it is in ``finished``, a folder of the same matrix whose runs are done."""
+        target = spec.directory(self.runs)
+        source = finished / "runs" / target.relative_to(self.runs)
+        shutil.copytree(source, target, dirs_exist_ok=True)
+
+    def call(self, verb: str, *more: str) -> cli.Called:
+        return cli.command(verb, self.matrix, *more)
+
+
+def settings(**changes: Any) -> Settings:
+    """Eight runs a job, nothing known of their time, no copy of the code."""
+    return replace(Settings(SlurmOptions(), 8, 10.0, False, {}), **changes)
+
+
+def send(place: Place, chosen: Settings | None = None) -> list[Sent]:
+    """What `submit` does once it is alone."""
+    chosen = chosen or settings()
+    plan = place.plan()
+    with submission.alone(place.runs, lambda line: None) as claim:
+        statuses, known = submission.look(plan)
+        limits = submission.limits(chosen.options)
+        view = submission.outlook(plan, statuses, known, chosen, limits)
+        return submission.send(plan, view, chosen, claim, lambda line: None)
+
+
+def titles(fake: Any) -> list[str]:
+    """ "0-2" and "0-1 after 100_0": every array in the queue or not, oldest first."""
+    found = []
+    for job in fake.jobs:
+        after = f" after {job['after']}" if job["after"] else ""
+        found.append(job["options"]["array"].partition("%")[0] + after)
+    return found
+
+
+def claimed(directory: Path) -> Path:
+    """Somebody elsewhere is at it."""
+    path = directory / "claim-0001"
+    path.write_text(json.dumps({"host": "elsewhere", "pid": 1, "started": "5"}))
+    return path

@@ -1,0 +1,292 @@
+"""SLURM's commands: what they print, understood; what they complain about, in one line."""
+
+from __future__ import annotations
+
+import pytest
+
+from experiments import sbatch, slurm
+from experiments.slurm import Queued, SlurmError
+from experiments.slurm_options import SlurmOptions
+
+
+def send(fake, folder, tasks: int = 2, name: str = "kd-test", after: str | None = None) -> str:
+    folder.mkdir(exist_ok=True)
+    about = {"options": SlurmOptions(), "minutes": 5, "after": after, "code": folder}
+    return sbatch.send(folder, name=name, tasks=tasks, **about)
+
+
+def printing(monkeypatch, text: str) -> None:
+    """Whatever is called prints this."""
+    monkeypatch.setattr(slurm, "call", lambda *command: text)
+
+
+# ---- calling -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("sbatch: error: no such partition", "no such partition"),
+        ("sbatch: error: a\nsbatch: error: b\n\n", "a; b"),
+        ("squeue: fatal: no config", "no config"),
+        ("same\nsame\n", "same"),
+        ("  plain  ", "plain"),
+        ("", "no message"),
+        ("\n\n", "no message"),
+    ],
+)
+def test_a_complaint_in_one_line(text, line):
+    assert slurm.one_line(text) == line
+
+
+def test_a_refusal_is_the_commands_own_words(fake):
+    fake.refuse("squeue", "slurm_load_jobs error: Socket timed out\nsqueue: error: try later")
+    with pytest.raises(SlurmError, match=r"^squeue: slurm_load_jobs error: Socket timed out; try"):
+        slurm.mine()
+
+
+def test_no_answer(fake, monkeypatch):
+    fake.set(slow={"squeue": 5})
+    monkeypatch.setattr(slurm, "PATIENCE", 0.3)
+    with pytest.raises(SlurmError, match=r"^squeue: no answer within 0\.3 seconds$"):
+        slurm.mine()
+
+
+def test_no_slurm_at_all(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert not slurm.is_here()
+    with pytest.raises(SlurmError, match=r"sbatch: not found\. Is this the login node.*use `run`"):
+        slurm.require()
+    with pytest.raises(SlurmError, match="squeue: not found"):
+        slurm.mine()
+
+
+def test_slurm_is_here(fake):
+    assert slurm.is_here()
+    slurm.require()
+
+
+# ---- the cluster ---------------------------------------------------------------------------------
+
+
+def test_the_configuration_is_asked_for_once(fake):
+    fake.set(config={"MaxArraySize": 20})
+    assert [slurm.max_array_size(), slurm.max_array_size()] == [20, 20]
+    assert slurm.config()["ClusterName"] == "fake"
+    assert fake.calls("scontrol") == [["scontrol", "show", "config"]]
+
+
+@pytest.mark.parametrize(
+    ("partition", "minutes"), [(None, 1440), ("batch", 1440), ("short", 30), ("endless", None)]
+)
+def test_the_longest_job_of_a_partition(fake, partition, minutes):
+    assert slurm.partition_limit(partition) == minutes
+
+
+def test_an_unknown_partition_is_for_sbatch_to_refuse(fake):
+    assert slurm.partition_limit("nowhere") is None
+
+
+@pytest.mark.parametrize(
+    ("limit", "minutes"),
+    [
+        ("30:00", 30),
+        ("0:30", 1),
+        ("12:00:00", 720),
+        ("1-00:00:00", 1440),
+        ("7-12:30:01", 10831),
+        ("infinite", None),
+        ("n/a", None),
+    ],
+)
+def test_time_limits_as_sinfo_prints_them(monkeypatch, limit, minutes):
+    printing(monkeypatch, f"a*|{limit}\n")
+    assert slurm.partition_limit(None) == minutes
+
+
+@pytest.mark.parametrize(
+    ("associations", "qos", "asked", "limit"),
+    [
+        ([["group", "normal", "", ""]], [["normal", "", ""]], (None, None), None),
+        ([["group", "normal", "50", ""]], [["normal", "", ""]], (None, None), 50),
+        ([["group", "normal", "50", "30"]], [["normal", "", ""]], (None, None), 30),
+        ([["group", "normal", "50", ""]], [["normal", "20", ""]], (None, None), 20),
+        ([["group", "", "50", ""]], [["normal", "", "40"]], (None, None), 40),
+        (
+            [["group", "normal", "", ""]],
+            [["normal", "9", ""], ["long", "7", ""]],
+            (None, "long"),
+            7,
+        ),
+        ([["group", "long", "", ""]], [["normal", "9", ""], ["long", "", ""]], (None, None), None),
+        ([["a", "", "5", ""], ["b", "", "8", ""]], [["normal", "", ""]], ("b", None), 8),
+        ([["a", "", "5", ""], ["b", "", "8", ""]], [["normal", "", ""]], (None, None), 5),
+        ([], [["normal", "", ""]], (None, None), None),
+    ],
+    ids=range(10),
+)
+def test_how_many_jobs_a_user_may_have(fake, associations, qos, asked, limit):
+    fake.set(associations=associations, qos=qos)
+    assert slurm.submit_limit(*asked) == limit
+
+
+def test_without_accounting_there_is_no_such_limit(fake):
+    fake.set(accounting=False, associations=[["group", "normal", "5", ""]])
+    assert slurm.submit_limit(None, None) is None
+
+
+# ---- jobs ----------------------------------------------------------------------------------------
+
+
+def test_the_queue_of_some_arrays(fake, tmp_path):
+    first, second = (send(fake, tmp_path, name=name) for name in ("kd-a", "kd-b"))
+    other = send(fake, tmp_path)
+    fake.move(f"{first}_1", "RUNNING", "n3")
+    fake.move(f"{second}_0", "COMPLETED")
+    assert slurm.queue([first, second, first]) == {
+        f"{first}_0": Queued("PENDING", "Priority", "kd-a"),
+        f"{first}_1": Queued("RUNNING", "n3", "kd-a"),
+        f"{second}_1": Queued("PENDING", "Priority", "kd-b"),
+    }
+    assert slurm.mine() == 5
+    assert other not in slurm.queue([first])
+
+
+def test_nothing_is_asked_about_no_jobs(fake):
+    assert (slurm.queue([]), slurm.accounted([])) == ({}, {})
+    assert fake.calls() == []
+
+
+@pytest.mark.parametrize("jobs", [["7"], ["7", "8"]])
+def test_forgotten_jobs_are_not_in_the_queue(fake, jobs):
+    assert slurm.queue(jobs) == {}
+
+
+@pytest.mark.parametrize("state", slurm.ENDED)
+def test_what_has_ended_is_not_in_the_queue_though_squeue_shows_it(monkeypatch, state):
+    printing(monkeypatch, f"7|0|{state}|kd-a|n1\n7|1|PENDING|kd-a|(Resources)\n")
+    assert slurm.queue(["7"]) == {"7_1": Queued("PENDING", "Resources", "kd-a")}
+
+
+def test_reasons_may_hold_anything(monkeypatch):
+    printing(monkeypatch, "7|0|PENDING|kd-a|(Nodes required for job are DOWN|DRAINED)\n")
+    assert slurm.queue(["7"])["7_0"].reason == "Nodes required for job are DOWN|DRAINED"
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        ("7_0|a|COMPLETED\n7_1|a|TIMEOUT\n", {"7_0": "COMPLETED", "7_1": "TIMEOUT"}),
+        ("7_0|a|CANCELLED by 1000\n", {"7_0": "CANCELLED by 1000"}),
+        ("7_[0-1]|a|CANCELLED\n", {"7_0": "CANCELLED", "7_1": "CANCELLED"}),
+        ("7_[0-1,5]|a|PENDING\n", {"7_0": "PENDING", "7_1": "PENDING", "7_5": "PENDING"}),
+        ("7_[3,4-5%2]|a|PENDING\n", {"7_3": "PENDING", "7_4": "PENDING", "7_5": "PENDING"}),
+        ("9|a|COMPLETED\n", {"9": "COMPLETED"}),
+        ("", {}),
+    ],
+    ids=range(7),
+)
+def test_how_jobs_ended(monkeypatch, table, expected):
+    printing(monkeypatch, table)
+    assert slurm.accounted(["7", "9"]) == {job: ("a", state) for job, state in expected.items()}
+
+
+def test_a_job_is_found_by_its_name_in_the_queue_or_in_the_accounts(fake, tmp_path):
+    send(fake, tmp_path, name="kd-other")
+    job = send(fake, tmp_path, name="kd-wanted")
+    assert slurm.named("kd-wanted") == job
+    assert fake.calls("sacct") == []
+    fake.move(job, "COMPLETED")
+    fake.purge(job)
+    assert slurm.named("kd-wanted") == job
+    assert slurm.named("kd-nobody") is None
+    fake.set(accounting=False)
+    assert slurm.named("kd-wanted") is None
+
+
+def test_an_end_is_only_believed_where_slurm_says_so(fake, tmp_path):
+    job = send(fake, tmp_path)
+    raw = fake.environment(f"{job}_0")["SLURM_JOB_ID"]
+    for state in ("PENDING", "RUNNING", "COMPLETING", "SUSPENDED"):
+        fake.move(raw, state)
+        assert not slurm.has_ended(raw)
+        assert slurm.state_of(raw) == state
+    fake.move(raw, "NODE_FAIL")
+    assert slurm.has_ended(raw)
+    fake.purge(job)
+    assert slurm.has_ended(raw)
+    assert slurm.state_of(raw) == ""
+    fake.refuse("squeue", "slurm_load_jobs error: Unable to contact slurm controller")
+    assert not slurm.has_ended(raw)
+
+
+def test_cancel(fake, tmp_path):
+    job = send(fake, tmp_path, tasks=3)
+    slurm.cancel([f"{job}_0", f"{job}_2", "99999_1"])
+    assert fake.queue == {f"{job}_1": "PENDING"}
+
+
+def test_many_tasks_are_cancelled_some_at_a_time(fake):
+    slurm.cancel([f"7_{i}" for i in range(450)])
+    assert [len(call) - 1 for call in fake.calls("scancel")] == [200, 200, 50]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("scancel: error: Kill job error on job id 7: Invalid job id specified", None),
+        ("scancel: error: Access/permission denied", r"^scancel: Access/permission denied$"),
+    ],
+    ids=["gone", "denied"],
+)
+def test_what_cannot_be_cancelled(fake, text, said):
+    fake.refuse("scancel", text)
+    if said is None:
+        slurm.cancel(["7_0"])
+    else:
+        with pytest.raises(SlurmError, match=said):
+            slurm.cancel(["7_0"])
+
+
+def test_requeue(fake, tmp_path):
+    job = send(fake, tmp_path, tasks=1)
+    raw = fake.environment(f"{job}_0")["SLURM_JOB_ID"]
+    fake.move(raw, "RUNNING")
+    slurm.requeue(raw)
+    assert fake.queue == {f"{job}_0": "PENDING"}
+    assert fake.environment(f"{job}_0")["SLURM_RESTART_COUNT"] == "1"
+    with pytest.raises(SlurmError, match=r"^scontrol: Invalid job id specified for job 77$"):
+        slurm.requeue("77")
+
+
+def test_the_user_is_known_where_no_name_is(monkeypatch):
+    def unknown(number):
+        raise KeyError(number)
+
+    monkeypatch.setattr(slurm.pwd, "getpwuid", unknown)
+    assert slurm.user().isdigit()
+
+
+# ---- the fake itself does as SLURM 22.05 does ----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("end", "purged", "queued"),
+    [
+        (None, False, ["Dependency"] * 2),
+        ("RUNNING", False, ["Dependency"] * 2),
+        ("COMPLETED", False, ["Priority"] * 2),
+        ("FAILED", False, []),  # sbatch says all is well, and the array vanishes
+        ("TIMEOUT", False, []),
+        ("FAILED", True, ["Priority"] * 2),  # nobody remembers: the students run
+    ],
+    ids=str,
+)
+def test_what_becomes_of_a_dependency(fake, tmp_path, end, purged, queued):
+    teacher = send(fake, tmp_path, tasks=1)
+    if end:
+        fake.move(teacher, end)
+    if purged:
+        fake.purge(teacher)
+    job = send(fake, tmp_path, after=f"{teacher}_0")
+    assert [task.reason for task in slurm.queue([job]).values()] == queued

@@ -1,0 +1,132 @@
+"""A matrix on a real SLURM: the same numbers as on this machine, and what sbatch refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from experiments import cluster, ledger, slurm
+from results import records
+from tests.experiments import cli
+
+MATRIX = {
+    "dataset": {"name": "digits", "subset": 600},
+    "recipe": {"epochs": 2, "batch_size": 64, "schedule": "cosine"},
+    "pairs": ["resnet14 -> resnet8"],
+    "methods": ["vanilla", "kd", "at"],
+    "trials": 2,
+}
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cluster")]
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "FOLLOW_SECONDS", 2.0)
+
+
+def write(folder: Path, **changes: object) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "matrix.yaml"
+    path.write_text(yaml.safe_dump(MATRIX | changes, sort_keys=False))
+    return path
+
+
+def call(verb: str, matrix: Path, *more: str, runs: str = "runs") -> cli.Called:
+    """`benchmark.py VERB` from the matrix's folder, paths relative to it."""
+    before = Path.cwd()
+    os.chdir(matrix.parent)
+    try:
+        return cli.call(verb, matrix.name, "--runs", runs, *more)
+    finally:
+        os.chdir(before)
+
+
+def outcomes(runs: Path) -> dict[str, object]:
+    """Run id -> everything that its numbers are."""
+    found = [record for _, record in records.scan(runs)]
+    return {r["run"]: (r["accuracy"], r["weights"], r["parameters"], r["steps"]) for r in found}
+
+
+def test_the_same_numbers_as_on_this_machine(tmp_path: Path) -> None:
+    matrix = write(tmp_path / "a folder, with spaces")
+    sent = call("submit", matrix, "--yes", "--wait", "--cohort-size", "2")
+    assert sent.code == 0, sent.out + sent.err
+    assert "7 done" in sent.out
+    local = call("run", matrix, runs=str(tmp_path / "local"))
+    assert local.code == 0, local.err
+    here, there = outcomes(tmp_path / "local"), outcomes(matrix.parent / "runs")
+    assert len(here) == 7
+    assert here == there
+    again = call("submit", matrix, "--yes")
+    assert again.code == 0
+    assert "nothing to send" in again.out
+
+
+def test_jobs_run_from_the_snapshot(tmp_path: Path) -> None:
+    matrix = write(tmp_path, methods=["vanilla"], trials=1)
+    sent = call("submit", matrix, "--yes", "--wait", "--snapshot")
+    assert sent.code == 0, sent.out + sent.err
+    (entry,) = ledger.load(tmp_path / "runs")
+    assert entry.snapshot
+    assert (Path(entry.snapshot) / "SNAPSHOT.json").exists()
+    script = (entry.folder / f"{entry.job}_submission.sh").read_text()
+    assert f"{entry.snapshot}/benchmark.py" in script
+    ((_, record),) = records.scan(tmp_path / "runs")
+    assert record["starts"][0]["commit"] == (entry.code or {})["commit"]
+    assert not any("code" in warning for warning in record["warnings"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "own", "said"),
+    [
+        (("--partition", "gold"), {}, "invalid partition"),
+        (("--account", "nobody"), {}, "nvalid account"),
+        (("--qos", "express"), {}, "nvalid qos"),
+        (("--constraint", "moon"), {}, "nvalid feature"),
+        (("--mem", "900T"), {}, "emory"),
+        (("--cohort-size", "1"), {"max_array_size": 50}, "nvalid job array"),
+    ],
+    ids=["partition", "account", "qos", "constraint", "memory", "array"],
+)
+def test_sbatch_refuses(
+    tmp_path: Path, flags: tuple[str, ...], own: dict[str, int], said: str
+) -> None:
+    matrix = write(tmp_path, slurm=own, trials=25, methods=["vanilla"])
+    sent = call("submit", matrix, "--yes", "--no-timing", *flags)
+    assert sent.code == 2
+    assert said in sent.err
+    assert sent.err.count("\n") == 1
+    assert "nothing was sent" in sent.err
+    assert ledger.load(tmp_path / "runs") == []
+    assert "25 to do" in call("status", matrix).out
+
+
+def test_a_limit_of_the_user_is_said_and_the_rest_sent_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slurm, "mine", lambda: 0)  # other tests have jobs there, too
+    matrix = write(tmp_path, methods=["vanilla"], trials=3)
+    flags = ("--yes", "--wait", "--no-timing", "--cohort-size", "1", "--max-jobs", "2")
+    first = call("submit", matrix, *flags)
+    assert "1 more jobs do not fit" in first.out
+    assert "2 done, 1 to do" in first.out
+    assert first.code == 1
+    second = call("submit", matrix, *flags)
+    assert "3 done" in second.out
+    assert second.code == 0
+
+
+def test_the_result_says_where_it_was_made(tmp_path: Path) -> None:
+    matrix = write(tmp_path, methods=["vanilla"], trials=1)
+    sent = call("submit", matrix, "--yes", "--wait", "--no-timing")
+    assert sent.code == 0, sent.out + sent.err
+    ((_, record),) = records.scan(tmp_path / "runs")
+    (start,) = record["starts"]
+    assert start["job"] is not None
+    (entry,) = ledger.load(tmp_path / "runs")
+    assert json.loads((entry.folder / "array.json").read_text())["job"] == entry.job
