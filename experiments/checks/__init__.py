@@ -1,0 +1,1 @@
+"""What `doctor` looks at: each check returns findings, and asks for what it judges by itself."""
