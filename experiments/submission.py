@@ -23,6 +23,8 @@ from .workspace import Plan
 ROUNDS = 3  # of sending what SLURM dropped because a teacher ended between the look and sbatch
 ANSWER_SECONDS = 15.0  # an sbatch whose caller was killed may still be on its way
 WAIT_SECONDS = 900.0  # for another submitter
+# What sbatch says when the controller may have heard the question although no answer came.
+UNCLEAR = ("timed out", "Unable to contact", "Zero Bytes were transmitted", "Connection reset")
 
 
 @dataclass(frozen=True)
@@ -215,8 +217,9 @@ def _send(entry: Sent, tasks: list[Job], options: SlurmOptions, code: Path) -> S
     entry.write()
     try:
         job_id = sbatch.send(entry.folder, **parameters(entry, options, code))
-    except slurm.SlurmError:
-        shutil.rmtree(entry.folder)
+    except slurm.SlurmError as error:
+        if not _is_unclear(error):
+            shutil.rmtree(entry.folder)
         raise
     return entry.with_job(job_id)
 
@@ -242,10 +245,16 @@ def _sentence(sent: Sent) -> str:
 
 
 def _refused(error: slurm.SlurmError, sent: list[Sent]) -> slurm.SlurmError:
+    if _is_unclear(error):  # the token stays
+        return slurm.SlurmError(f"{error} (perhaps it was taken: submit again, which finds out)")
     if not sent:
         return slurm.SlurmError(f"{error} (nothing was sent)")
     jobs = ", ".join(str(entry.job) for entry in sent)
     return slurm.SlurmError(f"{error} (sent before that: {jobs}; submit again for the rest)")
+
+
+def _is_unclear(error: slurm.SlurmError) -> bool:
+    return any(words in str(error) for words in UNCLEAR)
 
 
 def dropped(sent: list[Sent]) -> list[Sent]:

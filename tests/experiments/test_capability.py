@@ -10,10 +10,16 @@ import datasets
 import distillers
 from distillers import Distiller, Unsupported, register
 from distillers.fitnet import FitNet
+from experiments import workspace
 from experiments.capability import Capabilities
+from experiments.census import DONE
 from experiments.errors import InputError
+from experiments.workspace import Workspace, prepare
 from models.staged import StagedClassifier
+from results import records
+from tests.experiments import cli
 from tests.experiments.cli import expansion
+from tests.results.example import record
 
 PAIRS = ["resnet14 -> resnet8", "wrn_16_1 -> vgg8", "resnet14 -> MobileNetV2"]
 
@@ -114,3 +120,28 @@ def test_random_numbers_are_left_alone():
     before = torch.get_rng_state()
     capabilities().reasons(expansion(methods=["crd", "fitnet"]).runs)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("strict", "expected"),
+    [(True, [("kd", 1), ("at", 0), ("at", 1)]), (False, [("at", 0), ("at", 1)])],
+)
+def test_what_is_done_proves_that_its_like_can_be(tmp_path, monkeypatch, strict, expected):
+    """But before a training every method is built: it may not be any more what it was."""
+    path = cli.write(tmp_path, methods=["kd", "at"], trials=2)
+    plan = prepare(str(path), Workspace(tmp_path / "runs", tmp_path, "cpu"), strict=strict)
+    for run in (*plan.expansion.teachers, plan.expansion.entries[0].spec):
+        directory = run.directory(tmp_path / "runs")
+        directory.mkdir(parents=True)
+        records.publish(directory, record(70.5, run=run.id, spec=run.dump()))
+    asked = []
+    monkeypatch.setattr(Capabilities, "reasons", lambda self, specs: asked.extend(specs) or {})
+    plan.statuses()
+    assert [(spec.method, spec.trial) for spec in asked] == expected
+
+
+def test_where_all_is_done_no_data_is_read(finished, monkeypatch):
+    monkeypatch.setattr(workspace, "build_data", lambda *arguments: pytest.fail("read"))
+    path = finished / "matrix.yaml"
+    found = prepare(str(path), Workspace(finished / "runs", finished, "cpu"), strict=False)
+    assert {status.state for status in found.statuses().values()} == {DONE}

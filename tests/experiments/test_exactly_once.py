@@ -52,6 +52,16 @@ def test_of_a_refused_submission_nothing_is_left(fake, place):
     assert fake.jobs == []
 
 
+def test_without_an_answer_the_next_submit_finds_out(fake, place, monkeypatch):
+    fake.refuse("sbatch", "sbatch: error: Batch job submission failed: Socket timed out")
+    with pytest.raises(SlurmError, match="perhaps it was taken"):
+        sending.send(place)
+    (token,) = place.sent
+    assert token.job is None
+    monkeypatch.setattr(submission, "ANSWER_SECONDS", -1.0)
+    assert submission.recover(place.runs) == [f"{token.name}: was never sent"]
+
+
 def test_what_was_sent_before_a_refusal_is_said_and_kept(fake, place):
     fake.refuse("sbatch", "sbatch: error: AssocMaxSubmitJobLimit", after=1)
     with pytest.raises(SlurmError) as raised:
