@@ -1,0 +1,54 @@
+"""What the fault scenarios train: real images that need no download, in seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+PAIR, OTHER_PAIR = "resnet14 -> resnet8", "resnet20 -> resnet8"
+CRD = {"name": "crd", "options": {"negatives": 256}}
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is trained."""
+
+    epochs: int
+    images: int
+    methods: tuple[Any, ...]
+
+
+TABLE = Size(6, 1400, ("vanilla", "kd", "at", CRD))
+QUICK = Size(3, 700, ("vanilla", CRD))
+
+
+def usual(size: Size) -> dict[str, Any]:
+    """A teacher, and students that are cut into several tasks."""
+    return _matrix(size, size.methods, [PAIR])
+
+
+def two_teachers(size: Size) -> dict[str, Any]:
+    """Three arrays: both teachers with the students alone, and the students of each."""
+    return _matrix(size, size.methods[:2], [PAIR, OTHER_PAIR])
+
+
+def long_students(size: Size) -> dict[str, Any]:
+    """Many epochs of few images: longer than a minute where each save takes 2 s."""
+    return _matrix(Size(18, 320, ()), ["kd", CRD], [PAIR], teacher_recipe={"epochs": 2})
+
+
+def bad_teacher(size: Size) -> dict[str, Any]:
+    """It diverges in its first epochs."""
+    return _matrix(size, size.methods, [PAIR], teacher_recipe={"lr": 1.0e9, "epochs": 2})
+
+
+def _matrix(size: Size, methods: Sequence[Any], pairs: list[str], **more: Any) -> dict[str, Any]:
+    recipe = {"epochs": size.epochs, "batch_size": 64, "lr": 0.05, "schedule": "cosine"}
+    return {
+        "dataset": {"name": "digits", "subset": size.images},
+        "recipe": recipe | {"channels_last": True},
+        "pairs": pairs,
+        "methods": list(methods),
+        **more,
+    }

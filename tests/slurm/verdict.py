@@ -1,0 +1,121 @@
+"""Playing a fault, and what came of it."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.slurm.dev_cluster import DevCluster, FaultError
+from tests.slurm.faults import Fault, small_disk
+from tests.slurm.matrices import Size
+from tests.slurm.scenario import MissedError, References, Scenario
+
+DRAWS = 4  # of a moment, where one came too late
+Numbers = Mapping[str, Any]  # run id -> what its result must be
+
+
+@dataclass
+class Verdict:
+    """What came of one scenario.
+
+    lost       runs without a result (or not reported as blocked, where that is right)
+    twice      runs whose result changed after it had been published
+    different  runs whose numbers or weights are not those of the undisturbed run
+    wrong      anything else that should not be, in words
+    manual     submits it took beyond the one that is allowed after the fault
+    more       submits after the last injection, ``submits`` all of them
+    seconds    from the last injection until all was done
+    """
+
+    fault: Fault
+    seed: str
+    runs: int = 0
+    lost: list[str] = field(default_factory=list)
+    twice: list[str] = field(default_factory=list)
+    different: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+    manual: int = 0
+    more: int = 0
+    submits: int = 0
+    injections: int = 0
+    seconds: float = 0.0
+    moments: list[str] = field(default_factory=list)
+    evidence: str = ""
+
+    @property
+    def is_good(self) -> bool:
+        return not (self.lost or self.twice or self.different or self.wrong or self.manual)
+
+    def __str__(self) -> str:
+        said = [f"{self.fault.title} (seed {self.seed}): {'; '.join(self.moments)}"]
+        for kind in ("lost", "twice", "different", "wrong"):
+            found = getattr(self, kind)
+            said += [f"{kind}: {', '.join(found)}"] if found else []
+        said += [f"manual steps: {self.manual}"] if self.manual else []
+        return "\n".join([*said, self.evidence])
+
+
+def play(
+    fault: Fault,
+    cluster: DevCluster,
+    folder: Path,
+    seed: str,
+    size: Size,
+    references: References,
+) -> Verdict:
+    """One scenario from its start to its verdict; drawn again where the moment came too late."""
+    rng = random.Random(f"{fault.name} {seed}")
+    content = fault.content(size)
+    for draw in range(DRAWS):
+        name = f"{fault.name.replace('_', '-')}-{rng.randrange(16**6):06x}"
+        s = Scenario(folder / str(draw), name, cluster, content, rng, fault.flags, fault.first)
+        disk = small_disk(s.runs) if fault.small_disk else contextlib.nullcontext()
+        with contextlib.suppress(MissedError), disk, contextlib.closing(s):
+            return _judged(fault, s, seed, references.of(content))
+    return Verdict(fault, seed, wrong=[f"the moment came too late {DRAWS} times"])
+
+
+def _judged(fault: Fault, s: Scenario, seed: str, reference: Numbers) -> Verdict:
+    verdict = Verdict(fault, seed, len(reference), wrong=s.wrong, moments=s.moments)
+    try:
+        fault.inject(s)
+        verdict.manual = s.recover(set(reference))
+    except MissedError:
+        raise
+    except FaultError as error:
+        s.wrong.append(str(error))
+    verdict.seconds = time.monotonic() - s.injected
+    _compare(verdict, s, reference)
+    if fault.blocked:
+        _check_blocked(verdict, s, reference)
+    verdict.submits, verdict.more, verdict.injections = s.submits, s.more, s.injections
+    if not verdict.is_good:
+        verdict.evidence = s.evidence()
+    return verdict
+
+
+def _compare(verdict: Verdict, s: Scenario, reference: Numbers) -> None:
+    s.watch.look()
+    results = s.results()
+    verdict.lost = sorted(set(reference) - set(results))
+    verdict.different = sorted(run for run in results if results[run] != reference.get(run))
+    verdict.twice = sorted(s.watch.changed)
+
+
+def _check_blocked(verdict: Verdict, s: Scenario, reference: Numbers) -> None:
+    """The teacher has failed, its students are blocked; submit says so and sends nothing."""
+    done = s.command("submit", "--yes", "--wait", *s.flags)
+    if done.code != 1 or "nothing to send" not in done.said:
+        verdict.wrong.append(f"submit --wait: exit code {done.code}: {done.said}")
+    states = s.states()
+    verdict.runs = len(states)
+    for run, (what, state) in states.items():
+        expected = "done" if run in reference else "blocked" if "->" in what else "failed (Diverged"
+        if not state.startswith(expected):
+            verdict.lost.append(run)
+            verdict.wrong.append(f"{what} is {state}, not {expected}")
