@@ -40,12 +40,13 @@ def arrays(
     size: int,
     time: int | None = None,
     longest: int | None = None,
+    default: int | None = None,
 ) -> list[Array]:
     """One array per teacher and time class, of at most ``size`` tasks, teachers first.
 
     to_come  runs of teachers that are not done yet: only their students must wait
     seconds  the predicted time of one run; None if nobody knows
-    time     a limit in minutes for all; longest: the partition's
+    time     a limit in minutes for all; longest: the partition's; default: where nothing is known
     """
     missing = set(to_come)
     groups: dict[tuple[str | None, str, int | None], list[tuple[Task, float | None]]] = {}
@@ -53,7 +54,7 @@ def arrays(
         parts = [seconds(spec) for spec in task.job.specs]
         whole = None if None in parts else sum(part for part in parts if part is not None)
         after = task.after if task.after in missing else None
-        limit = time if time is not None else _limit(whole, longest)
+        limit = time or _limit(whole, longest) or default
         groups.setdefault((after, _teacher(task), limit), []).append((task, whole))
     return [
         _array(group[start : start + size], after, limit)

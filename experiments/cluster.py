@@ -112,7 +112,7 @@ def _describe(view: Outlook, settings: Settings) -> None:
         kind = "GPU" if settings.options.device == "cuda" else "CPU job"
         cost = f"about {cli.duration(sum(known))} of one {kind}"
     print(f"to send: {jobs} jobs in {len(view.arrays)} arrays, {cost}")
-    if None in {array.minutes for array in view.arrays}:
+    if not known and not settings.options.time:
         print("without --time the partition's default limit holds; jobs that reach it go on later")
     if view.left_out:
         print(

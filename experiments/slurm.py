@@ -105,8 +105,18 @@ def partition_limit(partition: str | None) -> int | None:
 
     ``partition`` None is the default one; of several ("a,b") the shortest limit holds.
     """
+    return _shortest(partition, "%l")
+
+
+def partition_default(partition: str | None) -> int | None:
+    """The time limit in minutes of jobs that ask for none, where the partition has one."""
+    return _shortest(partition, "%L")
+
+
+def _shortest(partition: str | None, what: str) -> int | None:
     name = [f"--partition={partition}"] if partition else []
-    lines = [line.partition("|") for line in call("sinfo", "-h", "-o", "%P|%l", *name).splitlines()]
+    table = call("sinfo", "-h", "-o", f"%P|{what}", *name)
+    lines = [line.partition("|") for line in table.splitlines()]
     limits = [_minutes(limit) for found, _, limit in lines if partition or found.endswith("*")]
     return min((limit for limit in limits if limit is not None), default=None)
 

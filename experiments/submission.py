@@ -80,6 +80,7 @@ def outlook(
         limits.array_size,
         options.time,
         limits.minutes,
+        limits.default,
     )
     admitted, left_out = arrays.admitted(planned, limits.room)
     return Outlook(admitted, left_out, under_way)
@@ -87,11 +88,15 @@ def outlook(
 
 @dataclass(frozen=True)
 class Limits:
-    """Tasks per array, minutes per job (None: unlimited), jobs that may still be sent."""
+    """Tasks per array, minutes per job (None: unlimited), jobs that may still be sent.
+
+    default  minutes of a job that asks for none
+    """
 
     array_size: int
     minutes: int | None
     room: int | None
+    default: int | None = None
 
 
 def limits(options: SlurmOptions) -> Limits:
@@ -100,7 +105,10 @@ def limits(options: SlurmOptions) -> Limits:
     bounds = [slurm.submit_limit(options.account, options.qos), options.max_jobs]
     caps = [bound for bound in bounds if bound is not None]
     room = max(0, min(caps) - slurm.mine()) if caps else None
-    return Limits(size, slurm.partition_limit(options.partition), room)
+    longest, default = (
+        ask(options.partition) for ask in (slurm.partition_limit, slurm.partition_default)
+    )
+    return Limits(size, longest, room, default)
 
 
 # ---- sending -------------------------------------------------------------------------------------

@@ -89,6 +89,16 @@ def test_one_unknown_run_makes_its_whole_task_unknown():
     assert (found.minutes, found.seconds) == (None, None)
 
 
+def test_where_nothing_is_known_the_partitions_default_is_asked_for_by_name():
+    """So that the signal before the limit comes late enough."""
+    (found,) = made(students(GIVEN, 2), seconds=None, default=5)
+    assert (found.minutes, found.seconds) == (5, None)
+    (found,) = made(students(GIVEN, 2), default=5)
+    assert found.minutes == 15
+    (found,) = made(students(GIVEN, 2), seconds=None, default=5, time=90)
+    assert found.minutes == 90
+
+
 def test_its_runs():
     (found,) = made([task(spec(0), spec(1)), task(spec(2))])
     assert found.runs == [spec(i).id for i in range(3)]

@@ -140,6 +140,7 @@ def test_cohorts_are_of_the_size_asked_for_and_balanced_by_cost(fake, place):
         ({"max_array_size": 5}, {}, 0, Limits(5, 1440, None)),
         ({"partition": "short"}, {}, 0, Limits(1001, 30, None)),
         ({"partition": "endless"}, {}, 0, Limits(1001, None, None)),
+        ({"partition": "short"}, {"defaults": {"short": "10:00"}}, 0, Limits(1001, 30, None, 10)),
         ({"max_jobs": 10}, {}, 0, Limits(1001, 1440, 10)),
         ({"max_jobs": 10}, {}, 3, Limits(1001, 1440, 7)),
         ({"max_jobs": 2}, {}, 3, Limits(1001, 1440, 0)),
@@ -147,7 +148,7 @@ def test_cohorts_are_of_the_size_asked_for_and_balanced_by_cost(fake, place):
         ({"max_jobs": 4}, {"associations": [["g", "", "8", ""]]}, 3, Limits(1001, 1440, 1)),
         ({"max_jobs": 9}, {"associations": [["g", "", "8", ""]]}, 3, Limits(1001, 1440, 5)),
     ],
-    ids=range(11),
+    ids=range(12),
 )
 def test_limits(fake, tmp_path, options, cluster, queued, expected):
     if queued:
