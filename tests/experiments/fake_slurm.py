@@ -118,6 +118,7 @@ def _new_state() -> dict[str, Any]:
         "slow": {},  # command -> seconds
         "hidden": [],  # users whose jobs squeue does not show
         "config": {"ClusterName": "fake", "MaxArraySize": 1001},
+        "defaults": {},
         "partitions": {"batch*": "1-00:00:00", "short": "30:00", "endless": "infinite"},
         "accounting": True,
         "associations": [["group", "normal", "", ""]],  # account, qos, MaxSubmit, GrpSubmit

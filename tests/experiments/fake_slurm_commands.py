@@ -168,7 +168,7 @@ def sinfo(state, arguments):
     wanted = option(arguments, "--partition")
     parts = state["partitions"].items()
     if "%P|%L" in arguments:  # the default times; sinfo says n/a where there is none
-        parts = [(n, state.get("defaults", {}).get(n, "n/a")) for n, _ in parts]
+        parts = [(n, state["defaults"].get(n, "n/a")) for n, _ in parts]
     rows = [f"{n}|{limit}\n" for n, limit in parts if wanted in (None, n.rstrip("*"))]
     return "".join(rows)
 
