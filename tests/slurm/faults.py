@@ -25,7 +25,7 @@ from tests.slurm.scenario import TEACHER, MissedError, Scenario
 INJECT = Path(__file__).resolve().parent / "inject"
 DISK = 24 << 20  # bytes
 SUBMIT_SECONDS = 6.0  # about what a submit takes
-FINAL_FILES = ("weights", "result.json")
+FINAL_FILES = (("weights", 1 << 18), ("result.json", 1 << 12))  # less than their bytes
 
 
 # ---- to single jobs ------------------------------------------------------------------------------
@@ -218,13 +218,13 @@ def _fill(ballast: Path, free: int) -> None:
 
 def disk_full_at_the_end(s: Scenario) -> None:
     """The disk is full when a run that has taken its last step writes its weights or result."""
-    pattern, number = s.rng.choice(FINAL_FILES), s.rng.randint(1, 2)
-    free, ballast = s.rng.randrange(1 << 18), s.runs / "ballast"
-    fill = f"export FAULT_FILL='.{pattern}. {number} {free} {ballast}'"
+    pattern, size = s.rng.choice(FINAL_FILES)
+    number, free, ballast = s.rng.randint(1, 3), s.rng.randrange(size), s.runs / "ballast"
+    fill = f"export FAULT_FILL='.{pattern}. {number} {free} {ballast} {s.folder / 'count'}'"
     s.first = ("--setup", f"export PYTHONPATH='{INJECT}'", "--setup", fill)
     s.submit()
     s.wait_for_queue()
-    s.note(f"{pattern}: when written the {number}. time in a process, {free} bytes free")
+    s.note(f"{pattern} of run {number} to end, {free} bytes free")
     if not ballast.exists():
         raise MissedError("nobody filled the disk")
     ballast.unlink()

@@ -115,7 +115,7 @@ def _check_blocked(verdict: Verdict, s: Scenario, reference: Numbers) -> None:
     states = s.states()
     verdict.runs = len(states)
     for run, (what, state) in states.items():
-        expected = "done" if run in reference else "blocked" if "->" in what else "failed (Diverged"
+        expected = "done" if run in reference else "blocked" if "->" in what else "failed: Diverged"
         if not state.startswith(expected):
             verdict.lost.append(run)
             verdict.wrong.append(f"{what} is {state}, not {expected}")

@@ -1,7 +1,8 @@
 """Faults inside a job's Python: found by PYTHONPATH, imported before anything else.
 
-FAULT_FILL   "PATTERN NUMBER FREE BALLAST": right before the NUMBER-th time that a process opens a
-             file whose path holds PATTERN, the file BALLAST fills the disk up to FREE bytes
+FAULT_FILL   "PATTERN NUMBER FREE BALLAST COUNT": right before the NUMBER-th time that a file is
+             opened whose path holds PATTERN, by whatever process, the file BALLAST fills the disk
+             up to FREE bytes; the file COUNT, elsewhere, counts
 FAULT_SLOW   "SECONDS STARTS": seconds that pass whenever a checkpoint is written, in the first
              starts of a job
 FAULT_DEAF   the warnings of an approaching end are blocked
@@ -27,15 +28,17 @@ def before_opening(pattern: str, act: Callable[[], None]) -> None:
 
 
 class Filler:
-    """Counts, and at a number fills the disk, unless that has been done already."""
+    """Counts together with other processes, and at a number fills the disk."""
 
-    def __init__(self, number: int, free: int, ballast: str) -> None:
-        self.left, self.free, self.ballast = number, free, ballast
+    def __init__(self, number: int, free: int, ballast: str, count: str) -> None:
+        self.number, self.free, self.ballast, self.count = number, free, ballast, count
 
     def __call__(self) -> None:
-        self.left -= 1
-        if self.left == 0 and not os.path.exists(self.ballast):
+        handle = os.open(self.count, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+        os.write(handle, b".")
+        if os.lseek(handle, 0, os.SEEK_CUR) == self.number:  # after what this process has added
             self.fill()
+        os.close(handle)
 
     def fill(self) -> None:
         handle = os.open(self.ballast, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
@@ -54,8 +57,8 @@ class Filler:
 
 
 if "FAULT_FILL" in os.environ:
-    pattern, number, free, ballast = os.environ["FAULT_FILL"].split(" ", 3)
-    before_opening(pattern, Filler(int(number), int(free), ballast))
+    pattern, number, free, *files = os.environ["FAULT_FILL"].split()
+    before_opening(pattern, Filler(int(number), int(free), *files))
 if "FAULT_SLOW" in os.environ:
     seconds, starts = os.environ["FAULT_SLOW"].split()
     if int(os.environ.get("SLURM_RESTART_COUNT", 0)) < int(starts):
