@@ -134,7 +134,7 @@ def _notes(command: str, seconds: float) -> list[str]:
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     dirty = " with changes" if about["dirty"] else ""
     return [
-        "runs lost: without a result after at most one more `submit` (where the teacher itself "
+        "runs lost: without a result after at most one more submit (where the teacher itself "
         "fails: students not reported as blocked, or a teacher not as failed with its reason).",
         "results published twice: a result.json that changed, watched five times a second.",
         "results that differ from an undisturbed local run: every accuracy and loss of every "

@@ -56,16 +56,22 @@ class Task:
 
 def missing() -> str | None:
     """Why no cluster can be started here, or None."""
-    path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
-    absent = [program for program in PROGRAMS if shutil.which(program, path=path) is None]
+    absent = [program for program in PROGRAMS if shutil.which(program, path=_path()) is None]
     if absent:
         return f"{absent[0]} is not installed: tools/slurm_dev.sh install"
     return None if os.geteuid() == 0 else "a development cluster needs root"
 
 
+def _path() -> str:
+    return os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
+
+
 def version() -> str:
     """ "slurm-wlm 22.05.8"."""
-    return subprocess.run(["sinfo", "--version"], capture_output=True, text=True).stdout.strip()
+    program = shutil.which("slurmctld", path=_path())
+    return subprocess.run(
+        [program or "slurmctld", "-V"], capture_output=True, text=True
+    ).stdout.strip()
 
 
 def wait_until(

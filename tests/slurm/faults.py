@@ -224,7 +224,7 @@ def disk_full_at_the_end(s: Scenario) -> None:
     s.first = ("--setup", f"export PYTHONPATH='{INJECT}'", "--setup", fill)
     s.submit()
     s.wait_for_queue()
-    s.note(f"{pattern} of run {number} to end, {free} bytes free")
+    s.note(f"{pattern} of run {number} to end, at most {free} bytes free")
     if not ballast.exists():
         raise MissedError("nobody filled the disk")
     ballast.unlink()
