@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from experiments import doctor, environment, slurm
+from experiments import doctor, environment, slurm, slurm_options
 from experiments.checks import cluster, machine, packages
 from experiments.checks.finding import BAD, NOTE, OK, Finding
 from tests.experiments import cli
@@ -37,7 +37,7 @@ def quiet_machine(monkeypatch, tmp_path):
     monkeypatch.setattr(cluster, "commands", lambda: commands(lambda name: None))
     monkeypatch.setattr(cluster, "shell", list)
     monkeypatch.setattr(packages, "findings", lambda: [WELL])
-    monkeypatch.setattr(doctor, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(slurm_options, "CHECKOUT", tmp_path)
 
 
 @pytest.fixture

@@ -133,7 +133,7 @@ def test_interrupted_and_resumed_it_ends_as_if_it_had_not_been(elsewhere, inline
     end = interrupt("run", "matrix.yaml", "--plugin", "my_method.py", after="my_method, trial 0: ")
     assert "stopped. What was saved is safe" in end
     shown = call("status", "--plugin", "my_method.py").out
-    assert "to do (epoch " in shown
+    assert "to do: epoch " in shown
     assert "1/1 done" not in shown
     assert call("run", "--plugin", "my_method.py").code == 0
     resumed = accuracies("--plugin", "my_method.py")
