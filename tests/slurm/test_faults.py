@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +22,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cluster")]
 
 @pytest.fixture(autouse=True)
 def can_be_started() -> None:
+    if "KD_FAULTS" not in os.environ:
+        pytest.skip("takes both cores for many minutes: KD_FAULTS=1, or tools/slurm_faults.py")
     reason = dev_cluster.missing()
     if reason:
         pytest.skip(reason)
