@@ -1,18 +1,24 @@
 """The model zoo: build a network by name, load anyone's checkpoint into it."""
 
-from .base import Classifier, ModelError, build, import_families, names, register
+from .base import Classifier, ModelError, build, check, import_families, names, register
 from .outputs import Outputs
 
 import_families(__name__, list(__path__))
 
+from .aliases import canonical  # noqa: E402  (after the families it names)
 from .checkpoint import load_checkpoint  # noqa: E402  (after the families it names in its errors)
+from .probe import LinearProbe, restored  # noqa: E402
 
 __all__ = [
     "Classifier",
+    "LinearProbe",
     "ModelError",
     "Outputs",
     "build",
+    "canonical",
+    "check",
     "load_checkpoint",
     "names",
     "register",
+    "restored",
 ]

@@ -19,6 +19,7 @@ class ModelError(ValueError):
 
 Factory = Callable[..., "Classifier"]
 REGISTRY: Registry[Factory] = Registry("model", ModelError)
+PREFIXES: dict[str, Callable[[str], Factory]] = {}  # "timm/" and the like
 
 
 class Classifier(nn.Module):
@@ -55,18 +56,39 @@ def register(name: str, factory: Factory) -> None:
     REGISTRY.add(name, factory, getattr(factory, "__module__", "?"))
 
 
+def register_prefix(prefix: str, resolve: Callable[[str], Factory]) -> None:
+    """Let ``resolve`` find the factory of names that begin so and are not registered one by one.
+
+    It gets the whole name, and raises ModelError for one it does not know.
+    """
+    PREFIXES[prefix] = resolve
+
+
+def find(name: str) -> Factory:
+    """The factory of that name; raises ModelError with near matches for an unknown one."""
+    for prefix, resolve in PREFIXES.items():
+        if name.startswith(prefix) and name not in REGISTRY:
+            return resolve(name)
+    return REGISTRY.get(name)
+
+
 def build(name: str, num_classes: int) -> Classifier:
     """A freshly initialised network; its weights come from torch's global generator.
 
     Raises ModelError with near matches for an unknown name.
     """
-    model = REGISTRY.get(name)(num_classes=num_classes)
+    model = find(name)(num_classes=num_classes)
     model.name, model.num_classes = name, num_classes
     return model
 
 
+def check(name: str) -> None:
+    """Raise ModelError with near matches where `build` would not know ``name``; builds nothing."""
+    find(name)
+
+
 def names() -> list[str]:
-    """All registered names, sorted."""
+    """All registered names, sorted. What only a prefix leads to (timm/…) is not among them."""
     return REGISTRY.names()
 
 

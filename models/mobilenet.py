@@ -7,10 +7,11 @@ ReLU6, there is no dropout, and channels are int(c·width) without rounding to m
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any, cast
+from typing import cast
 
 from torch import Tensor, nn
 
+from .adopted import seat
 from .base import register
 from .resnet import conv3x3
 from .staged import StagedClassifier, conv1x1, depthwise, init_convs
@@ -58,17 +59,6 @@ def residuals(inputs: int, outputs: int, depth: int, stride: int, expansion: int
     return nn.Sequential(InvertedResidual(inputs, outputs, stride, expansion), *rest)
 
 
-class LoneLinear(nn.Linear):
-    """The only member of a Sequential, which answers to its number there as well.
-
-    Published files say ``classifier.0.weight`` while ``model.classifier`` is the layer itself, so
-    whoever walks that name by attributes (functional_call, export) asks the layer for "0".
-    """
-
-    def __getattr__(self, name: str) -> Any:
-        return self if name == "0" else super().__getattr__(name)
-
-
 class MobileNetV2(StagedClassifier):
     """Features: the stem at 16×16 (post-ReLU), then linear bottlenecks at 16, 8, 4 and 2.
 
@@ -90,7 +80,8 @@ class MobileNetV2(StagedClassifier):
         self.blocks = nn.ModuleList(groups)
         self.conv2 = nn.Sequential(conv1x1(channels, last), nn.BatchNorm2d(last), nn.ReLU())
         # Published files call it classifier.0; `model.classifier` itself is the linear layer.
-        self._modules["classifier"] = nn.Sequential(LoneLinear(last, num_classes))
+        self._modules["classifier"] = nn.Sequential(nn.Linear(last, num_classes))
+        seat(self, "classifier.0")
         init_convs(self)
         nn.init.normal_(self.classifier.weight, std=0.01)
         nn.init.zeros_(self.classifier.bias)

@@ -1,4 +1,8 @@
-"""ResNets for small images: He et al., CVPR 2016, §4.2; the ×4 widths are CRD's (ICLR 2020)."""
+"""ResNets for small images: He et al., CVPR 2016, §4.2, in several widths.
+
+The ×4 widths are CRD's (ICLR 2020), ×2 and the doubled ×4 are SimKD's and SemCKD's. The number
+counts the stages; the stem of ×2 and ×4 is half of what it says.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,9 @@ from .staged import StagedClassifier, init_convs
 
 Widths = tuple[int, int, int, int]  # channels of the stem and of the three stages
 PLAIN: Widths = (16, 16, 32, 64)
+X2: Widths = (16, 32, 64, 128)
 X4: Widths = (32, 64, 128, 256)
+X4_DOUBLE: Widths = (64, 128, 256, 512)
 
 
 def conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
@@ -93,7 +99,10 @@ def resnet(depth: int, widths: Widths) -> Factory:
     return factory
 
 
-for _depth in (8, 14, 20, 32, 44, 56, 110):
+for _depth in (8, 14, 20, 32, 38, 44, 56, 110, 116):
     register(f"resnet{_depth}", resnet(_depth, PLAIN))
-for _depth in (8, 32):
+for _depth in (14, 38, 110):
+    register(f"resnet{_depth}x2", resnet(_depth, X2))
+for _depth in (8, 14, 32, 38):
     register(f"resnet{_depth}x4", resnet(_depth, X4))
+register("resnet8x4_double", resnet(8, X4_DOUBLE))

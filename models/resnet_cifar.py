@@ -1,4 +1,4 @@
-"""ResNet18 and ResNet50 with a CIFAR stem: ImageNet's widths without its early down-sampling.
+"""ResNet18, 34 and 50 with a CIFAR stem: ImageNet's widths without its early down-sampling.
 
 He et al., "Deep residual learning", arXiv 1512.03385; the stem is one 3×3 convolution with
 stride 1 and no max-pooling follows it. Parameter names are those of the released teachers.
@@ -116,4 +116,5 @@ class CifarResNet(StagedClassifier):
 
 
 register("ResNet18", lambda num_classes: CifarResNet(BasicBlock, (2, 2, 2, 2), num_classes))
+register("ResNet34", lambda num_classes: CifarResNet(BasicBlock, (3, 4, 6, 3), num_classes))
 register("ResNet50", lambda num_classes: CifarResNet(Bottleneck, (3, 4, 6, 3), num_classes))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .base import Classifier
 from .outputs import Outputs
+
+Block = Callable[[Tensor], Tensor]  # a module, mostly
 
 
 class StagedClassifier(Classifier):
@@ -25,7 +27,7 @@ class StagedClassifier(Classifier):
         """Images (N, 3, H, W) to the first feature."""
 
     @abstractmethod
-    def stages(self) -> tuple[Iterable[nn.Module], ...]:
+    def stages(self) -> tuple[Iterable[Block], ...]:
         """The blocks of each stage, shallow to deep."""
 
     def activate(self, preact: Tensor) -> Tensor:

@@ -126,6 +126,5 @@ def wrn(depth: int, width: int) -> Factory:
     return factory
 
 
-for _depth in (16, 40):
-    for _width in (1, 2):
-        register(f"wrn_{_depth}_{_width}", wrn(_depth, _width))
+for _depth, _width in ((16, 1), (16, 2), (16, 4), (28, 2), (28, 4), (40, 1), (40, 2)):
+    register(f"wrn_{_depth}_{_width}", wrn(_depth, _width))

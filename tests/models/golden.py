@@ -3,10 +3,11 @@
 One file per model, ``golden/<repository>__<name>.npz``, with the keys
 
     meta                       JSON: ordered state dict [[key, shape], …], n_params_trainable
-    in/image                   (2, 3, 32, 32)
+    in/image                   (2, 3, 32, 32); for ImageNet the images are a formula
     out/logits, out64/logits   eval mode, computed in float32 and in float64; out/embedding
     feat/i/…, preact/i/…       stem, stages, then the embedding: stats_mean_std_min_max_meanabs,
                                first8, last8 and wsum = Σ_k f[k]·cos(0.013 k), row-major
+                               (mdistiller's lists do not hold the embedding)
     train64/…                  logits of one float64 training step from fresh statistics, and the
                                sums of all running means, variances and batch counters after it
 """
@@ -48,6 +49,13 @@ def fill(model: nn.Module) -> nn.Module:
         else:
             parameter.data.fill_(float(name.endswith("weight")))
     return model
+
+
+def imagenet_images() -> Tensor:
+    """(2, 3, 224, 224): sin(0.37 k) + 0.5·cos(0.0113 k), row-major."""
+    k = np.arange(2 * 3 * 224 * 224, dtype=np.float64)
+    values = np.sin(0.37 * k) + 0.5 * np.cos(0.0113 * k)
+    return torch.from_numpy(values.astype(np.float32)).view(2, 3, 224, 224)
 
 
 def assert_same_map(actual: Tensor, golden: dict, place: str, rtol: float = 1e-4) -> None:

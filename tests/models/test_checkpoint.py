@@ -8,9 +8,12 @@ import hashlib
 import os
 import pickle
 import re
+import sys
+import types
 from argparse import Namespace
-from collections import OrderedDict
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -40,36 +43,7 @@ def refused(model, path, pattern):
     assert all(value.equal(before[key]) for key, value in model.state_dict().items())
 
 
-# ---- what is loaded ------------------------------------------------------------------------------
-
-FORMATS = {
-    "RepDistiller teacher": lambda model: {
-        "epoch": 240,
-        "model": model.state_dict(),
-        "accuracy": torch.tensor([72.5]),
-        "optimizer": torch.optim.SGD(model.parameters(), lr=0.05).state_dict(),
-    },
-    "mdistiller student": lambda model: {"model": model.state_dict()},
-    "bare": lambda model: model.state_dict(),
-    "plain dict": lambda model: dict(model.state_dict()),
-    "under state_dict": lambda model: {"state_dict": model.state_dict(), "epoch": 3},
-    "DataParallel": lambda model: {"model": nn.DataParallel(model).state_dict()},
-    "compiled": lambda model: {f"_orig_mod.{k}": v for k, v in model.state_dict().items()},
-    "compiled DataParallel": lambda model: {
-        f"module._orig_mod.{k}": v for k, v in model.state_dict().items()
-    },
-    "before torch 0.4.1": lambda model: OrderedDict(
-        (k, v) for k, v in model.state_dict().items() if not k.endswith("num_batches_tracked")
-    ),
-}
-
-
-@pytest.mark.parametrize("content", FORMATS.values(), ids=FORMATS)
-def test_published_formats(tmp_path, content):
-    theirs, ours = built(seed=1), built()
-    torch.save(content(theirs), tmp_path / "ckpt_epoch_240.pth")
-    load_checkpoint(ours, tmp_path / "ckpt_epoch_240.pth")
-    assert equal(ours, theirs)
+# ---- what is loaded (the formats: test_checkpoint_formats.py) ------------------------------------
 
 
 def test_torchs_old_file_format(tmp_path):
@@ -148,10 +122,53 @@ def test_a_file_that_would_run_code_is_refused(tmp_path, writer):
     assert not (tmp_path / "owned").exists()
 
 
-def test_more_than_tensors_is_refused_by_name(tmp_path):
-    path = tmp_path / "resnet8_last.pth"
-    torch.save({"opt": Namespace(lr=0.05), "model": built().state_dict()}, path)
-    refused(built(), path, "refused, because .*it names argparse.Namespace")
+@pytest.mark.parametrize(
+    ("what", "named"),
+    [
+        (np.float64(72.5), r"numpy\S+ \(a NumPy number or array, often an accuracy\)"),
+        (nn.Linear(2, 2), r"torch\.nn\.modules\.linear\.Linear \(a whole pickled network\)"),
+        (Path("x"), r"pathlib\.\S+"),
+    ],
+)
+def test_more_than_tensors_is_refused_by_name(tmp_path, what, named):
+    path = tmp_path / "resnet8_best.pth"
+    torch.save({"best_acc": what, "model": built().state_dict()}, path)
+    advice = r"may save its weights alone: torch\.save\(model\.state_dict\(\), FILE\)$"
+    refused(
+        built(), path, f"refused, because reading it could run code: it names {named}; .*{advice}"
+    )
+
+
+def test_the_training_state_of_openmmlab_is_refused_with_its_own_remedy(tmp_path):
+    module = types.ModuleType("mmengine.logging")
+    module.HistoryBuffer = type("HistoryBuffer", (), {"__module__": "mmengine.logging"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "mmengine", types.ModuleType("mmengine"))
+        patch.setitem(sys.modules, "mmengine.logging", module)
+        content = {"state_dict": built().state_dict(), "message_hub": module.HistoryBuffer()}
+        torch.save(content, tmp_path / "epoch_240.pth")
+    refused(built(), tmp_path / "epoch_240.pth", r"mmengine\S+ \(OpenMMLab's .*publish_model\.py")
+
+
+class Bag(Namespace):
+    """As harmless as its base, but nobody looked at it."""
+
+
+@pytest.mark.parametrize("hide", [lambda evil: Namespace(lr=evil), lambda evil: Bag(lr=1)])
+def test_a_command_line_opens_no_door(tmp_path, hide):
+    """argparse.Namespace is read (see test_checkpoint_formats); nothing in it, and no heir, is."""
+    content = {"opt": hide(Malicious(tmp_path / "owned")), "model": built().state_dict()}
+    torch.save(content, tmp_path / "resnet8_last.pth")
+    refused(built(), tmp_path / "resnet8_last.pth", "refused, because .*it names ")
+    assert not (tmp_path / "owned").exists()
+
+
+def test_a_command_line_runs_nothing_by_its_attributes(tmp_path):
+    """torch would call an instance's own __setstate__: a pickle names only what is read anyway."""
+    opt = Namespace(__setstate__=Malicious(tmp_path / "owned"), __reduce__=1)
+    torch.save({"opt": opt, "model": built().state_dict()}, tmp_path / "resnet8_last.pth")
+    refused(built(), tmp_path / "resnet8_last.pth", "refused")
+    assert not (tmp_path / "owned").exists()
 
 
 @pytest.mark.parametrize(
@@ -185,16 +202,16 @@ def test_a_deeper_network_of_the_family(tmp_path):
     refused(
         built("resnet8", num_classes=100),
         tmp_path / "w.safetensors",
-        r"not the weights of resnet8: the model has no 'layer1\.1\.\S+'; "
-        "they fit resnet14 with 10 classes$",
+        r"not the weights of resnet8: the model has no 'layer1\.1\.\S+', .* \(and \d+ more\); "
+        "the file says that it is resnet14 with 10 classes; they fit resnet14 with 10 classes$",
     )
 
 
 def test_a_wider_network_of_the_family(tmp_path):
-    save_weights(built("MobileNetV2_1_0"), tmp_path / "w.safetensors")
+    torch.save(built("MobileNetV2_1_0").state_dict(), tmp_path / "w.pth")
     refused(
         built("MobileNetV2"),
-        tmp_path / "w.safetensors",
+        tmp_path / "w.pth",
         r"MobileNetV2: 'conv1\.0\.weight' is \(32, 3, 3, 3\) in the file, "
         r"\(16, 3, 3, 3\) in the model; they fit MobileNetV2_1_0 with 10 classes$",
     )
@@ -205,7 +222,8 @@ def test_another_family(tmp_path):
     refused(
         built("vgg8"),
         tmp_path / "w.pth",
-        r"the file lacks 'block0\.0\.weight' and the model has no 'conv1\.weight'; "
+        r"the file lacks 'block0\.0\.weight', 'block0\.0\.bias', 'block0\.1\.weight' "
+        r"\(and 29 more\) and the model has no 'conv1\.weight', .* \(and 244 more\); "
         "they fit ShuffleV1 with 100 classes$",
     )
 

@@ -10,6 +10,9 @@ import torch.nn.functional as F
 from torch import nn
 
 import models
+from models.mobilenet import MobileNetV2
+from models.shufflenet import ShuffleV2, channel_shuffle
+from models.wrn import WideResNet
 
 # Foreign networks ("torchvision/…") have tests of their own: other sizes, other gaps.
 ZOO = [name for name in models.names() if "/" not in name]
@@ -42,6 +45,35 @@ def test_outputs_hold_together(model):
     assert [p.shape for p in out.preacts] == [f.shape for f in out.features]
     for inside, feature in zip(out.blocks, out.features[1:], strict=True):
         assert inside[-1] is feature
+
+
+@torch.no_grad()
+def test_features_follow_from_preacts(model):
+    """By ReLU, but for the families whose taps are linear, shuffled or raw."""
+    out = model.outputs(images(), preacts=True)
+    pairs = list(zip(out.features[1:], out.preacts[1:], strict=True))
+    if isinstance(model, WideResNet):
+        norms = model.preact_norms[1:]
+        assert all(n(f).equal(p) for n, (f, p) in zip(norms, pairs, strict=True))
+        assert out.final_map.equal(out.preacts[-1].relu())
+    elif isinstance(model, MobileNetV2):
+        assert all(f is p for f, p in pairs)
+    elif isinstance(model, ShuffleV2):
+        assert all(f.equal(channel_shuffle(p.relu(), 2)) for f, p in pairs)
+    else:
+        assert all(f.equal(p.relu()) for f, p in pairs)
+    assert isinstance(model, MobileNetV2) or all((p < 0).any() for _, p in pairs)
+
+
+@torch.no_grad()
+def test_a_state_dict_carries_everything(model, tmp_path):
+    first = deepcopy(model).train()
+    first(images(16))  # other running statistics than a new network's
+    torch.save(first.state_dict(), tmp_path / "weights.pth")
+    second = models.build(model.name, CLASSES)
+    models.load_checkpoint(second, tmp_path / "weights.pth")
+    assert second.eval()(images(16)).equal(first.eval()(images(16)))
+    assert not second(images(16)).equal(model(images(16)))
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import models
-from models.resnet import PLAIN, X4, ResNet
+from models.resnet import PLAIN, ResNet
 from models.wrn import WideResNet
 
 FAMILIES = ["resnet8x4", "wrn_16_2", "vgg8"]
@@ -57,13 +57,26 @@ def test_the_last_layers_start_as_in_the_reference():
 
 
 @pytest.mark.parametrize(
-    ("depth", "widths", "parameters"),
-    [(116, PLAIN, 1_833_780), (14, X4, 2_783_620), (38, (16, 32, 64, 128), 2_255_604)],
+    ("name", "parameters", "channels"),
+    [
+        ("resnet38", 569_972, [16, 16, 32, 64]),
+        ("resnet116", 1_833_780, [16, 16, 32, 64]),
+        ("resnet14x2", 703_732, [16, 32, 64, 128]),
+        ("resnet38x2", 2_255_604, [16, 32, 64, 128]),
+        ("resnet110x2", 6_911_220, [16, 32, 64, 128]),
+        ("resnet14x4", 2_783_620, [32, 64, 128, 256]),
+        ("resnet38x4", 8_983_940, [32, 64, 128, 256]),
+        ("resnet8x4_double", 4_875_428, [64, 128, 256, 512]),
+    ],
 )
-def test_other_resnets_are_one_line(depth, widths, parameters):
-    """Counts measured with SimKD's zoo."""
-    model = ResNet(depth, widths, num_classes=100)
+def test_resnets_without_a_fixture(name, parameters, channels):
+    """Counts measured with SimKD's and SemCKD's zoos."""
+    model = models.build(name, num_classes=100).eval()
     assert sum(p.numel() for p in model.parameters()) == parameters
+    with torch.no_grad():
+        features = model.outputs(images()).features
+    assert [x.shape[1] for x in features] == channels
+    assert [x.shape[2] for x in features] == [32, 32, 16, 8]
 
 
 @pytest.mark.parametrize(("family", "depth"), [(ResNet, 9), (WideResNet, 18)])

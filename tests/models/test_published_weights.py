@@ -1,40 +1,53 @@
-"""Real published weights on real data: the zoo, the loader and the normalisation together."""
+"""Real published weights on real data: zoo, loader, normalisation and import tool together."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
-import torch
 
-import datasets
-import models
-from experiments import networks
-from experiments.recipe import Recipe
+from models.fitting import Fit, fits
+from models.formats import read_checkpoint
+from tools import import_checkpoint
 
 DATA = Path(__file__).resolve().parents[2] / "data"
-WEIGHTS = DATA / "weights"
-RECIPE = Recipe(channels_last=True)
 
 # top-1 % on CIFAR-100's test set, measured independently with RepDistiller's normalisation
 MEASURED = {"resnet20": 66.09, "resnet32": 68.10, "resnet56": 71.59}
 
 
-@pytest.fixture(scope="module")
-def cifar100() -> datasets.Data:
-    if not (DATA / "cifar-100-python").is_dir():
-        pytest.skip(f"no CIFAR-100 in {DATA}: see the README on how to get it")
-    return datasets.build("cifar100", root=DATA)
+@pytest.fixture(params=MEASURED)
+def name(request: pytest.FixtureRequest) -> str:
+    if not (DATA / "weights" / f"{request.param}.pth").is_file():
+        pytest.skip(f"no {request.param}.pth in {DATA / 'weights'}: see the README on teachers")
+    return str(request.param)
+
+
+def test_identity(name: str) -> None:
+    file = DATA / "weights" / f"{name}.pth"
+    assert fits(read_checkpoint(file)) == [Fit(name, 100)]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", MEASURED)
-def test_accuracy(name: str, cifar100: datasets.Data) -> None:
-    file = WEIGHTS / f"{name}.pth"
-    if not file.is_file():
-        pytest.skip(f"no {file}: see the README on teachers")
-    model = networks.build(name, 100, RECIPE, torch.device("cpu"))
-    models.load_checkpoint(model, file)
-    found = networks.evaluate(model, cifar100.test_batches(), RECIPE)
-    assert found["top1"] == pytest.approx(MEASURED[name], abs=0.02)
-    assert found["top5"] > found["top1"] + 15
+def test_accuracy(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if not (DATA / "cifar-100-python").is_dir():
+        pytest.skip(f"no CIFAR-100 in {DATA}: see the README on how to get it")
+    file, ours = DATA / "weights" / f"{name}.pth", tmp_path / "ours.safetensors"
+    call = [str(file), "--dataset", "cifar100", "--data", str(DATA), "--to", str(ours)]
+    assert import_checkpoint.main(call) == 0
+    said = capsys.readouterr().out
+    assert f"fits     {name} with 100 classes\n" in said
+    top1, top5 = (_percentage(said, key) for key in ("top-1", "top-5"))
+    assert top1 == pytest.approx(MEASURED[name], abs=0.02)
+    assert top5 > top1 + 15
+    about = read_checkpoint(ours).about
+    assert about is not None
+    assert (about.architecture, about.num_classes, about.dataset) == (name, 100, "cifar100")
+    assert about.accuracy == pytest.approx(top1, abs=0.005)
+
+
+def _percentage(said: str, key: str) -> float:
+    found = re.search(rf"^{key} +(\S+) %$", said, re.MULTILINE)
+    assert found, said
+    return float(found[1])
