@@ -1,11 +1,12 @@
 """Data sets: build one by name, get batches as a pure function of (trial, epoch, step)."""
 
-from . import arrays, cifar, digits, fake  # noqa: F401  (each registers itself)
+# Each registers itself.
+from . import arrays, cifar, digits, fake, imagenet, stl10, tiny_imagenet  # noqa: F401
 from .base import Data, Settings
 from .batch import Batch, Info, Stream
 from .errors import DataError
 from .memory import Images, MemoryData, Part
-from .registry import build, names, options, register
+from .registry import build, is_own_data, is_placement, names, options, register
 
 __all__ = [
     "Batch",
@@ -18,6 +19,8 @@ __all__ = [
     "Settings",
     "Stream",
     "build",
+    "is_own_data",
+    "is_placement",
     "names",
     "options",
     "register",

@@ -1,6 +1,6 @@
-"""Crop, flip and normalise whole batches of uint8 images, on the device where they live.
+"""Crop or turn, flip and normalise whole batches of uint8 images, on the device where they live.
 
-The geometry and arithmetic are torchvision's ``RandomCrop(size, padding)``,
+The geometry and arithmetic are torchvision's ``RandomCrop(size, padding)``, ``RandomRotation``,
 ``RandomHorizontalFlip``, ``ToTensor``, ``Normalize``: black is padded *before* normalisation.
 The draws are an input, so that the same epoch can be had again, on any device.
 """
@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
+
+from . import warp
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,42 @@ class Augmentation:
         height, width = (side - 2 * self.padding for side in padded.shape[-2:])
         windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # a view: every crop of every one
         crops = windows[indices, :, rows, columns]
-        if not self.flip:
-            return crops
-        # Choosing whole images is several times faster on a CPU than torch.where on pixels.
-        both = torch.cat((crops, crops.flip(-1)))
-        position = torch.arange(len(crops), device=crops.device)
-        return both.index_select(0, flips * len(crops) + position)
+        return mirror(crops, flips) if self.flip else crops
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """Images of ``size`` turned by up to ``degrees`` either way, black corners; and mirrored."""
+
+    degrees: float
+    size: int
+    flip: bool
+
+    def draw(self, count: int, generator: Generator) -> Tensor:
+        """(7, count): the map of `warp.warp`, and 1 where mirrored."""
+        uniform = torch.rand(count, generator=generator, dtype=torch.float64)
+        maps = warp.fixed(warp.rotations(self.degrees * (2 * uniform - 1), self.size))
+        flips = torch.randint(2 if self.flip else 1, (1, count), generator=generator)
+        return torch.cat((maps.T, flips))
+
+    def pad(self, images: Tensor) -> Tensor:
+        return images
+
+    def unpad(self, padded: Tensor) -> Tensor:
+        return padded
+
+    def apply(self, padded: Tensor, indices: Tensor, draws: Tensor) -> Tensor:
+        """The views ``draws`` (7, B) of the images ``indices`` (B,): (B, 3, H, W)."""
+        turned = warp.warp(padded[indices], draws[:6].T)
+        return mirror(turned, draws[6]) if self.flip else turned
+
+
+def mirror(images: Tensor, flips: Tensor) -> Tensor:
+    """The images (B, 3, H, W), mirrored where ``flips`` (B,) is 1."""
+    # Choosing whole images is several times faster on a CPU than torch.where on pixels.
+    both = torch.cat((images, images.flip(-1)))
+    position = torch.arange(len(images), device=images.device)
+    return both.index_select(0, flips * len(images) + position)
 
 
 class Normalisation:

@@ -22,6 +22,7 @@ class Settings:
 
     subset      train on a stratified selection of that many images, the same for every trial
     validation  hold out that many images (int), or that part (0 < float < 1), of the training part
+    shard       (rank, world): of every batch the rows of process ``rank`` among ``world``
     """
 
     name: str
@@ -31,6 +32,7 @@ class Settings:
     batch_size: int = 64
     epochs: int = 240
     device: torch.device = torch.device("cpu")  # noqa: RUF009  (immutable)
+    shard: tuple[int, int] = (0, 1)
 
     def __post_init__(self) -> None:
         for key in ("batch_size", "epochs", "subset"):
@@ -39,6 +41,11 @@ class Settings:
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise DataError(f"{self.name}: {key} = {value!r}: expected a whole number from 1")
+        rank, world = self.shard
+        if not 0 <= rank < world:
+            raise DataError(
+                f"{self.name}: shard = {self.shard}: expected (rank, world), rank < world"
+            )
 
     def info(self, class_names: tuple[str, ...], image_size: int, train_labels: Tensor) -> Info:
         """The `Info` of a data set of these settings; ``train_labels`` (N,) is what remains."""
@@ -81,7 +88,9 @@ class Data(ABC):
     ) -> Iterator[Batch]:
         """The batches of an epoch (from 1), from ``start_step`` (from 0) on.
 
-        The same arguments give the same batches, whatever was drawn before.
+        The same arguments give the same batches, whatever was drawn before. Of ``world`` processes
+        each gets its rows, ``torch.tensor_split(batch, world)[rank]``; a last batch without two
+        samples for every process is left out. ``batch.whole`` is the size of the global batch.
         Raises DataError for a sampler, view or step that there is not.
         """
 
@@ -89,7 +98,8 @@ class Data(ABC):
     def test_batches(self, split: str = "test", batch_size: int = 250) -> Iterator[Batch]:
         """The "test" or "validation" part in its order, not augmented; ``epoch`` is 0.
 
-        ``indices`` count within that part. Raises DataError for a split that there is not.
+        ``indices`` count within that part. Of ``world`` processes each gets every world-th batch.
+        Raises DataError for a split that there is not.
         """
 
     @abstractmethod

@@ -34,6 +34,7 @@ class Batch:
     indices  (B,) into the training part
     epoch    from 1; step from 0
     views    further images (B, 3, H, W) of the same samples, one per extra view
+    whole    samples of the batch over all processes; 0: it is this batch alone
     """
 
     images: Tensor
@@ -42,6 +43,7 @@ class Batch:
     epoch: int
     step: int
     views: tuple[Tensor, ...] = ()
+    whole: int = 0
 
     def __len__(self) -> int:
         return len(self.images)

@@ -6,34 +6,49 @@ import copy
 import functools
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from . import samplers
-from .augment import Augmentation, Normalisation
-from .base import MAIN, Data, Settings
+from .augment import Augmentation, Normalisation, Rotation
+from .base import Settings
 from .batch import Batch, Stream
-from .errors import DataError, near
+from .randaugment import send
 from .randomness import generator
 from .splits import split_training
-
-VIEWS = ("weak",)  # "weak": the standard augmentation, drawn a second time
+from .streams import Finish, Place, Streams
 
 
 @dataclass(frozen=True)
 class Part:
-    """Images (N, 3, H, W) uint8 and their labels (N,) int64."""
+    """Images (N, 3, H, W) uint8 and the labels (n,) int64 of those that belong to the part.
+
+    rows    which of the images belong (n,); None: all, in their order
+    mapped  the images lie in a memory-mapped file, and stay there as long as the CPU trains
+    """
 
     images: Tensor
     labels: Tensor
+    rows: Tensor | None = None
+    mapped: bool = False
 
     def take(self, indices: Tensor) -> Part:
-        return Part(self.images[indices], self.labels[indices])
+        labels = self.labels[indices]
+        if not self.mapped:
+            return Part(self.images[indices], labels)
+        rows = indices if self.rows is None else self.rows[indices]
+        return replace(self, labels=labels, rows=rows)
+
+    def pick(self, places: Tensor | slice) -> Tensor:
+        """The images at ``places`` of the part."""
+        return self.images[places if self.rows is None else self.rows[places]]
 
     def to(self, device: torch.device | str) -> Part:
-        return Part(self.images.to(device), self.labels.to(device))
+        if self.mapped and torch.device(device).type == "cpu":
+            return self
+        images = self.pick(slice(None)) if self.mapped else self.images
+        return Part(images.to(device), self.labels.to(device))
 
 
 @dataclass(frozen=True)
@@ -42,7 +57,9 @@ class Images:
 
     mean, std      per channel, of pixels scaled to [0, 1]
     padding, flip  of the training augmentation
+    rotation       degrees by which training turns images instead of shifting them; 0: shift
     warnings       finds what is wrong with the files; asked when somebody wants to know
+    content        sha256 of the parts, where it is known; else it is taken when it is asked for
     """
 
     train: Part
@@ -53,19 +70,35 @@ class Images:
     padding: int
     flip: bool
     warnings: Callable[[], tuple[str, ...]] = tuple
+    rotation: float = 0
+    content: str | None = None
+
+    @property
+    def augmentation(self) -> Augmentation | Rotation:
+        if self.rotation:
+            return Rotation(self.rotation, self.train.images.shape[-1], self.flip)
+        return Augmentation(self.padding, self.flip)
 
 
 @dataclass(frozen=True)
 class EpochPlan:
-    """An epoch position by position: indices and labels (n,), and per view the draws (3, n)."""
+    """An epoch position by position: indices and labels (n,), and what makes each view.
+
+    draws     per view, (k, n) on the device, of the augmentation
+    finishes  per view, what is done to its pixels after that
+    """
 
     indices: Tensor
     labels: Tensor
     draws: tuple[Tensor, ...]
+    finishes: tuple[Finish, ...]
 
 
-class MemoryData(Data):
-    """A `Data` whose images are held as uint8 and augmented in one batched gather per view."""
+class MemoryData(Streams):
+    """A `Data` whose images are held as uint8 and augmented in one batched gather per view.
+
+    On the CPU, images of a memory-mapped file stay there: only a batch's are read and padded.
+    """
 
     def __init__(self, settings: Settings, images: Images) -> None:
         kept, held = split_training(settings, images.train.labels)
@@ -74,13 +107,14 @@ class MemoryData(Data):
         self._parts = {"test": images.test}
         if held is not None:
             self._parts["validation"] = images.train.take(held)
-        self.info = settings.info(images.class_names, train.images.shape[-1], train.labels)
+        side = train.images.shape[-1]
+        super().__init__(settings, settings.info(images.class_names, side, train.labels))
         self._find_warnings = images.warnings
         self._constants = (images.mean, images.std)
-        self._augmentation = Augmentation(images.padding, images.flip)
+        self._content = images.content and content_in_use(images.content, kept, held)
+        self._augmentation = images.augmentation
         self._normalise = Normalisation(images.mean, images.std)
-        self._train = Part(self._augmentation.pad(train.images), train.labels)
-        self._samplers: dict[str | None, samplers.Sampler] = {}
+        self._train = train if train.mapped else self._padded(train)
         self._place(settings.device)
 
     # Both read all of the data: seconds, which only somebody who trains needs to spend.
@@ -91,6 +125,9 @@ class MemoryData(Data):
 
     @functools.cached_property
     def fingerprint(self) -> str:  # type: ignore[override]
+        if self._content is not None:
+            text = repr((*self._constants, self._content))
+            return hashlib.sha256(text.encode()).hexdigest()
         train = Part(self._augmentation.unpad(self._train.images), self.info.train_labels)
         return fingerprint({"train": train, **self._parts}, *self._constants)
 
@@ -99,9 +136,14 @@ class MemoryData(Data):
         moved._place(torch.device(device))
         return moved
 
+    def _padded(self, part: Part) -> Part:
+        return Part(self._augmentation.pad(part.images), part.labels)
+
     def _place(self, device: torch.device) -> None:
         self._device = device
-        self._train = self._train.to(device)
+        moved = self._train.to(device)
+        leaves_its_file = self._train.mapped and not moved.mapped
+        self._train = self._padded(moved) if leaves_its_file else moved
         self._parts = {name: part.to(device) for name, part in self._parts.items()}
         self._normalise = self._normalise.to(device)
 
@@ -109,76 +151,52 @@ class MemoryData(Data):
     def sizes(self) -> dict[str, int]:
         return {name: len(part.labels) for name, part in self._parts.items()}
 
-    def steps_per_epoch(self, stream: Stream = MAIN) -> int:
-        return self._sampler(stream).steps
-
-    def train_stream(
-        self, trial: int, epoch: int, start_step: int = 0, stream: Stream = MAIN
-    ) -> Iterator[Batch]:
-        steps = self.steps_per_epoch(stream)
-        for view in stream.views:
-            if view not in VIEWS:
-                raise DataError(f"{self.info.name}: unknown view {view!r}: {near(view, VIEWS)}")
-        if not 0 <= start_step <= steps:
-            raise DataError(f"{self.info.name}: step {start_step}: the epoch has {steps} steps")
-        return self._train_batches(trial, epoch, range(start_step, steps), stream)
-
-    def test_batches(self, split: str = "test", batch_size: int = 250) -> Iterator[Batch]:
-        if split == "validation" and split not in self._parts:
-            raise DataError(
-                f"{self.info.name}: no validation part: none was held out (validation: N)"
-            )
-        if split not in self._parts:
-            expected = near(split, ("test", "validation"))
-            raise DataError(f"{self.info.name}: unknown split {split!r}: {expected}")
-        return self._test_batches(self._parts[split], batch_size)
-
-    def _test_batches(self, part: Part, batch_size: int) -> Iterator[Batch]:
+    def _test_batches(self, split: str, batch_size: int) -> Iterator[Batch]:
+        part = self._parts[split]
         indices = torch.arange(len(part.labels), device=self._device)
-        chunks = (tensor.split(batch_size) for tensor in (part.images, part.labels, indices))
-        for step, (images, labels, places) in enumerate(zip(*chunks, strict=True)):
-            yield Batch(self._normalise(images), labels, places, epoch=0, step=step)
+        for step, now in self._test_rows(len(indices), batch_size):
+            images = self._normalise(part.pick(now))
+            yield Batch(images, part.labels[now], indices[now], epoch=0, step=step)
 
     def _train_batches(
         self, trial: int, epoch: int, steps: range, stream: Stream
     ) -> Iterator[Batch]:
-        plan = self._plan(trial, epoch, stream)
-        size = self.info.batch_size
+        plan = self._plan((int(trial), stream.stage, int(epoch)), stream)
         for step in steps:
-            now = slice(step * size, (step + 1) * size)
+            now, whole = self._rows(step, len(plan.indices))
             indices = plan.indices[now]
-            images, *views = (self._view(indices, draws[:, now]) for draws in plan.draws)
-            yield Batch(images, plan.labels[now], indices, epoch, step, tuple(views))
+            images, *views = (
+                self._normalise(finish(self._view(indices, draws[:, now]), now))
+                for draws, finish in zip(plan.draws, plan.finishes, strict=True)
+            )
+            yield Batch(images, plan.labels[now], indices, epoch, step, tuple(views), whole)
 
     def _view(self, indices: Tensor, draws: Tensor) -> Tensor:
-        crops = self._augmentation.apply(self._train.images, indices, draws)
-        return self._normalise(crops)
+        if not self._train.mapped:
+            return self._augmentation.apply(self._train.images, indices, draws)
+        read = self._augmentation.pad(self._train.pick(indices))
+        return self._augmentation.apply(read, torch.arange(len(read)), draws)
 
-    def _plan(self, trial: int, epoch: int, stream: Stream) -> EpochPlan:
+    def _plan(self, where: Place, stream: Stream) -> EpochPlan:
         """Drawn on the CPU whole, wherever the epoch starts; sent to the device once."""
-        where = (int(trial), stream.stage, int(epoch))
-        sampler = stream.sampler or "order"
-        indices = self._sampler(stream).draw(generator(self.info.name, sampler, *where))
+        indices = self._order(where, stream)
         purposes = ["augment", *(f"view {k} {view}" for k, view in enumerate(stream.views))]
         draws = [
             self._augmentation.draw(len(indices), generator(self.info.name, purpose, *where))
             for purpose in purposes
         ]
         labels = self.info.train_labels[indices]
-        sent = [self._send(tensor) for tensor in (indices, labels, *draws)]
-        return EpochPlan(sent[0], sent[1], tuple(sent[2:]))
+        sent = [send(tensor, self._device) for tensor in (indices, labels, *draws)]
+        finishes = self._finishes(len(indices), where, stream)
+        return EpochPlan(sent[0], sent[1], tuple(sent[2:]), finishes)
 
-    def _send(self, tensor: Tensor) -> Tensor:
-        if self._device.type == "cuda":
-            tensor = tensor.pin_memory()  # without it the copy would wait for the device
-        return tensor.to(self._device, non_blocking=True)
 
-    def _sampler(self, stream: Stream) -> samplers.Sampler:
-        """Built once per kind: the class index of the balanced one is a sort of all labels."""
-        if stream.sampler not in self._samplers:
-            made = samplers.make(stream, self.info.train_labels, self.info.batch_size)
-            self._samplers[stream.sampler] = made
-        return self._samplers[stream.sampler]
+def content_in_use(content: str, kept: Tensor, held: Tensor | None) -> str:
+    """From the hash of all images that of those in use: which are trained on, which held out."""
+    digest = hashlib.sha256(content.encode())
+    for part in (kept, held if held is not None else kept[:0]):
+        digest.update(f" {len(part)} ".encode() + part.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def fingerprint(parts: Mapping[str, Part], mean: tuple[float, ...], std: tuple[float, ...]) -> str:

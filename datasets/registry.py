@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,15 @@ from .errors import DataError, near
 # factory(settings, **options) -> Data; its keyword-only parameters are the data set's options.
 Factory = Callable[..., Data]
 _FACTORIES: dict[str, Factory] = {}
+_PLACEMENT: dict[Factory, frozenset[str]] = {}
+OWN_DATA = ("file", "folder")  # options that say where a user's own images lie
 
 
-def register(name: str) -> Callable[[Factory], Factory]:
+def register(name: str, placement: Iterable[str] = ()) -> Callable[[Factory], Factory]:
     """Decorator: make ``build(name, …)`` call ``factory(settings, **options)``.
 
-    The factory's keyword-only parameters, which all need defaults, are the data set's options.
+    The factory's keyword-only parameters, which all need defaults, are the data set's options;
+    those named in ``placement`` say where things lie or how fast they come, and change no result.
     Raises DataError when the name is taken (case is ignored: people type names from papers).
     """
 
@@ -29,11 +32,15 @@ def register(name: str) -> Callable[[Factory], Factory]:
         for option, default in _options(factory).items():
             if default is inspect.Parameter.empty:
                 raise DataError(f"data set {name!r}: option {option!r} has no default")
+        for option in placement:
+            if option not in _options(factory):
+                raise DataError(f"data set {name!r}: placement: no option {option!r}")
         taken = {known.lower(): known for known in _FACTORIES}.get(name.lower())
         if taken is not None:
             source = _FACTORIES[taken].__module__
             raise DataError(f"data set {name!r}: the name is taken by {taken!r} of {source}")
         _FACTORIES[name] = factory
+        _PLACEMENT[factory] = frozenset(placement)
         return factory
 
     return add
@@ -49,6 +56,19 @@ def options(name: str) -> dict[str, Any]:
     return dict(_options(_find(name)))
 
 
+def is_placement(name: str, option: str) -> bool:
+    """Whether an option of a data set changes no result: a path, or how fast images come.
+
+    A user's own data is known by its content, not by the path that `is_own_data`.
+    """
+    return is_own_data(option) or option in _PLACEMENT.get(_find(name), ())
+
+
+def is_own_data(option: str) -> bool:
+    """Whether an option of a data set says where a user's own images lie."""
+    return option in OWN_DATA
+
+
 def build(
     name: str,
     root: str | Path = "data",
@@ -58,12 +78,14 @@ def build(
     batch_size: int = 64,
     epochs: int = 240,
     device: str | torch.device = "cpu",
+    shard: tuple[int, int] = (0, 1),
     **options: Any,
 ) -> Data:
     """A data set by name, its files under ``root``, its batches on ``device``.
 
     subset      train on a stratified selection of that many images
     validation  hold out that many images, or that part, of the training part (before the subset)
+    shard       (rank, world): this process's rows of every batch; batch_size is the global size
     options     the data set's own, see `options`
 
     Raises DataError for an unknown name or option (with near matches), a wrong value, and files
@@ -76,7 +98,7 @@ def build(
     except RuntimeError as error:
         raise DataError(f"{name}: device {device!r}: expected cpu, cuda or cuda:N") from error
     root = Path(root).expanduser()
-    settings = Settings(name, root, subset, validation, batch_size, epochs, place)
+    settings = Settings(name, root, subset, validation, batch_size, epochs, place, shard)
     return factory(settings, **checked)
 
 

@@ -30,7 +30,7 @@ def test_options_are_the_factorys_keywords():
     ("name", "arguments", "message"),
     [
         ("cifar1000", {}, "unknown data set 'cifar1000': did you mean cifar100"),
-        ("imagenet", {}, "unknown data set 'imagenet': known: arrays, cifar10"),
+        ("svhn", {}, "unknown data set 'svhn': known: arrays, cifar10"),
         ("fake", {"num_clases": 3}, "fake: unknown option 'num_clases': did you mean num_classes?"),
         ("digits", {"flip": True}, "digits: unknown option 'flip': there are none"),
         ("fake", {"seed": "1"}, "fake: option seed = '1': expected int"),

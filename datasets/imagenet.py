@@ -1,0 +1,143 @@
+"""ImageNet-1k, and a user's own class folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from . import index
+from .base import Data, Settings
+from .cache import Recipe, cached
+from .decoding import decoded_once
+from .errors import DataError
+from .loaders import count_workers
+from .memory import Images, MemoryData
+from .pictures import by_class, check_size, classes, find
+from .registry import register
+from .streamed import Files, StreamedData
+
+CLASSES = 1000
+FOLDERS = ("imagenet", "imagenet-1k", "ImageNet", "ILSVRC2012", "ILSVRC/Data/CLS-LOC")
+LAYOUT = "imagenet/train/<wnid>/*.JPEG and imagenet/val/<wnid>/*.JPEG"
+TEST_FOLDERS = ("val", "test", "validation")
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+SIZE, MARGIN = 224, 32  # tested on the middle 224 of 256 pixels
+
+
+@register("imagenet", placement=("cache", "workers"))
+def imagenet(
+    settings: Settings,
+    *,
+    image_size: int = SIZE,
+    cache: str | None = None,
+    workers: int | None = None,
+) -> Data:
+    """ImageNet-1k: 1,281,167 + 50,000 images; the val part is the test part.
+
+    Training: RandomResizedCrop and flip; test: the shorter side to image_size · 256 / 224, the
+    middle of it.
+
+    image_size  pixels a side that the networks see
+    cache       folder of the index of files; default: ROOT/.cache, or the user's cache
+    workers     processes that decode; 0: none beside the trainer; default: one per core
+    """
+    name = settings.name
+    check_size(name, "image_size", image_size)
+    count = count_workers(name, workers)
+    folder = find(name, settings.root, FOLDERS, LAYOUT)
+    wnids = classes(folder / "train")
+    if not (folder / "val").is_dir():
+        raise DataError(f"{folder / 'val'}: no such folder; expected {LAYOUT}")
+    places = index.places(settings.root, cache)
+    train, test = (index.listing(folder / part, wnids, places) for part in ("train", "val"))
+    short = f"{name}: {len(wnids)} of {CLASSES} classes"
+    return StreamedData(
+        settings,
+        Files(
+            train=train,
+            test=test,
+            class_names=tuple(wnids),
+            mean=MEAN,
+            std=STD,
+            size=image_size,
+            margin=margin(image_size),
+            warnings=() if len(wnids) == CLASSES else (short,),
+        ),
+        count,
+    )
+
+
+@register("folder", placement=("cache", "workers"))
+def folder(
+    settings: Settings,
+    *,
+    folder: str | None = None,
+    image_size: int = SIZE,
+    decode: str = "stream",
+    flip: bool = True,
+    cache: str | None = None,
+    workers: int | None = None,
+) -> Data:
+    """A user's own images: FOLDER/train/<class>/* and FOLDER/val/<class>/* (or test).
+
+    folder      its path, under the data folder or as it stands
+    image_size  pixels a side that the networks see
+    decode      "stream": every batch from its files, by RandomResizedCrop, as ImageNet; "once": all
+                images are resized once, and shifted by up to image_size // 8 pixels, as CIFAR
+    flip        whether training mirrors images
+    cache       folder of the images decoded once; default: ROOT/.cache, or the user's cache
+    workers     processes or threads that decode; default: one per core
+
+    Normalised with ImageNet's constants, as pretrained networks expect. The data is known by the
+    names and sizes of its files, or by its pixels if decoded once.
+    """
+    name = settings.name
+    check_size(name, "image_size", image_size)
+    count = count_workers(name, workers)
+    if decode not in ("stream", "once"):
+        raise DataError(f"{name}: option decode = {decode!r}: expected stream or once")
+    place = _own_folder(settings, folder)
+    names = classes(place / "train")
+    if len(names) < 2:
+        raise DataError(f"{place / 'train'}: one class, {names[0]!r}; expected at least two")
+    train, test = (by_class(part, names) for part in (place / "train", _test_folder(place)))
+    if decode == "stream":
+        files = Files(train, test, tuple(names), MEAN, STD, image_size, margin(image_size), flip)
+        return StreamedData(settings, files, count)
+    parts = {
+        "train": decoded_once(train, image_size, count),
+        "test": decoded_once(test, image_size, count),
+    }
+    key = f"{train.sha256} {test.sha256}"
+    made = cached(Recipe(name, key, image_size, parts, tuple(names)), settings.root, cache)
+    images = Images(
+        made.train, made.test, made.class_names, MEAN, STD, image_size // 8, flip,
+        content=made.sha256,
+    )  # fmt: skip
+    return MemoryData(settings, images)
+
+
+def margin(size: int) -> int:
+    """Pixels that the shorter side has more than the middle part tested on: 32 at 224."""
+    return round(size * MARGIN / SIZE)
+
+
+def _own_folder(settings: Settings, folder: str | None) -> Path:
+    if not isinstance(folder, str | Path):
+        raise DataError(f"folder: option folder = {folder!r}: expected the path of a folder")
+    given = Path(folder).expanduser()
+    places = list(dict.fromkeys([settings.root / given, given]))
+    for place in places:
+        if (place / "train").is_dir():
+            return place
+    looked = " and ".join(str(place.resolve()) for place in places)
+    raise DataError(
+        f"folder: option folder = {folder!r}: no folder train in {looked}; expected "
+        "train/<class>/* and val/<class>/* or test/<class>/*"
+    )
+
+
+def _test_folder(place: Path) -> Path:
+    for name in TEST_FOLDERS:
+        if (place / name).is_dir():
+            return place / name
+    raise DataError(f"{place}: no folder {', '.join(TEST_FOLDERS)}; expected one to test on")

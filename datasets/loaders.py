@@ -1,0 +1,203 @@
+"""Decoding processes that live as long as the data set and serve one stream after the other.
+
+They are started by a *fork server*: a fork of the trainer would copy locks that its other threads
+(CUDA, the heartbeat, OpenMP) hold at that moment, and a fresh interpreter for each would import
+torch as many times. The fork server imports it once and has no threads.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import types
+import weakref
+from collections.abc import Iterable, Iterator
+from multiprocessing import connection, forkserver, resource_tracker
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
+
+from .decoding import Decoder, Request
+from .errors import DataError
+
+PRELOAD = ["torch", "torchvision.transforms.v2", "PIL.Image"]
+PREFETCH = 4  # batches per process ahead of the trainer
+MOST = 12  # processes by default: what one GPU can eat of ImageNet at 224 pixels
+# What ends or interrupts a job is the trainer's to handle: it saves, then its processes leave.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+
+
+def count_workers(name: str, workers: object) -> int:
+    """The option ``workers``: how many processes or threads decode; None: one per core."""
+    if workers is None:
+        return min(MOST, len(os.sched_getaffinity(0)))
+    if type(workers) is not int or workers < 0:
+        raise DataError(f"{name}: option workers = {workers!r}: expected a whole number from 0")
+    return workers
+
+
+class Requests(Sampler[list[Request]]):
+    """What the loader's next iteration is to read, batch after batch.
+
+    What is still to come is held in one place, which is emptied when the loader is given back: it
+    refers to the data set, and a loader that is kept must not.
+    """
+
+    def __init__(self) -> None:
+        self.coming: Iterator[list[Request]] = iter(())
+
+    def __iter__(self) -> Iterator[list[Request]]:
+        while (batch := next(self.coming, None)) is not None:
+            yield batch
+
+
+class Loaders:
+    """Batches of decoded images, in order, by ``workers`` processes (0: this one).
+
+    One `DataLoader` is kept between streams. A stream that is asked for while another is not yet
+    finished gets a loader of its own.
+    """
+
+    def __init__(self, decoder: Decoder, workers: int, pin: bool) -> None:
+        self.decoder, self.workers, self.pin = decoder, workers, pin
+        self._idle: list[DataLoader] = []
+        # Held by the finalizer, what is idle is whole when this object is garbage.
+        self.close = weakref.finalize(self, _stop_all, self._idle)
+
+    def batches(self, requests: Iterable[list[Request]]) -> Iterator[Tensor]:
+        """uint8 (B, views, 3, H, W) for each list of requests.
+
+        Raises DataError for a file that cannot be read, and when a process was killed.
+        """
+        loader = self._idle.pop() if self._idle else self._new()
+        assert isinstance(loader.batch_sampler, Requests)
+        loader.batch_sampler.coming = iter(requests)
+        try:
+            for images in _started(loader):
+                if isinstance(images, str):
+                    raise DataError(images)
+                yield images
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            _stop(loader)
+            reason = str(error).split("\n", maxsplit=1)[0]
+            raise DataError(f"{reason}; fewer workers need less memory") from error
+        finally:
+            self._give_back(loader)
+
+    def _new(self) -> DataLoader:
+        """A loader with a generator of its own: it must not touch the global one."""
+        several = self.workers > 0
+        return DataLoader(
+            self.decoder,
+            batch_sampler=Requests(),
+            num_workers=self.workers,
+            persistent_workers=several,
+            prefetch_factor=PREFETCH if several else None,
+            multiprocessing_context=_context() if several else None,
+            worker_init_fn=_leave_with_trainer if several else None,
+            collate_fn=_as_it_is,
+            pin_memory=self.pin,
+            generator=torch.Generator(),
+        )
+
+    def _give_back(self, loader: DataLoader) -> None:
+        assert isinstance(loader.batch_sampler, Requests)
+        loader.batch_sampler.coming = iter(())
+        alive = self.workers == 0 or loader._iterator is not None
+        if alive and not self._idle:
+            self._idle.append(loader)
+        else:
+            _stop(loader)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _context() -> BaseContext:
+    """The fork server, started deaf to signals, as are the processes that it forks."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    resource_tracker.ensure_running()  # by itself, since it sets the signals as it likes
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return context
+
+
+def _started(loader: DataLoader) -> Iterator[Tensor | str]:
+    """The loader's batches; its processes are started if they are not yet."""
+    fresh = loader.num_workers > 0 and loader._iterator is None
+    with _no_main():
+        batches = iter(loader)
+    if fresh:
+        # Before torch's own hook, which waits five seconds for each process.
+        atexit.register(_stop_if_alive, weakref.ref(loader))
+    return batches
+
+
+@contextlib.contextmanager
+def _no_main() -> Iterator[None]:
+    """Without the program's main module, which every new process would import for nothing."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+def _stop_if_alive(reference: weakref.ref[DataLoader]) -> None:
+    loader = reference()
+    if loader is not None:
+        _stop(loader)
+
+
+def _stop_all(loaders: list[DataLoader]) -> None:
+    while loaders:
+        _stop(loaders.pop())
+
+
+def _stop(loader: DataLoader) -> None:
+    """End the loader's processes; torch has no public way to say so."""
+    iterator = loader._iterator
+    loader._iterator = None
+    if iterator is not None and hasattr(iterator, "_shutdown_workers"):
+        iterator._shutdown_workers()
+
+
+def _leave_with_trainer(_worker: int) -> None:
+    """End this process when the trainer is gone, even if it was killed, or tells it to.
+
+    (torch watches the parent's number; that parent is the fork server, which lives as long as any
+    of its children.)
+    """
+    trainer = multiprocessing.parent_process()
+    assert trainer is not None
+    for watch in (_watch_life, _watch_orders):
+        threading.Thread(target=watch, args=(trainer,), daemon=True).start()
+
+
+def _watch_life(trainer: BaseProcess) -> None:
+    connection.wait([trainer.sentinel])
+    os._exit(1)
+
+
+def _watch_orders(trainer: BaseProcess) -> None:
+    """SIGTERM is blocked; one from the trainer itself is torch's last means to end a process."""
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != trainer.pid:
+        continue
+    os._exit(1)

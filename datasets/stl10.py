@@ -1,0 +1,113 @@
+"""STL-10: 5,000 + 8,000 labelled images of 96×96, 10 classes (Coates, Ng, Lee, 2011)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from .base import Data, Settings
+from .cache import Pictures, Recipe, cached
+from .decoding import in_threads
+from .errors import DataError
+from .loaders import count_workers
+from .memory import Images, MemoryData
+from .pictures import check_size, fitted, pixels
+from .registry import register
+
+FOLDERS = ("stl10_binary", "stl10", "STL10")
+SIZE = 96
+CLASSES = 10
+SIZES = {"train": 5_000, "test": 8_000}
+MEAN, STD = (0.4467, 0.4398, 0.4066), (0.2603, 0.2566, 0.2712)  # the CRD paper's, for transfer
+FILES = ("train_X.bin", "train_y.bin", "test_X.bin", "test_y.bin", "class_names.txt")
+LAYOUT = f"{', '.join(FILES)} of http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz"
+
+
+@register("stl10", placement=("cache", "workers"))
+def stl10(
+    settings: Settings,
+    *,
+    image_size: int = SIZE,
+    cache: str | None = None,
+    workers: int | None = None,
+) -> Data:
+    """STL-10's labelled parts; shifted by up to image_size // 8 pixels and mirrored.
+
+    image_size  pixels a side; 32 is the transfer protocol's
+    cache       folder of the resized images; default: ROOT/.cache, or the user's cache
+    workers     threads that resize, the first time
+    """
+    check_size(settings.name, "image_size", image_size)
+    threads = count_workers(settings.name, workers)
+    folder = _find(settings)
+    parts = {name: _part(folder, name, image_size, threads) for name in SIZES}
+    stats = [(folder / file).stat() for file in FILES]
+    made = cached(
+        Recipe(
+            name=settings.name,
+            key=repr([(s.st_size, s.st_mtime_ns) for s in stats]),
+            size=image_size,
+            parts=parts,
+            class_names=_class_names(folder),
+        ),
+        settings.root,
+        cache,
+    )
+    return MemoryData(
+        settings,
+        Images(
+            train=made.train,
+            test=made.test,
+            class_names=made.class_names,
+            mean=MEAN,
+            std=STD,
+            padding=image_size // 8,
+            flip=True,
+            content=made.sha256,
+        ),
+    )
+
+
+def _find(settings: Settings) -> Path:
+    places = [settings.root / folder for folder in FOLDERS] + [settings.root]
+    for place in places:
+        if (place / FILES[0]).is_file():
+            missing = [file for file in FILES if not (place / file).is_file()]
+            if missing:
+                raise DataError(f"{settings.name}: {place} is without {', '.join(missing)}")
+            return place
+    looked = ", ".join(str(place.resolve()) for place in places)
+    raise DataError(f"{settings.name}: no {FILES[0]} in {looked}; expected {LAYOUT}")
+
+
+def _part(folder: Path, name: str, size: int, threads: int) -> Pictures:
+    """A part's labels, and its images at the wanted size when they are asked for."""
+    path = folder / f"{name}_y.bin"
+    labels = np.fromfile(path, dtype=np.uint8).astype(np.int64) - 1  # the file counts from 1
+    if len(labels) != SIZES[name] or labels.min() < 0 or labels.max() >= CLASSES:
+        raise DataError(f"{path}: expected {SIZES[name]} numbers from 1 to {CLASSES}")
+    path = folder / f"{name}_X.bin"
+    expected = SIZES[name] * 3 * SIZE * SIZE
+    if path.stat().st_size != expected:
+        raise DataError(f"{path}: {path.stat().st_size} bytes, expected {expected}")
+    return Pictures(labels, in_threads(_reader(path, size), threads))
+
+
+def _reader(path: Path, size: int) -> Callable[[int], np.ndarray]:
+    def image(place: int) -> np.ndarray:
+        stored = np.memmap(path, np.uint8, "r", place * 3 * SIZE**2, (3, SIZE, SIZE))
+        upright = stored.transpose(2, 1, 0)  # the file goes down the columns
+        return pixels(fitted(Image.fromarray(np.ascontiguousarray(upright)), size))
+
+    return image
+
+
+def _class_names(folder: Path) -> tuple[str, ...]:
+    path = folder / "class_names.txt"
+    names = path.read_text().split()
+    if len(names) != CLASSES:
+        raise DataError(f"{path}: {len(names)} names, expected {CLASSES}")
+    return tuple(names)

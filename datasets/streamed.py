@@ -1,0 +1,142 @@
+"""Image sets too large for memory: every batch is decoded from its files when it is needed."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .augment import Normalisation
+from .base import Settings
+from .batch import Batch, Stream
+from .decoding import Decoder, Request
+from .loaders import Loaders
+from .memory import content_in_use
+from .pictures import Listing
+from .randaugment import send
+from .randomness import seed
+from .splits import split_training
+from .streams import Place, Streams
+
+
+@dataclass(frozen=True)
+class Files:
+    """What the loader of a folder data set finds, and how to present it.
+
+    margin  see `Decoder`
+    """
+
+    train: Listing
+    test: Listing
+    class_names: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    size: int
+    margin: int
+    flip: bool = True
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The files of a part that are in use, and their labels (n,), on the CPU."""
+
+    listing: Listing
+    rows: Tensor
+    labels: Tensor
+
+    def path(self, place: int) -> str:
+        return self.listing.full(int(self.rows[place]))
+
+
+class StreamedData(Streams):
+    """A `Data` whose images stay in their files.
+
+    Processes decode, crop and flip; the uint8 pixels are sent to the device and normalised there.
+    What a sample looks like depends on its place in the epoch alone. The fingerprint is that of
+    names and sizes of the files: reading them all would take as long as an epoch.
+    """
+
+    def __init__(self, settings: Settings, files: Files, workers: int) -> None:
+        labels = torch.from_numpy(files.train.labels)
+        kept, held = split_training(settings, labels)
+        everything = torch.arange(len(files.test))
+        self._train = Chosen(files.train, kept, labels[kept])
+        self._parts = {"test": Chosen(files.test, everything, torch.from_numpy(files.test.labels))}
+        if held is not None:
+            self._parts["validation"] = Chosen(files.train, held, labels[held])
+        info = settings.info(files.class_names, files.size, self._train.labels)
+        super().__init__(settings, info)
+        self.warnings = files.warnings
+        content = f"{files.train.sha256} {files.test.sha256}"
+        self._identity = repr((files.mean, files.std, content_in_use(content, kept, held)))
+        self._decoder = Decoder(files.size, files.margin, files.flip)
+        self._workers = workers
+        self._normalise = Normalisation(files.mean, files.std)
+        self._place(settings.device)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:  # type: ignore[override]
+        return hashlib.sha256(self._identity.encode()).hexdigest()
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        return {name: len(part.labels) for name, part in self._parts.items()}
+
+    def to(self, device: torch.device | str) -> StreamedData:
+        moved = copy.copy(self)
+        moved._place(torch.device(device))
+        return moved
+
+    def _place(self, device: torch.device) -> None:
+        self._device = device
+        self._normalise = self._normalise.to(device)
+        self._loaders = Loaders(self._decoder, self._workers, pin=device.type == "cuda")
+
+    def _train_batches(
+        self, trial: int, epoch: int, steps: range, stream: Stream
+    ) -> Iterator[Batch]:
+        where = (int(trial), stream.stage, int(epoch))
+        order = self._order(where, stream)
+        finishes = self._finishes(len(order), where, stream)
+        rows = [self._rows(step, len(order)) for step in steps]
+        requests = (self._requests(order, now, where, stream) for now, _ in rows)
+        pixels = self._loaders.batches(requests)
+        for step, (now, whole), views in zip(steps, rows, pixels, strict=True):
+            there = send(views, self._device)
+            images, *extra = (
+                self._normalise(finish(there[:, k], now)) for k, finish in enumerate(finishes)
+            )
+            labels, indices = self._sent(self.info.train_labels[order[now]], order[now])
+            yield Batch(images, labels, indices, epoch, step, tuple(extra), whole)
+
+    def _requests(self, order: Tensor, now: slice, where: Place, stream: Stream) -> list[Request]:
+        """What the processes need to know of a batch: its files, and a seed per sample and view."""
+        name = self.info.name
+        purposes = ["augment", *(f"view {k} {view}" for k, view in enumerate(stream.views))]
+        return [
+            Request(
+                self._train.path(int(index)),
+                tuple(seed(name, purpose, *where, place) for purpose in purposes),
+            )
+            for place, index in enumerate(order[now].tolist(), start=now.start)
+        ]
+
+    def _test_batches(self, split: str, batch_size: int) -> Iterator[Batch]:
+        part = self._parts[split]
+        rows = list(self._test_rows(len(part.labels), batch_size))
+        requests = ([Request(part.path(k)) for k in range(r.start, r.stop)] for _, r in rows)
+        pixels = self._loaders.batches(requests)
+        for (step, now), views in zip(rows, pixels, strict=True):
+            images = self._normalise(send(views, self._device)[:, 0])
+            indices = torch.arange(now.start, now.stop)
+            labels, indices = self._sent(part.labels[now], indices)
+            yield Batch(images, labels, indices, epoch=0, step=step)
+
+    def _sent(self, *tensors: Tensor) -> list[Tensor]:
+        return [send(tensor, self._device) for tensor in tensors]
