@@ -10,6 +10,8 @@
     benchmark.py cancel MATRIX      take its jobs out of the queue
     benchmark.py retry  MATRIX      let run and submit try again what failed
     benchmark.py table  MATRIX      the leaderboard of what is done
+    benchmark.py evaluate FILE      measure a checkpoint, anyone's, on a data set's test part
+    benchmark.py export RUN         a finished run's student as a file for others
     benchmark.py clean  MATRIX      what can be removed, and remove it
     benchmark.py doctor [MATRIX]    is everything in place here?
 
@@ -33,9 +35,13 @@ try:
     import distillers
     import models
     from experiments import census, cli, cluster, doctor, estimate, housekeeping, launch, worker
+    from experiments import evaluate as evaluation
+    from experiments import export as exporting
     from experiments.arguments import (
         Parser,
+        add_checkpoint_arguments,
         add_doctor_arguments,
+        add_export_arguments,
         add_logs_arguments,
         add_matrix_verb,
         add_retry_arguments,
@@ -44,12 +50,12 @@ try:
         add_verb,
         add_yes,
     )
-    from experiments.board import board
+    from experiments.board import contents
     from experiments.errors import InputError
     from experiments.progress import Progress
     from experiments.workspace import Plan, check_accuracies, check_writable
     from results import records
-    from results.leaderboard import FORMATS
+    from results.leaderboard import FORMATS, Cell, leaderboard
 except (ImportError, OSError) as error:  # a package is missing, or a library of its own
     from experiments.checks import packages
 
@@ -136,10 +142,11 @@ def plan(args: argparse.Namespace) -> int:
         print(reason)
     assert found.data is not None  # a strict plan has its data
     kind = found.workspace.device
-    todo = estimate.cost(statuses.values(), found.data, kind, timed=not args.no_timing)
+    timed, processes = not args.no_timing, found.processes
+    todo = estimate.cost(statuses.values(), found.data, kind, timed, processes)
     print(f"to do: {todo.steps:,} steps, {todo.disk_bytes / 1e6:,.0f} MB of weights", end="")
     if todo.seconds:
-        slots = launch.slots(kind, None, found.matrix.recipe.threads)
+        slots = launch.slots(kind, None, found.matrix.recipe.threads, processes)
         print(
             f"; about {cli.duration(todo.seconds)} of one worker on this machine's {kind}", end=""
         )
@@ -162,7 +169,8 @@ def run(args: argparse.Namespace) -> int:
     todo = [s for s in statuses if s.state == census.TODO]
     if not todo:
         return _verdict(found, args)
-    slots = launch.slots(found.workspace.device, args.workers, found.matrix.recipe.threads)
+    threads, several = found.matrix.recipe.threads, found.processes
+    slots = launch.slots(found.workspace.device, args.workers, threads, several)
     size = args.cohort_size or launch.default_size(statuses, len(slots))
     queue = launch.tasks(statuses, found.template(args.save_minutes), found.teacher_files, size)
     progress = Progress(sum(s.spec.recipe.epochs - s.epoch for s in todo), len(todo))
@@ -197,14 +205,16 @@ def status(args: argparse.Namespace) -> int:
 def table(args: argparse.Namespace) -> int:
     """The leaderboard, to standard output or a file."""
     found = cli.planned(args, strict=False)
-    leaderboard = board(found)
-    text = leaderboard.render(_format(args), best=args.best)
+    parts = contents(found)
+    cells = [Cell(*cell) for cell in parts.pop("cells")]
+    board = leaderboard(cells, **parts)
+    text = board.render(_format(args), best=args.best)
     if args.output:
         records.write_atomic(args.output, text)
         print(f"wrote {args.output}")
     else:
         print(text, end="" if text.endswith("\n") else "\n")
-    if not leaderboard.frame["n"].any():
+    if not board.frame["n"].any():
         print(f"note: no results of this matrix in {found.workspace.runs}", file=sys.stderr)
     return 0
 
@@ -268,6 +278,8 @@ def _parser() -> argparse.ArgumentParser:
     tables.add_argument("--format", choices=list(FORMATS), help="default: by the output's ending")
     tables.add_argument("--output", type=Path, help="write to this file")
     tables.add_argument("--best", action="store_true", help="add the best epochs' accuracies")
+    add_checkpoint_arguments(add_verb(verbs, "evaluate", evaluation.evaluate))
+    add_export_arguments(add_verb(verbs, "export", exporting.export))
     add_yes(add_matrix_verb(verbs, "clean", housekeeping.clean))
     worker_verb = verbs.add_parser("work")  # no help: people do not start workers
     worker_verb.set_defaults(action=work)

@@ -131,7 +131,7 @@ class Distiller(nn.Module):
 
     def optimizer(self, params: list[nn.Parameter], recipe: Any) -> torch.optim.Optimizer:
         """The optimiser of the student's and the method's parameters: the recipe's here."""
-        optimizer: torch.optim.Optimizer = recipe.optimizer(params)
+        optimizer: torch.optim.Optimizer = recipe.make_optimizer(params)
         return optimizer
 
     def step(
@@ -140,7 +140,11 @@ class Distiller(nn.Module):
         optimizer: torch.optim.Optimizer,
         scaler: torch.amp.GradScaler,
     ) -> None:
-        """One update from the weighted losses. Gradients are clear on entry; scaler may be off."""
+        """One update from the weighted losses. Gradients are clear on entry.
+
+        An own version ends in ``scaler.step(optimizer)``, too, which may do nothing but call the
+        optimiser: where several processes share a run, it averages their gradients first.
+        """
         total = torch.stack(list(losses.values())).sum()
         scaler.scale(total).backward()
         scaler.step(optimizer)
@@ -201,8 +205,9 @@ class Distiller(nn.Module):
             return self._named(self.init_loss(student, teacher, batch), weight=1.0)
 
     def _own(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
-        smallest = self.info.batch_size if self.needs.full_batches else self.needs.min_batch
-        if len(student.logits) < smallest:
+        partial = (batch.whole or len(student.logits)) < self.info.batch_size
+        small = len(student.logits) < self.needs.min_batch
+        if small or (partial and self.needs.full_batches):
             return {self.name: _zero(student)}
         return self._named(self.loss(student, teacher, batch), self.options.weight)
 

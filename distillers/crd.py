@@ -37,7 +37,7 @@ class CRD(Distiller):
     Where gradients are off, neither banks nor Z change.
     """
 
-    needs = Needs(embedding=True)
+    needs = Needs(embedding=True, batch="global")  # the banks are the same in every process
     defaults = {
         "weight": 0.8,
         "feature_dim": 128,

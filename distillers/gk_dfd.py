@@ -73,7 +73,7 @@ class GKDFD(Distiller):
     Presets: literal and signed are the forward passes of the two public code revisions.
     """
 
-    needs = Needs(embedding=True, sampler="balanced")
+    needs = Needs(embedding=True, sampler="balanced", batch="global")
     defaults = {
         "structure": "eq",
         "teacher_head": "frozen",

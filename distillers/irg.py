@@ -190,6 +190,7 @@ class IRG(Distiller):
             embedding=edge and not on_blocks,
             blocks=(edge and on_blocks) or (moved and by_block),
             features=moved and not by_block,
+            batch="global",
         )
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:

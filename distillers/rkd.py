@@ -27,7 +27,7 @@ class RKD(Distiller):
     trivial ones included, as in RepDistiller, from which also the weights 25 and 50 are.
     """
 
-    needs = Needs(embedding=True, min_batch=3)  # an angle takes three points
+    needs = Needs(embedding=True, min_batch=3, batch="global")  # an angle takes three points
     defaults = {"distance_weight": 25.0, "angle_weight": 50.0}
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:

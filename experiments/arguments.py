@@ -53,6 +53,7 @@ def add_matrix_verb(
     verb = add_verb(verbs, name, action)
     verb.add_argument("matrix", help="a YAML file, e.g. experiments/digits.yaml")
     _add_places(verb)
+    verb.add_argument("--transfer", metavar="DATASET", help="the probes of its students on this")
     verb.add_argument("--methods", nargs="+", default=[], help="only these (names or labels)")
     verb.add_argument("--pairs", nargs="+", default=[], help='only these, e.g. "vgg13 -> *"')
     verb.add_argument("--trials", nargs="+", type=int, default=[], help="only these, from 0")
@@ -76,6 +77,7 @@ def add_doctor_arguments(verb: argparse.ArgumentParser) -> None:
 def add_run_arguments(verb: argparse.ArgumentParser) -> None:
     """What only training asks for."""
     verb.add_argument("--workers", type=positive, help="default: all GPUs, or cores / threads")
+    verb.add_argument("--processes", type=positive, help=_PROCESSES)
     verb.add_argument("--cohort-size", type=positive, help="runs that share a process at most")
     verb.add_argument("--save-minutes", type=float, default=10.0, help="also saved every epoch")
     verb.add_argument("--retry-failed", action="store_true", help="also what failed before")
@@ -86,8 +88,10 @@ def add_submit_arguments(verb: argparse.ArgumentParser) -> None:
     """SLURM's options (they win over the matrix and the site file), and how to send."""
     for name in ("partition", "account", "qos", "time", "mem", "constraint"):
         verb.add_argument(f"--{name}", help=f"of every job{_TEXTS.get(name, '')}")
-    verb.add_argument("--gpus", type=int, help="per job, 0 or 1")
-    verb.add_argument("--cpus", type=int, help="per job")
+    verb.add_argument("--processes", type=positive, help=_PROCESSES)
+    verb.add_argument("--nodes", type=int, help="for the processes of a job (1)")
+    verb.add_argument("--gpus", type=int, help="per process, 0 or 1")
+    verb.add_argument("--cpus", type=int, help="per process")
     verb.add_argument("--setup", action="append", default=[], help="a shell line before Python")
     verb.add_argument(
         "--sbatch", action="append", default=[], metavar="KEY=VALUE", help="any other"
@@ -106,6 +110,7 @@ def add_submit_arguments(verb: argparse.ArgumentParser) -> None:
     add_yes(verb)
 
 
+_PROCESSES = "that train a job together, in place of the matrix's"
 _SITE = "options of this cluster; default: site.yaml here"
 _TEXTS = {
     "time": ": minutes, or 12:00:00; default: from the predicted cost",
@@ -126,6 +131,31 @@ def add_logs_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("run", help="a run's id (as status shows it), or its directory")
     verb.add_argument("--runs", type=Path, default=CHECKOUT / "runs", help="where runs are kept")
     verb.add_argument("--lines", type=positive, default=40, help="of each log, from its end")
+
+
+def add_checkpoint_arguments(verb: argparse.ArgumentParser) -> None:
+    """A weights file, which network it is, and the data to measure it on."""
+    verb.add_argument("file", type=Path, help="weights: ours, or anyone's")
+    verb.add_argument("--model", help="the network, where the file does not say and several fit")
+    verb.add_argument("--part", choices=["student", "teacher"], default="student", help=_PART)
+    verb.add_argument("--dataset", help="on whose test part; default: what the file says")
+    verb.add_argument("--data", type=Path, default=CHECKOUT / "data", help="root of the data sets")
+    verb.add_argument(
+        "--option", action="append", default=[], metavar="KEY=VALUE", help="of the data set"
+    )
+    verb.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    verb.add_argument("--batch-size", type=positive, default=250)
+
+
+_PART = "of a distiller that was saved whole (student)"
+
+
+def add_export_arguments(verb: argparse.ArgumentParser) -> None:
+    """Which run, in whose format, where to."""
+    verb.add_argument("run", help="a finished run's id (as status shows it), or its directory")
+    verb.add_argument("--runs", type=Path, default=CHECKOUT / "runs", help="where runs are kept")
+    verb.add_argument("--format", choices=["repdistiller", "ours"], default="repdistiller")
+    verb.add_argument("--output", type=Path, help="default: a name that says what it is, here")
 
 
 def positive(text: str) -> int:

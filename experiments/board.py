@@ -1,4 +1,4 @@
-"""From a plan to its leaderboard: which record stands in which cell, and what the caption says."""
+"""What a plan's leaderboard is made of: which record stands in which cell, and its caption."""
 
 from __future__ import annotations
 
@@ -6,35 +6,41 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
-from results.leaderboard import Cell, Leaderboard, leaderboard
-
-from . import census
+from . import census, transfer
 from .census import Status
 from .expand import Entry, Expansion, label
 from .matrix import ARROW, Matrix
 from .workspace import Plan
 
+Cell = tuple[str, str, int, dict[str, Any] | None, str | None]
 
-def board(plan: Plan) -> Leaderboard:
-    """The table of everything that is done, by the protocol of the README."""
+
+def contents(plan: Plan) -> dict[str, Any]:
+    """The arguments of `results.leaderboard.leaderboard`, its cells as tuples of their fields."""
     statuses = plan.statuses()
-    alone = [e.label for e in plan.expansion.entries if e.spec.method == "vanilla"]
-    return leaderboard(
-        [_cell(entry, statuses) for entry in plan.expansion.entries],
-        _teachers(plan, statuses),
-        dataset=_dataset(plan.matrix),
-        recipe=plan.matrix.recipe.summary(),
-        exceptions=exceptions(plan.matrix, plan.expansion),
-        notes=_stale(statuses),
-        baseline=alone[0] if alone else None,
-    )
+    alone = [e.label for e in plan.expansion.entries if _trained_by(e) == "vanilla"]
+    about = [transfer.note(plan.matrix)] if plan.origin else []
+    return {
+        "cells": [_cell(entry, statuses) for entry in plan.expansion.entries],
+        "teachers": _teachers(plan, statuses),
+        "dataset": _dataset(plan.matrix),
+        "recipe": plan.matrix.recipe.summary(),
+        "exceptions": exceptions(plan.matrix, plan.expansion),
+        "notes": [*about, *_stale(statuses)],
+        "baseline": alone[0] if alone else None,
+    }
+
+
+def _trained_by(entry: Entry) -> str:
+    """The method of an entry's student."""
+    return entry.spec.source.method if entry.spec.source else entry.spec.method
 
 
 def _cell(entry: Entry, statuses: Mapping[str, Status]) -> Cell:
     status = statuses[entry.spec.id]
     reason = status.detail if status.state == census.UNSUPPORTED else None
     record = status.record if status.state == census.DONE else None
-    return Cell(_arrow(entry.pair), entry.label, entry.spec.trial, record, reason)
+    return _arrow(entry.pair), entry.label, entry.spec.trial, record, reason
 
 
 def _teachers(plan: Plan, statuses: Mapping[str, Status]) -> dict[str, dict[str, Any]]:

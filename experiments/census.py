@@ -18,7 +18,7 @@ import yaml
 from results import records
 
 from . import claims, starts
-from .learner import CHECKPOINT
+from .checkpoints import CHECKPOINT
 from .spec import RunSpec, is_current
 
 DONE, RUNNING, PENDING, TODO, LOST, BLOCKED, FAILED, STALE, UNSUPPORTED = (

@@ -17,9 +17,10 @@ from .workspace import Plan, Selection, Workspace, prepare
 
 def planned(args: argparse.Namespace, strict: bool = True, here: bool = True) -> Plan:
     """The plan that a command's arguments ask for."""
-    workspace = Workspace(args.runs, args.data, args.device, tuple(args.plugin), here)
+    several = getattr(args, "processes", None)
+    workspace = Workspace(args.runs, args.data, args.device, tuple(args.plugin), here, several)
     selection = Selection(args.methods, args.pairs, args.trials)
-    return prepare(args.matrix, workspace, selection, strict)
+    return prepare(args.matrix, workspace, selection, strict, args.transfer)
 
 
 def census_line(found: Plan, statuses: Mapping[str, Status]) -> str:
@@ -69,6 +70,7 @@ def places(args: argparse.Namespace) -> str:
     """The flags that a command about the same runs needs, too."""
     given = [(f"--{name}", getattr(args, name)) for name in ("runs", "data")]
     flags = [f"{flag} {path}" for flag, path in given if path != CHECKOUT / flag[2:]]
+    flags += [f"--transfer {args.transfer}"] if getattr(args, "transfer", None) else []
     flags += [f"--plugin {path}" for path in args.plugin]
     return "".join(f" {flag}" for flag in flags)
 

@@ -22,7 +22,7 @@ from .workspace import Plan, check_accuracies, check_writable
 
 COHORT_SIZE = 8  # runs per job: most of what sharing a teacher saves, and little to lose at once
 FOLLOW_SECONDS = 10.0  # between two looks of --wait
-OPTIONS = ("partition", "account", "qos", "time", "gpus", "cpus", "mem", "constraint")
+OPTIONS = ("partition", "account", "qos", "time", "gpus", "cpus", "mem", "constraint", "nodes")
 
 
 def submit(args: argparse.Namespace) -> int:
@@ -32,6 +32,7 @@ def submit(args: argparse.Namespace) -> int:
     options = _options(args)
     args.device = options.device if args.device == "auto" else args.device
     found = cli.planned(args, here=False)
+    _check_nodes(found.processes, options.nodes)
     check_writable(found.workspace.runs)
     _check_pattern(found.workspace.runs)
     states = cli.wanted(args)
@@ -55,6 +56,11 @@ def submit(args: argparse.Namespace) -> int:
     return _followed(args, found)
 
 
+def _check_nodes(processes: int, nodes: int) -> None:
+    if processes % nodes:
+        raise InputError(f"slurm.nodes: {processes} processes cannot be spread over {nodes} evenly")
+
+
 def _options(args: argparse.Namespace) -> SlurmOptions:
     site = site_file(args.site)
     given = {name: getattr(args, name) for name in OPTIONS}
@@ -73,7 +79,8 @@ def _settings(
 ) -> Settings:
     assert found.data is not None  # a strict plan has its data
     timed = not (args.no_timing or options.time)
-    cost = estimate.cost(statuses.values(), found.data, found.workspace.device, timed)
+    kind, several = found.workspace.device, found.processes
+    cost = estimate.cost(statuses.values(), found.data, kind, timed, several)
     size = args.cohort_size or COHORT_SIZE
     return Settings(options, size, args.save_minutes, args.snapshot, cost.of)
 
@@ -144,7 +151,9 @@ def _show_scripts(found: Plan, view: Outlook, options: SlurmOptions) -> None:
             minutes=array.minutes,
         )
         print(f"\n# ---- {_contents(array)}")
-        print(sbatch.script(entry.folder, **submission.parameters(entry, options, CHECKOUT)))
+        several = found.processes
+        about = submission.parameters(entry, options, CHECKOUT, several)
+        print(sbatch.script(entry.folder, **about))
 
 
 def _contents(array: Array) -> str:

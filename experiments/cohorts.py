@@ -21,6 +21,10 @@ SHARED = (
     "tf32",
     "deterministic",
     "threads",
+    "label_smoothing",
+    "mixup",
+    "cutmix",
+    "random_erasing",
 )
 
 

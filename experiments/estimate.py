@@ -37,11 +37,14 @@ class Cost:
         return sum(known) if known and len(known) == len(self.of) else None
 
 
-def cost(statuses: Iterable[Status], data: Data, device: str, timed: bool = True) -> Cost:
+def cost(
+    statuses: Iterable[Status], data: Data, device: str, timed: bool = True, processes: int = 1
+) -> Cost:
     """Steps, bytes and seconds of all runs that are to do; what is already saved is not counted.
 
-    Seconds come from results of the same kind of run and device, else (``timed``) from a few steps
-    on this machine, if it has such a device.
+    ``processes`` that share a run are taken to be so many times as fast. Seconds come from results
+    of the same kind of run and device, else (``timed``) from a few steps on this machine, if it has
+    such a device.
     """
     statuses = list(statuses)
     todo = [s for s in statuses if s.state in census.OPEN]
@@ -50,7 +53,10 @@ def cost(statuses: Iterable[Status], data: Data, device: str, timed: bool = True
     rates = _Rates(statuses, data, device, timed)
     found = {s.spec.id: rates.of(s) for s in todo}
     images = data.info.train_size
-    seconds = {run: left[run] * images / rate if rate else None for run, rate in found.items()}
+    seconds = {
+        run: left[run] * images / (rate * processes) if rate else None
+        for run, rate in found.items()
+    }
     return Cost(steps, sum(_bytes(s, rates) for s in todo), seconds)
 
 
@@ -66,7 +72,7 @@ class _Rates:
         for s in statuses:
             rate = (s.record or {}).get("images_per_second")
             if rate and _device(s) == device:
-                recorded.setdefault(self._kind(s), []).append(rate)
+                recorded.setdefault(self._kind(s), []).append(rate / _processes(s))
         self.recorded = {kind: statistics.median(rates) for kind, rates in recorded.items()}
         self.measured: dict[tuple[str, bool], float] = {}
         self.parameters: dict[str, int] = {}
@@ -130,6 +136,12 @@ def _seconds(action: Callable[[], None], device: torch.device) -> float:
 def _bytes(status: Status, rates: _Rates) -> int:
     """What stays of a run: its weights. A checkpoint of three times that is there meanwhile."""
     return 4 * rates.size(status.spec.student)
+
+
+def _processes(status: Status) -> int:
+    """How many processes shared a finished run's last start."""
+    starts = (status.record or {}).get("starts") or [{}]
+    return int(starts[-1].get("processes", 1))
 
 
 def _device(status: Status) -> str:

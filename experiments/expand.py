@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -21,7 +22,7 @@ from models.registry import near
 from .errors import InputError, explain
 from .matrix import Matrix, MethodEntry, PairEntry
 from .recipe import Recipe
-from .spec import DataSpec, RunSpec, TeacherSpec, data_defaults, is_path
+from .spec import DataSpec, RunSpec, TeacherSpec, data_defaults
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def expand(matrix: Matrix, facts: Facts, source: str = "matrix") -> Expansion:
     Raises InputError naming ``source`` for unknown models, methods, data sets or options.
     """
     check_names(matrix, source)
-    data = _data_spec(matrix, facts)
+    data = data_spec(matrix, facts)
     recipes = Recipes(matrix, source)
     teachers = _Teachers(matrix, data, recipes, facts)
     entries: list[Entry] = []
@@ -99,15 +100,10 @@ def label(method: MethodEntry) -> str:
 
 def check_names(matrix: Matrix, source: str) -> None:
     """Unknown names and duplicate labels, before anything is built."""
-    _known(f"{source}: dataset: unknown data set", matrix.dataset.name, datasets.names())
-    known_options = datasets.options(matrix.dataset.name)
-    for key in matrix.dataset.options:
-        if key not in known_options:
-            known = near(key, [*known_options, "name", "subset", "validation"])
-            raise InputError(f"{source}: dataset.{key}: unknown key: {known}")
+    check_data(matrix, source)
     for i, pair in enumerate(matrix.pairs):
-        _known(f"{source}: pairs.{i}.teacher: unknown model", pair.teacher, models.names())
-        _known(f"{source}: pairs.{i}.student: unknown model", pair.student, models.names())
+        _known_model(f"{source}: pairs.{i}.teacher", pair.teacher)
+        _known_model(f"{source}: pairs.{i}.student", pair.student)
     for pattern in matrix.recipe.lr_exceptions:
         if not any(fnmatchcase(name, pattern) for name in models.names()):
             where = f"{source}: recipe.lr_exceptions: unknown model"
@@ -123,6 +119,23 @@ def check_names(matrix: Matrix, source: str) -> None:
                 f"{source}: methods: the label {text!r} is used {times} times; "
                 f"give each entry a label of its own"
             )
+
+
+def _known_model(where: str, name: str) -> None:
+    try:
+        models.check(name)
+    except models.ModelError as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+def check_data(matrix: Matrix, source: str) -> None:
+    """An unknown data set, or an unknown option of it."""
+    _known(f"{source}: dataset: unknown data set", matrix.dataset.name, datasets.names())
+    known_options = datasets.options(matrix.dataset.name)
+    for key in matrix.dataset.options:
+        if key not in known_options:
+            known = near(key, [*known_options, "name", "subset", "validation"])
+            raise InputError(f"{source}: dataset.{key}: unknown key: {known}")
 
 
 def _known(problem: str, name: str, known: Iterable[str]) -> None:
@@ -147,9 +160,11 @@ def _options(method: MethodEntry, pair: PairEntry, where: str) -> dict[str, Any]
     return options
 
 
-def _data_spec(matrix: Matrix, facts: Facts) -> DataSpec:
+def data_spec(matrix: Matrix, facts: Facts) -> DataSpec:
+    """The data set of a matrix as its runs see it."""
     dataset = matrix.dataset
-    given = {k: v for k, v in dataset.options.items() if not is_path(k)}
+    placement = functools.partial(datasets.is_placement, dataset.name)
+    given = {k: v for k, v in dataset.options.items() if not placement(k)}
     options = {**data_defaults(dataset.name), **given}
     return DataSpec(
         name=dataset.name,
@@ -162,7 +177,7 @@ def _data_spec(matrix: Matrix, facts: Facts) -> DataSpec:
 
 def needs_content(matrix: Matrix) -> bool:
     """Whether the data is the user's own, so that its content enters the runs' identity."""
-    return any(is_path(option) for option in matrix.dataset.options)
+    return any(datasets.is_own_data(option) for option in matrix.dataset.options)
 
 
 class Recipes:
@@ -229,9 +244,8 @@ class _Teachers:
 
 def _plugins(method: str, student: str, teacher: str | None) -> tuple[str, ...]:
     """The hashes (first digits) of the users' files behind a run's names."""
-    sources = [distillers.find(method).__module__, MODELS.source(student)]
-    if teacher is not None:
-        sources.append(MODELS.source(teacher))
+    registered = [name for name in (student, teacher) if name and name in MODELS]  # timm's are not
+    sources = [distillers.find(method).__module__, *map(MODELS.source, registered)]
     found = {s.partition(PLUGIN_PREFIX)[2].split(".")[0] for s in sources if PLUGIN_PREFIX in s}
     return tuple(sorted(found))
 

@@ -13,15 +13,15 @@ from results import records
 
 from . import census, cli, cluster, ledger, slurm, starts, submission
 from .census import Status
+from .checkpoints import CHECKPOINT
 from .errors import InputError, beside
-from .learner import CHECKPOINT
 from .ledger import Sent
 from .workspace import Plan
 
 
 def logs(args: argparse.Namespace) -> int:
     """What became of one run: its error, its last epochs, and the end of its jobs' logs."""
-    directory = _directory(args.runs, args.run)
+    directory = find("logs", args.runs, args.run)
     print(f"{directory}: {_state(directory)}")
     for name in ("error.txt", "history.csv"):
         _show(directory / name, args.lines)
@@ -31,17 +31,17 @@ def logs(args: argparse.Namespace) -> int:
     return 0
 
 
-def _directory(runs: Path, run: str) -> Path:
-    """A run's directory by its path, its id, or the id's beginning."""
+def find(verb: str, runs: Path, run: str) -> Path:
+    """A run's directory by its path, its id, or the id's beginning; ``verb`` is who asks."""
     if Path(run).is_dir() and (Path(run) / "spec.yaml").exists():
         return Path(run)
     found = sorted(p for p in runs.glob(f"*/*/*/*-{run}*") if ".stale-" not in p.name)
     if len(found) == 1:
         return found[0]
     if found:
-        raise InputError(f"logs {run}: {len(found)} runs begin like this, e.g. {found[0]}")
+        raise InputError(f"{verb} {run}: {len(found)} runs begin like this, e.g. {found[0]}")
     raise InputError(
-        f"logs {run}: no such run in {runs}{beside(Path(run))}; `status MATRIX --each` lists ids"
+        f"{verb} {run}: no such run in {runs}{beside(Path(run))}; `status MATRIX --each` lists ids"
     )
 
 

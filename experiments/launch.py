@@ -12,6 +12,7 @@ import torch
 
 from . import census, cohorts
 from .census import Status
+from .errors import InputError
 from .local_queue import LocalQueue, Task
 from .progress import Progress
 from .teachers import weights_of
@@ -34,7 +35,7 @@ def tasks(
     """
     wanted = {s.spec.teacher.run for s in statuses if s.spec.teacher and s.spec.teacher.run}
     made = [s for s in statuses if s.spec.id in wanted]
-    first = [Task(replace(template, specs=(s.spec,))) for s in made if s.state in census.OPEN]
+    first = [_task([s], template, {}) for s in made if s.state in census.OPEN]
     busy = {s.spec.id for s in made if s.state in census.BUSY} - set(under_way)
     to_come = {s.spec.id for s in made if s.state != census.DONE}
     rest: dict[bool, list[Status]] = {False: [], True: []}  # by whether the teacher is to come
@@ -58,6 +59,9 @@ def _groups(
 def _task(group: list[Status], template: Job, files: dict[str, Path]) -> Task:
     specs = tuple(status.spec for status in group)
     teacher = next((spec.teacher for spec in specs if spec.teacher), None)
+    probed = {spec.source.run for spec in specs if spec.source}
+    sources = {run: path for run, path in template.sources.items() if run in probed}
+    template = replace(template, sources=sources)
     if teacher is None:
         return Task(replace(template, specs=specs))
     weights = files[teacher.run or teacher.name]
@@ -70,12 +74,20 @@ def default_size(statuses: Sequence[Status], slots: int) -> int | None:
     return None if slots == 1 else max(1, math.ceil(todo / (2 * slots)))
 
 
-def slots(device: str, workers: int | None, threads: int) -> list[str]:
-    """One device name per worker: all GPUs, or ``cores // threads`` times the CPU."""
+def slots(device: str, workers: int | None, threads: int, processes: int = 1) -> list[str]:
+    """One device name per job at a time: every GPU, or ``cores // threads`` times the CPU.
+
+    A job of several ``processes`` takes as many GPUs ("cuda:0,1"), or so many times the threads.
+    Raises InputError where this machine has fewer GPUs than one job takes.
+    """
     if device == "cuda":
-        found = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+        count = torch.cuda.device_count()
+        if count < processes:
+            raise InputError(f"processes: {processes} need as many GPUs; this machine has {count}")
+        groups = [range(i, i + processes) for i in range(0, count - processes + 1, processes)]
+        found = ["cuda:" + ",".join(map(str, group)) for group in groups]
         return found[:workers] if workers else found
-    return ["cpu"] * (workers or max(1, _cores() // threads))
+    return ["cpu"] * (workers or max(1, _cores() // (threads * processes)))
 
 
 def _cores() -> int:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +13,25 @@ import distillers
 from datasets import Batch, Data, Stream
 from datasets.randomness import seed
 from models import Outputs
-from models.checkpoint import save_weights
-from results import records
 
-from . import networks, outcome
+from . import networks
+from .average import Average
+from .group import ALONE, Group
 from .meter import SKIPS_ALLOWED, Diverged, Meter
+from .scaler import Scaler
 from .spec import RunSpec
 from .starts import Start
-from .teachers import WEIGHTS, Teacher
+from .teachers import Teacher
 
 CHECK_EVERY = 50  # steps between two looks at the loss on the host
-CHECKPOINT = "checkpoint"
-HEAD = "method.safetensors"  # for methods that predict with modules of their own
 
 
 class Learner:
     """A run that takes one step at a time and can be saved after each.
 
     It stands at (stage, epoch, step): the next step to take. Stages are "initial" (some methods)
-    and "main". Nothing here knows which method, network or data set it is.
+    and "main". What the disk has of it is the business of `checkpoints`. Nothing here knows which
+    method, network or data set it is.
     """
 
     def __init__(
@@ -42,7 +41,11 @@ class Learner:
         teacher: Teacher | None,
         device: torch.device,
         directory: Path,
+        group: Group = ALONE,
+        source: Path | None = None,
     ) -> None:
+        """``source``: the weights of the student that a probe is about."""
+        self.group, self.source = group, source
         self.spec, self.data, self.device, self.directory = spec, data, device, directory
         self.recipe, self.id = spec.recipe, spec.id
         self.teacher = teacher.record if teacher else None
@@ -61,13 +64,15 @@ class Learner:
         """Student and method, each from a random stream of its own; returns the whole schedule."""
         spec, info = self.spec, self.data.info
         with networks.seeded("student", spec.dataset.name, spec.student, spec.trial):
-            self.student = networks.build(spec.student, info.num_classes, self.recipe, self.device)
+            self.student = networks.student(
+                spec, self.source, info.num_classes, self.recipe, self.device
+            )
         base = spec.method.partition("+")[0]
         stream = ("method", spec.dataset.name, spec.pair, base, spec.trial)
         with networks.seeded(*stream):
             self.distiller = distillers.build(
                 spec.method, self.student, teacher, info, seed=seed(*stream), **spec.options
-            ).to(self.device)
+            ).to(self.device, self.recipe.parameter_dtype)
         self.initial = self.distiller.init_stage()
         before = 0
         if self.initial:  # never none at all: without its initial stage it is another method
@@ -100,7 +105,7 @@ class Learner:
         if self.stage == "initial":
             assert self.initial is not None
             params = list(self.initial.modules.parameters())
-            self.optimizer = self.recipe.optimizer(params)
+            self.optimizer = self.recipe.make_optimizer(params)
         else:
             params = [*self.student.parameters(), *self.distiller.parameters()]
             params = [p for p in params if p.requires_grad]
@@ -108,8 +113,12 @@ class Learner:
         # A method's own rates follow the schedule, too.
         self.base_rates = [group["lr"] for group in self.optimizer.param_groups]
         half = self.recipe.precision == "fp16"
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=half)
+        self.scaler = Scaler(self.device, half, self.group, self.recipe.clip_norm)
         self.initial_scale = self.scaler.get_scale()
+        self.average: Average | None = None
+        if self.recipe.ema_decay and self.stage == "main":
+            tested = [self.student, self.distiller] if self.has_own_head else [self.student]
+            self.average = Average(tested, self.recipe.ema_decay)
         self._set_modes()
 
     def _set_modes(self) -> None:
@@ -128,24 +137,49 @@ class Learner:
 
     def take_step(self, batch: Batch, teacher: Outputs | None) -> None:
         """One update. Randomness inside the networks depends on nothing but where this step is."""
-        self._reseed(seed(self.id, self.stage, self.epoch, self.step))
+        own = (self.group.rank,) if self.group.rank else ()
+        self._reseed(seed(*self._coordinates, *own))
         steps = self.data.steps_per_epoch(self.stream)
         for group, base in zip(self.optimizer.param_groups, self.base_rates, strict=True):
             group["lr"] = self._rate(steps, base)
         self.optimizer.zero_grad(set_to_none=True)
         outputs = self._forward(batch)
-        if self.stage == "initial":
-            losses = self.distiller.initial(outputs, teacher, batch)
-        else:
-            losses = self.distiller(outputs, teacher, batch)
-        self.distiller.step(losses, self.optimizer, self.scaler)
+        losses, share = self._losses(outputs, teacher, batch)
+        weighted = losses if share == 1 else {name: share * v for name, v in losses.items()}
+        self.distiller.step(weighted, self.optimizer, self.scaler)
+        self.scaler.check_used(self.spec.method)
+        self.group.average_statistics(self.student, self.distiller)
+        if self.average:
+            self.average.update()
         logits = None if outputs is None else self._predictions(outputs)
         self.meter.update(losses, logits, batch.labels, self.step)
         self.step += 1
         self.steps_taken += 1
-        self.samples_seen += len(batch)
+        self.samples_seen += batch.whole or len(batch)
         if self.step % CHECK_EVERY == 0:
             self.check()
+
+    @property
+    def _coordinates(self) -> tuple[str | int, ...]:
+        return self.id, self.stage, self.epoch, self.step
+
+    def _losses(
+        self, outputs: Outputs | None, teacher: Outputs | None, batch: Batch
+    ) -> tuple[dict[str, torch.Tensor], float]:
+        """The method's losses, and what they count among those of all processes.
+
+        A method that relates the samples of a batch gets the whole batch in every process.
+        """
+        share = self.group.share(batch)
+        if self.distiller.needs.batch == "global" and self.group.size > 1:
+            needs, share = self.distiller.needs, 1.0
+            outputs = self.group.gathered(outputs, batch, needs)
+            teacher = self.group.gathered(teacher, batch, needs)
+            batch = self.group.whole(batch)
+            self._reseed(seed(*self._coordinates))  # what it draws is the same everywhere
+        if self.stage == "initial":
+            return self.distiller.initial(outputs, teacher, batch), share
+        return self.distiller(outputs, teacher, batch), share
 
     def _reseed(self, value: int) -> None:
         """torch.manual_seed, without the stack trace it formats where no GPU is in use."""
@@ -176,7 +210,7 @@ class Learner:
 
     def check(self) -> None:
         """Raise Diverged if a loss was not finite, or the scaler skipped fifty updates in a row."""
-        self.meter.check(self.epoch)
+        self.meter.check(self.epoch, self.group)
         # Every skipped update halves the scale, which grows again only after 2000 good ones.
         if self.scaler.get_scale() < self.initial_scale * 0.5**SKIPS_ALLOWED:
             raise Diverged(
@@ -188,7 +222,7 @@ class Learner:
         """Evaluate where it is due, write the epoch's row, move on to the next epoch or stage."""
         self.check()
         row = {"stage": self.stage, "epoch": self.epoch, "lr": self._rate_shown()}
-        row |= self.meter.means()
+        row |= self.meter.means(self.group)
         due = self.epoch % self.recipe.eval_every == 0 or self.is_last_epoch
         if self.stage == "main" and due:
             split = "validation" if "validation" in self.data.sizes else "test"
@@ -216,11 +250,17 @@ class Learner:
         """Accuracy and loss of the method's prediction on "test" or "validation"."""
         self.distiller.eval()
         batches = self.data.test_batches(split)
-        scores = networks.evaluate(
-            self.student, batches, self.recipe, self.distiller.needs, self.distiller.predict
-        )
+        needs, predict = self.distiller.needs, self.distiller.predict
+        with self.as_tested():
+            scores = networks.evaluate(
+                self.student, batches, self.recipe, needs, predict, self.group
+            )
         self.distiller.train()
         return scores
+
+    def as_tested(self) -> contextlib.AbstractContextManager[None]:
+        """Inside, the networks have the weights that accuracies are about."""
+        return self.average.in_place() if self.average else contextlib.nullcontext()
 
     # ---- state ---------------------------------------------------------------------------------
 
@@ -233,7 +273,8 @@ class Learner:
             "distiller": self.distiller.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "meter": self.meter.state(),
+            "meter": self.meter.state(self.group),
+            "average": self.average.tensors if self.average else [],
             "history": self.history,
             "warnings": self.warnings,
             "teacher": self.teacher.sha256 if self.teacher else None,
@@ -249,67 +290,14 @@ class Learner:
             self.scaler.load_state_dict(state["scaler"])
         self.student.load_state_dict(state["student"])
         self.distiller.load_state_dict(state["distiller"])
-        self.meter.load(state["meter"])
+        self.meter.load(state["meter"], self.group)
+        if self.average and self.stage != "done":
+            self.average.load(state["average"])
         self.history = state["history"]
         earlier = state.get("starts", ())  # former versions kept them here
         self.starts = [*(start for start in earlier if start not in self.starts), *self.starts]
         self.warnings = list(dict.fromkeys([*state["warnings"], *self.warnings]))
         self.seconds, self.samples_seen, self.steps_taken = state["counters"]
-
-    def save(self) -> None:
-        """Write the checkpoint (atomically) and the history."""
-        buffer = io.BytesIO()
-        torch.save(self.state(), buffer)
-        records.write_atomic(self.directory / CHECKPOINT, buffer.getvalue())
-        self._write_history()
-
-    def resume(self) -> None:
-        """Load the directory's checkpoint if there is one; one of no use is put aside."""
-        path = self.directory / CHECKPOINT
-        if not path.exists():
-            return
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except OSError:  # the disk's fault: it may be whole
-            raise
-        except Exception as error:  # noqa: BLE001  (torch raises many kinds for a broken file)
-            reason = str(error).partition("\n")[0].partition(". ")[0]
-            self._start_over(path, f"could not be read ({reason})")
-            return
-        if state["teacher"] != (self.teacher.sha256 if self.teacher else None):
-            self._start_over(path, "was made with another teacher")
-            return
-        try:
-            self.load(state)
-        except (KeyError, RuntimeError, ValueError) as error:
-            reason = " ".join(str(error).split())
-            raise RuntimeError(
-                f"{path} does not fit today's code; move it away to start over ({reason})"
-            ) from error
-
-    def _start_over(self, path: Path, why: str) -> None:
-        self.warnings.append(f"checkpoint {why}; kept as {records.set_aside(path).name}")
-        self.save()  # or the next start would not know
-
-    def _write_history(self) -> None:
-        columns = list(dict.fromkeys(key for row in self.history for key in row))
-        text = io.StringIO()
-        writer = csv.DictWriter(text, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.history)
-        records.write_atomic(self.directory / "history.csv", text.getvalue())
-
-    # ---- the end -------------------------------------------------------------------------------
-
-    def finish(self) -> dict[str, Any]:
-        """Write weights, history and, last, the result; after that the checkpoint may go."""
-        save_weights(self.student, self.directory / WEIGHTS)
-        if self.has_own_head:
-            save_weights(self.distiller, self.directory / HEAD)
-        self._write_history()
-        record = outcome.record(self)
-        records.publish(self.directory, record)
-        return record
 
     @property
     def has_own_head(self) -> bool:

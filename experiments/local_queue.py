@@ -188,14 +188,15 @@ def _death(code: int) -> str:
 
 
 def _environment(device: str) -> dict[str, str]:
-    """A worker sees its own GPU only; cuBLAS gets the workspace that ``deterministic`` asks for.
+    """A worker sees its own GPUs only; cuBLAS gets the workspace that ``deterministic`` asks for.
 
     Threads that wait soon give up their core: with libgomp's default of spinning, one other busy
     process made a step on two threads ten times slower (measured; 10000 costs little when alone).
     """
-    kind, _, index = device.partition(":")
+    kind, _, indices = device.partition(":")
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-    own = "" if kind != "cuda" else visible[int(index)] if visible != [""] else index
+    mine = indices.split(",") if kind == "cuda" else []
+    own = ",".join(visible[int(index)] if visible != [""] else index for index in mine)
     return {
         **os.environ,
         "CUDA_VISIBLE_DEVICES": own,

@@ -20,7 +20,7 @@ from models.registry import near
 
 from . import yaml_file
 from .errors import explain
-from .recipe import Recipe
+from .recipe import SWITCHES, Recipe
 from .slurm_options import SlurmOptions
 
 ARROW = " -> "
@@ -116,6 +116,40 @@ class RecipeEntry(Recipe):
         return exceptions
 
 
+# The literature's probe (the scripts of the CRD paper and its heirs): 120 epochs, lr 0.05.
+PROBE: dict[str, Any] = {
+    "epochs": 120,
+    "milestones": [30, 60, 90],
+    "lr_exceptions": {"MobileNetV2*": 0.01, "Shuffle*": 0.01},
+}
+NUMERICS = ("precision", "threads", *SWITCHES)
+
+
+class TransferEntry(_Strict):
+    """On which other data sets the students are probed, and how."""
+
+    datasets: tuple[DatasetEntry, ...] = Field(min_length=1)
+    bn_mode: Literal["eval", "train"] = "eval"
+    recipe: dict[str, Any] = Field(default_factory=dict)  # in place of `PROBE`'s
+
+    @field_validator("datasets", mode="before")
+    @classmethod
+    def _datasets_from_text(cls, value: Any) -> Any:
+        listed = value if isinstance(value, list) else [value]
+        return [{"name": entry} if isinstance(entry, str) else entry for entry in listed]
+
+    @field_validator("datasets")
+    @classmethod
+    def _datasets_once(cls, entries: tuple[DatasetEntry, ...]) -> tuple[DatasetEntry, ...]:
+        _once([entry.name for entry in entries], "data set")
+        return entries
+
+    def recipe_on(self, recipe: RecipeEntry) -> RecipeEntry:
+        """The probe's recipe, its numerics those of ``recipe``."""
+        numerics = {key: getattr(recipe, key) for key in NUMERICS}
+        return RecipeEntry.model_validate({**PROBE, **numerics, **self.recipe})
+
+
 class Matrix(_Strict):
     """A validated matrix file."""
 
@@ -128,6 +162,8 @@ class Matrix(_Strict):
     teacher_trials: Literal["shared", "paired"] = "shared"  # paired: trial n learns from teacher n
     teachers: dict[str, TeacherEntry] = Field(default_factory=dict)
     plugins: tuple[Path, ...] = ()  # users' files, relative to the matrix
+    transfer: TransferEntry | None = None
+    processes: int = Field(1, ge=1, strict=True)  # that train a job together, each on its GPU
     slurm: SlurmOptions = SlurmOptions()  # of `submit`; no part of any run's identity
 
     @field_validator("dataset", mode="before")
@@ -151,11 +187,23 @@ class Matrix(_Strict):
                         f"methods.{i}.pairs: {method.name!r} has options for the pair {pair!r}, "
                         f"which the matrix lacks: {near(pair, known)}"
                     )
+        if self.transfer:
+            try:
+                self.transfer.recipe_on(self.recipe)
+            except ValidationError as error:
+                first = error.errors()[0]
+                where = ".".join(map(str, ("transfer", "recipe", *first["loc"])))
+                raise ValueError(f"{where}: {first['msg']}") from error
         unused = set(self.teachers) - {pair.teacher for pair in self.pairs}
         if unused:
             name = sorted(unused)[0]
             used = near(name, {pair.teacher for pair in self.pairs})
             raise ValueError(f"teachers: {name!r} is no teacher of any pair: {used}")
+        if self.recipe.batch_size < 2 * self.processes:
+            raise ValueError(
+                f"processes: {self.processes} with recipe.batch_size {self.recipe.batch_size}: "
+                f"each needs at least 2 samples of a batch"
+            )
         if self.teacher_trials == "paired" and self.teachers:
             raise ValueError("teacher_trials: paired needs teachers trained here, not files")
         return self
@@ -167,9 +215,13 @@ def _once(names: list[str], what: str) -> None:
         raise ValueError(f"{what} {repeated[0]!r} is given {names.count(repeated[0])} times")
 
 
-def load(path: str | Path) -> Matrix:
-    """Read and check a matrix file. Raises InputError naming file, key and value in one line."""
+def load(path: str | Path, **instead: Any) -> Matrix:
+    """Read and check a matrix file; what is not None of ``instead`` stands in place of its keys.
+
+    Raises InputError naming file, key and value in one line.
+    """
     content = yaml_file.load(path, "dataset, pairs and methods")
+    content |= {key: value for key, value in instead.items() if value is not None}
     try:
         return Matrix.model_validate(content)
     except ValidationError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,11 @@ from datasets import Data
 from distillers import Unsupported
 from results import records
 
-from . import claims, environment, faults, starts
-from .learner import CHECKPOINT, Learner
+from . import checkpoints, claims, environment, faults, starts
+from .checkpoints import CHECKPOINT
+from .group import ALONE, Broken, Group, is_everywhere
+from .learner import Learner
+from .meter import Diverged
 from .spec import RunSpec
 from .teachers import Teacher
 
@@ -33,6 +36,8 @@ class Cohort:
     stop    asked at every step boundary; True ends the cohort after a save
     report  called with every finished epoch's row, and with {"state": …} when a run ends
     code    `environment.code` at submission, where that was another process's
+    group   the processes that train it together
+    sources weights of the students that probes are about, by their runs' ids
     """
 
     specs: list[RunSpec]
@@ -44,24 +49,29 @@ class Cohort:
     stop: Callable[[], bool] = lambda: False
     report: Report = lambda spec, row: None
     code: dict[str, Any] | None = None
+    group: Group = ALONE
+    sources: Mapping[str, Path] = field(default_factory=dict)
     states: dict[str, str] = field(default_factory=dict)  # run id -> how it ended
 
 
 @dataclass
 class Member:
-    """A learner and the claim it works under."""
+    """A learner and the claim it works under, which the group's lead holds."""
 
     learner: Learner
-    claim: claims.Claim
+    claim: claims.Claim | None
 
     def save(self) -> None:
         self.check_claim()
         self.learner.check()  # what has diverged must not replace the last good state
-        self.learner.save()
+        checkpoints.save(self.learner)
 
     def check_claim(self) -> None:
         """Raise claims.Lost if somebody took the run over: nothing may be written any more."""
-        if not self.claim.is_held():
+        self.learner.group.lead(self._check_claim)
+
+    def _check_claim(self) -> None:
+        if self.claim is not None and not self.claim.is_held():
             raise claims.Lost(f"somebody else took over {self.learner.directory}")
 
     @property
@@ -73,31 +83,43 @@ class Member:
         """Put on record that this start was."""
         self.check_claim()
         self.learner.starts[-1]["progress"] = True
-        starts.write(self.learner.directory, self.learner.starts)
+        self.learner.group.lead(lambda: starts.write(self.learner.directory, self.learner.starts))
 
 
 def join(cohort: Cohort, spec: RunSpec) -> Member | None:
     """Claim a run and bring it to where it was; None where it is done, held or cannot be."""
     directory = spec.directory(cohort.runs)
     claim = None
-    try:
+
+    def take() -> dict[str, Any]:
+        nonlocal claim
         directory.mkdir(parents=True, exist_ok=True)
         claim = claims.take(directory)
-        record = records.read(directory)  # after the claim: somebody may just have finished
-        if record is not None:
-            if claim is not None:  # nobody is at it: what a kill after the result left may go
-                _clean(directory)
-            _leave(cohort, spec, DONE, top1=record["accuracy"]["last"]["top1"])
-        elif claim is None:
-            _leave(cohort, spec, HELD, error="somebody else is working on it")
-        elif (directory / ERROR).exists():  # since this job was made: a job does not try again
-            claim.release()
-            _leave(cohort, spec, FAILED, error=_first_line(directory / ERROR))
-        else:
+        return _in_the_way(directory, claim)
+
+    try:
+        found = cohort.group.lead(take)
+        if not found:
             return Member(_learner(cohort, spec, directory), claim)
+        _leave(cohort, spec, **found)
     except Exception as error:  # noqa: BLE001  (whatever a plugin or a disk does, the others go on)
         _give_up(cohort, spec, directory, claim, error)
     return None
+
+
+def _in_the_way(directory: Path, claim: claims.Claim | None) -> dict[str, Any]:
+    """The state of a run that is not to be trained now, and more about it; else nothing."""
+    record = records.read(directory)  # after the claim: somebody may just have finished
+    if record is not None:
+        if claim is not None:  # nobody is at it: what a kill after the result left may go
+            _clean(directory)
+        return {"state": DONE, "top1": record["accuracy"]["last"]["top1"]}
+    if claim is None:
+        return {"state": HELD, "error": "somebody else is working on it"}
+    if (directory / ERROR).exists():  # since this job was made: a job does not try again
+        claim.release()
+        return {"state": FAILED, "error": _first_line(directory / ERROR)}
+    return {}
 
 
 def _first_line(path: Path) -> str:
@@ -106,19 +128,29 @@ def _first_line(path: Path) -> str:
 
 def _learner(cohort: Cohort, spec: RunSpec, directory: Path) -> Learner:
     """The run as it was left, with this start on record before anything that may crash."""
+    group = cohort.group
+    begun = group.lead(lambda: _begin(cohort, spec, directory))
+    teacher = cohort.teacher if spec.teacher else None
+    probed = cohort.sources[spec.source.run] if spec.source else None
+    learner = Learner(spec, cohort.data, teacher, cohort.device, directory, group, probed)
+    learner.starts = begun
+    checkpoints.resume(learner)
+    begun[-1].update(epoch=learner.epoch, steps=learner.steps_taken)
+    group.lead(lambda: starts.write(directory, learner.starts))
+    return learner
+
+
+def _begin(cohort: Cohort, spec: RunSpec, directory: Path) -> list[starts.Start]:
+    """Put this start on record; returns all of them."""
     if (directory / records.RESULT).exists():  # cut in half: `read` could make nothing of it
         records.set_aside(directory / records.RESULT)
     records.remove_temporaries(directory)
     start = environment.start_record(cohort.device)
+    if cohort.group.size > 1:
+        start["processes"] = cohort.group.size
     begun = starts.begin(directory, spec.id, start, cohort.code)
     records.write_atomic(directory / "spec.yaml", yaml.safe_dump(spec.dump(), sort_keys=False))
-    teacher = cohort.teacher if spec.teacher else None
-    learner = Learner(spec, cohort.data, teacher, cohort.device, directory)
-    learner.starts = begun
-    learner.resume()
-    begun[-1].update(epoch=learner.epoch, steps=learner.steps_taken)
-    starts.write(directory, learner.starts)
-    return learner
+    return begun
 
 
 def guarded(
@@ -131,7 +163,8 @@ def guarded(
     if member not in members:  # it left earlier in this very step
         return
     for other in members:
-        other.claim.beat()
+        if other.claim is not None:
+            other.claim.beat()
     learner = member.learner
     try:
         action(cohort, member)
@@ -150,8 +183,9 @@ def finish(cohort: Cohort, member: Member) -> None:
     learner = member.learner
     member.check_claim()
     learner.starts[-1]["progress"] = True  # if the result comes to stand, it was
-    record = learner.finish()
-    _clean(learner.directory)
+    record = checkpoints.finish(learner)
+    if member.claim is not None:
+        _clean(learner.directory)
     _leave(cohort, learner.spec, DONE, top1=record["accuracy"]["last"]["top1"])
 
 
@@ -159,7 +193,8 @@ def interrupt(cohort: Cohort, member: Member) -> None:
     """Let go of a run that is saved."""
     learner = member.learner
     cohort.states[learner.spec.id] = INTERRUPTED
-    _let_go(learner.directory, member.claim, INTERRUPTED)
+    if member.claim is not None:
+        _let_go(learner.directory, member.claim, INTERRUPTED)
 
 
 def _clean(directory: Path) -> None:
@@ -183,7 +218,11 @@ def _give_up(
     """Record why a run ended: one line for people, the traceback below it.
 
     A disk's fault is told, but is not the run's: it stands at its last save, for the next start.
+    Raises Broken where the other processes of the group do not know of the error.
     """
+    known = isinstance(error, (Unsupported, Diverged)) or is_everywhere(error)
+    if cohort.group.size > 1 and not known:
+        raise Broken(f"{spec}: process {cohort.group.rank} failed alone") from error
     line = " ".join(str(error).split())
     if not isinstance(error, (Unsupported, starts.NoProgress, records.RecordError)):
         line = f"{type(error).__name__}: {line}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .group import ALONE, Group
+
 SKIPS_ALLOWED = 50  # updates in a row that a gradient scaler may skip before that is divergence
 
 
@@ -69,9 +71,15 @@ class Meter:
         self.first_bad[present] = torch.where(newly_bad, values, self.first_bad[present])
         self.last_finite[present] = torch.where(finite, values, self.last_finite[present])
 
-    def check(self, epoch: int) -> None:
-        """Raise Diverged if a loss was not finite since the last check. Waits for the device."""
+    def check(self, epoch: int, group: Group = ALONE) -> None:
+        """Raise Diverged if a loss was not finite since the last check, in any process.
+
+        Waits for the device.
+        """
         step = int(self.bad_step)
+        (anywhere,) = group.any(step >= 0)
+        if anywhere and step < 0:
+            raise Diverged(f"loss not finite in another process at epoch {epoch}")
         if step >= 0:
             now = _listed(self.terms, self.first_bad)
             before = _listed(self.terms, self.last_finite)
@@ -79,32 +87,38 @@ class Meter:
                 f"loss not finite at epoch {epoch}, step {step}: {now}; last finite: {before}"
             )
 
-    def means(self) -> dict[str, float]:
+    def means(self, group: Group = ALONE) -> dict[str, float]:
         """The epoch so far: mean of every term, their total, and the accuracy (%) of a student."""
-        count = max(self.samples, 1)
-        terms = {
-            name: value / count for name, value in zip(self.terms, self.sums.tolist(), strict=True)
-        }
+        samples, correct, sums = self._totals(group)
+        count = max(samples, 1)
+        terms = {name: value / count for name, value in sums.items()}
         total = sum(terms.values())
-        accuracy = {"train_top1": 100 * int(self.correct) / count} if self.scored else {}
+        accuracy = {"train_top1": 100 * correct / count} if self.scored else {}
         return {**accuracy, "train_loss": total, **terms}
 
-    def state(self) -> dict[str, object]:
-        """Everything needed to go on in the middle of an epoch."""
+    def _totals(self, group: Group) -> tuple[int, int, dict[str, float]]:
+        """Samples, correct ones and the sums by term, over all processes."""
+        sums = dict(zip(self.terms, self.sums.tolist(), strict=True))
+        counts = group.sums({"samples": self.samples, "correct": int(self.correct)})
+        return int(counts["samples"]), int(counts["correct"]), group.sums(sums)
+
+    def state(self, group: Group = ALONE) -> dict[str, object]:
+        """Everything needed to go on in the middle of an epoch: sums over all processes."""
+        samples, correct, sums = self._totals(group)
         return {
             "terms": list(self.terms),
-            "samples": self.samples,
+            "samples": samples,
             "scored": self.scored,
-            "correct": self.correct,
-            "sums": self.sums,
+            "correct": torch.tensor(correct),
+            "sums": torch.tensor([sums[name] for name in self.terms], dtype=torch.float64),
             "last_finite": self.last_finite,
             "first_bad": self.first_bad,
             "bad_step": self.bad_step,
             "bad_run": self.bad_run,
         }
 
-    def load(self, state: dict[str, object]) -> None:
-        """The inverse of `state`."""
+    def load(self, state: dict[str, object], group: Group = ALONE) -> None:
+        """The inverse of `state`; the lead goes on with the sums, the others from zero."""
         self.terms = tuple(state["terms"])  # type: ignore[arg-type]
         self.samples = state["samples"]  # type: ignore[assignment]
         self.scored = bool(state["scored"])
@@ -112,6 +126,9 @@ class Meter:
             value = state[name]
             assert isinstance(value, Tensor)
             setattr(self, name, value.to(self.device, copy=True))
+        if not group.is_lead:
+            self.samples, self.correct = 0, torch.zeros_like(self.correct)
+            self.sums = torch.zeros_like(self.sums)
 
 
 def _listed(names: tuple[str, ...], values: Tensor) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,9 @@ from datasets.randomness import seed
 from distillers import Needs
 from models import Outputs
 
+from .group import ALONE, Group
 from .recipe import Recipe
+from .spec import RunSpec
 
 
 @contextlib.contextmanager
@@ -28,7 +31,23 @@ def seeded(*coordinates: str | int | None) -> Iterator[None]:
 
 def build(name: str, num_classes: int, recipe: Recipe, device: torch.device) -> models.Classifier:
     """A network on its device in the recipe's memory format. Weights: torch's global generator."""
-    model = models.build(name, num_classes).to(device)
+    return _placed(models.build(name, num_classes), recipe, device)
+
+
+def student(
+    spec: RunSpec, source: Path | None, num_classes: int, recipe: Recipe, device: torch.device
+) -> models.Classifier:
+    """The network that a run trains: a new one, or a probe of the one in the file ``source``."""
+    if spec.source is None:
+        return build(spec.student, num_classes, recipe, device)
+    assert source is not None  # the job has it
+    trained = models.restored(spec.student, source)
+    probe = models.LinearProbe(trained, num_classes, spec.source.bn_mode)
+    return _placed(probe, recipe, device)
+
+
+def _placed(model: models.Classifier, recipe: Recipe, device: torch.device) -> models.Classifier:
+    model = model.to(device, recipe.parameter_dtype)
     if recipe.channels_last:
         model = model.to(memory_format=torch.channels_last)
     if recipe.compile:
@@ -61,20 +80,18 @@ def run(model: models.Classifier, batch: Batch, needs: Needs, recipe: Recipe) ->
 def autocast(recipe: Recipe, device: torch.device) -> torch.autocast:
     """Half precision inside where the recipe asks for it."""
     return torch.autocast(
-        device.type, dtype=recipe.dtype, enabled=recipe.dtype is not torch.float32
+        device.type, dtype=recipe.dtype, enabled=recipe.dtype is not recipe.parameter_dtype
     )
 
 
 def formatted(batch: Batch, recipe: Recipe) -> Batch:
-    """The batch in the recipe's memory format."""
-    if not recipe.channels_last:
+    """The batch in the recipe's memory format, in double precision where it computes in that."""
+    kind = recipe.parameter_dtype
+    if not recipe.channels_last and kind is batch.images.dtype:
         return batch
-    last = torch.channels_last
-    return replace(
-        batch,
-        images=batch.images.contiguous(memory_format=last),
-        views=tuple(view.contiguous(memory_format=last) for view in batch.views),
-    )
+    layout = torch.channels_last if recipe.channels_last else torch.preserve_format
+    images, *views = (view.to(kind, memory_format=layout) for view in (batch.images, *batch.views))
+    return replace(batch, images=images, views=tuple(views))
 
 
 @torch.no_grad()
@@ -84,22 +101,23 @@ def evaluate(
     recipe: Recipe,
     needs: Needs = Needs(),  # noqa: B008  (immutable)
     predict: Callable[[Outputs], Tensor] = lambda outputs: outputs.logits,
+    group: Group = ALONE,
 ) -> dict[str, float]:
     """Accuracy in percent (top1, top5) and mean cross-entropy of ``model`` in eval mode.
 
-    One wait for the device at the end. The model's mode is restored.
+    ``batches`` are those of this process; the answer is about all batches of the group. One wait
+    for the device at the end. The model's mode is restored.
     """
     was_training = model.training
     model.eval()
-    sums: Tensor | None = None
+    sums = torch.zeros(4, dtype=torch.float64, device=next(model.parameters()).device)
     for batch in batches:
         outputs = run(model, formatted(batch, recipe), needs, recipe).promoted()
-        counts = _scores(predict(outputs), batch.labels)
-        sums = counts if sums is None else sums + counts
+        sums += _scores(predict(outputs), batch.labels)
     model.train(was_training)
-    if sums is None:
+    top1, top5, loss, count = group.sum(sums).tolist()
+    if not count:
         raise ValueError("nothing to evaluate on")
-    top1, top5, loss, count = sums.tolist()
     return {"top1": 100 * top1 / count, "top5": 100 * top5 / count, "loss": loss / count}
 
 

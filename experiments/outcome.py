@@ -14,16 +14,20 @@ if TYPE_CHECKING:
     from .learner import Learner
 
 
-def record(learner: Learner) -> dict[str, Any]:
-    """The record of a learner whose weights are already in its directory."""
+def record(learner: Learner, test: dict[str, float] | None) -> dict[str, Any]:
+    """The record of a learner whose weights are already in its directory.
+
+    ``test``: the scores on the test part where the epochs were scored on a validation part.
+    """
     extra = sum(p.numel() for p in learner.distiller.parameters())
     rate = learner.samples_seen / max(learner.seconds, 1e-9)
     return {
         "format": records.FORMAT,
         "run": learner.id,
         "spec": learner.spec.dump(),
-        "accuracy": _accuracy(learner),
+        "accuracy": _accuracy(learner, test),
         "teacher": vars(learner.teacher) if learner.teacher else None,
+        "source": _source(learner),
         "parameters": {
             "student": sum(p.numel() for p in learner.student.parameters()),
             "extra": extra,
@@ -42,16 +46,22 @@ def record(learner: Learner) -> dict[str, Any]:
     }
 
 
-def _accuracy(learner: Learner) -> dict[str, Any]:
+def _source(learner: Learner) -> dict[str, str] | None:
+    """The student that a probe is about."""
+    if learner.spec.source is None or learner.source is None:
+        return None
+    return {"run": learner.spec.source.run, "sha256": sha256(learner.source)}
+
+
+def _accuracy(learner: Learner, test: dict[str, float] | None) -> dict[str, Any]:
     """Last epoch's test accuracy; the best epoch's beside the split it was picked on."""
     sizes = learner.data.sizes
     split = "validation" if "validation" in sizes else "test"
     rows = [row for row in learner.history if f"{split}_top1" in row]
     best = max(rows, key=lambda row: row[f"{split}_top1"])
     last = rows[-1]
-    test = learner.evaluate("test") if split == "validation" else _of(last, "test")
     return {
-        "last": {**test, "epoch": last["epoch"]},
+        "last": {**(test or _of(last, "test")), "epoch": last["epoch"]},
         "best": {"top1": best[f"{split}_top1"], "epoch": best["epoch"], "split": split},
         "validation": _of(last, "validation") if split == "validation" else None,
         "samples": sizes["test"],

@@ -1,4 +1,4 @@
-"""The training recipe: optimiser, schedule and numerics, as plain data.
+"""The training recipe: optimiser, schedule, regularisation and numerics, as plain data.
 
 The defaults are RepDistiller's for CIFAR-100 (240 epochs of SGD, batch 64, lr 0.05 × 0.1 at
 150/180/210, weight decay 5e-4 on everything).
@@ -16,7 +16,22 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 
 SWITCHES = ("channels_last", "compile", "tf32", "deterministic")
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+PRECISIONS = {
+    "fp32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+    "fp64": torch.float64,  # for checks: everything in double precision
+}
+
+# In a caption where they are not 0.
+SHOWN = {
+    "label_smoothing": "label smoothing",
+    "mixup": "mixup",
+    "cutmix": "cutmix",
+    "random_erasing": "random erasing",
+    "clip_norm": "gradient norm at most",
+    "ema_decay": "average of weights",
+}
 
 
 class Recipe(BaseModel):
@@ -26,18 +41,29 @@ class Recipe(BaseModel):
     version: ClassVar[int] = 1  # raised when the same recipe gives other numbers
 
     epochs: int = Field(240, ge=1)
-    batch_size: int = Field(64, ge=1)
+    batch_size: int = Field(64, ge=1)  # over all processes of a run
+    optimizer: Literal["sgd", "adamw"] = "sgd"
     lr: float = Field(0.05, gt=0)
-    momentum: float = Field(0.9, ge=0, lt=1)
-    nesterov: bool = False
+    momentum: float = Field(0.9, ge=0, lt=1)  # sgd
+    nesterov: bool = False  # sgd
+    betas: tuple[float, float] = Field((0.9, 0.999), strict=False)  # adamw
+    eps: float = Field(1e-8, gt=0)  # adamw
     weight_decay: float = Field(5e-4, ge=0)
+    decay_exempt: Literal["none", "vectors"] = "none"  # see `is_vector`
+    clip_norm: float = Field(0, ge=0)  # of the gradient of everything that trains; 0: no limit
     schedule: Literal["step", "cosine"] = "step"
     # step: the rate drops after these epochs (strict=False: YAML has lists only)
     milestones: tuple[int, ...] = Field((150, 180, 210), strict=False)
     gamma: float = Field(0.1, gt=0)
     warmup_epochs: int = Field(0, ge=0)  # linear, from zero
+    min_lr: float = Field(0, ge=0)  # where cosine ends
+    label_smoothing: float = Field(0, ge=0, lt=1)
+    mixup: float = Field(0, ge=0)  # α of Beta(α, α); with both, one of the two is drawn per batch
+    cutmix: float = Field(0, ge=0)
+    random_erasing: float = Field(0, ge=0, le=1)  # probability of each image
+    ema_decay: float = Field(0, ge=0, lt=1)  # test an average of the weights; 0: none
     eval_every: int = Field(1, ge=1)  # epochs between two test evaluations; the last always is one
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Literal["fp32", "bf16", "fp16", "fp64"] = "fp32"
     channels_last: bool = False
     compile: bool = False
     tf32: bool = False
@@ -59,13 +85,18 @@ class Recipe(BaseModel):
             raise ValueError(f"warmup_epochs {self.warmup_epochs}: expected less than epochs")
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov: true needs a momentum above 0")
+        if self.min_lr > self.lr:
+            raise ValueError(f"min_lr {self.min_lr:g}: expected at most lr ({self.lr:g})")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas {list(self.betas)}: expected two numbers from 0, below 1")
         return self
 
     def rate(self, epoch: int, step: int, steps: int, base: float | None = None) -> float:
         """The learning rate at ``step`` (from 0) of ``epoch`` (from 1).
 
-        step: base · gamma^#{m in milestones: epoch > m}. cosine: from base to zero, step by step.
-        ``steps`` is the number of steps per epoch; ``base`` replaces the recipe's own rate.
+        step: base · gamma^#{m in milestones: epoch > m}. cosine: from base to min_lr, step by step.
+        ``steps`` is the number of steps per epoch; ``base`` replaces the recipe's own rate, and
+        min_lr then keeps its proportion.
         """
         base = self.lr if base is None else base
         done = epoch - 1 + step / steps
@@ -74,26 +105,41 @@ class Recipe(BaseModel):
         if self.schedule == "step":
             return base * self.gamma ** sum(epoch > m for m in self.milestones)
         progress = (done - self.warmup_epochs) / (self.epochs - self.warmup_epochs)
-        return base * (1 + math.cos(math.pi * progress)) / 2
+        least = self.min_lr / self.lr
+        return base * (least + (1 - least) * (1 + math.cos(math.pi * progress)) / 2)
 
-    def optimizer(self, params: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        """SGD over ``params``, weight decay on all of them as in the references."""
-        return torch.optim.SGD(
-            params,
-            lr=self.lr,
-            momentum=self.momentum,
-            weight_decay=self.weight_decay,
-            nesterov=self.nesterov,
-        )
+    def make_optimizer(self, params: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """The optimiser of ``params``; weight decay on all of them, as in the references, or not
+        on vectors."""
+        groups: list[dict[str, Any]] = [{"params": list(params)}]
+        if self.decay_exempt == "vectors":
+            kept = [p for p in groups[0]["params"] if not is_vector(p)]
+            free = [p for p in groups[0]["params"] if is_vector(p)]
+            groups = [{"params": kept}, {"params": free, "weight_decay": 0.0}]
+            groups = [group for group in groups if group["params"]]
+        common: dict[str, Any] = {"lr": self.lr, "weight_decay": self.weight_decay}
+        if self.optimizer == "adamw":
+            return torch.optim.AdamW(groups, betas=self.betas, eps=self.eps, **common)
+        return torch.optim.SGD(groups, momentum=self.momentum, nesterov=self.nesterov, **common)
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the networks compute in; parameters and losses stay float32."""
+        """What the networks compute in."""
         return PRECISIONS[self.precision]
+
+    @property
+    def parameter_dtype(self) -> torch.dtype:
+        """What parameters and losses are kept in: half types are for activations only."""
+        return torch.float64 if self.precision == "fp64" else torch.float32
+
+    @property
+    def mixes(self) -> bool:
+        """Whether batches are changed after they are drawn, see `mixing`."""
+        return any((self.label_smoothing, self.mixup, self.cutmix, self.random_erasing))
 
     def summary(self) -> str:
         """One line for a table's caption."""
-        rate = f"lr {self.lr:g} cosine to 0"
+        rate = f"lr {self.lr:g} cosine to {self.min_lr:g}"
         if self.schedule == "step":
             drops = "/".join(map(str, self.milestones))
             rate = f"lr {self.lr:g}" + (
@@ -102,15 +148,31 @@ class Recipe(BaseModel):
         parts = [
             f"{self.epochs} epochs",
             f"batch {self.batch_size}",
-            f"SGD{' Nesterov' if self.nesterov else ''} {self.momentum:g}",
+            self._optimizer_summary(),
             rate,
             *([f"{self.warmup_epochs} warm-up"] if self.warmup_epochs else []),
-            f"weight decay {self.weight_decay:g}",
+            f"weight decay {self.weight_decay:g}"
+            + (" but on vectors" if self.decay_exempt == "vectors" else ""),
+            *(f"{text} {value:g}" for key, text in SHOWN.items() if (value := getattr(self, key))),
             self.precision,
             *(name for name in SWITCHES if getattr(self, name)),
             *([f"{self.threads} threads"] if self.threads > 1 else []),
         ]
         return ", ".join(parts)
+
+    def _optimizer_summary(self) -> str:
+        if self.optimizer == "adamw":
+            return f"AdamW {self.betas[0]:g}/{self.betas[1]:g}"
+        return f"SGD{' Nesterov' if self.nesterov else ''} {self.momentum:g}"
+
+
+def is_vector(parameter: nn.Parameter) -> bool:
+    """A bias, a norm's scale, a class token (1, 1, D) or position embeddings (1, T, D).
+
+    What transformer recipes (DeiT: Touvron et al., arXiv 2012.12877) keep free of weight decay,
+    told by shape: an optimiser knows no names.
+    """
+    return parameter.ndim < 2 or (parameter.ndim == 3 and parameter.shape[0] == 1)
 
 
 @functools.lru_cache(maxsize=2**10)  # a matrix has few recipes, and a run's id asks for its own

@@ -91,9 +91,10 @@ def _prepared(
     minutes: int | None,
     after: str | None,
     code: Path,
+    processes: int = 1,
 ) -> tuple[_Executor, str]:
     executor = _Executor(folder)
-    cpus = options.cpus
+    cpus, per_node = options.cpus, processes // options.nodes
     executor.update_parameters(
         job_name=name,
         partition=options.partition,
@@ -103,12 +104,16 @@ def _prepared(
         time=minutes,
         mem=options.mem,
         cpus_per_task=cpus,
-        gpus_per_node=options.gpus or None,
+        gpus_per_node=options.gpus * per_node if options.gpus else None,
+        **_several(processes, options.nodes),
         dependency=f"afterok:{after}" if after else None,
         array_parallelism=options.array_parallelism or tasks,
         setup=[*SETUP, *options.setup],
         # srun of SLURM 22.05 and later does not take this over from sbatch.
-        srun_args=[f"--cpus-per-task={cpus}"] if cpus else [],
+        srun_args=[
+            *([f"--cpus-per-task={cpus}"] if cpus else []),
+            *(["--kill-on-bad-exit=1"] if processes > 1 else []),  # the others would wait for it
+        ],
         signal_delay_s=_signal_seconds(minutes),
         stderr_to_stdout=True,
         wckey=None,
@@ -123,6 +128,11 @@ def _prepared(
     python = options.python or shlex.quote(sys.executable)
     program, place = shlex.quote(str(code / "benchmark.py")), shlex.quote(str(folder))
     return executor, f"{python} -u {program} work {place}"
+
+
+def _several(processes: int, nodes: int) -> dict[str, int]:
+    """srun starts the processes of a job; what SLURM does by default is not asked for."""
+    return {} if processes == 1 else {"nodes": nodes, "ntasks_per_node": processes // nodes}
 
 
 def _signal_seconds(minutes: int | None) -> int:

@@ -65,9 +65,10 @@ class SlurmOptions(BaseModel):
     account: str | None = None
     qos: str | None = None
     time: Minutes | None = None  # of every job; default: from the predicted cost
-    gpus: int | None = Field(None, ge=0, le=1, strict=True)  # per job: a cohort fits one GPU
-    cpus: int | None = Field(None, ge=1, strict=True)  # per job
-    mem: str | None = Field(None, pattern=r"^\d+(\.\d+)?[KMGT]$")  # per job, e.g. 16G
+    gpus: int | None = Field(None, ge=0, le=1, strict=True)  # per process: a cohort fits one GPU
+    cpus: int | None = Field(None, ge=1, strict=True)  # per process
+    mem: str | None = Field(None, pattern=r"^\d+(\.\d+)?[KMGT]$")  # per node, e.g. 16G
+    nodes: int = Field(1, ge=1, strict=True)  # over which a job's processes are spread evenly
     constraint: str | None = None
     setup: tuple[str, ...] = ()  # shell lines before Python starts, e.g. module load cuda
     python: str | None = None  # how Python starts on a node; default: as here

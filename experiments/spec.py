@@ -35,8 +35,8 @@ class _Frozen(BaseModel):
 class DataSpec(_Frozen):
     """A data set as a run sees it.
 
-    ``options`` holds every option of the data set but paths: a user's own data is known by the
-    hash of its ``content``.
+    ``options`` holds every option of the data set but paths and what only makes it faster: a
+    user's own data is known by the hash of its ``content``.
     """
 
     name: str
@@ -60,6 +60,15 @@ class TeacherSpec(_Frozen):
     sha256: str | None = None
 
 
+class SourceSpec(_Frozen):
+    """The run whose student is frozen and probed, and what it was: see `transfer`."""
+
+    run: str
+    dataset: str
+    method: str
+    bn_mode: str = "eval"
+
+
 class RunSpec(_Frozen):
     """One run, fully resolved. ``options`` holds every option of the method, defaults included."""
 
@@ -72,6 +81,7 @@ class RunSpec(_Frozen):
     trial: int = 0
     recipe: Recipe
     recipe_version: int = Recipe.version
+    source: SourceSpec | None = None
     plugins: tuple[str, ...] = ()  # sha256 of the users' files that this run's names come from
 
     @functools.cached_property
@@ -83,15 +93,22 @@ class RunSpec(_Frozen):
     @property
     def pair(self) -> str:
         """ "resnet56 -> resnet20"; without a teacher the student's name."""
+        if self.source:
+            return f"{self.student} ({self.source.method}, {self.source.dataset})"
         return f"{self.teacher.name} -> {self.student}" if self.teacher else self.student
 
     def __str__(self) -> str:
         return f"{self.pair}, {self.method}, trial {self.trial}"
 
     def directory(self, runs: Path) -> Path:
-        """runs/<dataset>/<teacher>--<student>/<method>/<trial>-<id>, "/" in names as "."."""
-        teacher = self.teacher.name if self.teacher else "none"
-        parts = (self.dataset.name, f"{teacher}--{self.student}", self.method)
+        """runs/<dataset>/<teacher>--<student>/<method>/<trial>-<id>, "/" in names as ".".
+
+        A probe has its student's data set and method in place of teacher and method.
+        """
+        teacher, method = self.teacher.name if self.teacher else "none", self.method
+        if self.source:
+            teacher, method = self.source.dataset, self.source.method
+        parts = (self.dataset.name, f"{teacher}--{self.student}", method)
         cell = "/".join(part.replace("/", ".") for part in parts)
         return runs / f"{cell}/{self.trial}-{self.id}"
 
@@ -113,7 +130,9 @@ def _yaml(key: str, value: str) -> str:
 def identity(spec: RunSpec) -> dict[str, Any]:
     """What the id hashes: the spec minus everything at its default."""
     teacher = spec.teacher.model_dump(mode="json", exclude_defaults=True) if spec.teacher else None
+    source = spec.source.model_dump(mode="json", exclude_defaults=True) if spec.source else None
     return {
+        **({"source": source} if source else {}),
         "dataset": spec.dataset.identity,
         "teacher": teacher,
         "student": spec.student,
@@ -140,12 +159,8 @@ _SCALAR = (str, int, float, bool, type(None))
 
 def data_defaults(name: str) -> dict[str, Any]:
     """The options of a data set that can change a result, with their defaults."""
-    return {k: v for k, v in datasets.options(name).items() if not is_path(k)}
-
-
-def is_path(option: str) -> bool:
-    """Whether an option of a data set says where a user's own data lies."""
-    return option in ("file", "folder")
+    options = datasets.options(name)
+    return {k: v for k, v in options.items() if not datasets.is_placement(name, k)}
 
 
 def matches(stored: Mapping[str, Any], today: Mapping[str, Any], default: Any = None) -> bool:
@@ -179,6 +194,7 @@ def is_current(stored: Mapping[str, Any], spec: RunSpec) -> bool:
             "options": data_defaults(spec.dataset.name),
         },
         "teacher": None,
+        "source": {"bn_mode": "eval"} if spec.source else None,
         "options": distillers.defaults(spec.method),
         "recipe": Recipe().model_dump(mode="json"),
         "method_version": 1,

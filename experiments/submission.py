@@ -224,7 +224,7 @@ def _send(entry: Sent, tasks: list[Job], options: SlurmOptions, code: Path) -> S
         job.write(entry.folder / task_file(i))
     entry.write()
     try:
-        job_id = sbatch.send(entry.folder, **parameters(entry, options, code))
+        job_id = sbatch.send(entry.folder, **parameters(entry, options, code, tasks[0].processes))
     except slurm.SlurmError as error:
         if not _is_unclear(error):
             shutil.rmtree(entry.folder)
@@ -232,7 +232,9 @@ def _send(entry: Sent, tasks: list[Job], options: SlurmOptions, code: Path) -> S
     return entry.with_job(job_id)
 
 
-def parameters(entry: Sent, options: SlurmOptions, code: Path) -> dict[str, object]:
+def parameters(
+    entry: Sent, options: SlurmOptions, code: Path, processes: int = 1
+) -> dict[str, object]:
     """What `sbatch` needs to know of an array."""
     return {
         "name": entry.name,
@@ -241,6 +243,7 @@ def parameters(entry: Sent, options: SlurmOptions, code: Path) -> dict[str, obje
         "minutes": entry.minutes,
         "after": entry.after,
         "code": code,
+        "processes": processes,
     }
 
 

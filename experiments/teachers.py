@@ -14,6 +14,7 @@ from results import records
 
 from . import networks
 from .errors import InputError
+from .group import ALONE, Group
 from .recipe import Recipe
 from .spec import TeacherSpec
 
@@ -43,35 +44,42 @@ class Teacher:
 
 
 def load(
-    spec: TeacherSpec, weights: Path, data: Data, recipe: Recipe, device: torch.device
+    spec: TeacherSpec,
+    weights: Path,
+    data: Data,
+    recipe: Recipe,
+    device: torch.device,
+    group: Group = ALONE,
 ) -> Teacher:
     """The teacher of ``spec`` from a weights file, its accuracy measured again on the test set.
 
     Raises Blocked where the file is missing or is not the planned one, ModelError where it does
     not fit the architecture.
     """
-    digest = _checked_hash(spec, weights)
+    digest = group.lead(lambda: checked_hash(spec, weights))
     module = networks.build(spec.name, data.info.num_classes, recipe, device)
     models.load_checkpoint(module, weights)
     networks.freeze(module)
-    accuracy = networks.evaluate(module, data.test_batches(), recipe)["top1"]
+    scores = networks.evaluate(module, data.test_batches(), recipe, group=group)
+    accuracy = scores["top1"]
     return Teacher(module, TeacherRecord(spec.name, round(accuracy, 4), digest, spec.run))
 
 
-def _checked_hash(spec: TeacherSpec, weights: Path) -> str:
+def checked_hash(spec: TeacherSpec, weights: Path) -> str:
+    """The sha256 of a weights file. Raises Blocked where it is missing or not the planned one."""
     if not weights.is_file():
-        raise Blocked(f"teacher {spec.name}: no weights at {weights}")
+        raise Blocked(f"{spec.name}: no weights at {weights}")
     digest = sha256(weights)
     expected = spec.sha256
     if spec.run is not None:
         result = records.read(weights.parent)
         if result is None:
-            raise Blocked(f"teacher {spec.name}: its run at {weights.parent} has no result")
+            raise Blocked(f"{spec.name}: its run at {weights.parent} has no result")
         expected = result.get("weights", {}).get("sha256")
         if digest != expected:
-            raise Blocked(f"teacher {spec.name}: {weights} is not what its result.json names")
+            raise Blocked(f"{spec.name}: {weights} is not what its result.json names")
     if digest != expected:
-        raise Blocked(f"teacher {spec.name}: {weights} changed since it was planned")
+        raise Blocked(f"{spec.name}: {weights} changed since it was planned")
     return digest
 
 

@@ -18,6 +18,7 @@ from models import Outputs
 
 from . import environment, networks
 from .clock import Clock
+from .learner import Learner
 from .members import (
     DONE,
     FAILED,
@@ -31,6 +32,7 @@ from .members import (
     interrupt,
     join,
 )
+from .mixing import mixed
 from .recipe import Recipe
 
 __all__ = [
@@ -127,8 +129,9 @@ def _epoch(
         if not present:
             return
         taken = step(cohort, members, present, batch)
-        stopping = cohort.stop()
-        due = stopping or time.monotonic() - saved > 60 * cohort.save_minutes
+        waited = time.monotonic() - saved > 60 * cohort.save_minutes
+        stopping, due = cohort.group.any(cohort.stop(), waited)
+        due = due or stopping
         if due or any(not m.has_progress for m in members):  # the first step of a start, at once
             clock.settle()
             _save(cohort, members, present if due else taken)
@@ -149,13 +152,20 @@ def step(
     """The teacher once, then every member whose next step this is; returns these."""
     taking = [m for m in present if m.learner.step == batch.step]
     recipe = taking[0].learner.recipe if taking else present[0].learner.recipe
-    batch = networks.formatted(batch, recipe)
+    batch = _regularised(cohort, present[0].learner, networks.formatted(batch, recipe))
     outputs = teacher_outputs(cohort, taking, batch, recipe)
     for member in taking:
         start = time.perf_counter()
         guarded(cohort, members, member, lambda _, m: m.learner.take_step(batch, outputs))
         member.learner.seconds += time.perf_counter() - start
     return taking
+
+
+def _regularised(cohort: Cohort, learner: Learner, batch: Batch) -> Batch:
+    """The batch as all these learners train on it; other processes mix their parts themselves."""
+    own = (cohort.group.rank,) if cohort.group.rank else ()
+    where = (learner.spec.trial, learner.stage, *own)
+    return mixed(batch, cohort.data.info, learner.recipe, *where)
 
 
 @torch.no_grad()

@@ -6,23 +6,24 @@ import contextlib
 import json
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-import datasets
 import distillers
 import models
 from datasets import Data
 from distillers.registry import PLUGIN_DIGITS
 from results import records
 
-from . import numerics, teachers, trainer
+from . import numerics, rendezvous, teachers, trainer
+from .data import build
 from .environment import CHECKOUT
 from .errors import InputError
-from .spec import RunSpec
+from .group import Group
+from .spec import RunSpec, TeacherSpec
 from .stopping import Stop, hand_back
 
 DONE = trainer.DONE
@@ -48,6 +49,8 @@ class Job:
     save_minutes: float = 10.0
     ids: tuple[str, ...] = ()  # of the specs when the job was written
     code: dict[str, Any] | None = None  # `environment.code` when it was planned
+    processes: int = 1  # that train it together
+    sources: dict[str, Path] = field(default_factory=dict)  # weights that probes are about, by run
 
     def write(self, path: Path) -> None:
         """As JSON, readable after any upgrade."""
@@ -64,6 +67,7 @@ class Job:
         plain["teacher"] = Path(plain["teacher"]) if plain["teacher"] else None
         plain["plugins"] = tuple(Path(p) for p in plain["plugins"])
         plain["ids"] = tuple(plain["ids"])
+        plain["sources"] = {run: Path(path) for run, path in plain.get("sources", {}).items()}
         return cls(**plain)
 
     def check_ids(self) -> None:
@@ -78,6 +82,8 @@ def _plain(value: Any) -> Any:
         return value.dump()
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
     return str(value) if isinstance(value, Path) else value
 
 
@@ -91,9 +97,14 @@ def work(path: Path, as_json: bool) -> int:
     in_array = path.is_dir()
     job = Job.read(path / task_file(int(os.environ["SLURM_ARRAY_TASK_ID"])) if in_array else path)
     stop = Stop()
-    states = _train(job, stop, _report_json if as_json else _report_text)
+    rendezvous.follow_the_lead()
+    folder = path if in_array else None
+    group, device = rendezvous.meet(job.processes, job.device, command(path, as_json), folder)
+    report = _report_json if as_json else _report_text
+    states = _train(replace(job, device=device), stop, report if group.is_lead else _silent, group)
+    group.close()
     if stop.asked and any(spec.id not in states for spec in job.specs):
-        if in_array:
+        if in_array and group.is_lead:
             hand_back(stop)
         return STOPPED
     bad = {trainer.FAILED, trainer.INTERRUPTED}
@@ -107,7 +118,11 @@ def task_file(number: int) -> str:
     return f"task-{number}.json"
 
 
-def _train(job: Job, stop: Stop, report: trainer.Report) -> dict[str, str]:
+def _silent(spec: RunSpec, row: dict[str, Any]) -> None:
+    """What processes report that are not the lead."""
+
+
+def _train(job: Job, stop: Stop, report: trainer.Report, group: Group) -> dict[str, str]:
     """Everything of a job that can be done; run id -> how it ended."""
     loaded = {distillers.load_plugin(plugin)[:PLUGIN_DIGITS] for plugin in job.plugins}
     job.check_ids()
@@ -121,9 +136,12 @@ def _train(job: Job, stop: Stop, report: trainer.Report) -> dict[str, str]:
             states[spec.id] = row["state"]
         report(spec, row)
 
-    data = build_data(job)
+    first, shard = job.specs[0], (group.rank, group.size)
+    options = {**first.dataset.options, **job.data_options}
+    data = build(first.dataset, first.recipe, job.data_root, options, job.device, shard)
     specs = [spec for spec in job.specs if _as_planned(spec, loaded, data, told)]
-    specs, teacher = _taught(job, specs, data, device, told)
+    specs = [spec for spec in specs if _has_source(spec, job, told)]
+    specs, teacher = _taught(job, specs, data, device, told, group)
     if specs:
         cohort = trainer.Cohort(
             specs=specs,
@@ -135,24 +153,11 @@ def _train(job: Job, stop: Stop, report: trainer.Report) -> dict[str, str]:
             stop=stop,
             report=told,
             code=job.code,
+            group=group,
+            sources=job.sources,
         )
         trainer.train(cohort)
     return states
-
-
-def build_data(job: Job) -> Data:
-    """The data set that the job's runs agree on."""
-    spec = job.specs[0]
-    return datasets.build(
-        spec.dataset.name,
-        root=job.data_root,
-        subset=spec.dataset.subset,
-        validation=spec.dataset.validation,
-        batch_size=spec.recipe.batch_size,
-        epochs=spec.recipe.epochs,
-        device=job.device,
-        **{**spec.dataset.options, **job.data_options},
-    )
 
 
 def _as_planned(spec: RunSpec, loaded: set[str], data: Data, report: trainer.Report) -> bool:
@@ -165,15 +170,33 @@ def _as_planned(spec: RunSpec, loaded: set[str], data: Data, report: trainer.Rep
     return False
 
 
+def _has_source(spec: RunSpec, job: Job, report: trainer.Report) -> bool:
+    """Whether the student that a probe is about is there, as its result names it."""
+    if spec.source is None:
+        return True
+    trained = TeacherSpec(name=spec.student, run=spec.source.run)
+    try:
+        teachers.checked_hash(trained, job.sources[spec.source.run])
+    except teachers.Blocked as error:
+        report(spec, {"state": BLOCKED, "error": str(error)})
+        return False
+    return True
+
+
 def _taught(
-    job: Job, specs: list[RunSpec], data: Data, device: torch.device, report: trainer.Report
+    job: Job,
+    specs: list[RunSpec],
+    data: Data,
+    device: torch.device,
+    report: trainer.Report,
+    group: Group,
 ) -> tuple[list[RunSpec], teachers.Teacher | None]:
     """The runs that can be trained, and their teacher; without it only those that need none."""
     first = next((spec for spec in specs if spec.teacher), None)
     if first is None or first.teacher is None or job.teacher is None:
         return specs, None
     try:
-        return specs, teachers.load(first.teacher, job.teacher, data, first.recipe, device)
+        return specs, teachers.load(first.teacher, job.teacher, data, first.recipe, device, group)
     except (teachers.Blocked, models.ModelError) as error:
         for spec in specs:
             if spec.teacher:

@@ -16,9 +16,10 @@ import models
 from datasets import Data
 from models.checkpoint import sha256
 
-from . import census, environment, expand, matrix, networks, numerics, teachers
+from . import census, environment, expand, matrix, networks, numerics, teachers, transfer
 from .capability import Capabilities, kind
 from .census import Status
+from .data import build
 from .errors import InputError, beside
 from .expand import Expansion, Facts
 from .matrix import Matrix
@@ -44,6 +45,7 @@ class Workspace:
     device: str = "auto"
     plugins: tuple[Path, ...] = ()
     here: bool = True  # False: other machines compute
+    processes: int | None = None  # in place of the matrix's
 
     def resolved(self) -> Workspace:
         """ "auto" decided: the GPU where there is one."""
@@ -68,13 +70,21 @@ class Plan:
     plugins: tuple[Path, ...]
     teacher_files: dict[str, Path]
     strict: bool  # see `prepare`
+    origin: Plan | None = None  # of the students that are probed here, see `transfer`
 
     def statuses(self) -> dict[str, Status]:
         """Every run's state at this moment, teachers first.
 
         Raises InputError where a method cannot be built at all, unless results are only looked at.
         """
-        return census.census(self.expansion.runs, self.workspace.runs, self._why_not)
+        found = census.census(self.expansion.runs, self.workspace.runs, self._why_not)
+        return transfer.after(found, self.origin.statuses()) if self.origin else found
+
+    @property
+    def sources(self) -> dict[str, Path]:
+        """The weights of the students that are probed, by their runs' ids."""
+        trained = self.origin.expansion.runs if self.origin else ()
+        return {s.id: teachers.weights_of(s.directory(self.workspace.runs)) for s in trained}
 
     @functools.cached_property
     def _capabilities(self) -> Capabilities | None:
@@ -95,6 +105,11 @@ class Plan:
                 raise InputError(f"{self.source}: {error}") from error
             return {}  # results can be looked at while somebody edits a plugin
 
+    @property
+    def processes(self) -> int:
+        """How many train each job together."""
+        return self.matrix.processes
+
     def template(self, save_minutes: float) -> Job:
         """What all jobs of this matrix have in common."""
         return Job(
@@ -107,21 +122,31 @@ class Plan:
             device=self.workspace.device,
             save_minutes=save_minutes,
             code=environment.code(),
+            processes=self.processes,
+            sources=self.sources,
         )
 
 
 def prepare(
-    source: str, workspace: Workspace, selection: Selection | None = None, strict: bool = True
+    source: str,
+    workspace: Workspace,
+    selection: Selection | None = None,
+    strict: bool = True,
+    transfer_to: str | None = None,
 ) -> Plan:
     """Read a matrix, resolve it and check everything that can be wrong before a run is started.
 
     (But for the methods, which `Plan.statuses` builds, as far as their runs are not done.)
     ``strict=False`` is for looking at results, also where neither data nor teachers are: what only
-    matters for training is not asked for.
+    matters for training is not asked for. ``transfer_to`` names a data set of the matrix's
+    ``transfer:`` block: then the plan is about the probes on it.
     Raises InputError, MethodError, ModelError or DataError in one line.
     """
+    if transfer_to is not None:
+        origin = prepare(source, workspace, selection, strict=False)
+        return _probes(origin, transfer_to, strict)
     workspace = workspace.resolved()
-    table = matrix.load(source)
+    table = matrix.load(source, processes=workspace.processes)
     here = Path(source).resolve().parent
     plugins = tuple(_from(here, p.expanduser()) for p in table.plugins) + workspace.plugins
     _load_plugins(source, plugins, len(table.plugins))
@@ -146,6 +171,27 @@ def prepare(
     return Plan(source, table, expansion, data, workspace, plugins, files, strict)
 
 
+def _probes(origin: Plan, name: str, strict: bool) -> Plan:
+    """The plan of the probes of a plan's students on the data set ``name``."""
+    source, workspace = f"{origin.source}: transfer", origin.workspace
+    table = transfer.matrix_of(origin.matrix, name, origin.source)
+    expand.check_data(table, source)
+    if strict and (workspace.here or workspace.device == "cpu"):
+        _check_machine(source, table, workspace.device)
+    own_data = expand.needs_content(table)
+    data = build_data(table, workspace, source) if strict or own_data else None
+    facts = Facts(content=data.fingerprint if data and own_data else None)
+    return replace(
+        origin,
+        matrix=table,
+        expansion=transfer.expand(origin.expansion, table, facts, source),
+        data=data,
+        teacher_files={},
+        strict=strict,
+        origin=origin,
+    )
+
+
 def _load_plugins(source: str, plugins: Sequence[Path], of_matrix: int) -> None:
     """Import users' files; the first ``of_matrix`` of them stand in the matrix."""
     for i, plugin in enumerate(plugins):
@@ -168,15 +214,7 @@ def _data_if_there(table: Matrix, workspace: Workspace, source: str) -> Data | N
 def build_data(table: Matrix, workspace: Workspace, source: str) -> Data:
     """The matrix's data set, on the CPU."""
     try:
-        return datasets.build(
-            table.dataset.name,
-            root=workspace.data,
-            subset=table.dataset.subset,
-            validation=table.dataset.validation,
-            batch_size=table.recipe.batch_size,
-            epochs=table.recipe.epochs,
-            **table.dataset.options,
-        )
+        return build(table.dataset, table.recipe, workspace.data, table.dataset.options)
     except datasets.DataError as error:
         raise InputError(f"{source}: dataset: {error}") from error
 

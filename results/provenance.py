@@ -178,6 +178,10 @@ _PROPERTIES: dict[str, Callable[[Record], str]] = {
         (start.get("versions") or {}).get("torch") for start in _starts(record)
     ),
     "devices": lambda record: _joined(start.get("device") for start in _starts(record)),
+    # Batch norms see what one process sees, so this is part of what was trained.
+    "numbers of processes": lambda record: _joined(
+        start.get("processes", 1) for start in _starts(record)
+    ),
     "commits": _commits,
 }
 

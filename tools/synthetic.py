@@ -15,10 +15,10 @@ from typing import Any
 import yaml
 
 from experiments import claims, starts
+from experiments.checkpoints import CHECKPOINT
 from experiments.environment import CHECKOUT
 from experiments.errors import InputError
 from experiments.expand import Expansion, Facts, expand
-from experiments.learner import CHECKPOINT
 from experiments.matrix import Matrix
 from experiments.spec import RunSpec
 from experiments.teachers import WEIGHTS

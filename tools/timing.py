@@ -151,7 +151,7 @@ class Bare:
 
     def __init__(self, name: str, setting: Setting, recipe: Recipe) -> None:
         self.network = networks.build(name, setting.data.info.num_classes, recipe, setting.device)
-        self.optimizer = recipe.optimizer(self.network.parameters())
+        self.optimizer = recipe.make_optimizer(self.network.parameters())
         self.batch, self.recipe, self.device = setting.batch(recipe), recipe, setting.device
 
     def train(self, count: int) -> None:

@@ -89,7 +89,7 @@ class Run:
 
     def step(self, number):
         trained = [p for m in (self.student, self.method) for p in m.parameters()]
-        recipe = SimpleNamespace(optimizer=lambda params: torch.optim.SGD(params, lr=0.01))
+        recipe = SimpleNamespace(make_optimizer=lambda params: torch.optim.SGD(params, lr=0.01))
         optimizer = self.method.optimizer(trained, recipe)
         self.method.step(
             self.losses(step=number), optimizer, torch.amp.GradScaler("cpu", enabled=False)

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from experiments import networks, starts, trainer
-from experiments.learner import CHECKPOINT
+from experiments.checkpoints import CHECKPOINT
 from tests.experiments import tiny
 
 COHORT = ("vanilla", "kd", "crd", "gk_dfd")

@@ -113,7 +113,10 @@ VALUES = [
     ({"recipe__lr": [0.1]}, "recipe.lr: expected a number, got [0.1]"),
     ({"recipe__momentum": 1}, "recipe.momentum: expected less than 1.0, got 1"),
     ({"recipe__nesterov": "yes!"}, "recipe.nesterov: expected true or false, got 'yes!'"),
-    ({"recipe__precision": "fp8"}, "recipe.precision: expected 'fp32', 'bf16' or 'fp16', got"),
+    (
+        {"recipe__precision": "fp8"},
+        "recipe.precision: expected 'fp32', 'bf16', 'fp16' or 'fp64', got",
+    ),
     ({"recipe__milestones": 5}, "recipe.milestones: expected a list, got 5"),
     ({"recipe__schedule": "step"}, "recipe: milestones [150, 180, 210] lie at or past the last"),
     ({"recipe": 5}, "recipe: expected a mapping, got 5"),

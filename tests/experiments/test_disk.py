@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from experiments import census, faults, starts, trainer
-from experiments.learner import CHECKPOINT
+from experiments.checkpoints import CHECKPOINT
 from results import records
 from tests.experiments import tiny
 from tests.experiments.deaths import full_disk
@@ -106,11 +106,15 @@ def test_a_checkpoint_that_cannot_be_read_now_is_not_broken(tmp_path, whole, mon
     job.stop = lambda: True
     trainer.train(job)
 
-    def refuse(*_: object, **__: object) -> None:
-        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+    read = Path.read_bytes
+
+    def refuse(path: Path) -> bytes:
+        if path.name == CHECKPOINT:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return read(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr("torch.load", refuse)
+        patch.setattr(Path, "read_bytes", refuse)
         assert train(tmp_path, "kd")["kd"]["state"] == trainer.INTERRUPTED
     assert_let_go(tmp_path, "kd")
     assert_goes_on(tmp_path, whole, "kd")

@@ -76,7 +76,7 @@ def test_differences_are_what_is_not_at_its_default():
 def test_optimizer_is_sgd_over_everything():
     recipe = Recipe(lr=0.3, momentum=0.8, weight_decay=1e-3, nesterov=True)
     params = [torch.nn.Parameter(torch.zeros(2)), torch.nn.Parameter(torch.zeros(3))]
-    (group,) = recipe.optimizer(params).param_groups
+    (group,) = recipe.make_optimizer(params).param_groups
     assert len(group["params"]) == 2
     named = {key: group[key] for key in ("lr", "momentum", "weight_decay", "nesterov")}
     assert named == {"lr": 0.3, "momentum": 0.8, "weight_decay": 1e-3, "nesterov": True}
@@ -89,3 +89,45 @@ def test_summary_names_what_a_caption_must():
     )
     assert "lr 0.05 cosine to 0" in Recipe(schedule="cosine").summary()
     assert "lr 0.05 constant" in Recipe(milestones=[]).summary()
+
+
+def test_cosine_ends_at_the_least_rate():
+    recipe = Recipe(epochs=4, schedule="cosine", lr=0.1, min_lr=0.01)
+    rates = [recipe.rate(e, s, 50) for e in range(1, 5) for s in range(50)]
+    assert rates[100] == pytest.approx(0.055)
+    assert 0.01 < rates[-1] < 0.0101
+    assert recipe.rate(3, 0, 50, base=0.2) == pytest.approx(0.11)
+
+
+def test_adamw_leaves_vectors_without_decay():
+    recipe = Recipe(optimizer="adamw", lr=1e-3, weight_decay=0.05, decay_exempt="vectors")
+    shapes = {"weight": (4, 3), "filter": (1, 3, 3, 3), "bias": (4,), "token": (1, 1, 8)}
+    params = {name: torch.nn.Parameter(torch.zeros(shape)) for name, shape in shapes.items()}
+    optimizer = recipe.make_optimizer(params.values())
+    assert type(optimizer) is torch.optim.AdamW
+    decays = {id(p): g["weight_decay"] for g in optimizer.param_groups for p in g["params"]}
+    found = {name: decays[id(p)] for name, p in params.items()}
+    assert found == {"weight": 0.05, "filter": 0.05, "bias": 0.0, "token": 0.0}
+    assert all(g["betas"] == (0.9, 0.999) and g["lr"] == 1e-3 for g in optimizer.param_groups)
+
+
+def test_a_transformer_recipe_in_one_line():
+    recipe = Recipe(
+        epochs=300,
+        schedule="cosine",
+        optimizer="adamw",
+        lr=1e-3,
+        weight_decay=0.05,
+        decay_exempt="vectors",
+        mixup=0.8,
+        cutmix=1.0,
+        label_smoothing=0.1,
+        clip_norm=5.0,
+        min_lr=1e-5,
+        ema_decay=0.999,
+    )
+    assert recipe.summary() == (
+        "300 epochs, batch 64, AdamW 0.9/0.999, lr 0.001 cosine to 1e-05, "
+        "weight decay 0.05 but on vectors, label smoothing 0.1, mixup 0.8, cutmix 1, "
+        "gradient norm at most 5, average of weights 0.999, fp32"
+    )

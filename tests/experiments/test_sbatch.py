@@ -258,3 +258,19 @@ def test_an_answer_without_an_id_is_an_error(fake, tmp_path):
     (fake.bin / "sbatch").write_text("#!/bin/sh\necho queued somewhere\n")
     with pytest.raises(SlurmError, match=r"^sbatch: .*queued somewhere"):
         send(tmp_path / "a")
+
+
+def test_processes_are_tasks_of_the_job_spread_over_nodes():
+    asked = SlurmOptions(gpus=1, cpus=6, nodes=2)
+    script = rendered(options=asked, processes=8)
+    found = options(script)
+    assert (found["nodes"], found["ntasks-per-node"]) == ("2", "4")
+    assert (found["gpus-per-node"], found["cpus-per-task"]) == ("4", "6")
+    (line,) = re.findall(r"^srun .*$", script, re.MULTILINE)
+    assert "--kill-on-bad-exit=1" in line
+    assert "--cpus-per-task=6" in line
+
+
+def test_one_process_asks_for_nothing_of_the_kind():
+    assert "ntasks-per-node" not in options(rendered())
+    assert "kill-on-bad-exit" not in rendered()

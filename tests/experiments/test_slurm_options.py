@@ -98,7 +98,7 @@ def test_a_time_of_a_matrix_is_no_number_to_the_base_of_60(tmp_path):
 
 BAD = [
     ({"partion": "gpu"}, "partion: unknown key: did you mean partition"),
-    ({"nodelist": 5}, f"nodelist: unknown key: known: {', '.join(sorted(FIELDS))}"),
+    ({"switches": 5}, f"switches: unknown key: known: {', '.join(sorted(FIELDS))}"),
     ({"time": "soon"}, "time: expected minutes, or a time such as 12:00:00 or 2-00:00:00"),
     ({"time": 0}, "time: expected more than no time, got 0"),
     ({"time": 1.5}, "time: expected minutes"),

@@ -14,7 +14,7 @@ import torch
 import distillers
 from distillers import Distiller
 from experiments import environment, starts, trainer
-from experiments.learner import CHECKPOINT
+from experiments.checkpoints import CHECKPOINT
 from experiments.starts import begin, crashed, end, failures
 from results import records
 from tests.experiments import tiny

@@ -115,3 +115,11 @@ def cell(method: str, *starts: dict, own: tuple[str, ...] = ()) -> Cell:
 )  # fmt: skip
 def test_what_a_table_says(cells, expected):
     assert warnings(cells) == expected
+
+
+def test_different_numbers_of_processes_are_named():
+    cells = [Cell("a → b", name, 0, record(80.0, run=name)) for name in ("KD", "AT")]
+    assert not any("processes" in text for text in warnings(cells))
+    cells[0].record["starts"][0]["processes"] = 4
+    (found,) = [text for text in warnings(cells) if "processes" in text]
+    assert found == "mixed numbers of processes: 1 (1 run), 4 (1 run of KD)"

@@ -130,3 +130,18 @@ def test_the_result_says_where_it_was_made(tmp_path: Path) -> None:
     assert start["job"] is not None
     (entry,) = ledger.load(tmp_path / "runs")
     assert json.loads((entry.folder / "array.json").read_text())["job"] == entry.job
+
+
+@pytest.mark.parametrize("nodes", ["1", "2"])
+def test_a_job_of_several_processes(nodes: str, tmp_path: Path) -> None:
+    """The same numbers as where this machine starts them, bit for bit."""
+    matrix = write(tmp_path, methods=["kd", "rkd"], trials=1, processes=2)
+    sent = call("submit", matrix, "--yes", "--wait", "--nodes", nodes)
+    assert sent.code == 0, sent.out + sent.err
+    local = call("run", matrix, runs=str(tmp_path / "local"))
+    assert local.code == 0, local.err
+    here, there = outcomes(tmp_path / "local"), outcomes(tmp_path / "runs")
+    assert len(here) == 3
+    assert here == there
+    for _, record in records.scan(tmp_path / "runs"):
+        assert record["starts"][0]["processes"] == 2

@@ -1,0 +1,97 @@
+"""Linear probes: what students that a matrix has trained are worth on other data.
+
+A probe is a run like any other, on the other data set, without a teacher; its network is a trained
+student, frozen, under a new linear layer. So a matrix has, beside its own runs, those of each data
+set of its ``transfer:`` block, and ``--transfer NAME`` makes a command be about them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import distillers
+from models.registry import near
+
+from . import census
+from .census import Status
+from .errors import InputError
+from .expand import Entry, Expansion, Facts, Recipes, data_spec
+from .matrix import Matrix
+from .spec import RunSpec, SourceSpec
+
+
+def matrix_of(matrix: Matrix, name: str, source: str) -> Matrix:
+    """The matrix of the probes on the data set ``name``; errors begin with ``source``."""
+    if matrix.transfer is None:
+        raise InputError(f"{source}: transfer: no such block, which --transfer needs")
+    targets = {entry.name: entry for entry in matrix.transfer.datasets}
+    if name not in targets:
+        raise InputError(f"{source}: transfer: no data set {name!r}: {near(name, targets)}")
+    return matrix.model_copy(
+        update={
+            "dataset": targets[name],
+            "recipe": matrix.transfer.recipe_on(matrix.recipe),
+            "teacher_recipe": {},
+            "teachers": {},
+        }
+    )
+
+
+def expand(base: Expansion, matrix: Matrix, facts: Facts, source: str) -> Expansion:
+    """One probe of every student of ``base``; ``matrix`` is that of `matrix_of`. Pure."""
+    assert matrix.transfer is not None  # matrix_of
+    data, recipes = data_spec(matrix, facts), Recipes(matrix, source)
+    entries = []
+    for entry in base.entries:
+        trained = entry.spec
+        probe = RunSpec(
+            dataset=data,
+            student=trained.student,
+            method_version=distillers.find("vanilla").version,
+            options=distillers.defaults("vanilla"),
+            trial=trained.trial,
+            recipe=recipes.student(trained.student),
+            plugins=trained.plugins,
+            source=SourceSpec(
+                run=trained.id,
+                dataset=trained.dataset.name,
+                method=trained.method,
+                bn_mode=matrix.transfer.bn_mode,
+            ),
+        )
+        entries.append(Entry(probe, entry.pair, entry.label))
+    return Expansion(tuple(entries), ())
+
+
+def after(found: Mapping[str, Status], before: Mapping[str, Status]) -> dict[str, Status]:
+    """The states of probes, knowing those of the students they are about."""
+    return {run: _after(status, before) for run, status in found.items()}
+
+
+def _after(status: Status, before: Mapping[str, Status]) -> Status:
+    assert status.spec.source is not None  # expand
+    trained = before[status.spec.source.run]
+    if trained.state == census.UNSUPPORTED:
+        return replace(status, state=census.UNSUPPORTED, detail=trained.detail)
+    if status.state == census.DONE and trained.record:
+        used = ((status.record or {}).get("source") or {}).get("sha256")
+        if used != trained.record["weights"]["sha256"]:
+            return replace(
+                status, state=census.STALE, detail="its student has been trained again since"
+            )
+    if status.state == census.TODO and trained.state != census.DONE:
+        return replace(
+            status, state=census.BLOCKED, detail=f"its student ({trained.spec}): {trained.state}"
+        )
+    return status
+
+
+def note(matrix: Matrix) -> str:
+    """What a table of probes says of itself."""
+    assert matrix.transfer is not None
+    norms = {
+        "eval": "with the statistics they were trained with",
+        "train": "with the statistics of the new data's batches",
+    }
+    return f"linear probes of frozen students, batch norms {norms[matrix.transfer.bn_mode]}"
