@@ -34,7 +34,17 @@ try:
     import datasets
     import distillers
     import models
-    from experiments import census, cli, cluster, doctor, estimate, housekeeping, launch, worker
+    from experiments import (
+        catalogue,
+        census,
+        cli,
+        cluster,
+        doctor,
+        estimate,
+        housekeeping,
+        launch,
+        worker,
+    )
     from experiments import evaluate as evaluation
     from experiments import export as exporting
     from experiments.arguments import (
@@ -99,12 +109,8 @@ def list_names(args: argparse.Namespace) -> int:
     if args.name:
         return _describe(args)
     if args.what == "methods":
-        rows = [
-            (name, cls.title, cls.paper, ", ".join(cls.presets) or "")
-            for name in distillers.names()
-            for cls in [distillers.find(name)]
-        ]
-        print(tabulate(rows, ["name", "title", "paper", "presets"], disable_numparse=True))
+        header, rows = catalogue.table(args.pair)
+        print(tabulate(rows, header, disable_numparse=True))
         print('\n"+kd" behind a name adds Hinton\'s term with weight 1, as in crd+kd.')
     else:
         names = models.names() if args.what == "models" else datasets.names()
@@ -134,6 +140,8 @@ def plan(args: argparse.Namespace) -> int:
     found = cli.planned(args)
     statuses = cluster.look(found)
     print(cli.census_line(found, statuses))
+    for line in catalogue.beyond_recipe(found.expansion):
+        print(line)
     for reason in dict.fromkeys(
         f"n/a: {s.spec.pair} {s.spec.method}: {s.detail}"
         for s in statuses.values()
@@ -264,6 +272,7 @@ def _parser() -> argparse.ArgumentParser:
     lister = add_verb(verbs, "list", list_names)
     lister.add_argument("what", choices=["methods", "models", "datasets"])
     lister.add_argument("name", nargs="?", help="one of them, with its options and presets")
+    lister.add_argument("--pair", help='of methods: what they cost on "resnet32x4 -> resnet8x4"')
     planner = add_matrix_verb(verbs, "plan", plan)
     planner.add_argument("--no-timing", action="store_true", help="do not time steps")
     add_run_arguments(add_matrix_verb(verbs, "run", run))

@@ -15,7 +15,14 @@ from .needs import Needs
 from .registry import register
 
 
-@register("at", title="AT", paper="Zagoruyko & Komodakis, ICLR 2017", arxiv="1612.03928")
+@register(
+    "at",
+    title="AT",
+    paper="Zagoruyko & Komodakis, ICLR 2017",
+    arxiv="1612.03928",
+    reference="Paying More Attention to Attention: Improving the Performance of Convolutional "
+    "Neural Networks via Attention Transfer",
+)
 class AT(Distiller):
     """Sum over stages of the mean squared difference of normalised attention maps.
 

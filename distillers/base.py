@@ -62,6 +62,7 @@ class Distiller(nn.Module):
     title: ClassVar[str] = ""
     paper: ClassVar[str] = ""
     arxiv: ClassVar[str | None] = None
+    reference: ClassVar[str] = ""
 
     base_defaults: ClassVar[Mapping[str, Any]] = {
         "ce": 1.0,  # weight of the cross-entropy with the labels

@@ -20,7 +20,13 @@ from .registry import register
 NCE_EPS = 1e-7  # the reference's, beside K / n
 
 
-@register("crd", title="CRD", paper="Tian, Krishnan & Isola, ICLR 2020", arxiv="1910.10699")
+@register(
+    "crd",
+    title="CRD",
+    paper="Tian, Krishnan & Isola, ICLR 2020",
+    arxiv="1910.10699",
+    reference="Contrastive Representation Distillation",
+)
 class CRD(Distiller):
     """Noise-contrastive estimation between an embedding and the other network's memory bank.
 

@@ -13,7 +13,13 @@ from .losses import hard_labels, kl_divergence, linear_warmup
 from .registry import register
 
 
-@register("dkd", title="DKD", paper="Zhao et al., CVPR 2022", arxiv="2203.08679")
+@register(
+    "dkd",
+    title="DKD",
+    paper="Zhao et al., CVPR 2022",
+    arxiv="2203.08679",
+    reference="Decoupled Knowledge Distillation",
+)
 class DKD(Distiller):
     """w(epoch) · (α TCKD + β NCKD), both with factor T² and means over the batch (eq. 7).
 

@@ -14,7 +14,13 @@ from .needs import Needs
 from .registry import register
 
 
-@register("fitnet", title="FitNet", paper="Romero et al., ICLR 2015", arxiv="1412.6550")
+@register(
+    "fitnet",
+    title="FitNet",
+    paper="Romero et al., ICLR 2015",
+    arxiv="1412.6550",
+    reference="FitNets: Hints for Thin Deep Nets",
+)
 class FitNet(Distiller):
     """Mean squared error of r(F_s) and F_t at layer ``hint_layer`` of (stem, stage 1, stage 2, …).
 

@@ -138,7 +138,12 @@ def first_of_shape(blocks: tuple[Tensor, ...]) -> int | None:
     return index if index < len(blocks) - 1 else None
 
 
-@register("irg", title="IRG", paper="Liu et al., CVPR 2019")
+@register(
+    "irg",
+    title="IRG",
+    paper="Liu et al., CVPR 2019",
+    reference="Knowledge Distillation via Instance Relationship Graph",
+)
 class IRG(Distiller):
     """logits_weight · L_logits + edge_weight · L_edge + transformation_weight · L_transformation.
 

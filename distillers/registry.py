@@ -24,11 +24,12 @@ REGISTRY: Registry[type[Distiller]] = Registry("method", MethodError)
 
 
 def register(
-    name: str, *, title: str, paper: str = "", arxiv: str | None = None
+    name: str, *, title: str, paper: str = "", arxiv: str | None = None, reference: str = ""
 ) -> Callable[[type[Distiller]], type[Distiller]]:
     """Class decorator: make a Distiller available under ``name`` (lower case, the paper's acronym).
 
-    title   as printed in tables;  paper   "Authors, venue year";  arxiv   its number
+    title      as printed in tables
+    paper      "Authors, venue year";  arxiv   its number;  reference   its title
     """
     if "+" in name or name != name.lower():
         raise MethodError(f"method name {name!r}: expected lower case without '+'")
@@ -38,6 +39,7 @@ def register(
             raise MethodError(f"method {name!r}: expected a subclass of Distiller, got {cls!r}")
         REGISTRY.add(name, cls, f"{cls.__module__}.{cls.__qualname__}")
         cls.name, cls.title, cls.paper, cls.arxiv = name, title, paper, arxiv
+        cls.reference = reference
         return cls
 
     return add

@@ -18,7 +18,13 @@ from .registry import register
 NUMBERS_AT_ONCE = 2**24  # of the angles' largest tensor: 64 MiB in float32
 
 
-@register("rkd", title="RKD", paper="Park et al., CVPR 2019", arxiv="1904.05068")
+@register(
+    "rkd",
+    title="RKD",
+    paper="Park et al., CVPR 2019",
+    arxiv="1904.05068",
+    reference="Relational Knowledge Distillation",
+)
 class RKD(Distiller):
     """λ_d · SmoothL1 of normalised distances + λ_a · SmoothL1 of angles; embeddings (B, D).
 

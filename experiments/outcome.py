@@ -38,6 +38,11 @@ def record(learner: Learner, test: dict[str, float] | None) -> dict[str, Any]:
         "images_per_second": round(rate, 2),
         "peak_memory_bytes": environment.peak_memory(learner.device),
         "steps": learner.steps_taken,
+        "schedule": {
+            "epochs": learner.recipe.epochs,
+            "initial_epochs": sum(stage == "initial" for stage, _ in learner.coordinates),
+            "views": 1 + len(learner.distiller.needs.views),
+        },
         "data": {"sha256": learner.data.fingerprint},
         "warnings": list(
             dict.fromkeys(learner.warnings + provenance.code_warnings(learner.starts))

@@ -65,21 +65,24 @@ def load(
     return Teacher(module, TeacherRecord(spec.name, round(accuracy, 4), digest, spec.run))
 
 
-def checked_hash(spec: TeacherSpec, weights: Path) -> str:
-    """The sha256 of a weights file. Raises Blocked where it is missing or not the planned one."""
+def checked_hash(spec: TeacherSpec, weights: Path, role: str = "teacher") -> str:
+    """The sha256 of a weights file. Raises Blocked where it is missing or not the planned one.
+
+    ``role``: what the network is to the run, for the message.
+    """
     if not weights.is_file():
-        raise Blocked(f"{spec.name}: no weights at {weights}")
+        raise Blocked(f"{role} {spec.name}: no weights at {weights}")
     digest = sha256(weights)
     expected = spec.sha256
     if spec.run is not None:
         result = records.read(weights.parent)
         if result is None:
-            raise Blocked(f"{spec.name}: its run at {weights.parent} has no result")
+            raise Blocked(f"{role} {spec.name}: its run at {weights.parent} has no result")
         expected = result.get("weights", {}).get("sha256")
         if digest != expected:
-            raise Blocked(f"{spec.name}: {weights} is not what its result.json names")
+            raise Blocked(f"{role} {spec.name}: {weights} is not what its result.json names")
     if digest != expected:
-        raise Blocked(f"{spec.name}: {weights} changed since it was planned")
+        raise Blocked(f"{role} {spec.name}: {weights} changed since it was planned")
     return digest
 
 

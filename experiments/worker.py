@@ -176,7 +176,7 @@ def _has_source(spec: RunSpec, job: Job, report: trainer.Report) -> bool:
         return True
     trained = TeacherSpec(name=spec.student, run=spec.source.run)
     try:
-        teachers.checked_hash(trained, job.sources[spec.source.run])
+        teachers.checked_hash(trained, job.sources[spec.source.run], "student")
     except teachers.Blocked as error:
         report(spec, {"state": BLOCKED, "error": str(error)})
         return False

@@ -127,7 +127,7 @@ def leaderboard(
         teachers=known,
         recipe=recipe,
         exceptions=tuple(exceptions),
-        notes=tuple(notes),
+        notes=(*notes, *provenance.beyond_recipe(cells)),
         warnings=tuple(provenance.warnings(cells, paired)),
         baseline=baseline,
     )

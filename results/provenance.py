@@ -84,6 +84,20 @@ def warnings(cells: Sequence[Cell], paired_teachers: bool = False) -> list[str]:
     ]
 
 
+def beyond_recipe(cells: Sequence[Cell]) -> list[str]:
+    """Which methods computed more than the recipe says: not to be compared without that word."""
+    found: dict[str, str] = {}
+    for cell in cells:
+        schedule = (cell.record or {}).get("schedule") or {}
+        before, views = schedule.get("initial_epochs", 0), schedule.get("views", 1)
+        more = [f"{schedule.get('epochs')}+{before} epochs"] if before else []
+        more += [f"{views} views of every image"] if views > 1 else []
+        if more:
+            found[cell.method] = " and ".join(more)
+    listed = "; ".join(f"{method} ({more})" for method, more in found.items())
+    return [f"not compute-matched: {listed}"] if listed else []
+
+
 def _own(record: Record) -> list[str]:
     """A record's warnings, but not those about code: they are told with their methods."""
     told = [str(text) for text in record.get("warnings") or ()]

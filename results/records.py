@@ -12,10 +12,13 @@ Format 1; accuracies are percentages, times seconds, sizes bytes::
     teacher            {name, accuracy, sha256, run (null for a given file)}, or null
     weights            {file, sha256} of the student's weights beside the result
     parameters         {student, extra (the method's own), extra_at_test}
+    source             of a probe: {run, sha256} of the student it is about, else null
     seconds, images_per_second, peak_memory_bytes, steps
+    schedule           {epochs, initial_epochs (of a stage before), views (of every image)}
     data               {sha256}
     warnings           sentences that belong under every table that shows this run
-    starts             per start: {time, host, job, device, versions: {torch, …}, commit, dirty,
+    starts             per start: {time, host, job, device, processes (if several share the run),
+                       versions: {torch, …}, commit, dirty,
                        changes (a hash of what is not committed), epoch and steps where it began,
                        progress (whether it saved a step), submitted (the code at submission, if
                        another), ended ("interrupted" or "failed", if it did so without progress)}

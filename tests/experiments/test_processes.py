@@ -54,9 +54,13 @@ def spec(method: str, file: Path) -> RunSpec:
 @pytest.fixture(scope="module")
 def teacher_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("teacher") / WEIGHTS
+    save_teacher(path)
+    return path
+
+
+def save_teacher(path: Path) -> None:
     with networks.seeded("the tests' teacher"):
         save_weights(models.build("resnet14", 10), path)
-    return path
 
 
 def job(runs: Path, file: Path, methods: tuple[str, ...], processes: int = 2) -> worker.Job:

@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from results.leaderboard import Cell
-from results.provenance import code_name, code_warnings, is_other_code, warnings
+from results.provenance import (
+    beyond_recipe,
+    code_name,
+    code_warnings,
+    is_other_code,
+    warnings,
+)
 from tests.results.example import record
 
 CLEAN = {"commit": "a" * 40, "dirty": False, "changes": None}
@@ -123,3 +129,17 @@ def test_different_numbers_of_processes_are_named():
     cells[0].record["starts"][0]["processes"] = 4
     (found,) = [text for text in warnings(cells) if "processes" in text]
     assert found == "mixed numbers of processes: 1 (1 run), 4 (1 run of KD)"
+
+
+def test_what_computes_more_than_the_recipe_is_named():
+    plain = {"epochs": 240, "initial_epochs": 0, "views": 1}
+    cells = [
+        Cell("a → b", "KD", 0, record(80.0, schedule=plain)),
+        Cell("a → b", "FT", 0, record(80.0, schedule={**plain, "initial_epochs": 30})),
+        Cell("a → b", "MLKD", 0, record(80.0, schedule={**plain, "views": 2})),
+        Cell("a → b", "former", 0, record(80.0)),
+    ]
+    assert beyond_recipe(cells[:1]) == beyond_recipe(cells[3:]) == []
+    assert beyond_recipe(cells) == [
+        "not compute-matched: FT (240+30 epochs); MLKD (2 views of every image)"
+    ]

@@ -145,3 +145,16 @@ def test_a_job_of_several_processes(nodes: str, tmp_path: Path) -> None:
     assert here == there
     for _, record in records.scan(tmp_path / "runs"):
         assert record["starts"][0]["processes"] == 2
+
+
+def test_probes_are_sent_like_any_run(tmp_path: Path) -> None:
+    """The students by `run`, their probes by `submit`."""
+    other = {"name": "fake", "num_classes": 3, "image_size": 16, "train_size": 48, "test_size": 24}
+    block = {"datasets": [other], "recipe": {"epochs": 2, "milestones": [1], "batch_size": 16}}
+    matrix = write(tmp_path, methods=["vanilla", "kd"], trials=1, transfer=block)
+    waiting = call("submit", matrix, "--yes", "--transfer", "fake")
+    assert "nothing to send" in waiting.out, waiting.out + waiting.err
+    assert call("run", matrix).code == 0
+    sent = call("submit", matrix, "--yes", "--wait", "--transfer", "fake")
+    assert sent.code == 0, sent.out + sent.err
+    assert "2 done" in sent.out

@@ -1,0 +1,55 @@
+"""What is to be said of a method without building it: for lists, plans, the page of all methods."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from .base import Distiller
+from .registry import find
+
+FIELDS = ("embedding", "features", "preacts", "blocks", "final_map", "classifier", "tokens")
+PAPER = re.compile(r"(?P<authors>.+), (?P<venue>.+?) (?P<year>\d{4})")
+
+
+def venue_and_year(name: str) -> tuple[str, str]:
+    """("ICCV", "2019"); what a paper's line does not tell is empty."""
+    match = PAPER.fullmatch(find(name).paper)
+    return (match["venue"], match["year"]) if match else ("", "")
+
+
+def reads(name: str, options: Mapping[str, Any]) -> list[str]:
+    """What a method takes from the teacher: logits, and the fields of `Outputs` that it needs."""
+    needs = find(name).needs_of(options)
+    if not needs.teacher:
+        return []
+    return [field for field in FIELDS if getattr(needs, field)] or ["logits"]
+
+
+def beyond_recipe(name: str, options: Mapping[str, Any]) -> list[str]:
+    """Why a method computes more than the recipe says: more views, or a stage before."""
+    cls = find(name)
+    views = len(cls.needs_of(options).views)
+    reasons = [f"{1 + views} views of every image"] if views else []
+    if cls.init_stage is not Distiller.init_stage:
+        reasons.append("an initial stage")
+    return reasons
+
+
+def bibtex(name: str) -> str:
+    """The method's paper as far as its registration tells; empty where it has no title."""
+    cls = find(name)
+    match = PAPER.fullmatch(cls.paper)
+    if not cls.reference or not match:
+        return ""
+    authors = re.sub(r" et al\.$", " and others", match["authors"])
+    fields = {
+        "title": f"{{{cls.reference}}}",
+        "author": re.sub(r"\s*(?:,|&)\s*", " and ", authors),
+        "booktitle": match["venue"],
+        "year": match["year"],
+        **({"eprint": cls.arxiv, "archiveprefix": "arXiv"} if cls.arxiv else {}),
+    }
+    lines = [f"  {key} = {{{value}}}," for key, value in fields.items()]
+    return "\n".join((f"@inproceedings{{{name}{match['year']},", *lines, "}"))

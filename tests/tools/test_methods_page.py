@@ -1,0 +1,50 @@
+"""The page of all methods is what the classes say today."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+import distillers
+from distillers import catalogue
+from tools import methods_page
+
+
+def test_the_page_is_current():
+    assert methods_page.PAGE.read_text() == methods_page.page(), "run tools/methods_page.py"
+
+
+@pytest.mark.parametrize("name", distillers.names())
+def test_a_section_tells_what_there_is(name):
+    cls, text = distillers.find(name), methods_page.section(name)
+    assert (cls.__doc__ or "").strip().splitlines()[0] in text
+    for option in cls.defaults:
+        assert f"`{option}`" in text
+    for preset in cls.presets:
+        assert f"preset: {preset}" in text
+
+
+def test_links_lead_to_sections():
+    text = methods_page.page()
+    anchors = {
+        "".join(c for c in head.lower() if c.isalnum() or c in " -_").replace(" ", "-")
+        for head in re.findall(r"^## (.*)$", text, re.MULTILINE)
+    }
+    links = set(re.findall(r"\]\(#(.*?)\)", text))
+    assert links == anchors
+
+
+def test_a_citation():
+    assert catalogue.bibtex("crd") == (
+        "@inproceedings{crd2020,\n"
+        "  title = {{Contrastive Representation Distillation}},\n"
+        "  author = {Tian and Krishnan and Isola},\n"
+        "  booktitle = {ICLR},\n"
+        "  year = {2020},\n"
+        "  eprint = {1910.10699},\n"
+        "  archiveprefix = {arXiv},\n"
+        "}"
+    )
+    assert "author = {Zhao and others}" in catalogue.bibtex("dkd")
+    assert catalogue.bibtex("vanilla") == ""

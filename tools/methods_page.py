@@ -1,0 +1,105 @@
+#!/usr/bin/env python3
+"""Write distillers/METHODS.md, the page of all methods, from what is registered.
+
+    tools/methods_page.py
+
+A test compares the page with what this would write now.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tabulate import tabulate
+
+import distillers
+from distillers import catalogue
+from experiments.environment import CHECKOUT
+from results import records
+
+PAGE = CHECKOUT / "distillers" / "METHODS.md"
+HEAD = """\
+# All methods
+
+Made by `tools/methods_page.py` from the classes themselves: formula, source, deviations, options
+with their defaults, presets. Beside its own options every method has `ce`, `kd`, `kd_temperature`
+and `weight`; they are listed where a method's default is another.
+"""
+
+
+def page() -> str:
+    """The whole page, markdown."""
+    names = distillers.names()
+    rows = [_row(name) for name in names]
+    table = tabulate(rows, ["method", "paper", "reads of the teacher", ""], tablefmt="pipe")
+    return "\n".join([HEAD, table, "", *map(section, names)])
+
+
+def _row(name: str) -> list[str]:
+    cls, options = distillers.find(name), distillers.defaults(name)
+    more = ", ".join(catalogue.beyond_recipe(name, options))
+    anchor = f"{cls.title} ({name})".lower()
+    anchor = "".join(c for c in anchor if c.isalnum() or c in " -_").replace(" ", "-")
+    read = ", ".join(catalogue.reads(name, options)) or "no teacher"
+    return [f"[{cls.title}](#{anchor})", cls.paper, read, more]
+
+
+def section(name: str) -> str:
+    """One method."""
+    cls = distillers.find(name)
+    parts = [f"## {cls.title} (`{name}`)", "", *_source(name), _text(inspect.getdoc(cls) or "")]
+    parts += [*_options(name), *_presets(name)]
+    cite = catalogue.bibtex(name)
+    parts += ["", "```bibtex", cite, "```"] if cite else []
+    return "\n".join(parts) + "\n"
+
+
+def _source(name: str) -> list[str]:
+    cls = distillers.find(name)
+    line = f"*{cls.reference}*. {cls.paper}" if cls.reference else cls.paper
+    if cls.arxiv:
+        line += f", [arXiv {cls.arxiv}](https://arxiv.org/abs/{cls.arxiv})"
+    return [line, ""] if line else []
+
+
+def _text(docstring: str) -> str:
+    """As it stands in the code: its line breaks are the formulas'."""
+    return f"```text\n{docstring}\n```"
+
+
+def _options(name: str) -> list[str]:
+    cls, usual = distillers.find(name), distillers.Distiller.base_defaults
+    rows = [
+        [f"`{key}`", f"`{value}`", ", ".join(f"`{c}`" for c in cls.choices.get(key, ()))]
+        for key, value in distillers.defaults(name).items()
+        if key not in usual or usual[key] != value
+    ]
+    if not rows:
+        return []
+    return ["", tabulate(rows, ["option", "default", "one of"], tablefmt="pipe")]
+
+
+def _presets(name: str) -> list[str]:
+    presets = distillers.find(name).presets
+    lines = [f"* `preset: {preset}`: {_listed(values)}" for preset, values in presets.items()]
+    return ["", *lines] if lines else []
+
+
+def _listed(values: object) -> str:
+    assert isinstance(values, dict)
+    return ", ".join(f"{key} {value}" for key, value in values.items()) or "the defaults"
+
+
+def main() -> int:
+    """Write the page."""
+    records.write_atomic(PAGE, page())
+    print(f"wrote {PAGE}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
