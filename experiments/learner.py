@@ -67,7 +67,7 @@ class Learner:
             self.student = networks.student(
                 spec, self.source, info.num_classes, self.recipe, self.device
             )
-        base = spec.method.partition("+")[0]
+        base = distillers.find(spec.method).name  # the same with "+kd" and under a wrapper
         stream = ("method", spec.dataset.name, spec.pair, base, spec.trial)
         with networks.seeded(*stream):
             self.distiller = distillers.build(

@@ -98,7 +98,8 @@ class RunSpec(_Frozen):
         return f"{self.teacher.name} -> {self.student}" if self.teacher else self.student
 
     def __str__(self) -> str:
-        return f"{self.pair}, {self.method}, trial {self.trial}"
+        method = "probe" if self.source else self.method
+        return f"{self.pair}, {method}, trial {self.trial}"
 
     def directory(self, runs: Path) -> Path:
         """runs/<dataset>/<teacher>--<student>/<method>/<trial>-<id>, "/" in names as ".".
