@@ -111,7 +111,10 @@ def list_names(args: argparse.Namespace) -> int:
     if args.what == "methods":
         header, rows = catalogue.table(args.pair)
         print(tabulate(rows, header, disable_numparse=True))
-        print('\n"+kd" behind a name adds Hinton\'s term with weight 1, as in crd+kd.')
+        print(
+            '\n"+kd" behind a name adds Hinton\'s term with weight 1, as in crd+kd. Before a name:'
+        )
+        print(tabulate(catalogue.wrappers(), tablefmt="plain", disable_numparse=True))
     else:
         names = models.names() if args.what == "models" else datasets.names()
         print("\n".join(names))

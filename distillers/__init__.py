@@ -1,17 +1,20 @@
 """Distillation methods: one file, one registered class each. See `base.Distiller` for the hooks."""
 
 from .base import Distiller, InitStage, MethodError, Unsupported
+from .compose import Wrapper
 from .needs import Needs
 from .registry import (
     build,
     defaults,
     find,
+    find_wrapper,
     import_methods,
     load_plugin,
     names,
     register,
     resolve,
     title,
+    wrappers,
 )
 
 import_methods(__name__, list(__path__))
@@ -22,12 +25,15 @@ __all__ = [
     "MethodError",
     "Needs",
     "Unsupported",
+    "Wrapper",
     "build",
     "defaults",
     "find",
+    "find_wrapper",
     "load_plugin",
     "names",
     "register",
     "resolve",
     "title",
+    "wrappers",
 ]

@@ -37,9 +37,8 @@ def beyond_recipe(name: str, options: Mapping[str, Any]) -> list[str]:
     return reasons
 
 
-def bibtex(name: str) -> str:
+def bibtex(cls: type[Distiller]) -> str:
     """The method's paper as far as its registration tells; empty where it has no title."""
-    cls = find(name)
     match = PAPER.fullmatch(cls.paper)
     if not cls.reference or not match:
         return ""
@@ -52,4 +51,4 @@ def bibtex(name: str) -> str:
         **({"eprint": cls.arxiv, "archiveprefix": "arXiv"} if cls.arxiv else {}),
     }
     lines = [f"  {key} = {{{value}}}," for key, value in fields.items()]
-    return "\n".join((f"@inproceedings{{{name}{match['year']},", *lines, "}"))
+    return "\n".join((f"@inproceedings{{{cls.name}{match['year']},", *lines, "}"))

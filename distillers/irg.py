@@ -26,24 +26,26 @@ def pooled(feature: Tensor) -> Tensor:
     return feature.flatten(2).mean(dim=2) if feature.dim() > 2 else feature
 
 
-def edges(x: Tensor, caffe_grad: bool = False) -> Tensor:
+def edges(x: Tensor, caffe_grad: bool = False, through_max: bool = False) -> Tensor:
     """A (N, N) = D / max(D), D_ij = ‖x_i − x_j‖² of vertices x (N, C); 0 where all are equal.
 
-    The maximum is a constant for the gradient. ``caffe_grad`` gives the authors' Caffe backward: of
-    each distance only the row's vertex gets its share, which is half the true gradient.
+    The maximum is a constant for the gradient unless ``through_max``. ``caffe_grad`` gives the
+    authors' Caffe backward: of each distance only the row's vertex gets its share, which is half
+    the true gradient.
     """
     distances = squared_distances(x, x.detach() if caffe_grad else x)
-    largest = distances.detach().max()
+    largest = distances.max() if through_max else distances.detach().max()
     return torch.where(largest <= EPSILON, 0, distances / largest.clamp_min(EPSILON))
 
 
-def transformation(x: Tensor, y: Tensor) -> Tensor:
+def transformation(x: Tensor, y: Tensor, through_max: bool = False) -> Tensor:
     """λ (N,) = v / max(v), v_i = ‖x_i − y_i‖²: how far each sample moved between two places.
 
-    x, y of one shape (N, …). The maximum is a constant for the gradient.
+    x, y of one shape (N, …). The maximum is a constant for the gradient unless ``through_max``.
     """
     moved = (x - y).flatten(1).square().sum(dim=1)
-    return moved / moved.detach().max().clamp_min(EPSILON)
+    largest = moved.max() if through_max else moved.detach().max()
+    return moved / largest.clamp_min(EPSILON)
 
 
 def edge_loss(student: Tensor, teacher: Tensor) -> Tensor:
@@ -138,6 +140,46 @@ def first_of_shape(blocks: tuple[Tensor, ...]) -> int | None:
     return index if index < len(blocks) - 1 else None
 
 
+def aberhu_terms(student: Outputs, teacher: Outputs) -> dict[str, Tensor]:
+    """Unweighted terms of AberHu/Knowledge-Distillation-Zoo: means over N·C, N² and N.
+
+    Edges one-to-one, the mean of three: of the last two stages' maps, not pooled, and of the
+    embedding. Transformation: from the one stage's map to the other's, `aligned`.
+    """
+    places, moves = [], []
+    for outputs in (student, teacher):
+        assert outputs.features is not None and outputs.embedding is not None  # needs_of
+        maps = outputs.features[-2:]
+        places.append([*(x.flatten(1) for x in maps), outputs.embedding])
+        moves.append(transformation(*aligned(*maps), through_max=True))
+    errors = [
+        F.mse_loss(edges(s, through_max=True), edges(t, through_max=True))
+        for s, t in zip(*places, strict=True)
+    ]
+    return {
+        "logits": F.mse_loss(student.logits, teacher.logits),
+        "edge": torch.stack(errors).mean(),
+        "transformation": F.mse_loss(moves[0], moves[1]),
+    }
+
+
+def semckd_terms(student: Outputs, teacher: Outputs) -> dict[str, Tensor]:
+    """Unweighted terms of DefangChen/SemCKD: of embeddings, and of their edges, means over entries.
+
+    The first only where both networks' embeddings are of one width.
+    """
+    s, t = student.embedding, teacher.embedding
+    assert s is not None and t is not None  # needs_of
+    terms = {"edge": F.mse_loss(edges(s, through_max=True), edges(t, through_max=True))}
+    return {"vertex": F.mse_loss(s, t), **terms} if s.shape == t.shape else terms
+
+
+PORTS = {
+    "aberhu": (aberhu_terms, Needs(embedding=True, features=True, batch="global")),
+    "semckd": (semckd_terms, Needs(embedding=True, batch="global")),
+}
+
+
 @register(
     "irg",
     title="IRG",
@@ -163,6 +205,11 @@ class IRG(Distiller):
 
     Presets: caffe is IRG.prototxt, irg_t IRG_Transformation.prototxt (no edges, no logits), mtk
     the paper's sum of all terms.
+
+    variant="aberhu" and "semckd" are two ports to PyTorch as they are, `aberhu_terms` and
+    `semckd_terms`: mean squared errors, and gradients through the maxima. They read the three
+    weights alone (logits_weight is that of SemCKD's term of embeddings); presets of the same names
+    have theirs, SemCKD's with the KD term that its framework adds.
     """
 
     defaults = {
@@ -173,6 +220,7 @@ class IRG(Distiller):
         "student_blocks": 3,
         "transformation": "block",
         "caffe_grad": False,
+        "variant": "paper",
     }
     presets = {
         "caffe": {"vertices": "embedding", "logits_weight": 0.0, "caffe_grad": True},
@@ -183,11 +231,24 @@ class IRG(Distiller):
             "caffe_grad": True,
         },
         "mtk": {"transformation_weight": 0.005},
+        "aberhu": {
+            "variant": "aberhu",
+            "logits_weight": 0.1,
+            "edge_weight": 5.0,
+            "transformation_weight": 5.0,
+        },
+        "semckd": {"variant": "semckd", "logits_weight": 0.005, "edge_weight": 0.005, "kd": 1.0},
     }
-    choices = {"vertices": ("blocks", "embedding"), "transformation": ("block", "stage")}
+    choices = {
+        "vertices": ("blocks", "embedding"),
+        "transformation": ("block", "stage"),
+        "variant": ("paper", *PORTS),
+    }
 
     @classmethod
     def needs_of(cls, options: Mapping[str, Any]) -> Needs:
+        if options["variant"] in PORTS:
+            return PORTS[options["variant"]][1]
         edge, moved = bool(options["edge_weight"]), bool(options["transformation_weight"])
         by_block = options["transformation"] == "block"
         on_blocks = options["vertices"] == "blocks"
@@ -205,7 +266,9 @@ class IRG(Distiller):
         seen = self.probe(student), self.probe(teacher, teacher=True)
         self.warnings: list[str] = []
         self.moves: list[Move] = []
-        if self.options.transformation_weight:
+        if self.options.variant in PORTS:
+            self._check_port(*seen)
+        elif self.options.transformation_weight:
             by_stage = self.options.transformation == "stage"
             self.moves, self.warnings = whole_stages(*seen) if by_stage else between_blocks(*seen)
             if not self.moves and not (self.options.edge_weight or self.options.logits_weight):
@@ -213,6 +276,8 @@ class IRG(Distiller):
                 raise Unsupported(f"irg has nothing to compare: {self.warnings[0]}{instead}")
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+        if self.options.variant in PORTS:
+            return self._ported(student, teacher)
         options, losses = self.options, {}
         if options.logits_weight:
             losses["logits"] = options.logits_weight * logits_loss(student.logits, teacher.logits)
@@ -222,6 +287,24 @@ class IRG(Distiller):
             moved = [transformation_loss(move(student, 0), move(teacher, 1)) for move in self.moves]
             losses["transformation"] = options.transformation_weight * torch.stack(moved).sum()
         return losses
+
+    def _check_port(self, *seen: Outputs) -> None:
+        counts = [len(outputs.features or ()) - 1 for outputs in seen]
+        if self.options.variant == "aberhu" and min(counts) < 2:
+            raise Unsupported(
+                f"irg (variant aberhu) needs two stages of both networks, got {counts[0]} "
+                f"(student) and {counts[1]} (teacher)"
+            )
+
+    def _ported(self, student: Outputs, teacher: Outputs) -> dict[str, Tensor]:
+        weights = {
+            "logits": self.options.logits_weight,
+            "vertex": self.options.logits_weight,
+            "edge": self.options.edge_weight,
+            "transformation": self.options.transformation_weight,
+        }
+        terms = PORTS[self.options.variant][0](student, teacher)
+        return {part: weights[part] * value for part, value in terms.items() if weights[part]}
 
     def _edge(self, student: Outputs, teacher: Outputs) -> Tensor:
         target = edges(self._vertices(teacher)[-1])

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import torch.nn.functional as F
+from torch import Tensor
+
+from datasets import Batch
+from models import Outputs
+
 from .base import Distiller
 from .registry import register
 
@@ -18,7 +24,27 @@ class KD(Distiller):
 
     The base class computes the term (its option ``kd``), so there is no own one. The weights
     0.1 / 0.9 at T = 4 are RepDistiller's and mdistiller's for CIFAR-100.
+
+    ``variant`` "cross_entropy" is cls_KD's: the soft labels' cross-entropy, without the teacher's
+    entropy taken off; the gradient is the same. Its α is ``kd``, and its ``ce`` is 1 − α.
     """
 
-    defaults = {"ce": 0.1, "kd": 0.9, "weight": 0.0}
-    presets = {"imagenet": {"ce": 0.5, "kd": 0.5, "kd_temperature": 1.0}}
+    defaults = {"ce": 0.1, "kd": 0.9, "weight": 0.0, "variant": "kl_divergence"}
+    choices = {"variant": ("kl_divergence", "cross_entropy")}
+    presets = {
+        "imagenet": {"ce": 0.5, "kd": 0.5, "kd_temperature": 1.0},
+        "cls_kd": {"ce": 0.5, "kd": 0.5, "kd_temperature": 3.0, "variant": "cross_entropy"},
+    }
+
+    def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> dict[str, Tensor]:
+        losses = super().forward(student, teacher, batch)
+        if teacher is not None and "kd" in losses and self.options.variant == "cross_entropy":
+            losses["kd"] = losses["kd"] + self.options.kd * self._entropy(teacher)
+        return losses
+
+    def _entropy(self, teacher: Outputs) -> Tensor:
+        """T² times the mean entropy of the teacher's soft labels."""
+        temperature = self.options.kd_temperature
+        logits = self.soften(teacher.promoted().detached().logits)
+        log_q = F.log_softmax(logits / temperature, dim=1)
+        return -(log_q.exp() * log_q).sum(dim=1).mean() * temperature**2

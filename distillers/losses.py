@@ -36,3 +36,28 @@ def unit(vectors: Tensor, dim: int = -1) -> Tensor:
 def linear_warmup(epoch: int, epochs: float) -> float:
     """Rises to 1 over the first ``epochs``; ``epoch`` counts from 1, so the first is not 0."""
     return min(epoch / epochs, 1.0) if epochs > 0 else 1.0
+
+
+def is_class(labels: Tensor, classes: int) -> Tensor:
+    """One-hot (B, C), as booleans, of class numbers (B,)."""
+    return labels[:, None] == torch.arange(classes, device=labels.device)
+
+
+def log_softmax_without(logits: Tensor, dropped: Tensor) -> Tensor:
+    """Log-softmax (B, C) over the classes that are not ``dropped`` (B, C), where it is 0."""
+    kept = logits.masked_fill(dropped, torch.finfo(logits.dtype).min)
+    return F.log_softmax(kept, dim=1).masked_fill(dropped, 0.0)
+
+
+def two_labels(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Class numbers and their shares, (B, K) each: one of share 1, or the two of a soft label."""
+    if labels.ndim == 1:
+        return labels[:, None], torch.ones_like(labels)[:, None]
+    shares, classes = labels.topk(2, dim=1)
+    return classes, shares
+
+
+def up_to_median(values: Tensor) -> Tensor:
+    """Which of the values (n,) are at most their median (of an even number: the middle's mean)."""
+    ordered, count = values.sort().values, len(values)
+    return values <= (ordered[(count - 1) // 2] + ordered[count // 2]) / 2

@@ -17,16 +17,20 @@ from datasets import Info
 from models.registry import Registry, near
 
 from .base import Distiller, MethodError
+from .compose import Wrapper, composed
 
 # A plugin's module is named by the first digits of its text's sha256.
 PLUGIN_PREFIX, PLUGIN_DIGITS = "kd_plugin_", 16
 REGISTRY: Registry[type[Distiller]] = Registry("method", MethodError)
+WRAPPERS: Registry[type[Wrapper]] = Registry("wrapper", MethodError)  # names before a "+"
 
 
 def register(
     name: str, *, title: str, paper: str = "", arxiv: str | None = None, reference: str = ""
 ) -> Callable[[type[Distiller]], type[Distiller]]:
     """Class decorator: make a Distiller available under ``name`` (lower case, the paper's acronym).
+
+    A `Wrapper` becomes available before a "+".
 
     title      as printed in tables
     paper      "Authors, venue year";  arxiv   its number;  reference   its title
@@ -37,7 +41,11 @@ def register(
     def add(cls: type[Distiller]) -> type[Distiller]:
         if not (isinstance(cls, type) and issubclass(cls, Distiller)):
             raise MethodError(f"method {name!r}: expected a subclass of Distiller, got {cls!r}")
-        REGISTRY.add(name, cls, f"{cls.__module__}.{cls.__qualname__}")
+        place = f"{cls.__module__}.{cls.__qualname__}"
+        if issubclass(cls, Wrapper):
+            WRAPPERS.add(name, cls, place)
+        else:
+            REGISTRY.add(name, cls, place)
         cls.name, cls.title, cls.paper, cls.arxiv = name, title, paper, arxiv
         cls.reference = reference
         return cls
@@ -50,31 +58,57 @@ def names() -> list[str]:
     return REGISTRY.names()
 
 
+def wrappers() -> list[str]:
+    """All registered wrappers, sorted: "lskd" for "lskd+dkd"."""
+    return WRAPPERS.names()
+
+
+def find_wrapper(name: str) -> type[Wrapper]:
+    """The class of a wrapper by itself; raises MethodError with near matches."""
+    return WRAPPERS.get(name)
+
+
 def find(name: str) -> type[Distiller]:
     """The class behind a method's name; "crd+kd" is found as crd."""
-    return REGISTRY.get(_split(name)[0])
+    before, base, _ = _split(name)
+    cls = REGISTRY.get(base)
+    for wrapper in reversed(before):
+        cls = composed(WRAPPERS.get(wrapper), cls)
+    return cls
 
 
 def title(name: str) -> str:
-    """As printed in tables: "CRD", "CRD+KD"."""
-    base, with_kd = _split(name)
-    return REGISTRY.get(base).title + ("+KD" if with_kd else "")
+    """As printed in tables: "CRD", "CRD+KD", "LSKD+DKD"."""
+    return find(name).title + ("+KD" if _split(name)[2] else "")
 
 
-def _split(name: str) -> tuple[str, bool]:
-    """("crd", True) for "crd+kd"."""
-    base, plus, rest = name.partition("+")
-    if plus and (rest != "kd" or base in ("kd", "vanilla")):
-        raise MethodError(f"method {name!r}: expected NAME or NAME+kd")
-    return base, bool(plus)
+def _split(name: str) -> tuple[list[str], str, bool]:
+    """(["lskd"], "crd", True) for "lskd+crd+kd".
+
+    What is registered as method and as wrapper (WTTM) is the method where only "+kd" follows.
+    """
+    *before, base = name.split("+")
+    with_kd = bool(before) and base == "kd" and not _only_wraps(before[-1])
+    if with_kd:
+        base = before.pop()
+    strange = [wrapper for wrapper in before if wrapper not in WRAPPERS]
+    if strange or (with_kd and base in ("kd", "vanilla")) or (before and not base):
+        known = ", ".join(f"{wrapper}+" for wrapper in WRAPPERS)
+        raise MethodError(f"method {name!r}: expected NAME or NAME+kd, behind any of {known}")
+    if _only_wraps(base):
+        raise MethodError(f"method {name!r}: {base} changes another method: expected {base}+NAME")
+    return before, base, with_kd
+
+
+def _only_wraps(name: str) -> bool:
+    return name in WRAPPERS and name not in REGISTRY
 
 
 def defaults(name: str, preset: str | None = None) -> dict[str, Any]:
     """All options of a method with their values when nothing is given, after ``preset``."""
-    base, with_kd = _split(name)
-    cls = REGISTRY.get(base)
+    cls = find(name)
     options = {**Distiller.base_defaults, **cls.defaults}
-    if with_kd:
+    if _split(name)[2]:
         options["kd"] = 1.0
     if preset is not None:
         if preset not in cls.presets:

@@ -57,6 +57,12 @@ def beyond_recipe(expansion: Expansion) -> list[str]:
     return [f"not compute-matched: {listed}"] if listed else []
 
 
+def wrappers() -> list[Row]:
+    """What may stand before a method's name and a "+"."""
+    found = [distillers.find_wrapper(name) for name in distillers.wrappers()]
+    return [[f"{cls.name}+", cls.title, cls.paper] for cls in found]
+
+
 # ---- cost ----------------------------------------------------------------------------------------
 
 

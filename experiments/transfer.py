@@ -94,4 +94,4 @@ def note(matrix: Matrix) -> str:
         "eval": "with the statistics they were trained with",
         "train": "with the statistics of the new data's batches",
     }
-    return f"linear probes of frozen students, batch norms {norms[matrix.transfer.bn_mode]}"
+    return f"Linear probes of frozen students, batch norms {norms[matrix.transfer.bn_mode]}"

@@ -95,7 +95,7 @@ def beyond_recipe(cells: Sequence[Cell]) -> list[str]:
         if more:
             found[cell.method] = " and ".join(more)
     listed = "; ".join(f"{method} ({more})" for method, more in found.items())
-    return [f"not compute-matched: {listed}"] if listed else []
+    return [f"Not compute-matched: {listed}"] if listed else []
 
 
 def _own(record: Record) -> list[str]:

@@ -31,12 +31,21 @@ and `weight`; they are listed where a method's default is another.
 """
 
 
+WRAPPERS = """\
+# Wrappers
+
+They stand before a "+" and change the method behind it: `lskd+dkd`, `ctkd+kd`, and several of them
+one before the other. Their options stand beside those of the method.
+"""
+
+
 def page() -> str:
     """The whole page, markdown."""
     names = distillers.names()
     rows = [_row(name) for name in names]
     table = tabulate(rows, ["method", "paper", "reads of the teacher", ""], tablefmt="pipe")
-    return "\n".join([HEAD, table, "", *map(section, names)])
+    changing = [_section(distillers.find_wrapper(name)) for name in distillers.wrappers()]
+    return "\n".join([HEAD, table, "", *map(section, names), WRAPPERS, *changing])
 
 
 def _row(name: str) -> list[str]:
@@ -50,16 +59,19 @@ def _row(name: str) -> list[str]:
 
 def section(name: str) -> str:
     """One method."""
-    cls = distillers.find(name)
-    parts = [f"## {cls.title} (`{name}`)", "", *_source(name), _text(inspect.getdoc(cls) or "")]
-    parts += [*_options(name), *_presets(name)]
-    cite = catalogue.bibtex(name)
+    return _section(distillers.find(name))
+
+
+def _section(cls: type[distillers.Distiller]) -> str:
+    plus = "+" if issubclass(cls, distillers.Wrapper) else ""
+    parts = [f"## {cls.title} (`{cls.name}{plus}`)", "", *_source(cls)]
+    parts += [_text(inspect.getdoc(cls) or ""), *_options(cls), *_presets(cls)]
+    cite = catalogue.bibtex(cls)
     parts += ["", "```bibtex", cite, "```"] if cite else []
     return "\n".join(parts) + "\n"
 
 
-def _source(name: str) -> list[str]:
-    cls = distillers.find(name)
+def _source(cls: type[distillers.Distiller]) -> list[str]:
     line = f"*{cls.reference}*. {cls.paper}" if cls.reference else cls.paper
     if cls.arxiv:
         line += f", [arXiv {cls.arxiv}](https://arxiv.org/abs/{cls.arxiv})"
@@ -71,11 +83,11 @@ def _text(docstring: str) -> str:
     return f"```text\n{docstring}\n```"
 
 
-def _options(name: str) -> list[str]:
-    cls, usual = distillers.find(name), distillers.Distiller.base_defaults
+def _options(cls: type[distillers.Distiller]) -> list[str]:
+    usual = distillers.Distiller.base_defaults
     rows = [
         [f"`{key}`", f"`{value}`", ", ".join(f"`{c}`" for c in cls.choices.get(key, ()))]
-        for key, value in distillers.defaults(name).items()
+        for key, value in {**usual, **cls.defaults}.items()
         if key not in usual or usual[key] != value
     ]
     if not rows:
@@ -83,8 +95,8 @@ def _options(name: str) -> list[str]:
     return ["", tabulate(rows, ["option", "default", "one of"], tablefmt="pipe")]
 
 
-def _presets(name: str) -> list[str]:
-    presets = distillers.find(name).presets
+def _presets(cls: type[distillers.Distiller]) -> list[str]:
+    presets = cls.presets
     lines = [f"* `preset: {preset}`: {_listed(values)}" for preset, values in presets.items()]
     return ["", *lines] if lines else []
 

@@ -107,7 +107,7 @@ def test_unknown_names_are_answered_with_near_ones(typed, meant):
 
 
 def test_a_name_like_no_other_is_answered_with_all():
-    with pytest.raises(MethodError, match=r"known: at, .*vanilla"):
+    with pytest.raises(MethodError, match=r"known: .*at, .*vanilla"):
         distillers.find("zzzzzzzz")
 
 

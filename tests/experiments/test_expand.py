@@ -106,7 +106,7 @@ def test_preset_lies_under_the_options():
 def test_every_option_is_resolved_and_whole_numbers_serve_as_fractions():
     found = expansion(methods=[{"name": "kd", "options": {"ce": 1}}])
     resolved = options(found, "kd", PAIRS[0])
-    assert set(resolved) == {"ce", "kd", "kd_temperature", "weight"}
+    assert set(resolved) == {"ce", "kd", "kd_temperature", "weight", "variant"}
     assert isinstance(resolved["ce"], float)
 
 

@@ -78,7 +78,7 @@ def test_the_table_has_the_methods_of_the_students(probed):
     assert called.code == 0, called.err
     content = json.loads(called.out)
     text = cli.command("table", probed, "--transfer", "fake").out
-    assert "linear probes of frozen students" in text
+    assert "Linear probes of frozen students" in text
     assert "Student alone" in text
     assert "FitNet" in text
     assert {row["n"] for row in content["rows"]} == {2}

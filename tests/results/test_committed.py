@@ -7,28 +7,43 @@ from pathlib import Path
 import pytest
 
 import benchmark
+from experiments import matrix
 
 ROOT = Path(__file__).resolve().parents[2]
 MATRICES = sorted((ROOT / "experiments").glob("*.yaml"))
 TABLES = [path for path in MATRICES if (ROOT / "results" / f"{path.stem}.md").exists()]
 
+PROBED = [(path, matrix.load(path).transfer) for path in TABLES]
+PROBES = [
+    (path, entry.name)
+    for path, block in PROBED
+    for entry in (block.datasets if block else ())
+    if (ROOT / "results" / f"{path.stem}-{entry.name}.md").exists()
+]
+
 
 def test_there_are_tables() -> None:
-    assert {"digits", "cifar100-cpu"} <= {matrix.stem for matrix in TABLES}
+    assert {"digits", "cifar100-cpu"} <= {path.stem for path in TABLES}
+    assert PROBES
 
 
-@pytest.mark.parametrize("matrix", TABLES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", TABLES, ids=lambda path: path.stem)
 def test_a_table_is_regenerated_from_its_records(
-    matrix: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Without data and without teachers, as on anyone's laptop."""
-    arguments = [
-        "table",
-        str(matrix),
-        "--runs",
-        str(ROOT / "results/runs"),
-        "--data",
-        str(tmp_path),
-    ]
-    assert benchmark.main(arguments) == 0
-    assert capsys.readouterr().out == (ROOT / "results" / f"{matrix.stem}.md").read_text()
+    assert table(path, tmp_path, capsys) == (ROOT / "results" / f"{path.stem}.md").read_text()
+
+
+@pytest.mark.parametrize(("path", "dataset"), PROBES)
+def test_a_table_of_probes_is_too(
+    path: Path, dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expected = (ROOT / "results" / f"{path.stem}-{dataset}.md").read_text()
+    assert table(path, tmp_path, capsys, "--transfer", dataset) == expected
+
+
+def table(path: Path, data: Path, capsys: pytest.CaptureFixture[str], *more: str) -> str:
+    places = ("--runs", str(ROOT / "results/runs"), "--data", str(data))
+    assert benchmark.main(["table", str(path), *places, *more]) == 0
+    return capsys.readouterr().out

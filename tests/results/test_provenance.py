@@ -141,5 +141,5 @@ def test_what_computes_more_than_the_recipe_is_named():
     ]
     assert beyond_recipe(cells[:1]) == beyond_recipe(cells[3:]) == []
     assert beyond_recipe(cells) == [
-        "not compute-matched: FT (240+30 epochs); MLKD (2 views of every image)"
+        "Not compute-matched: FT (240+30 epochs); MLKD (2 views of every image)"
     ]

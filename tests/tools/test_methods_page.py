@@ -27,16 +27,22 @@ def test_a_section_tells_what_there_is(name):
 
 def test_links_lead_to_sections():
     text = methods_page.page()
+    before = text.partition("# Wrappers")[0]
     anchors = {
         "".join(c for c in head.lower() if c.isalnum() or c in " -_").replace(" ", "-")
-        for head in re.findall(r"^## (.*)$", text, re.MULTILINE)
+        for head in re.findall(r"^## (.*)$", before, re.MULTILINE)
     }
-    links = set(re.findall(r"\]\(#(.*?)\)", text))
-    assert links == anchors
+    assert set(re.findall(r"\]\(#(.*?)\)", text)) == anchors
+
+
+@pytest.mark.parametrize("name", distillers.wrappers())
+def test_wrappers_have_sections(name):
+    title = distillers.find_wrapper(name).title
+    assert f"## {title} (`{name}+`)" in methods_page.page().partition("# Wrappers")[2]
 
 
 def test_a_citation():
-    assert catalogue.bibtex("crd") == (
+    assert catalogue.bibtex(distillers.find("crd")) == (
         "@inproceedings{crd2020,\n"
         "  title = {{Contrastive Representation Distillation}},\n"
         "  author = {Tian and Krishnan and Isola},\n"
@@ -46,5 +52,5 @@ def test_a_citation():
         "  archiveprefix = {arXiv},\n"
         "}"
     )
-    assert "author = {Zhao and others}" in catalogue.bibtex("dkd")
-    assert catalogue.bibtex("vanilla") == ""
+    assert "author = {Zhao and others}" in catalogue.bibtex(distillers.find("dkd"))
+    assert catalogue.bibtex(distillers.find("vanilla")) == ""

@@ -1,0 +1,39 @@
+"""Contrastive distillation by InfoNCE against a queue, another method than CRD under its name."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from datasets import Batch
+from models import Outputs
+
+from .queues import QueueDistiller
+from .registry import register
+
+
+@register(
+    "crd_queue",
+    title="CRD (queue)",
+    paper="Giakoumoglou & Stathaki's variant of Tian et al., ICLR 2020",
+    reference="Contrastive Representation Distillation",
+)
+class CRDQueue(QueueDistiller):
+    """− mean_B log [exp(s·t / τ) / (exp(s·t / τ) + Σ_k exp(s·q_k / τ))].
+
+    s, t: linear heads of the embeddings (B, D), over their norm, (B, ``feature_dim``), both
+    trained. q: the last ``negatives`` t, detached, the batch's own included: the positive is also a
+    negative, and so are samples of its class. This is what giakoumoglou/distillers runs by default
+    as "crd" (its `--memory_type fifo`); the original, with a memory bank and noise-contrastive
+    estimation, is `CRD`. Queue: see `QueueDistiller`.
+    """
+
+    defaults = {**QueueDistiller.defaults, "temperature": 0.07}
+
+    def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
+        s, t = self.embed(student, teacher)
+        queue = self.enqueue(t, learn=torch.is_grad_enabled())
+        positive = (s * t).sum(dim=1, keepdim=True)
+        scores = torch.cat([positive, s @ queue.T], dim=1) / self.options.temperature
+        return F.cross_entropy(scores, torch.zeros(len(s), dtype=torch.long, device=s.device))

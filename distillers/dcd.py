@@ -1,0 +1,77 @@
+"""Discriminative and consistent distillation: match embeddings within a batch, both ways alike."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from datasets import Batch, Info
+from models import Outputs
+
+from .base import Distiller
+from .losses import unit
+from .needs import Needs
+from .registry import register
+
+
+@register(
+    "dcd",
+    title="DCD",
+    paper="Giakoumoglou & Stathaki, 2024",
+    arxiv="2407.11802",
+    reference="Discriminative and Consistent Representation Distillation",
+)
+class DCD(Distiller):
+    """contrastive_weight · L_contrast + consistency_weight · L_consistent, of l = e^θ s tᵀ (B, B).
+
+    s, t: linear heads of the embeddings (B, D), over their norm, (B, ``feature_dim``), both
+    trained. L_contrast: cross-entropy of the rows of l, the target the sample itself. L_consistent:
+    KL(q ‖ p), summed over a row, mean over the batch, p the soft-max of l's rows and q that of its
+    columns, transposed. Nothing is detached, q neither.
+
+    e^θ is at most ``max_scale``. The paper trains θ; giakoumoglou/distillers never hands it to the
+    optimiser, so it stays at ``initial_log_scale``, e^θ = e: what learn_scale=False does. The
+    paper's bias, added to all of l, cancels in every soft-max and is left out.
+    """
+
+    needs = Needs(embedding=True, min_batch=2, batch="global")
+    defaults = {
+        "feature_dim": 128,
+        "contrastive_weight": 1.0,
+        "consistency_weight": 0.5,
+        "initial_log_scale": 1.0,
+        "max_scale": 10.0,
+        "learn_scale": False,
+    }
+    presets = {"paper": {"learn_scale": True}}
+
+    embed_student: nn.Linear
+    embed_teacher: nn.Linear
+
+    def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
+        assert teacher is not None  # needs.teacher
+        options = self.options
+        for side, outputs in (
+            ("student", self.probe(student)),
+            ("teacher", self.probe(teacher, teacher=True)),
+        ):
+            assert outputs.embedding is not None  # needs.embedding
+            head = nn.Linear(outputs.embedding.shape[1], options.feature_dim)
+            setattr(self, f"embed_{side}", head)
+        start = torch.tensor(options.initial_log_scale)
+        self.log_scale = nn.Parameter(start, requires_grad=options.learn_scale)
+
+    def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+        options, terms = self.options, {}
+        s = unit(self.embed_student(student.embedding))
+        t = unit(self.embed_teacher(teacher.embedding))
+        scores = self.log_scale.exp().clamp(max=options.max_scale) * s @ t.T
+        if options.contrastive_weight:
+            own = torch.arange(len(s), device=s.device)
+            terms["contrastive"] = options.contrastive_weight * F.cross_entropy(scores, own)
+        if options.consistency_weight:
+            log_p, log_q = F.log_softmax(scores, dim=1), F.log_softmax(scores, dim=0).T
+            divergence = F.kl_div(log_p, log_q, reduction="batchmean", log_target=True)
+            terms["consistency"] = options.consistency_weight * divergence
+        return terms

@@ -1,0 +1,121 @@
+"""Holistic KD: contrast samples, and samples with their neighbours, across the networks."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from datasets import Batch, Info
+from models import Outputs
+
+from .crd import CRD
+from .graphs import GraphConvolution, diagonal
+from .losses import hard_labels, unit
+from .registry import register
+
+
+@register(
+    "hkd",
+    title="HKD",
+    paper="Zhou et al., ICCV 2021",
+    arxiv="2108.05507",
+    reference="Distilling Holistic Knowledge with Graph Neural Networks",
+)
+class HKD(CRD):
+    """L_vertex + L_graph, both InfoNCE of student anchors plus InfoNCE of teacher anchors.
+
+    s, t: linear heads of the embeddings (B, D), over their norm, (B, ``feature_dim``); M_s, M_t the
+    networks' memory banks, n rows each. An anchor a, its positive p and negatives v_1 … v_K of
+    other classes from a bank give − log [exp(a·p / τ) / (exp(a·p / τ) + Σ_k exp(a·v_k / τ))], mean
+    over the batch.
+
+    L_vertex: a = s_i with p = M_t[i], and a = t_i with p = M_s[i]. L_graph: a = g_s,i with p the
+    unit vector along ``smoothing`` · M_t[i] + (1 − ``smoothing``) · g_t,i, and the other way round.
+    g (B, ``feature_dim``) is one `GraphConvolution` of s (of t) over the graph that ties each
+    sample to its ``neighbours`` nearest, itself included, by the cosine of the network's own
+    soft-max outputs (detached). Batches with fewer samples have L_graph = 0.
+
+    Afterwards the batch's rows become m · row + (1 − m) · embedding, over its norm; banks change
+    only where gradients are on. Banks, positives and edges are detached; heads and convolutions of
+    both sides are trained.
+
+    As in wyc-ruiker/HKD, whose negatives for student anchors come from the student's bank and for
+    teacher anchors from the teacher's (its names say the opposite): negatives_from="own"; "other"
+    takes them from where the positive is. Weight 3, HKD+KD adds the KD term with weight 1.
+    """
+
+    defaults = {
+        "weight": 3.0,
+        "feature_dim": 128,
+        "negatives": 16384,
+        "temperature": 0.07,
+        "momentum": 0.9,
+        "smoothing": 0.75,
+        "neighbours": 8,
+        "negatives_from": "own",
+    }
+    choices = {"negatives_from": ("own", "other")}
+    presets = {}
+
+    def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
+        super().setup(student, teacher, info)
+        del self.normalizer_student, self.normalizer_teacher  # InfoNCE normalises by itself
+        self.graph_student = GraphConvolution(self.options.feature_dim)
+        self.graph_teacher = GraphConvolution(self.options.feature_dim)
+
+    def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
+        options, rows, own = self.options, self.sample_negatives(batch)[:, 1:], batch.indices
+        s = unit(self.embed_student(student.embedding))
+        t = unit(self.embed_teacher(teacher.embedding))
+        banks = self.memory_student, self.memory_teacher
+        for_s, for_t = banks if options.negatives_from == "own" else banks[::-1]
+        m_s, m_t = (bank[own] for bank in banks)
+        loss = self._info_nce(s, m_t, for_s, rows) + self._info_nce(t, m_s, for_t, rows)
+        if len(s) >= options.neighbours:
+            g_s = self.graph_student(s, nearest(student.logits.detach(), options.neighbours))
+            g_t = self.graph_teacher(t, nearest(teacher.logits, options.neighbours))
+            p_s, p_t = (
+                unit(options.smoothing * m + (1 - options.smoothing) * g.detach())
+                for m, g in ((m_s, g_s), (m_t, g_t))
+            )
+            loss = loss + self._info_nce(g_s, p_t, for_s, rows)
+            loss = loss + self._info_nce(g_t, p_s, for_t, rows)
+        if torch.is_grad_enabled():
+            self._remember(self.memory_student, s, own)
+            self._remember(self.memory_teacher, t, own)
+        return loss
+
+    def sample_negatives(self, batch: Batch) -> Tensor:
+        """(B, K + 1) indices into the training set: the sample itself, then K negatives."""
+        rows = self.sampler.draw(hard_labels(batch.labels), self.draw(batch, "negatives"))
+        rows[:, 0] = batch.indices
+        return rows
+
+    def _info_nce(self, anchor: Tensor, positive: Tensor, bank: Tensor, rows: Tensor) -> Tensor:
+        """InfoNCE of anchors (B, D). The gradient is taken here: the bank changes before it."""
+        value, gradient = self._value_and_gradient(anchor, positive, bank, rows)
+        return value + ((anchor - anchor.detach()) * gradient).sum()  # value + 0
+
+    @torch.no_grad()
+    def _value_and_gradient(
+        self, anchor: Tensor, positive: Tensor, bank: Tensor, rows: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        size, temperature = len(anchor), self.options.temperature
+        first = (anchor * positive).sum(dim=1, keepdim=True)
+        scores = torch.cat([first, self._scores(anchor, bank, rows)], dim=1) / temperature
+        log_p = F.log_softmax(scores, dim=1)
+        slope = log_p.exp() / (size * temperature)
+        slope[:, 0] -= 1 / (size * temperature)
+        return -log_p[:, 0].mean(), slope[:, :1] * positive + self._pull(slope[:, 1:], bank, rows)
+
+
+def nearest(logits: Tensor, count: int) -> Tensor:
+    """(B, B): 1 where j is i itself or one of the count − 1 others nearest to it, else 0.
+
+    Near is what has a large cosine of the soft-max outputs, from logits (B, C).
+    """
+    rows = unit(F.softmax(logits, dim=1))
+    cosine = (rows @ rows.T).masked_fill(diagonal(rows), torch.inf)
+    chosen = cosine.topk(count, dim=1).indices
+    return torch.zeros_like(cosine).scatter_(1, chosen, 1.0)

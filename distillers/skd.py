@@ -1,0 +1,61 @@
+"""Streamlined KD: soft labels, and whitened differences of the samples' cosines."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from datasets import Batch
+from models import Outputs
+
+from .base import Distiller
+from .losses import kl_divergence, unit, up_to_median
+from .needs import Needs
+from .registry import register
+
+
+@register(
+    "skd",
+    title="SKD",
+    paper="Jeong et al., CVPR 2026",
+    reference="Streamlined Knowledge Distillation",
+)
+class SKD(Distiller):
+    """L_instance + L_direction of the logits (B, C); both within ``weight``.
+
+    L_instance: Hinton's term at T. L_direction: with G = Ẑ Ẑᵀ (B, B), Ẑ the rows of the logits over
+    their norm, and D = G_s − G_t: the mean over i of sqrt(D_iᵀ (Σ + λ I)⁻¹ D_i), where Σ is the
+    unbiased covariance of the rows D_i and λ ``tikhonov``. The gradient passes through Σ.
+
+    mode "paper" is this. "released", the default, is what the authors' code (StreamLined) computes:
+    G over C, and both terms, reduced to numbers before the masks come, times the masks' means:
+    of [max_c q_b ≤ its median over the batch] and of [Σ_b q_c ≤ its median over the classes], q the
+    teacher's soft-max; both are about 1/2. Its weights: CE 0.1, 0.9; for resnet32x4 → resnet8x4
+    0.5, 0.5. Equal logits, where the root has no slope, get no gradient.
+    """
+
+    needs = Needs(batch="global", min_batch=2)  # a covariance takes two rows
+    defaults = {"ce": 0.1, "weight": 0.9, "temperature": 4.0, "tikhonov": 0.1, "mode": "released"}
+    choices = {"mode": ("released", "paper")}
+    presets = {"paper": {"mode": "paper"}}
+
+    def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+        s, t = student.logits, teacher.logits
+        instance = kl_divergence(self.soften(s), self.soften(t), self.options.temperature)
+        if self.options.mode == "paper":
+            return {"instance": instance, "direction": self._direction(s, t)}
+        q = F.softmax(t, dim=1)
+        samples = up_to_median(q.amax(dim=1)).to(q.dtype).mean()
+        classes = up_to_median(q.sum(dim=0)).to(q.dtype).mean()
+        direction = self._direction(s, t, scale=1 / s.shape[1])
+        return {"instance": samples * instance, "direction": classes * direction}
+
+    def _direction(self, student: Tensor, teacher: Tensor, scale: float = 1.0) -> Tensor:
+        s, t = unit(student), unit(teacher)
+        difference = scale * (s @ s.T - t @ t.T)
+        ridge = self.options.tikhonov * torch.eye(len(s), dtype=s.dtype, device=s.device)
+        # cholesky_ex does not wait for the device; Σ + λ I is positive definite.
+        root = torch.linalg.cholesky_ex(torch.cov(difference.T) + ridge).L
+        whitened = torch.linalg.solve_triangular(root, difference.T, upper=False)
+        return torch.linalg.vector_norm(whitened, dim=0).mean()

@@ -1,0 +1,47 @@
+"""Teacher-free NKD: the student's own target probability takes the teacher's place."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from datasets import Batch
+from models import Outputs
+
+from .base import Distiller
+from .losses import two_labels
+from .needs import Needs
+from .registry import register
+
+
+@register(
+    "tf_nkd",
+    title="tf-NKD",
+    paper="Yang et al., arXiv 2022",
+    arxiv="2208.10139",
+    reference="Rethinking Knowledge Distillation via Cross-Entropy",
+)
+class TeacherFreeNKD(Distiller):
+    """−mean_B w_b log p_y with w_b = p_y + 1 − mean_B p_y, detached; p = softmax of logits (B, C).
+
+    Beside the cross-entropy, without a teacher and without hyper-parameters. It is in the preprint
+    only; the authors' code (cls_KD) dropped it before its release 1.0. Soft labels: one such term
+    for each of the two largest shares v, with v for 1 and w = 0 where v = 0.
+    """
+
+    needs = Needs(teacher=False, batch="global")  # a mean over the batch
+
+    def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
+        classes, shares = two_labels(batch.labels)
+        log_p = F.log_softmax(student.logits, dim=1).gather(1, classes)
+        return target_loss(log_p, shares, power=1)
+
+
+def target_loss(log_p: Tensor, shares: Tensor, power: int) -> Tensor:
+    """−mean_B Σ_k w_k log p_k, w_k = p_k^power + v_k − mean_B p_k^power; all (B, K), w detached.
+
+    p_k are the probabilities of the classes that a label names, v_k their ``shares`` of it.
+    """
+    confidence = log_p.detach().exp() ** power
+    weights = confidence + shares - confidence.mean(dim=0, keepdim=True)
+    return -(weights.masked_fill(shares == 0, 0.0) * log_p).sum(dim=1).mean()

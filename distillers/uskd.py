@@ -1,0 +1,96 @@
+"""Universal self-KD: soft labels that the student makes for itself, from two of its depths."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from datasets import Batch, Info
+from models import Outputs
+
+from .base import Distiller, Unsupported
+from .losses import is_class, log_softmax_without, two_labels
+from .needs import Needs
+from .registry import register
+from .tf_nkd import target_loss
+
+EPS = 1e-6  # the reference's, beside the share of the other classes
+
+
+@register(
+    "uskd",
+    title="USKD",
+    paper="Yang et al., ICCV 2023",
+    arxiv="2303.13005",
+    reference="From Knowledge Distillation to Self-Knowledge Distillation: A Unified "
+    "Approach with Normalized Loss and Customized Soft Labels",
+)
+class USKD(Distiller):
+    """α L_target + β L_others + μ L_weak, without a teacher; logits z (B, C), p = softmax(z).
+
+    L_target = −mean_B w_b log p_y, w_b = p_y² + 1 − mean_B p_y², detached. L_weak: cross-entropy of
+    a linear head u of the last but one stage's pooled map with 0.9 · 1_y + 0.1 / C; head and map
+    are trained by it. L_others = −mean_B Σ_{c≠y} v_c log p'_c, p' the soft-max over the classes
+    other than y; v, detached, is Zipf's law: 1 / the place of c in the descending order of
+
+        softmax(u)_c / (1 − softmax(u)_y + 1e-6) + p_c / (1 − p_y + 1e-6)
+
+    over all classes, over its sum without y. Both branches of the authors' code (cls_KD) have log p
+    for p there, an overwritten variable: ``rank_space`` "log_probabilities".
+
+    Soft labels: w as in tf-NKD for the two largest shares, both of which are "y" elsewhere.
+    Only for networks with feature maps (the code takes the class token of transformers).
+    """
+
+    needs = Needs(teacher=False, features=True, batch="global")
+    defaults = {"alpha": 0.1, "beta": 0.1, "mu": 0.1, "rank_space": "probabilities"}
+    choices = {"rank_space": ("probabilities", "log_probabilities")}
+    presets = {
+        "imagenet": {"alpha": 1.0, "beta": 0.1, "mu": 0.005},
+        "released": {"rank_space": "log_probabilities"},
+    }
+
+    def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
+        features = self.probe(student).features
+        if not features or len(features) < 2:
+            raise Unsupported(f"{self.name} needs two feature maps of the student")
+        self.weak_head = nn.Linear(features[-2].shape[1], info.num_classes)
+
+    def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+        assert student.features is not None  # needs.features
+        options, logits = self.options, student.logits
+        weak = F.log_softmax(self.weak_head(student.features[-2].mean(dim=(2, 3))), dim=1)
+        log_p = F.log_softmax(logits, dim=1)
+        classes, shares = two_labels(batch.labels)
+        named = torch.zeros_like(logits, dtype=torch.bool).scatter(1, classes, shares > 0)
+        zipf = self._zipf(weak, log_p, named)
+        others = -(zipf * log_softmax_without(logits, named)).sum(dim=1).mean()
+        return {
+            "target": options.alpha * target_loss(log_p.gather(1, classes), shares, power=2),
+            "others": options.beta * others,
+            "weak": options.mu * -(_smoothed(batch.labels, weak) * weak).sum(dim=1).mean(),
+        }
+
+    @torch.no_grad()
+    def _zipf(self, weak: Tensor, log_p: Tensor, named: Tensor) -> Tensor:
+        """v (B, C): 0 at y, elsewhere of sum 1, from both depths' log-probabilities (B, C)."""
+        strong = log_p if self.options.rank_space == "log_probabilities" else log_p.exp()
+        score = _over_the_rest(weak.exp(), named) + _over_the_rest(strong, named)
+        order = score.argsort(dim=1, descending=True, stable=True)
+        places = torch.arange(1, score.shape[1] + 1, device=score.device, dtype=score.dtype)
+        law = torch.empty_like(score).scatter_(1, order, places.reciprocal().expand_as(score))
+        law = law.masked_fill(named, 0.0)
+        return law / law.sum(dim=1, keepdim=True).clamp(min=EPS)  # no other class: zeros
+
+
+def _over_the_rest(values: Tensor, named: Tensor) -> Tensor:
+    rest = 1 - values.masked_fill(~named, 0.0).sum(dim=1, keepdim=True)
+    return values / (rest + EPS)
+
+
+def _smoothed(labels: Tensor, like: Tensor) -> Tensor:
+    """0.9 of the label, hard or soft, and 0.1 spread over all classes: (B, C)."""
+    classes = like.shape[1]
+    hot = labels if labels.ndim == 2 else is_class(labels, classes)
+    return 0.9 * hot.to(like.dtype) + 0.1 / classes
