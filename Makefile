@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 CODE := benchmark.py models datasets distillers experiments results tools
 
-.PHONY: demo test lint format setup clean
+.PHONY: demo test test-all lint format setup clean
 
 demo: setup  ## student alone and eight methods, three trials, on real handwritten digits
 	$(BIN)/python benchmark.py run experiments/digits.yaml
@@ -13,6 +13,9 @@ demo: setup  ## student alone and eight methods, three trials, on real handwritt
 
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-all: setup  ## every method on pairs of all kinds, every network of torchvision: an hour
+	OMP_NUM_THREADS=1 KD_ALL_PAIRS=1 KD_ALL_MODELS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: setup
 	$(BIN)/ruff format --check $(CODE) tests

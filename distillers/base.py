@@ -108,6 +108,15 @@ class Distiller(nn.Module):
         """The method's own term (before ``weight``), or its parts by name."""
         return {}
 
+    def row_loss(
+        self, student: Outputs, teacher: Outputs, batch: Batch
+    ) -> Tensor | dict[str, Tensor]:
+        """(B,), or parts: per sample, what `loss` (of KD: `soft_loss`) is the mean over a batch of.
+
+        Only of methods that read no more than logits, labels and the epoch; SDD asks for it.
+        """
+        raise NotImplementedError(f"{self.name} has no loss per sample")
+
     def task_loss(self, student: Outputs, batch: Batch) -> Tensor:
         """Cross-entropy with the labels, hard or soft."""
         return cross_entropy(student.logits, batch.labels)
@@ -115,6 +124,18 @@ class Distiller(nn.Module):
     def soften(self, logits: Tensor) -> Tensor:
         """Applied to logits (N, C) in every KL term: the identity here."""
         return logits
+
+    def temperature(self, fixed: float, epoch: int) -> float | Tensor:
+        """The temperature in ``epoch`` (from 1) where the option says ``fixed``: that here.
+
+        `soft_loss` and DKD ask for theirs. A tensor, (), may lead gradients on.
+        """
+        return fixed
+
+    def soft_loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
+        """Hinton's term (before its weight ``kd``), called where that is not 0."""
+        temperature = self.temperature(self.options.kd_temperature, batch.epoch)
+        return kl_divergence(self.soften(student.logits), self.soften(teacher.logits), temperature)
 
     def init_stage(self) -> InitStage | None:
         """A stage trained before the main one, or None."""
@@ -188,11 +209,7 @@ class Distiller(nn.Module):
             if self.options.ce:
                 losses["ce"] = self.options.ce * self.task_loss(student, batch)
             if self.options.kd:
-                losses["kd"] = self.options.kd * kl_divergence(
-                    self.soften(student.logits),
-                    self.soften(teacher.logits),
-                    self.options.kd_temperature,
-                )
+                losses["kd"] = self.options.kd * self.soft_loss(student, teacher, batch)
             if self.options.weight:
                 losses |= self._own(student, teacher, batch)
         return losses or {self.name: _zero(student)}

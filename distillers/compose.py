@@ -28,6 +28,11 @@ class Wrapper(Distiller):
         """Options of ``method`` whose value, otherwise as in ``options``, is another in here."""
         return {}
 
+    @classmethod
+    def preset(cls, name: str, method: str) -> Mapping[str, Any]:
+        """The wrapper's own preset ``name`` when it stands before ``method``."""
+        return cls.presets.get(name, {})
+
 
 _MADE: dict[tuple[type[Wrapper], type[Distiller]], type[Distiller]] = {}
 
@@ -81,7 +86,7 @@ def _presets(
     for preset in (*base.presets, *(name for name in wrapper.presets if name not in base.presets)):
         inner = base.presets.get(preset, {})
         outer = wrapper.adapted(base.name, {**whole, **inner})
-        found[preset] = {**inner, **outer, **wrapper.presets.get(preset, {})}
+        found[preset] = {**inner, **outer, **wrapper.preset(preset, base.name)}
     return found
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -9,8 +11,10 @@ from datasets import Batch
 from models import Outputs
 
 from .base import Distiller
-from .losses import hard_labels, kl_divergence, linear_warmup
+from .losses import hard_labels, kl_divergence, kl_rows, linear_warmup
 from .registry import register
+
+Divergence = Callable[[Tensor, Tensor, float], Tensor]
 
 
 @register(
@@ -42,12 +46,21 @@ class DKD(Distiller):
     presets = {"imagenet": {"beta": 0.5, "temperature": 1.0, "warmup_absolute": 1.0}}
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+        return self._parts(student, teacher, batch, kl_divergence)
+
+    def row_loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+        return self._parts(student, teacher, batch, kl_rows)
+
+    def _parts(
+        self, student: Outputs, teacher: Outputs, batch: Batch, divergence: Divergence
+    ) -> dict[str, Tensor]:
         options = self.options
         target, others = decoupled_kl(
             self.soften(student.logits),
             self.soften(teacher.logits),
             hard_labels(batch.labels),
-            options.temperature,
+            self.temperature(options.temperature, batch.epoch),
+            divergence,
         )
         ramp = linear_warmup(batch.epoch, self._warmup_epochs())
         return {"tckd": ramp * options.alpha * target, "nckd": ramp * options.beta * others}
@@ -58,15 +71,22 @@ class DKD(Distiller):
 
 
 def decoupled_kl(
-    student: Tensor, teacher: Tensor, labels: Tensor, temperature: float
+    student: Tensor,
+    teacher: Tensor,
+    labels: Tensor,
+    temperature: float | Tensor,
+    divergence: Divergence = kl_divergence,
 ) -> tuple[Tensor, Tensor]:
-    """(TCKD, NCKD) of logits (B, C) and class numbers (B,), with factor T²."""
+    """(TCKD, NCKD) of logits (B, C) and class numbers (B,), with factor T².
+
+    Means over the batch, or with `kl_rows` as ``divergence`` (B,) each.
+    """
     binary_s, others_s = _decouple(student / temperature, labels)
     binary_t, others_t = _decouple(teacher / temperature, labels)
     scale = temperature**2
     return (
-        scale * kl_divergence(binary_s, binary_t, 1.0),
-        scale * kl_divergence(others_s, others_t, 1.0),
+        scale * divergence(binary_s, binary_t, 1.0),
+        scale * divergence(others_s, others_t, 1.0),
     )
 
 

@@ -9,16 +9,11 @@ from datasets import Batch
 from models import Outputs
 
 from .base import Distiller
+from .losses import kl_rows
 from .registry import register
 
 
-@register(
-    "kd",
-    title="KD",
-    paper="Hinton, Vinyals & Dean, NIPS-W 2014",
-    arxiv="1503.02531",
-    reference="Distilling the Knowledge in a Neural Network",
-)
+@register("kd", title="KD", paper="Hinton, Vinyals & Dean, NIPS-W 2014", arxiv="1503.02531")
 class KD(Distiller):
     """T² KL(softmax(z_t / T) ‖ softmax(z_s / T)) beside the cross-entropy; logits (B, C).
 
@@ -36,15 +31,25 @@ class KD(Distiller):
         "cls_kd": {"ce": 0.5, "kd": 0.5, "kd_temperature": 3.0, "variant": "cross_entropy"},
     }
 
-    def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> dict[str, Tensor]:
-        losses = super().forward(student, teacher, batch)
-        if teacher is not None and "kd" in losses and self.options.variant == "cross_entropy":
-            losses["kd"] = losses["kd"] + self.options.kd * self._entropy(teacher)
-        return losses
+    def soft_loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
+        value = super().soft_loss(student, teacher, batch)
+        if self.options.variant == "cross_entropy":
+            value = value + self._entropy(teacher, batch).mean()
+        return value
 
-    def _entropy(self, teacher: Outputs) -> Tensor:
-        """T² times the mean entropy of the teacher's soft labels."""
-        temperature = self.options.kd_temperature
-        logits = self.soften(teacher.promoted().detached().logits)
-        log_q = F.log_softmax(logits / temperature, dim=1)
-        return -(log_q.exp() * log_q).sum(dim=1).mean() * temperature**2
+    def row_loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
+        rows = kl_rows(
+            self.soften(student.logits), self.soften(teacher.logits), self._temperature(batch)
+        )
+        if self.options.variant == "cross_entropy":
+            rows = rows + self._entropy(teacher, batch)
+        return rows
+
+    def _entropy(self, teacher: Outputs, batch: Batch) -> Tensor:
+        """T² times the entropy of the teacher's soft labels, (B,)."""
+        temperature = self._temperature(batch)
+        log_q = F.log_softmax(self.soften(teacher.logits) / temperature, dim=1)
+        return -(log_q.exp() * log_q).sum(dim=1) * temperature**2
+
+    def _temperature(self, batch: Batch) -> float | Tensor:
+        return self.temperature(self.options.kd_temperature, batch.epoch)

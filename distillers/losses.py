@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -61,3 +63,18 @@ def up_to_median(values: Tensor) -> Tensor:
     """Which of the values (n,) are at most their median (of an even number: the middle's mean)."""
     ordered, count = values.sort().values, len(values)
     return values <= (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
+
+
+def cosine_decay(epoch: int, start: float, end: int) -> float:
+    """1 up to the epoch ``start``, then half a cosine down to 0 at ``end``; epochs from 1."""
+    if epoch <= start:
+        return 1.0
+    return (1 + math.cos(math.pi * (epoch - start) / (end - start))) / 2
+
+
+def kl_rows(student: Tensor, teacher: Tensor, temperature: float | Tensor) -> Tensor:
+    """`kl_divergence` of every sample, (B,), instead of its mean over the batch."""
+    log_p = F.log_softmax(student / temperature, dim=1)
+    log_q = F.log_softmax(teacher / temperature, dim=1)
+    terms = F.kl_div(log_p, log_q, reduction="none", log_target=True)
+    return terms.sum(dim=1) * temperature**2

@@ -20,7 +20,7 @@ from models.base import REGISTRY as MODELS
 from models.registry import near
 
 from .errors import InputError, explain
-from .matrix import Matrix, MethodEntry, PairEntry
+from .matrix import NONE, Matrix, MethodEntry, PairEntry
 from .recipe import Recipe
 from .spec import DataSpec, RunSpec, TeacherSpec, data_defaults
 
@@ -71,6 +71,8 @@ def expand(matrix: Matrix, facts: Facts, source: str = "matrix") -> Expansion:
         for pair in matrix.pairs:
             options = _options(method, pair, f"{source}: methods.{i}")
             taught = distillers.find(method.name).needs_of(options).teacher
+            if taught and pair.teacher == NONE:
+                raise InputError(f"{source}: methods.{i}: {method.name} needs a teacher: {pair}")
             first = RunSpec(
                 dataset=data,
                 teacher=teachers.of(pair.teacher, 0) if taught else None,
@@ -102,7 +104,8 @@ def check_names(matrix: Matrix, source: str) -> None:
     """Unknown names and duplicate labels, before anything is built."""
     check_data(matrix, source)
     for i, pair in enumerate(matrix.pairs):
-        _known_model(f"{source}: pairs.{i}.teacher", pair.teacher)
+        if pair.teacher != NONE:
+            _known_model(f"{source}: pairs.{i}.teacher", pair.teacher)
         _known_model(f"{source}: pairs.{i}.student", pair.student)
     for pattern in matrix.recipe.lr_exceptions:
         if not any(fnmatchcase(name, pattern) for name in models.names()):

@@ -48,8 +48,11 @@ def _names(pair: str) -> list[str]:
     return [name.strip() for name in pair.replace("→", "->").split("->")]
 
 
+NONE = "none"  # in place of a teacher: a pair of methods that have none
+
+
 class PairEntry(_Strict):
-    """``- resnet56 -> resnet20``, or a mapping."""
+    """``- resnet56 -> resnet20``, or a mapping; ``none -> resnet20`` where there is no teacher."""
 
     teacher: str
     student: str

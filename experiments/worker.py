@@ -218,10 +218,9 @@ def describe(spec: RunSpec, row: dict[str, Any]) -> str:
     if "state" in row:
         end = f"top-1 {row['top1']:.2f} %" if "top1" in row else row.get("error", "")
         return f"{spec}: {row['state']}: {end}"
-    scores = [f"loss {row['train_loss']:.4f}", f"train {row['train_top1']:.2f} %"]
-    scores += [
-        f"{s} {row[f'{s}_top1']:.2f} %" for s in ("validation", "test") if f"{s}_top1" in row
-    ]
+    scores = [f"loss {row['train_loss']:.4f}"]
+    parts = ("train", "validation", "test")  # not all in every epoch
+    scores += [f"{part} {row[f'{part}_top1']:.2f} %" for part in parts if f"{part}_top1" in row]
     stage = "initial stage, " if row["stage"] == "initial" else ""
     return f"{spec}: {stage}epoch {row['epoch']}/{spec.recipe.epochs}: {', '.join(scores)}"
 

@@ -32,7 +32,7 @@ def test_ctkd(name, dtype):
     inputs = golden.inputs(case, dtype)
     student, teacher, method = build(case, inputs, dtype)
     epoch = case.hparams["epoch"]
-    found = method.temperature(epoch)
+    found = method.temperature(4.0, epoch)
     torch.testing.assert_close(found.float(), case.tensor("aux", "temperature")[0])
     assert method._lambda(epoch) == pytest.approx(-case.tensor("aux", "grl_lambda").item())
     losses = method(student, teacher, golden.batch(inputs, epoch=epoch))
@@ -81,7 +81,7 @@ def test_it_starts_at_the_papers_temperature_and_makes_the_task_harder():
     case = golden.load("ctkd", "c0")
     inputs = golden.inputs(case, torch.float64)
     student, teacher, method = build(case, inputs, torch.float64)
-    assert method.temperature(1).item() == pytest.approx(15.6211716)
+    assert method.temperature(4.0, 1).item() == pytest.approx(15.6211716)
     batch = golden.batch(inputs, epoch=20)
     before = method(student, teacher, batch)["kd"]
     before.backward()
@@ -93,6 +93,54 @@ def test_it_starts_at_the_papers_temperature_and_makes_the_task_harder():
 def test_without_hintons_term_there_is_nothing_to_temper():
     case = golden.load("ctkd", "c0")
     inputs = golden.inputs(case, torch.float32)
-    with pytest.raises(Unsupported, match=r"kd is 0; expected ctkd\+NAME\+kd"):
+    with pytest.raises(Unsupported, match=r"kd is 0; expected ctkd\+NAME\+kd or ctkd\+dkd"):
         build(case, inputs, torch.float32, kd=0.0)
     assert distillers.defaults("ctkd+dkd+kd")["kd"] == 1.0
+
+
+def test_dkd_has_the_learned_temperature_too():
+    """Its terms are those of DKD at the fixed T; θ gets the gradient of both."""
+    case = golden.load("ctkd", "c0")
+    inputs = golden.inputs(case, torch.float64)
+    options = {"alpha": 1.0, "beta": 2.0, "kd": 0.0}
+    student, teacher, method = build(case, inputs, torch.float64, "ctkd+dkd", **options)
+    batch, t = golden.batch(inputs, epoch=20), method.temperature(4.0, 20)
+    plain = golden.build(
+        case, "dkd", student, teacher, torch.float64, temperature=t.item(), alpha=1.0, beta=2.0
+    )
+    losses, expected = method(student, teacher, batch), plain(student, teacher, batch)
+    assert losses.keys() == expected.keys() == {"dkd.tckd", "dkd.nckd"}
+    for part, value in expected.items():
+        torch.testing.assert_close(losses[part], value, rtol=1e-12, atol=0)
+    before = sum(losses.values())
+    before.backward()
+    with torch.no_grad():
+        method.theta -= 0.1 * method.theta.grad
+        assert sum(method(student, teacher, batch).values()) > before
+
+
+@pytest.mark.parametrize(
+    ("name", "preset", "expected"),
+    [
+        ("ctkd+dkd", None, {"ce": 1.0, "kd": 0.0, "alpha": 1.0, "beta": 2.0}),
+        ("ctkd+dkd", "imagenet", {"kd": 0.0, "beta": 0.5, "curriculum_absolute": 5.0}),
+        ("ctkd+dkd+kd", "imagenet", {"kd": 1.0}),
+        ("ctkd+kd", None, {"ce": 0.1, "kd": 0.9}),
+        ("ctkd+kd", "imagenet", {"ce": 1.0, "kd": 1.0, "curriculum_absolute": 5.0}),
+    ],
+)
+def test_defaults_are_the_authors(name, preset, expected):
+    found = distillers.defaults(name, preset)
+    assert {option: found[option] for option in expected} == expected
+
+
+def test_the_cross_entropys_variant_has_its_own_temperature():
+    """KD's variant adds the teacher's entropy at the learned T."""
+    case = golden.load("ctkd", "c1")
+    inputs = golden.inputs(case, torch.float64)
+    student, teacher, method = build(case, inputs, torch.float64, variant="cross_entropy")
+    t = method.temperature(4.0, 5)
+    log_p, log_q = ((inputs[f"{x}_logits"] / t).log_softmax(1) for x in "st")
+    expected = -(log_q.exp() * log_p).sum(dim=1).mean() * t**2
+    found = method(student, teacher, golden.batch(inputs, epoch=5))["kd"]
+    torch.testing.assert_close(found, expected)

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+import distillers
 from tests.distillers import golden
 
 
@@ -57,3 +58,18 @@ def test_with_two_classes_only_the_target_is_left():
     small = {f"{side}_logits": torch.randn(4, 2, dtype=torch.float64) for side in "st"}
     _, losses = run(case, torch.float64, labels=torch.tensor([0, 1, 1, 0]), **small)
     assert losses["nkd.others"] == 0 and losses["nkd.target"] > 0
+
+
+def test_as_sdds_authors_run_it():
+    """Target kept: Σ_c q'_c log p'_c over all classes; and a warm-up over both terms."""
+    case = golden.load("nkd", "c1")
+    inputs = golden.inputs(case, torch.float64)
+    student, teacher = golden.outputs(inputs, "s"), golden.outputs(inputs, "t")
+    options = distillers.defaults("nkd", "sdd") | {"ce": 0.0}
+    method = golden.build(case, "nkd", student, teacher, torch.float64, **options)
+    late, early = (method(student, teacher, golden.batch(inputs, epoch=e)) for e in (20, 5))
+    rows = zip(inputs["s_logits"].tolist(), inputs["t_logits"].tolist(), strict=True)
+    pairs = [pair for s, t in rows for pair in zip(softmax(s), softmax(t), strict=True)]
+    expected = -1.5 * sum(q * math.log(p) for p, q in pairs) / len(inputs["labels"])
+    assert late["nkd.others"].item() == pytest.approx(expected, rel=1e-12)
+    assert all(early[part] == late[part] * (5 / 20) for part in late)

@@ -110,6 +110,15 @@ def test_every_option_is_resolved_and_whole_numbers_serve_as_fractions():
     assert isinstance(resolved["ce"], float)
 
 
+def test_methods_without_a_teacher_need_none_in_their_pairs():
+    found = expansion(pairs=["none -> resnet8"], methods=["vanilla", "tf_nkd"])
+    assert not found.teachers
+    assert {entry.pair for entry in found.entries} == {"none -> resnet8"}
+    assert {entry.spec.teacher for entry in found.entries} == {None}
+    with pytest.raises(InputError, match=r"methods.0: kd needs a teacher: none -> resnet8"):
+        expansion(pairs=["none -> resnet8"], methods=["kd"])
+
+
 def test_labels():
     methods = [
         "vanilla",

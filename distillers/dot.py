@@ -1,0 +1,139 @@
+"""Distillation-oriented training: a momentum for the task's gradient, one for distillation's."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from .base import MethodError
+from .compose import Wrapper
+from .registry import register
+
+Pairs = list[tuple[nn.Parameter, nn.Parameter]]  # parameters and their stand-ins
+
+
+@register(
+    "dot",
+    title="DOT",
+    paper="Zhao et al., ICCV 2023",
+    arxiv="2307.08436",
+    reference="DOT: A Distillation-Oriented Trainer",
+)
+class DOT(Wrapper):
+    """The other method's terms under an optimiser that favours distillation.
+
+    The cross-entropy is the task; every other term belongs to distillation. See `TwoMomenta` for
+    the update (section 3.2) and ``delta``, the paper's Δ. Learning rate, momentum and weight decay
+    are the recipe's, which must be SGD without Nesterov's momentum. An initial stage has the
+    recipe's optimiser.
+    """
+
+    defaults = {"delta": 0.075}
+    presets = {"imagenet": {"delta": 0.09}}
+
+    def optimizer(self, params: list[nn.Parameter], recipe: Any) -> torch.optim.Optimizer:
+        plain = super().optimizer(params, recipe)
+        if not isinstance(plain, torch.optim.SGD) or plain.defaults["nesterov"]:
+            kind = type(plain).__name__ + (" Nesterov" if plain.defaults.get("nesterov") else "")
+            raise MethodError(f"method 'dot+{self.name}': optimiser {kind}: expected plain SGD")
+        return TwoMomenta(plain, self.options.delta)
+
+    def step(
+        self,
+        losses: dict[str, Tensor],
+        optimizer: torch.optim.Optimizer,
+        scaler: torch.amp.GradScaler,
+    ) -> None:
+        if not isinstance(optimizer, TwoMomenta):
+            super().step(losses, optimizer, scaler)
+            return
+        task = [value for name, value in losses.items() if name == "ce"]
+        rest = [value for name, value in losses.items() if name != "ce"]
+        if rest:
+            scaler.scale(torch.stack(rest).sum()).backward(retain_graph=bool(task))
+            optimizer.put_aside()
+        if task:
+            scaler.scale(task[0]).backward()
+        scaler.step(optimizer)
+        scaler.update()
+
+
+class TwoMomenta(torch.optim.Optimizer):
+    """SGD with one momentum buffer v for the task's gradient g and one u for distillation's h:
+
+        v ← (μ − Δ) v + g + λ p,   u ← (μ + Δ) u + h,   p ← p − η v − η u.
+
+    Both buffers begin as their first gradient; λ is the weight decay. A parameter that has one of
+    the gradients only has plain momentum μ; without g the decay goes to h, from the second step on
+    (as in mdistiller).
+
+    h is the gradient of a stand-in, one per parameter, which lies in the same group: thus whatever
+    is done to the gradients of all parameters (unscaling, averaging over processes, clipping) is
+    done to both. Stand-ins have no numbers of their own; their gradients double the memory of
+    gradients, and a limit on the norm is one on (g, h) together.
+    """
+
+    def __init__(self, plain: torch.optim.SGD, delta: float) -> None:
+        """Groups and their rates are those of ``plain``."""
+        groups = []
+        for group in plain.param_groups:
+            chosen = {key: group[key] for key in ("lr", "momentum", "weight_decay")}
+            params = list(group["params"])
+            groups.append({"params": [*params, *map(_stand_in, params)], **chosen})
+        super().__init__(groups, {"delta": delta})
+
+    def put_aside(self) -> None:
+        """What is every parameter's gradient now becomes distillation's; the task's comes next."""
+        for group in self.param_groups:
+            for p, stand_in in _pairs(group):
+                stand_in.grad, p.grad = p.grad, None
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """One update from the gradients as they are; there is no use for a closure."""
+        for group in self.param_groups:
+            pairs = _pairs(group)
+            both = [(p, q) for p, q in pairs if p.grad is not None and q.grad is not None]
+            task = [(p, q) for p, q in pairs if p.grad is not None and q.grad is None]
+            rest = [(p, q) for p, q in pairs if p.grad is None and q.grad is not None]
+            momentum, delta, decay = group["momentum"], group["delta"], group["weight_decay"]
+            self._move(both, 0, momentum - delta, decay, group["lr"])
+            self._move(both, 1, momentum + delta, 0.0, group["lr"])
+            self._move(task, 0, momentum, decay, group["lr"])
+            late = [pair for pair in rest if self.state[pair[1]]]
+            first = [pair for pair in rest if not self.state[pair[1]]]
+            self._move(late, 1, momentum, decay, group["lr"])
+            self._move(first, 1, momentum, 0.0, group["lr"])
+
+    def _move(self, pairs: Pairs, which: int, momentum: float, decay: float, lr: float) -> None:
+        """One of the two terms, of many parameters at once: by the gradients at place ``which``."""
+        if not pairs:
+            return
+        params: list[Tensor] = [p for p, _ in pairs]
+        owners = [pair[which] for pair in pairs]
+        gradients = [cast("Tensor", q.grad) for q in owners]
+        gradients = list(torch._foreach_add(gradients, params, alpha=decay))
+        buffers = [self._buffer(q) for q in owners]
+        torch._foreach_mul_(buffers, momentum)
+        torch._foreach_add_(buffers, gradients)
+        torch._foreach_add_(params, buffers, alpha=-lr)
+
+    def _buffer(self, owner: nn.Parameter) -> Tensor:
+        """Zeros at first, which no momentum changes."""
+        state = self.state[owner]
+        if not state:
+            state["momentum_buffer"] = torch.zeros_like(cast("Tensor", owner.grad))
+        buffer: Tensor = state["momentum_buffer"]
+        return buffer
+
+
+def _stand_in(p: nn.Parameter) -> nn.Parameter:
+    """In p's shape, of one number."""
+    return nn.Parameter(p.detach().new_zeros(()).expand(p.shape))
+
+
+def _pairs(group: dict[str, Any]) -> Pairs:
+    half = len(group["params"]) // 2
+    return list(zip(group["params"][:half], group["params"][half:], strict=True))

@@ -1,0 +1,71 @@
+"""Flow of solution procedure: how maps of successive stages relate, learned before training."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from datasets import Batch, Info
+from models import Classifier, Outputs
+
+from .base import Distiller, InitStage, Unsupported
+from .connectors import pool_to_smaller
+from .needs import Needs
+from .registry import register
+
+
+@register(
+    "fsp",
+    title="FSP",
+    paper="Yim et al., CVPR 2017",
+    reference="A Gift from Knowledge Distillation: Fast Optimization, Network Minimization "
+    "and Transfer Learning",
+)
+class FSP(Distiller):
+    """An initial stage for the flow matrices; the main stage is cross-entropy (and KD).
+
+    G = mean over positions of F_(i+1) F_iᵀ, (B, c_(i+1), c_i), for successive maps (B, c, h, w) of
+    stem, stage 1, …, the larger of which is pooled to the smaller; the loss is the sum over i of
+    the mean of (G_s − G_t)² (sections 3.2 and 3.3; means as in RepDistiller, whose β has no effect
+    either). Channels must be equal, place by place; sizes need not.
+
+    The student's feature part is trained, at the recipe's rate unless ``initial_lr`` is given.
+    """
+
+    needs = Needs(features=True)
+    defaults = {"initial_epochs": 30, "initial_lr": None}
+
+    def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
+        assert teacher is not None  # needs.teacher
+        probes = self.probe(student), self.probe(teacher, teacher=True)
+        source, target = ([f.shape[1] for f in _maps(outputs)] for outputs in probes)
+        if source != target:
+            raise Unsupported(
+                f"{self.name}: the student's maps have {source} channels, the teacher's {target}: "
+                f"expected the same"
+            )
+        part = cast("Classifier", student).feature_modules()
+        self.trained = (part,)  # in a tuple, lest it become a part of this module
+
+    def init_stage(self) -> InitStage:
+        modules = nn.ModuleList(self.trained)
+        return InitStage(self.options.initial_epochs, modules, self.options.initial_lr)
+
+    def init_loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
+        pairs = zip(pairwise(_maps(student)), pairwise(_maps(teacher)), strict=True)
+        return torch.stack([F.mse_loss(flow(*s), flow(*t)) for s, t in pairs]).sum()
+
+
+def flow(lower: Tensor, upper: Tensor) -> Tensor:
+    """G (B, c', c) of maps (B, c, h, w) and (B, c', h', w')."""
+    lower, upper = (m.flatten(2) for m in pool_to_smaller(lower, upper))
+    return upper @ lower.mT / lower.shape[2]
+
+
+def _maps(outputs: Outputs) -> tuple[Tensor, ...]:
+    assert outputs.features is not None  # needs.features
+    return outputs.features

@@ -1,0 +1,112 @@
+"""Semantic calibration: each map of the student learns from the teacher's maps that resemble it."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from datasets import Batch, Info
+from models import Outputs
+
+from .base import Distiller, Unsupported
+from .connectors import pool_to_smaller
+from .losses import unit
+from .needs import Needs
+from .registry import register
+
+
+@register(
+    "semckd",
+    title="SemCKD",
+    paper="Chen et al., AAAI 2021",
+    arxiv="2012.03236",
+    reference="Cross-Layer Distillation with Semantic Calibration",
+)
+class SemCKD(Distiller):
+    """Mean over samples b and student stages i of Σ_j a_bij · MSE(p_ij(F_s,i), F_t,j)_b.
+
+    For all stages' maps flattened to X (B, c·h·w): rows of the Gram matrix X Xᵀ (B, B) go through a
+    perceptron B → 2⌊B/4⌋ → ⌊B/4⌋ of that stage and are divided by their norm: queries q_bi of the
+    student, keys k_bj of the teacher; a_bi = softmax over j of q_bi · k_bj / ``temperature``
+    (section 3). p_ij: 1×1, 3×3, 1×1 convolutions without biases, the inner ones
+    2 c_t wide, batch norm and ReLU between them; the larger map is pooled to the smaller before.
+
+    The perceptrons read whole rows, so they fit only batches of the configured size. The teacher's
+    maps are detached, its perceptrons trained. The authors' results have KD (T = 4) of weight 1
+    beside it, which is semckd+kd here. The unused half of their embeddings is left out.
+    """
+
+    needs = Needs(features=True, full_batches=True, batch="global")
+    defaults = {"weight": 400.0, "temperature": 1.0}
+    presets = {"imagenet": {"weight": 50.0}}
+
+    def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
+        assert teacher is not None  # needs.teacher
+        if info.batch_size < 4:
+            raise Unsupported(f"{self.name}: batches of {info.batch_size}; expected at least 4")
+        sources, targets = _maps(self.probe(student)), _maps(self.probe(teacher, teacher=True))
+        self.queries = nn.ModuleList(_perceptron(info.batch_size) for _ in sources)
+        self.keys = nn.ModuleList(_perceptron(info.batch_size) for _ in targets)
+        self.projectors = nn.ModuleList(
+            nn.ModuleList(_projector(s.shape[1], t.shape[1]) for t in targets) for s in sources
+        )
+
+    def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
+        sources, targets = _maps(student), _maps(teacher)
+        distances = [
+            self._distances(row, source, targets)
+            for row, source in zip(self.projectors, sources, strict=True)
+        ]
+        weighted = self._attention(sources, targets) * torch.stack(distances, dim=1)
+        return weighted.sum(dim=2).mean()
+
+    def _distances(self, row: nn.Module, source: Tensor, targets: tuple[Tensor, ...]) -> Tensor:
+        """(B, stages of the teacher) of one of the student's maps."""
+        pairs = zip(cast("nn.ModuleList", row), targets, strict=True)
+        return torch.stack([_distance(p, source, target) for p, target in pairs], dim=1)
+
+    def _attention(self, sources: tuple[Tensor, ...], targets: tuple[Tensor, ...]) -> Tensor:
+        """a (B, stages of the student, stages of the teacher), which sums to 1 over the last."""
+        queries = torch.stack([_embed(*pair) for pair in zip(self.queries, sources, strict=True)])
+        keys = torch.stack([_embed(*pair) for pair in zip(self.keys, targets, strict=True)])
+        energies = torch.einsum("ibd,jbd->bij", queries, keys)
+        return F.softmax(energies / self.options.temperature, dim=2)
+
+
+def _maps(outputs: Outputs) -> tuple[Tensor, ...]:
+    assert outputs.features is not None  # needs.features
+    return outputs.features[1:]
+
+
+def _embed(perceptron: nn.Module, maps: Tensor) -> Tensor:
+    """(B, ⌊B/4⌋), rows of norm 1, of maps (B, c, h, w)."""
+    flat = maps.flatten(1)
+    return unit(perceptron(flat @ flat.T))
+
+
+def _distance(projector: nn.Module, student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean squared difference per sample, (B,)."""
+    source, target = pool_to_smaller(student, teacher)
+    distances: Tensor = (projector(source) - target).square().flatten(1).mean(dim=1)
+    return distances
+
+
+def _perceptron(size: int) -> nn.Sequential:
+    quarter = size // 4
+    return nn.Sequential(nn.Linear(size, 2 * quarter), nn.ReLU(), nn.Linear(2 * quarter, quarter))
+
+
+def _projector(source: int, target: int) -> nn.Sequential:
+    inner = 2 * target
+    return nn.Sequential(
+        nn.Conv2d(source, inner, kernel_size=1, bias=False),
+        nn.BatchNorm2d(inner),
+        nn.ReLU(),
+        nn.Conv2d(inner, inner, kernel_size=3, padding=1, bias=False),
+        nn.BatchNorm2d(inner),
+        nn.ReLU(),
+        nn.Conv2d(inner, target, kernel_size=1, bias=False),
+    )

@@ -1,0 +1,108 @@
+"""ViTKD: shallow tokens are imitated, deep ones rebuilt where they were masked."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from datasets import Batch, Info
+from models import Outputs
+
+from .base import Distiller, MethodError, Unsupported
+from .needs import Needs
+from .registry import register
+
+SHALLOW = 2  # layers that are imitated
+
+
+@register(
+    "vitkd",
+    title="ViTKD",
+    paper="Yang et al., 2022",
+    arxiv="2209.02432",
+    reference="ViTKD: Practical Guidelines for ViT Feature Knowledge Distillation",
+)
+class ViTKD(Distiller):
+    """Mimicking of the first two layers' patch tokens (B, T, D), generation of the last layer's:
+
+        mimic      = Σ (r_i(F_s,i) − F_t,i)² / B,  i = 1, 2, summed over tokens and channels,
+        generation = Σ_masked (G(M(r(F_s))) − F_t)² / (λ B).
+
+    r, r_i: linear, the identity where widths are equal; M keeps ⌊(1 − λ) T⌋ tokens of each sample
+    and puts one learned token in the others' places, λ = ``mask_ratio``; G: 3×3 convolution, ReLU,
+    3×3 convolution on the √T × √T grid (section 3). Only masked tokens count. The teacher's tokens
+    are detached. Both networks must cut an image into the same square grid.
+
+    Weights of cls_KD, for ImageNet; its students have NKD beside it. The last layer's tokens here
+    are the last block's output; in cls_KD the final LayerNorm is behind them.
+    """
+
+    needs = Needs(tokens=True, batch="global")  # one mask is drawn for the whole batch
+    defaults = {"mimic_weight": 3e-5, "generation_weight": 3e-6, "mask_ratio": 0.5}
+
+    def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
+        assert teacher is not None  # needs.teacher
+        sources, targets = _tokens(self.probe(student)), _tokens(self.probe(teacher, teacher=True))
+        self._check(sources, targets)
+        source, target = sources[-1].shape[2], targets[-1].shape[2]
+        self.mimics = nn.ModuleList(_align(source, target) for _ in range(SHALLOW))
+        self.align = _align(source, target)
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, target))
+        self.generation = nn.Sequential(
+            nn.Conv2d(target, target, kernel_size=3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(target, target, kernel_size=3, padding=1),
+        )
+
+    def _check(self, sources: tuple[Tensor, ...], targets: tuple[Tensor, ...]) -> None:
+        ratio = self.options.mask_ratio
+        if not 0 < ratio <= 1:
+            raise MethodError(
+                f"method {self.name!r}: mask_ratio = {ratio:g}: expected above 0, at most 1"
+            )
+        counts = sources[-1].shape[1], targets[-1].shape[1]
+        if counts[0] != counts[1] or math.isqrt(counts[0]) ** 2 != counts[0]:
+            raise Unsupported(
+                f"{self.name}: the student has {counts[0]} tokens, the teacher {counts[1]}: "
+                f"expected the same square number"
+            )
+        if min(len(sources), len(targets)) <= SHALLOW:
+            raise Unsupported(f"{self.name}: expected more than {SHALLOW} layers of tokens")
+
+    def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+        sources, targets, options = _tokens(student), _tokens(teacher), self.options
+        self.generator = self.draw(batch, "mask")
+        mimic, generation = self._mimic(sources, targets), self._generate(sources[-1], targets[-1])
+        return {
+            "mimic": options.mimic_weight * mimic,
+            "generation": options.generation_weight * generation,
+        }
+
+    def _mimic(self, sources: tuple[Tensor, ...], targets: tuple[Tensor, ...]) -> Tensor:
+        shallow = zip(self.mimics, sources[:SHALLOW], targets[:SHALLOW], strict=True)
+        squares = [(align(s) - t).square().sum() for align, s, t in shallow]
+        return torch.stack(squares).sum() / len(targets[0])
+
+    def _generate(self, source: Tensor, target: Tensor) -> Tensor:
+        kept = self.sample_mask(target.shape[:2]).to(target.device)[:, :, None]
+        tokens = torch.where(kept, self.align(source), self.mask_token)
+        side = math.isqrt(target.shape[1])
+        rebuilt = self.generation(tokens.mT.unflatten(2, (side, side))).flatten(2).mT
+        squares: Tensor = (rebuilt - target).square() * ~kept
+        return squares.sum() / (self.options.mask_ratio * len(target))
+
+    def sample_mask(self, shape: tuple[int, ...]) -> Tensor:
+        """Of this shape (B, T), true for the tokens that are kept: equally many in every row."""
+        places = torch.rand(shape, generator=self.generator).argsort(dim=1).argsort(dim=1)
+        return places < int(shape[1] * (1 - self.options.mask_ratio))
+
+
+def _align(source: int, target: int) -> nn.Module:
+    return nn.Identity() if source == target else nn.Linear(source, target)
+
+
+def _tokens(outputs: Outputs) -> tuple[Tensor, ...]:
+    assert outputs.tokens is not None  # needs.tokens
+    return outputs.tokens
