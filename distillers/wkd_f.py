@@ -1,0 +1,118 @@
+"""WKD-F: the Wasserstein distance between Gaussians of the two networks' features."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from datasets import Batch, Info
+from models import Outputs
+
+from .base import Distiller, Unsupported
+from .connectors import ConvReg
+from .losses import cosine_decay
+from .needs import Needs
+from .registry import register
+
+EPS = 1e-5  # beside the variances, as in the authors' code
+INNER = 256  # channels inside the bottleneck projector
+
+
+@register(
+    "wkd_f",
+    title="WKD-F",
+    paper="Lv, Yang & Li, NeurIPS 2024",
+    arxiv="2412.08139",
+    reference="Wasserstein Distance Rivals Kullback-Leibler Divergence for Knowledge Distillation",
+)
+class WKDF(Distiller):
+    """w(epoch) · mean over batch and cells of Σ_c [``mean_ratio`` (μ_s − μ_t)² + (σ_s − σ_t)²].
+
+    That is the squared 2-Wasserstein distance of two Gaussians with diagonal covariance, but for
+    the ratio (section 2.2). μ, σ (B, c_t) are over the positions in each of ``grid``² cells of the
+    last stage's maps, σ = sqrt(unbiased variance + 1e-5); a single position has variance 0. The
+    student's map (B, c_s, h, w) first goes through the projector: "convolution", a `ConvReg` (1×1
+    between equal maps), or "bottleneck", convolutions 1×1, 3×3, 1×1; both with batch norm and ReLU.
+
+    w falls to 0 as half a cosine from epoch ``decay_start`` of 240 on. Values of JiamingLv/WKD: the
+    defaults for resnet32x4 → resnet8x4, "imagenet" for ResNet34 → ResNet18.
+    """
+
+    needs = Needs(features=True, min_batch=2)  # the projector's batch norm fails on one 1×1 map
+    defaults = {
+        "weight": 0.08,
+        "mean_ratio": 4.0,
+        "grid": 1,
+        "projector": "convolution",
+        "decay_start": 150.0,
+    }
+    choices = {"projector": ("convolution", "bottleneck")}
+    presets = {
+        "imagenet": {
+            "weight": 0.02,
+            "mean_ratio": 2.0,
+            "grid": 4,
+            "projector": "bottleneck",
+            "decay_start": 0.0,
+        }
+    }
+
+    def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
+        assert teacher is not None  # needs.teacher
+        source = _last(self.probe(student)).shape
+        target = _last(self.probe(teacher, teacher=True)).shape
+        make = ConvReg if self.options.projector == "convolution" else bottleneck
+        self.projector = make(source, target)
+
+    def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
+        options = self.options
+        decay = cosine_decay(batch.epoch, self.scaled(options.decay_start), self.info.epochs)
+        projected = self.projector(_last(student))
+        return decay * gaussian_loss(projected, _last(teacher), options.mean_ratio, options.grid)
+
+
+def gaussian_loss(student: Tensor, teacher: Tensor, mean_ratio: float, grid: int) -> Tensor:
+    """The distance of maps (B, c, h, w) of equal size, mean over the batch and the cells."""
+    per_cell = []
+    for s, t in zip(_cells(student, grid), _cells(teacher, grid), strict=True):
+        means = (s.mean(dim=2) - t.mean(dim=2)).square()
+        deviations = (_deviation(s) - _deviation(t)).square()
+        per_cell.append((mean_ratio * means + deviations).sum(dim=1).mean())
+    return torch.stack(per_cell).mean()
+
+
+def _cells(maps: Tensor, grid: int) -> Iterator[Tensor]:
+    """(B, c, positions) in each cell; its bounds are those of adaptive pooling."""
+    height, width = maps.shape[2:]
+    for i in range(grid):
+        rows = slice(i * height // grid, -(-(i + 1) * height // grid))
+        for j in range(grid):
+            columns = slice(j * width // grid, -(-(j + 1) * width // grid))
+            yield maps[:, :, rows, columns].flatten(2)
+
+
+def _deviation(positions: Tensor) -> Tensor:
+    """(B, c) of (B, c, positions)."""
+    correction = 1 if positions.shape[2] > 1 else 0
+    return (positions.var(dim=2, correction=correction) + EPS).sqrt()
+
+
+def _last(outputs: Outputs) -> Tensor:
+    assert outputs.features is not None  # needs.features
+    return outputs.features[-1]
+
+
+def bottleneck(student: torch.Size, teacher: torch.Size) -> nn.Sequential:
+    """Convolutions 1×1, 3×3, 1×1, batch norm and ReLU between maps (N, c, h, w) of equal size."""
+    if student[2:] != teacher[2:]:
+        sizes = " and ".join(f"{h}×{w}" for h, w in (student[2:], teacher[2:]))
+        raise Unsupported(f"maps of {sizes}: the bottleneck projector takes equal sizes only")
+    return nn.Sequential(
+        nn.Conv2d(student[1], INNER, kernel_size=1),
+        nn.Conv2d(INNER, INNER, kernel_size=3, padding=1),
+        nn.Conv2d(INNER, teacher[1], kernel_size=1),
+        nn.BatchNorm2d(teacher[1]),
+        nn.ReLU(),
+    )
