@@ -14,9 +14,10 @@ PAPER = re.compile(r"(?P<authors>.+), (?P<venue>.+?) (?P<year>\d{4})")
 
 
 def venue_and_year(name: str) -> tuple[str, str]:
-    """("ICCV", "2019"); what a paper's line does not tell is empty."""
-    match = PAPER.fullmatch(find(name).paper)
-    return (match["venue"], match["year"]) if match else ("", "")
+    """("ICCV", "2019"); of a line in another form all of it stands for the venue."""
+    paper = find(name).paper
+    match = PAPER.fullmatch(paper)
+    return (match["venue"], match["year"]) if match else (paper, "")
 
 
 def reads(name: str, options: Mapping[str, Any]) -> list[str]:
