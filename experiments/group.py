@@ -18,6 +18,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from datasets import Batch
+from datasets.streams import share as rows_of
 from distillers import Needs
 from models import Outputs
 
@@ -155,9 +156,9 @@ class Processes(Group):
         return replace(batch, images=images, labels=labels, indices=indices, views=())
 
     def _sizes(self, batch: Batch) -> list[int]:
-        """How many samples each process has of a batch: those of `torch.tensor_split`."""
-        least, more = divmod(batch.whole, self.size)
-        return [least + (rank < more) for rank in range(self.size)]
+        """How many samples each process has of a batch."""
+        parts = (rows_of(batch.whole, (rank, self.size)) for rank in range(self.size))
+        return [part.stop - part.start for part in parts]
 
     @torch.no_grad()
     def average_gradients(self, optimizer: torch.optim.Optimizer) -> None:

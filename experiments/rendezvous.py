@@ -94,12 +94,11 @@ def _start_others(size: int, address: str, command: Sequence[str]) -> None:
             start_new_session=True,  # Ctrl-C reaches the lead, which agrees with them on a stop
         )
         threading.Thread(target=_mourn, args=(child,), daemon=True).start()
-    return
 
 
 def _mourn(child: subprocess.Popen[bytes]) -> None:
     """Without one process the job cannot go on: what was saved is there for the next start."""
-    if child.wait() not in (0, 1, 3):  # an exit of work(): see there
+    if child.wait() != 0:  # who is not the lead ends so whatever became of the runs
         os._exit(1)
 
 

@@ -103,8 +103,10 @@ def work(path: Path, as_json: bool) -> int:
     report = _report_json if as_json else _report_text
     states = _train(replace(job, device=device), stop, report if group.is_lead else _silent, group)
     group.close()
+    if not group.is_lead:  # srun takes any other code for a crash, and would kill the lead
+        return 0
     if stop.asked and any(spec.id not in states for spec in job.specs):
-        if in_array and group.is_lead:
+        if in_array:
             hand_back(stop)
         return STOPPED
     bad = {trainer.FAILED, trainer.INTERRUPTED}

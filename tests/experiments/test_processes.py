@@ -311,3 +311,39 @@ def test_what_ends_one_ends_all_and_nothing_is_lost(
         )
         mine, undisturbed = (tiny.load_file(place / WEIGHTS) for place in places)
         tiny.assert_same_weights(mine, undisturbed)
+
+
+ONLY_THERE = """
+import os, sys, threading, time
+
+def patch():
+    while not hasattr(sys.modules.get("experiments.learner"), "Learner"):
+        time.sleep(0.01)
+    learner = sys.modules["experiments.learner"].Learner
+    take_step = learner.take_step
+
+    def fail(self, *arguments):
+        if self.step == 3:
+            raise MemoryError("only there")
+        take_step(self, *arguments)
+
+    learner.take_step = fail
+
+if os.environ.get("KD_RANK"):
+    threading.Thread(target=patch, daemon=True).start()
+"""
+
+
+def test_one_that_fails_alone_ends_the_job_and_blames_no_run(
+    teacher_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Out of memory in one process is no property of a run: the next start may go on."""
+    (tmp_path / "sitecustomize.py").write_text(ONLY_THERE)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    mine = job(tmp_path / "runs", teacher_file, ("kd",))
+    done = work(mine)
+    assert done.returncode == 1
+    assert "process 1 failed alone" in done.stderr
+    assert not (mine.specs[0].directory(mine.runs) / "error.txt").exists()
+    monkeypatch.delenv("PYTHONPATH")
+    assert work(mine).returncode == 0
