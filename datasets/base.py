@@ -66,7 +66,8 @@ class Data(ABC):
 
     info         describes the training part as it is trained on
     warnings     what a reader of the results should know about the files; stored with them
-    fingerprint  sha256 of the images and labels of all parts in use
+    fingerprint  sha256 of the images and labels of all parts in use; of sets that stay in their
+                 files (ImageNet) of the files' names and sizes
     """
 
     info: Info

@@ -22,13 +22,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from .errors import DataError
-from .memory import Part
+from .memory import Images, Part
 
 VERSION = 1  # of the pixels' making: raised when the same files give other pixels
 STALE = 60.0  # seconds without a sign of life after which a lock is taken over
@@ -73,6 +73,16 @@ class Cached:
     test: Part
     class_names: tuple[str, ...]
     sha256: str
+
+    def images(self, **presentation: Any) -> Images:
+        """The set with the rest of what `Images` says: constants, augmentation, warnings."""
+        return Images(
+            train=self.train,
+            test=self.test,
+            class_names=self.class_names,
+            content=self.sha256,
+            **presentation,
+        )
 
 
 def cached(recipe: Recipe, root: Path, cache: str | None) -> Cached:

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from .cache import Pictures
+from .base import Settings
+from .cache import Cached, Pictures, Recipe, cached
 from .errors import DataError
 from .pictures import Listing, fitted, pixels, read
 
@@ -82,3 +83,19 @@ def in_threads(image: Callable[[int], np.ndarray], workers: int) -> Callable[[ra
             return np.stack(list(pool.map(image, span)))
 
     return chunk
+
+
+def decoded_set(
+    settings: Settings,
+    train: Listing,
+    test: Listing,
+    class_names: Sequence[str],
+    size: int,
+    threads: int,
+    cache: str | None,
+) -> Cached:
+    """Both parts at ``size`` pixels a side, from the file of them that is made the first time."""
+    parts = {"train": decoded_once(train, size, threads), "test": decoded_once(test, size, threads)}
+    key = f"{train.sha256} {test.sha256}"
+    recipe = Recipe(settings.name, key, size, parts, tuple(class_names))
+    return cached(recipe, settings.root, cache)

@@ -6,11 +6,10 @@ from pathlib import Path
 
 from . import index
 from .base import Data, Settings
-from .cache import Recipe, cached
-from .decoding import decoded_once
+from .decoding import decoded_set
 from .errors import DataError
 from .loaders import count_workers
-from .memory import Images, MemoryData
+from .memory import MemoryData
 from .pictures import by_class, check_size, classes, find
 from .registry import register
 from .streamed import Files, StreamedData
@@ -103,16 +102,8 @@ def folder(
     if decode == "stream":
         files = Files(train, test, tuple(names), MEAN, STD, image_size, margin(image_size), flip)
         return StreamedData(settings, files, count)
-    parts = {
-        "train": decoded_once(train, image_size, count),
-        "test": decoded_once(test, image_size, count),
-    }
-    key = f"{train.sha256} {test.sha256}"
-    made = cached(Recipe(name, key, image_size, parts, tuple(names)), settings.root, cache)
-    images = Images(
-        made.train, made.test, made.class_names, MEAN, STD, image_size // 8, flip,
-        content=made.sha256,
-    )  # fmt: skip
+    made = decoded_set(settings, train, test, names, image_size, count, cache)
+    images = made.images(mean=MEAN, std=STD, padding=image_size // 8, flip=flip)
     return MemoryData(settings, images)
 
 

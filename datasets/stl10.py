@@ -13,7 +13,7 @@ from .cache import Pictures, Recipe, cached
 from .decoding import in_threads
 from .errors import DataError
 from .loaders import count_workers
-from .memory import Images, MemoryData
+from .memory import MemoryData
 from .pictures import check_size, fitted, pixels
 from .registry import register
 
@@ -56,19 +56,8 @@ def stl10(
         settings.root,
         cache,
     )
-    return MemoryData(
-        settings,
-        Images(
-            train=made.train,
-            test=made.test,
-            class_names=made.class_names,
-            mean=MEAN,
-            std=STD,
-            padding=image_size // 8,
-            flip=True,
-            content=made.sha256,
-        ),
-    )
+    images = made.images(mean=MEAN, std=STD, padding=image_size // 8, flip=True)
+    return MemoryData(settings, images)
 
 
 def _find(settings: Settings) -> Path:

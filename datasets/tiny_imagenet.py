@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from .base import Data, Settings
-from .cache import Recipe, cached
-from .decoding import decoded_once
+from .decoding import decoded_set
 from .errors import DataError, near
 from .loaders import count_workers
-from .memory import Images, MemoryData
+from .memory import MemoryData
 from .pictures import Listing, by_class, check_size, classes, find, listing
 from .registry import register
 
@@ -55,35 +54,16 @@ def tiny_imagenet(
     folder = find(name, settings.root, FOLDERS, LAYOUT)
     wnids = classes(folder / "train")
     train, test = by_class(folder / "train", wnids), _test_part(folder / "val", wnids)
-    made = cached(
-        Recipe(
-            name=name,
-            key=f"{train.sha256} {test.sha256}",
-            size=image_size,
-            parts={
-                "train": decoded_once(train, image_size, threads),
-                "test": decoded_once(test, image_size, threads),
-            },
-            class_names=tuple(wnids),
-        ),
-        settings.root,
-        cache,
+    made = decoded_set(settings, train, test, wnids, image_size, threads, cache)
+    images = made.images(
+        mean=MEAN,
+        std=STD_32 if image_size == 32 else STD,
+        padding=image_size // 8,
+        flip=True,
+        rotation=DEGREES if augmentation == "rotation" else 0,
+        warnings=lambda: _incomplete(name, train, test, len(wnids)),
     )
-    return MemoryData(
-        settings,
-        Images(
-            train=made.train,
-            test=made.test,
-            class_names=made.class_names,
-            mean=MEAN,
-            std=STD_32 if image_size == 32 else STD,
-            padding=image_size // 8,
-            flip=True,
-            rotation=DEGREES if augmentation == "rotation" else 0,
-            warnings=lambda: _incomplete(name, train, test, len(wnids)),
-            content=made.sha256,
-        ),
-    )
+    return MemoryData(settings, images)
 
 
 def _test_part(folder: Path, wnids: list[str]) -> Listing:

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models import Outputs
+
 from .base import Unsupported
 
 
@@ -48,3 +50,9 @@ def _matching_conv(student: torch.Size, teacher: torch.Size) -> nn.Module:
         f"student's map {source[0]}×{source[1]}, teacher's {target[0]}×{target[1]}: "
         "expected the teacher's to be at most as large, or twice"
     )
+
+
+def embedding_head(outputs: Outputs, width: int) -> nn.Linear:
+    """A linear layer from a network's embedding to ``width`` numbers, as torch initialises it."""
+    assert outputs.embedding is not None  # the method needs it
+    return nn.Linear(outputs.embedding.shape[1], width)

@@ -12,6 +12,7 @@ from datasets import Batch, Info
 from models import Outputs
 
 from .base import Distiller
+from .connectors import embedding_head
 from .losses import hard_labels, unit
 from .needs import Needs
 from .negatives import NegativeSampler
@@ -74,8 +75,7 @@ class CRD(Distiller):
             ("student", self.probe(student)),
             ("teacher", self.probe(teacher, teacher=True)),
         ):
-            assert outputs.embedding is not None  # needs.embedding
-            head = nn.Linear(outputs.embedding.shape[1], options.feature_dim)
+            head = embedding_head(outputs, options.feature_dim)
             bank = torch.empty(info.train_size, options.feature_dim).uniform_(-bound, bound)
             setattr(self, f"embed_{side}", head)
             self.register_buffer(f"memory_{side}", bank)

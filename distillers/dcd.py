@@ -10,6 +10,7 @@ from datasets import Batch, Info
 from models import Outputs
 
 from .base import Distiller
+from .connectors import embedding_head
 from .losses import unit
 from .needs import Needs
 from .registry import register
@@ -46,19 +47,12 @@ class DCD(Distiller):
     }
     presets = {"paper": {"learn_scale": True}}
 
-    embed_student: nn.Linear
-    embed_teacher: nn.Linear
-
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
         assert teacher is not None  # needs.teacher
         options = self.options
-        for side, outputs in (
-            ("student", self.probe(student)),
-            ("teacher", self.probe(teacher, teacher=True)),
-        ):
-            assert outputs.embedding is not None  # needs.embedding
-            head = nn.Linear(outputs.embedding.shape[1], options.feature_dim)
-            setattr(self, f"embed_{side}", head)
+        self.embed_student = embedding_head(self.probe(student), options.feature_dim)
+        seen = self.probe(teacher, teacher=True)
+        self.embed_teacher = embedding_head(seen, options.feature_dim)
         start = torch.tensor(options.initial_log_scale)
         self.log_scale = nn.Parameter(start, requires_grad=options.learn_scale)
 

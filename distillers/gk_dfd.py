@@ -15,7 +15,8 @@ from models import Outputs
 
 from .alignment import discriminative_projection, relation_projection
 from .base import Distiller, MethodError
-from .graphs import GraphHead, class_aware_adjacency, hard_labels, squared_distances
+from .graphs import GraphHead, class_aware_adjacency, squared_distances
+from .losses import hard_labels
 from .needs import Needs
 from .registry import register
 

@@ -18,11 +18,6 @@ def squared_distances(x: Tensor, y: Tensor) -> Tensor:
     return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist").square()
 
 
-def hard_labels(labels: Tensor) -> Tensor:
-    """Class numbers (N,): soft labels (N, C) count as their largest entry."""
-    return labels.argmax(dim=1) if labels.dim() == 2 else labels
-
-
 def same_class(classes: Tensor) -> Tensor:
     """(N, N) booleans: whether samples i and j are of one class; true on the diagonal."""
     return classes[:, None] == classes[None, :]

@@ -9,6 +9,7 @@ from datasets import Info
 from models import Outputs
 
 from .base import Distiller
+from .connectors import embedding_head
 from .losses import unit
 from .needs import Needs
 
@@ -25,21 +26,15 @@ class QueueDistiller(Distiller):
     defaults = {"feature_dim": 128, "negatives": 16384, "queue_init": "rows"}
     choices = {"queue_init": ("rows", "columns")}
 
-    embed_student: nn.Linear
-    embed_teacher: nn.Linear
     queue: Tensor  # (negatives, feature_dim), a ring
     pointer: Tensor  # its oldest row
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
         assert teacher is not None  # needs.teacher
         options = self.options
-        for side, outputs in (
-            ("student", self.probe(student)),
-            ("teacher", self.probe(teacher, teacher=True)),
-        ):
-            assert outputs.embedding is not None  # needs.embedding
-            head = nn.Linear(outputs.embedding.shape[1], options.feature_dim)
-            setattr(self, f"embed_{side}", head)
+        self.embed_student = embedding_head(self.probe(student), options.feature_dim)
+        seen = self.probe(teacher, teacher=True)
+        self.embed_teacher = embedding_head(seen, options.feature_dim)
         rows = torch.randn(options.negatives, options.feature_dim)
         self.register_buffer("queue", unit(rows, dim=1 if options.queue_init == "rows" else 0))
         self.register_buffer("pointer", torch.tensor(0))

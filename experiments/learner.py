@@ -115,11 +115,14 @@ class Learner:
         half = self.recipe.precision == "fp16"
         self.scaler = Scaler(self.device, half, self.group, self.recipe.clip_norm)
         self.initial_scale = self.scaler.get_scale()
-        self.average: Average | None = None
-        if self.recipe.ema_decay and self.stage == "main":
-            tested = [self.student, self.distiller] if self.has_own_head else [self.student]
-            self.average = Average(tested, self.recipe.ema_decay)
+        averaged = self.recipe.ema_decay and self.stage == "main"
+        self.average = self._new_average() if averaged else None
         self._set_modes()
+
+    def _new_average(self) -> Average:
+        """Of what is tested, beginning with the weights of this moment."""
+        tested = [self.student, self.distiller] if self.has_own_head else [self.student]
+        return Average(tested, self.recipe.ema_decay)
 
     def _set_modes(self) -> None:
         """The method in train mode, of the student what this stage trains."""
@@ -291,7 +294,8 @@ class Learner:
         self.student.load_state_dict(state["student"])
         self.distiller.load_state_dict(state["distiller"])
         self.meter.load(state["meter"], self.group)
-        if self.average and self.stage != "done":
+        if state.get("average"):  # also of a run that lacks nothing but its result
+            self.average = self._new_average()
             self.average.load(state["average"])
         self.history = state["history"]
         earlier = state.get("starts", ())  # former versions kept them here

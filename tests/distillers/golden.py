@@ -223,6 +223,13 @@ def check_value(case: Case, term: str, value: Tensor) -> float:
     )
 
 
+def check(case: Case, term: str, value: Tensor, inputs: Mapping[str, Tensor]) -> None:
+    """The value, and its gradients at all inputs."""
+    check_value(case, term, value)
+    value.backward()
+    check_gradients(case, inputs)
+
+
 def check_gradients(
     case: Case, inputs: Mapping[str, Tensor], group: str = "grad", only: Collection[str] = ()
 ) -> float:

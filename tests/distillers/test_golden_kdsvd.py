@@ -35,9 +35,7 @@ def test_channels(name, dtype):
     case = golden.load("kdsvd", name)
     inputs = golden.inputs(case, dtype)
     value = run(build(case, inputs, dtype), inputs)
-    golden.check_value(case, "total", value)
-    value.backward()
-    golden.check_gradients(case, inputs)
+    golden.check(case, "total", value, inputs)
 
 
 def test_width_as_in_mdistiller():
@@ -45,9 +43,7 @@ def test_width_as_in_mdistiller():
     case = golden.load("kdsvd", "c2")
     inputs = golden.inputs(case, torch.float32)
     value = run(build(case, inputs, torch.float32), inputs)
-    golden.check_value(case, "md_total", value)
-    value.backward()
-    golden.check_gradients(case, inputs)
+    golden.check(case, "md_total", value, inputs)
 
 
 def test_own_signs_do_not_depend_on_the_librarys(monkeypatch):

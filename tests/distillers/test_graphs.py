@@ -8,10 +8,10 @@ import torch.nn.functional as F
 
 from distillers.graphs import (
     class_aware_adjacency,
-    hard_labels,
     squared_distances,
     unified_edge_metric,
 )
+from distillers.losses import hard_labels
 
 DOUBLE = torch.float64
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 import torch
 
 from distillers import Needs
-from experiments import networks, trainer
+from experiments import checkpoints, networks, trainer
 from experiments.average import Average
 from experiments.group import ALONE
 from experiments.learner import Learner
@@ -80,6 +82,22 @@ def test_published_weights_are_the_average(tmp_path):
     a, b = (tiny.weights(tmp_path, "kd", recipe)["fc.weight"] for recipe in (RECIPE, plain))
     assert not torch.equal(a, b)
     assert torch.allclose(a, b, atol=0.05)
+
+
+def test_killed_before_its_result_a_run_publishes_the_average(tmp_path, monkeypatch):
+    """It stands behind its last step then, and nothing trains any more."""
+    trainer.train(tiny.cohort(tmp_path / "whole", ("kd",), RECIPE))
+
+    def refuse(learner):
+        raise OSError(errno.ENOSPC, "full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "finish", refuse)
+        states = trainer.train(tiny.cohort(tmp_path / "late", ("kd",), RECIPE))
+        assert set(states.values()) == {trainer.INTERRUPTED}
+    trainer.train(tiny.cohort(tmp_path / "late", ("kd",), RECIPE))
+    late, whole = (tiny.weights(tmp_path / p, "kd", RECIPE) for p in ("late", "whole"))
+    tiny.assert_same_weights(late, whole)
 
 
 def test_the_gradient_of_everything_has_at_most_the_norm():
