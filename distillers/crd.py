@@ -13,7 +13,7 @@ from models import Outputs
 
 from .base import Distiller
 from .connectors import embedding_head
-from .losses import hard_labels, unit
+from .losses import hard_labels, unit, with_gradient
 from .needs import Needs
 from .negatives import NegativeSampler
 from .registry import register
@@ -109,7 +109,7 @@ class CRD(Distiller):
     ) -> Tensor:
         """h of anchors (B, D). Its gradient is taken here: the bank changes before the backward."""
         value, gradient = self._contrast_and_gradient(anchor, bank, normalizer, rows, learn)
-        return value + ((anchor - anchor.detach()) * gradient).sum()  # value + 0
+        return with_gradient(value, anchor, gradient)
 
     @torch.no_grad()
     def _contrast_and_gradient(
@@ -119,9 +119,7 @@ class CRD(Distiller):
         size, negatives = len(anchor), rows.shape[1] - 1
         noise, temperature = negatives / len(bank), self.options.temperature
         x = self._scores(anchor, bank, rows).div_(temperature)
-        z = torch.where(normalizer < 0, x.exp().mean() * len(bank), normalizer)
-        if learn:
-            normalizer.copy_(z)
+        z = self._normalize(x, normalizer, len(bank), learn)
         x -= z.log() + math.log(noise + NCE_EPS)
         x[:, 0].neg_()
         total = F.softplus(x, threshold=50).sum() / size  # beyond 50, x is exact
@@ -129,6 +127,14 @@ class CRD(Distiller):
         slope[:, 0].neg_()
         constant = negatives * math.log1p(NCE_EPS / noise)
         return total + constant, self._pull(slope, bank, rows)
+
+    @staticmethod
+    def _normalize(scores: Tensor, normalizer: Tensor, size: int, learn: bool) -> Tensor:
+        """Z: what ``normalizer`` is, or after it was set by the first step's scores · / τ."""
+        z = torch.where(normalizer < 0, scores.exp().mean() * size, normalizer)
+        if learn:
+            normalizer.copy_(z)
+        return z
 
     def _scores(self, anchor: Tensor, bank: Tensor, rows: Tensor) -> Tensor:
         """anchor · bank[rows], (B, K + 1)."""

@@ -11,7 +11,7 @@ from models import Outputs
 
 from .crd import CRD
 from .graphs import GraphConvolution, diagonal
-from .losses import hard_labels, unit
+from .losses import hard_labels, unit, with_gradient
 from .registry import register
 
 
@@ -95,7 +95,7 @@ class HKD(CRD):
     def _info_nce(self, anchor: Tensor, positive: Tensor, bank: Tensor, rows: Tensor) -> Tensor:
         """InfoNCE of anchors (B, D). The gradient is taken here: the bank changes before it."""
         value, gradient = self._value_and_gradient(anchor, positive, bank, rows)
-        return value + ((anchor - anchor.detach()) * gradient).sum()  # value + 0
+        return with_gradient(value, anchor, gradient)
 
     @torch.no_grad()
     def _value_and_gradient(

@@ -50,7 +50,8 @@ class Leaderboard:
                 (of the single trials, in their order), reason, teacher, teacher_accuracy; NaN
                 where there is none
     cost_frame  one row per method: means over all pairs of seconds, images_per_second,
-                extra_parameters, extra_at_test, peak_memory_bytes; NaN where a pair is not complete
+                extra_parameters, extra_at_test, peak_memory_bytes; step_by_kd, a step's time
+                relative to KD's, where KD is a row; NaN where a pair is not complete
     """
 
     dataset: str
@@ -248,7 +249,17 @@ def _cost_frame(groups: Groups, frame: pd.DataFrame, methods: Sequence[str]) -> 
             means = [_mean_of([cost(c.record) for c in group if c.record]) for group in cells]
             row[name] = statistics.fmean(means) if complete[method] else NAN
         rows.append(row)
-    return pd.DataFrame(rows)
+    costs = pd.DataFrame(rows)
+    kd = [method for method, cells in by_method.items() if _is_plain_kd(cells)]
+    speed = costs["images_per_second"]
+    costs["step_by_kd"] = float(speed[costs["method"] == kd[0]].iloc[0]) / speed if kd else NAN
+    return costs
+
+
+def _is_plain_kd(cells: Sequence[Sequence[Cell]]) -> bool:
+    """The row that costs are usually compared with: Hinton's KD, whatever its options."""
+    records = [cell.record for group in cells for cell in group if cell.record]
+    return bool(records) and all(r["spec"].get("method") == "kd" for r in records)
 
 
 def _csv(board: Leaderboard, best: bool) -> str:

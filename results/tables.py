@@ -176,6 +176,7 @@ def _cost(board: Leaderboard) -> list[Table]:
     columns: list[tuple[str, str, Formatter]] = [
         ("seconds", *_time(float(frame["seconds"].max()))),
         ("images_per_second", "Images/s", lambda value: f"{value:,.0f}"),
+        ("step_by_kd", "Step / KD", lambda value: f"{value:.2f}"),
         ("extra_parameters", "Extra parameters (M)", _millions),
         ("extra_at_test", "of these at test (M)", _millions),
         ("peak_memory_bytes", "Peak memory (GiB)", lambda value: f"{value / 2**30:.2f}"),
@@ -190,6 +191,10 @@ def _cost(board: Leaderboard) -> list[Table]:
         for row in filled.to_dict("records")
     ]
     notes = ["Per run, mean over all pairs, as recorded; runs may have shared a device."]
+    if any(key == "step_by_kd" for key, _, _ in shown):
+        notes.append(
+            "Step / KD: a step's time over KD's, each with its share of the data's and teacher's."
+        )
     if len(rows) < len(frame):
         notes.append("Methods that lack a pair are left out.")
     return [Table("Cost", ["Method", *(title for _, title, _ in shown)], rows, notes=notes)]

@@ -23,7 +23,11 @@ DEVICE = torch.device("cuda")
 TEACHER, STUDENT = "resnet14", "resnet8"
 OPTIONS = {"image_size": 16, "train_size": 88, "test_size": 40}  # 6 steps of 16, the last of 8
 # As many as so few images have.
-METHOD_OPTIONS = {name: {"negatives": 32} for name in ("crd", "crd_queue", "rrd", "hkd")}
+METHOD_OPTIONS = {
+    name: {"negatives": 32}
+    for name in distillers.names()
+    if "negatives" in distillers.defaults(name)
+}
 # The harness's own; tests of the registry register others.
 METHODS = [n for n in distillers.names() if distillers.find(n).__module__.startswith("distillers.")]
 # Eight epochs, so that initial stages (30 of 240) have one. A random teacher's maps are large.

@@ -281,6 +281,22 @@ def test_cost():
     ]  # fmt: skip
 
 
+def test_a_steps_time_beside_kds():
+    def one(method: str, name: str, speed: float | None) -> Cell:
+        made = record(70.0, run=name, spec={"method": method}, images_per_second=speed)
+        return Cell("p", name, 0, made)
+
+    given = [one("vanilla", "Alone", 400.0), one("kd", "KD", 300.0), one("kd", "KD, T = 8", 200.0)]
+    made = make([*given, one("at", "AT", None)])
+    factors = made.cost_frame.set_index("method")["step_by_kd"]
+    assert factors.round(2).to_dict() == pytest.approx(
+        {"Alone": 0.75, "KD": 1.0, "KD, T = 8": 1.5, "AT": math.nan}, nan_ok=True
+    )
+    assert "over KD's" in made.render("markdown")
+    without = make([one("vanilla", "Alone", 400.0)])
+    assert "Step / KD" not in without.render("markdown")
+
+
 def test_cost_columns_without_values_are_left_out():
     given = [Cell("p", "KD", 0, record(70.0, peak_memory_bytes=None, seconds=8.25))]
     assert grid(make(given), table=1)[0][1:] == ["Time (s)", "Images/s", "Extra parameters (M)"]

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
 from experiments import cluster, ledger, slurm
+from experiments.stopping import ABOUT_TO_TIME_OUT
 from results import records
 from tests.experiments import cli
+from tests.slurm.dev_cluster import wait_until
 
 MATRIX = {
     "dataset": {"name": "digits", "subset": 600},
@@ -145,6 +148,25 @@ def test_a_job_of_several_processes(nodes: str, tmp_path: Path) -> None:
     assert here == there
     for _, record in records.scan(tmp_path / "runs"):
         assert record["starts"][0]["processes"] == 2
+
+
+def test_a_job_of_several_processes_is_handed_back(tmp_path: Path) -> None:
+    """At the warning before its time limit, which all its processes get; then it goes on."""
+    recipe = {"epochs": 40, "batch_size": 64, "schedule": "cosine"}
+    matrix = write(tmp_path, recipe=recipe, methods=["vanilla"], trials=1, processes=2)
+    flags = ("--nodes", "2", "--save-minutes", "0.02")
+    assert call("submit", matrix, "--yes", *flags).code == 0
+    runs = tmp_path / "runs"
+    wait_until(lambda: any(runs.rglob("checkpoint")), 120, "a saved step")
+    (entry,) = ledger.load(runs)
+    warning = f"--signal={ABOUT_TO_TIME_OUT.name.removeprefix('SIG')}"
+    subprocess.run(["scancel", warning, entry.job], check=True)
+    wait_until(lambda: bool(outcomes(runs)), 240, "a result")
+    (record,) = (record for _, record in records.scan(runs))
+    assert [start.get("ended") for start in record["starts"]] == [None, None]
+    assert record["starts"][1]["steps"] > 0
+    assert call("run", matrix, runs="local").code == 0
+    assert outcomes(tmp_path / "local") == outcomes(runs)
 
 
 def test_probes_are_sent_like_any_run(tmp_path: Path) -> None:
