@@ -33,7 +33,8 @@ class CTKD(Wrapper):
     temperature per sample is not public.
 
     DKD's T is this one, too, and its β becomes 2, as in the authors' CIFAR-100 runs; for ImageNet
-    they have none with DKD, so β is DKD's there.
+    they have none with DKD, so β is DKD's there. Beside PKT, SP, VID, CRD and SRRL they weigh
+    cross-entropy 0.1 and Hinton's term 0.9, which is for ``ce`` and ``kd`` to say.
     """
 
     defaults = {

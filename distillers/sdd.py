@@ -42,8 +42,10 @@ class SDD(Wrapper):
 
     NKD's T 4, γ 8 and warm-up are the authors' (DKD's; γ 6 or 2 for some pairs), whose code leaves
     the target class in NKD's second term: so does the preset "sdd". Scale 2 is theirs for
-    resnet32x4 → resnet8x4, vgg13 → vgg8 and, on ImageNet, ResNet34 → ResNet18. Their SD-KD has
-    KD's weights and T for CIFAR on ImageNet, too, by a slip; here they are KD's for ImageNet.
+    resnet32x4 → resnet8x4, vgg13 → vgg8, with NKD ResNet50 → vgg8 and, on ImageNet, ResNet34 →
+    ResNet18, whose values the preset "imagenet" has; ResNet50 → MobileNetV1 has scale 4 and γ or β
+    2. Their SD-KD has KD's weights and T for CIFAR on ImageNet, too, by a slip; here they are KD's
+    for ImageNet.
     """
 
     needs = Needs(final_map=True, classifier=True)

@@ -33,6 +33,7 @@ class SRRL(Distiller):
     pooling reads, and r is its pooled output. on="embedding", as in SimKD's repository (preset):
     the connector is on the pooled embedding, so that batch norm and ReLU come after the pooling.
     Weights 1 and 5 are cls_KD's for CIFAR (ImageNet: 1 and 1), which has no KD term beside them.
+    The convolution starts as torch's do; cls_KD's, from N(0, 2 / D_t), batch norm scales alike.
     """
 
     defaults = {"feature_weight": 1.0, "regression_weight": 5.0, "on": "map"}

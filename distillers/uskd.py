@@ -30,9 +30,11 @@ class USKD(Distiller):
     """α L_target + β L_others + μ L_weak, without a teacher; logits z (B, C), p = softmax(z).
 
     L_target = −mean_B w_b log p_y, w_b = p_y² + 1 − mean_B p_y², detached. L_weak: cross-entropy of
-    a linear head u of the last but one stage's pooled map with 0.9 · 1_y + 0.1 / C; head and map
-    are trained by it. L_others = −mean_B Σ_{c≠y} v_c log p'_c, p' the soft-max over the classes
-    other than y; v, detached, is Zipf's law: 1 / the place of c in the descending order of
+    a linear head u of the pooled map before the last with 0.9 · 1_y + 0.1 / C; head and map are
+    trained by it. That map is the last but one stage's or, where a convolution follows the stages
+    (MobileNetV2, ShuffleNetV2), the last one's. L_others = −mean_B Σ_{c≠y} v_c log p'_c, p' the
+    soft-max over the classes other than y; v, detached, is Zipf's law: 1 / the place of c in the
+    descending order of
 
         softmax(u)_c / (1 − softmax(u)_y + 1e-6) + p_c / (1 − p_y + 1e-6)
 
@@ -52,15 +54,15 @@ class USKD(Distiller):
     }
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
-        features = self.probe(student).features
-        if not features or len(features) < 2:
+        outputs = self.probe(student)
+        if not outputs.features or len(outputs.features) < 2:
             raise Unsupported(f"{self.name} needs two feature maps of the student")
-        self.weak_head = nn.Linear(features[-2].shape[1], info.num_classes)
+        self.weak_head = nn.Linear(_before_the_last(outputs).shape[1], info.num_classes)
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
-        assert student.features is not None  # needs.features
         options, logits = self.options, student.logits
-        weak = F.log_softmax(self.weak_head(student.features[-2].mean(dim=(2, 3))), dim=1)
+        pooled = _before_the_last(student).mean(dim=(2, 3))
+        weak = F.log_softmax(self.weak_head(pooled), dim=1)
         log_p = F.log_softmax(logits, dim=1)
         classes, shares = two_labels(batch.labels)
         named = torch.zeros_like(logits, dtype=torch.bool).scatter(1, classes, shares > 0)
@@ -82,6 +84,14 @@ class USKD(Distiller):
         law = torch.empty_like(score).scatter_(1, order, places.reciprocal().expand_as(score))
         law = law.masked_fill(named, 0.0)
         return law / law.sum(dim=1, keepdim=True).clamp(min=EPS)  # no other class: zeros
+
+
+def _before_the_last(outputs: Outputs) -> Tensor:
+    """The map (B, D, h, w) before the one that the classifier reads."""
+    assert outputs.features is not None  # needs.features
+    last = outputs.final_map
+    beyond = last is not None and last.shape[1] != outputs.features[-1].shape[1]
+    return outputs.features[-1 if beyond else -2]
 
 
 def _over_the_rest(values: Tensor, named: Tensor) -> Tensor:

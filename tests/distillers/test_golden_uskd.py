@@ -3,6 +3,9 @@
 import pytest
 import torch
 
+import distillers
+import models
+from datasets import Batch, Info
 from tests.distillers import golden
 
 
@@ -85,3 +88,20 @@ def test_two_labels_of_two_classes_leave_no_others():
     halves = torch.full((8, 2), 0.5)
     losses = method(student, None, golden.batch(inputs | {"labels": halves}))
     assert losses["uskd.others"] == 0 and all(torch.isfinite(v) for v in losses.values())
+
+
+@pytest.mark.parametrize(
+    ("network", "width"),
+    [("resnet8", 32), ("ResNet18", 256), ("MobileNetV1", 512), ("MobileNetV2", 160),
+     ("ShuffleV1", 480), ("ShuffleV2", 464), ("vgg8", 512)],
+)  # fmt: skip
+def test_the_map_before_the_last(network, width):
+    """A convolution behind the stages counts as the last, as in cls_KD's configurations."""
+    student = models.build(network, 10)
+    labels = torch.arange(20) % 10
+    data = Info("noise", 10, 32, tuple(map(str, range(10))), 20, labels, 4)
+    method = distillers.build("uskd", student, None, data)
+    assert method.weak_head.in_features == width
+    outputs = student.outputs(torch.randn(2, 3, 32, 32))
+    batch = Batch(torch.zeros(2, 3, 32, 32), torch.tensor([0, 1]), torch.arange(2), 1, 0)
+    torch.stack(list(method(outputs, None, batch).values())).sum().backward()
