@@ -41,6 +41,7 @@ class AB(Distiller):
 
     needs = Needs(preacts=True)
     defaults = {"margin": 1.0, "initial_scale": 0.003, "initial_epochs": 30, "initial_lr": None}
+    optional = {"initial_lr": float}
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
         assert teacher is not None  # needs.teacher

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -37,7 +39,9 @@ class ABKD(Distiller):
     pair; these are of resnet56 → resnet20, the example of the authors' README.
     """
 
+    softens = True
     defaults = {"weight": 32.0, "alpha": 0.8, "beta": 0.3, "temperature": 4.0}
+    ranges = {"alpha": (-math.inf, math.inf), "beta": (-math.inf, math.inf)}
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         options = self.options

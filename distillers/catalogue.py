@@ -7,17 +7,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from .base import Distiller
+from .needs import FIELDS
 from .registry import find
 
-FIELDS = ("embedding", "features", "preacts", "blocks", "final_map", "classifier", "tokens")
-PAPER = re.compile(r"(?P<authors>.+), (?P<venue>.+?) (?P<year>\d{4})")
+PAPER = re.compile(r"(?P<authors>.+), (?:(?P<venue>.+?) )?(?P<year>\d{4})")
 
 
 def venue_and_year(name: str) -> tuple[str, str]:
     """("ICCV", "2019"); of a line in another form all of it stands for the venue."""
-    paper = find(name).paper
-    match = PAPER.fullmatch(paper)
-    return (match["venue"], match["year"]) if match else (paper, "")
+    cls = find(name)
+    match = PAPER.fullmatch(cls.paper)
+    if not match:
+        return cls.paper, ""
+    return match["venue"] or ("arXiv" if cls.arxiv else ""), match["year"]
 
 
 def reads(name: str, options: Mapping[str, Any]) -> list[str]:
@@ -44,12 +46,14 @@ def bibtex(cls: type[Distiller]) -> str:
     if not cls.reference or not match:
         return ""
     authors = re.sub(r" et al\.$", " and others", match["authors"])
+    venue = match["venue"] if match["venue"] != "arXiv" else None
     fields = {
         "title": f"{{{cls.reference}}}",
         "author": re.sub(r"\s*(?:,|&)\s*", " and ", authors),
-        "booktitle": match["venue"],
+        **({"booktitle": venue} if venue else {}),
         "year": match["year"],
         **({"eprint": cls.arxiv, "archiveprefix": "arXiv"} if cls.arxiv else {}),
     }
     lines = [f"  {key} = {{{value}}}," for key, value in fields.items()]
-    return "\n".join((f"@inproceedings{{{cls.name}{match['year']},", *lines, "}"))
+    kind = "inproceedings" if venue else "misc"
+    return "\n".join((f"@{kind}{{{cls.name}{match['year']},", *lines, "}"))

@@ -47,6 +47,7 @@ class CC(Distiller):
         "order": 2,
     }
     choices = {"congruence": ("released", "kernel")}
+    optional = {"feature_dim": int}
 
     embed_student: nn.Module
     embed_teacher: nn.Module

@@ -31,7 +31,7 @@ class CLKD(Distiller):
     row_centered     A (B, C): rows less their mean, K (B, B): squared Frobenius norm. Default: the
                      one reading under which 1/(C − 1) makes a covariance over C class vectors
     column_centered  A (B, C): columns less their mean: squared Frobenius norm
-    class_covariance A (C, B): columns less their mean, K (C, C): Frobenius norm, not squared
+    class_covariance A (C, B): rows less their mean, K (C, C): Frobenius norm, not squared
 
     **Unverified**: the authors' code is not public, and three reproductions agree in all but the
     last term (in this order: the third's comments; the first; the second and StreamLined). Options

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from .base import Distiller, MethodError
-from .needs import Needs
+from .needs import FIELDS, Needs
 
 
 class Wrapper(Distiller):
@@ -19,6 +19,7 @@ class Wrapper(Distiller):
     needs      beside the wrapped method's
     defaults   its options, under names that no wrapped method has
     presets    of its own; a preset of the wrapped method of the same name is applied before
+    choices, ranges, optional   of its own options
     """
 
     needs = Needs()
@@ -63,6 +64,8 @@ def _compose(wrapper: type[Wrapper], base: type[Distiller]) -> type[Distiller]:
         "defaults": {**base.defaults, **wrapper.adapted(base.name, whole), **wrapper.defaults},
         "presets": _presets(wrapper, base, whole),
         "choices": {**base.choices, **wrapper.choices},
+        "ranges": {**base.ranges, **wrapper.ranges},
+        "optional": {**base.optional, **wrapper.optional},
     }
     made = type(f"{wrapper.__name__}{base.__name__}", (wrapper, base), namespace)
     return cast(type[Distiller], made)
@@ -94,9 +97,8 @@ def merged(a: Needs, b: Needs) -> Needs:
     """What satisfies both. Raises MethodError for two different samplers."""
     if a.sampler and b.sampler and a.sampler != b.sampler:
         raise MethodError(f"the samplers {a.sampler} and {b.sampler} exclude each other")
-    flags = ("embedding", "features", "preacts", "blocks", "final_map", "classifier", "tokens")
     return Needs(
-        **{field: getattr(a, field) or getattr(b, field) for field in flags},
+        **{field: getattr(a, field) or getattr(b, field) for field in FIELDS},
         teacher=a.teacher or b.teacher,
         sampler=a.sampler or b.sampler,
         views=(*b.views, *(view for view in a.views if view not in b.views)),

@@ -13,7 +13,7 @@ from models import Outputs
 
 from .base import Distiller
 from .connectors import embedding_head
-from .losses import hard_labels, unit, with_gradient
+from .losses import hard_labels, kept_where_not_finite, unit, with_gradient
 from .needs import Needs
 from .negatives import NegativeSampler
 from .registry import register
@@ -54,6 +54,7 @@ class CRD(Distiller):
         "positives": "exact",  # "relax": a random sample of the same class
     }
     choices = {"positives": ("exact", "relax")}
+    ranges = {"momentum": (0, 1)}
     presets = {"imagenet": {"negatives": 16384}}
 
     embed_student: nn.Linear
@@ -133,7 +134,7 @@ class CRD(Distiller):
         """Z: what ``normalizer`` is, or after it was set by the first step's scores · / τ."""
         z = torch.where(normalizer < 0, scores.exp().mean() * size, normalizer)
         if learn:
-            normalizer.copy_(z)
+            normalizer.copy_(torch.where(z.isfinite(), z, normalizer))
         return z
 
     def _scores(self, anchor: Tensor, bank: Tensor, rows: Tensor) -> Tensor:
@@ -156,6 +157,7 @@ class CRD(Distiller):
         """Update the batch's rows; of a sample that is there several times, the last one counts."""
         momentum = self.options.momentum
         updated = unit(momentum * bank[indices] + (1 - momentum) * embedding)
+        updated = kept_where_not_finite(updated, bank[indices])
         place = torch.arange(len(indices), device=indices.device)
         last = torch.where(indices[:, None] == indices, place, 0).amax(dim=1)
         bank[indices] = updated[last]

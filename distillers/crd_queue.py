@@ -16,8 +16,7 @@ from .registry import register
 @register(
     "crd_queue",
     title="CRD (queue)",
-    paper="Giakoumoglou & Stathaki's variant of Tian et al., ICLR 2020",
-    reference="Contrastive Representation Distillation",
+    paper="in giakoumoglou/distillers, after Tian et al., ICLR 2020",
 )
 class CRDQueue(QueueDistiller):
     """− mean_B log [exp(s·t / τ) / (exp(s·t / τ) + Σ_k exp(s·q_k / τ))].

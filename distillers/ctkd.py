@@ -44,6 +44,7 @@ class CTKD(Wrapper):
         "curriculum_absolute": None,
     }
     presets = {"imagenet": {"ce": 1.0, "kd": 1.0, "curriculum_absolute": 5.0}}
+    optional = {"curriculum_absolute": float}
 
     @classmethod
     def adapted(cls, method: str, options: Mapping[str, Any]) -> dict[str, Any]:

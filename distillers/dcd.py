@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -46,6 +48,7 @@ class DCD(Distiller):
         "learn_scale": False,
     }
     presets = {"paper": {"learn_scale": True}}
+    ranges = {"initial_log_scale": (-math.inf, math.inf)}
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
         assert teacher is not None  # needs.teacher

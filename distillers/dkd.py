@@ -36,6 +36,7 @@ class DKD(Distiller):
     epochs if given. mdistiller uses β 6 or 2 for some pairs; ImageNet ResNet50 → MobileNet: β 2.
     """
 
+    softens = True
     defaults = {
         "alpha": 1.0,
         "beta": 8.0,
@@ -44,6 +45,7 @@ class DKD(Distiller):
         "warmup_absolute": None,
     }
     presets = {"imagenet": {"beta": 0.5, "temperature": 1.0, "warmup_absolute": 1.0}}
+    optional = {"warmup_absolute": float}
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         return self._parts(student, teacher, batch, kl_divergence)

@@ -14,7 +14,13 @@ from .needs import Needs
 from .registry import register
 
 
-@register("ega", title="EGA", paper="Ma, Chen & Akata, BMVC 2022", arxiv="2211.13264")
+@register(
+    "ega",
+    title="EGA",
+    paper="Ma, Chen & Akata, BMVC 2022",
+    arxiv="2211.13264",
+    reference="Distilling Knowledge from Self-Supervised Teacher by Embedding Graph Alignment",
+)
 class EGA(Distiller):
     """node_weight · ‖C_ts − I‖_F + edge_weight · ‖C_tt − C_ss‖_F, of embeddings (B, D).
 

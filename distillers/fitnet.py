@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -32,6 +34,7 @@ class FitNet(Distiller):
 
     needs = Needs(features=True, min_batch=2)  # r's batch norm fails on one sample's 1×1 map
     defaults = {"weight": 100.0, "hint_layer": 2}
+    ranges = {"hint_layer": (0, math.inf)}
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
         assert teacher is not None  # needs.teacher

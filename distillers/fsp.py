@@ -38,6 +38,7 @@ class FSP(Distiller):
 
     needs = Needs(features=True)
     defaults = {"initial_epochs": 30, "initial_lr": None}
+    optional = {"initial_lr": float}
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
         assert teacher is not None  # needs.teacher

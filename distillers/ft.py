@@ -47,6 +47,7 @@ class FT(Distiller):
         "initial_epochs": 30,  # of 240
         "initial_lr": 0.01,
     }
+    optional = {"initial_lr": float}
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
         assert teacher is not None  # needs.teacher

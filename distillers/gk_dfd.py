@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -14,7 +15,7 @@ from datasets import Batch, Info
 from models import Outputs
 
 from .alignment import discriminative_projection, relation_projection
-from .base import Distiller, MethodError
+from .base import Distiller
 from .graphs import GraphHead, class_aware_adjacency, squared_distances
 from .losses import hard_labels
 from .needs import Needs
@@ -74,7 +75,7 @@ class GKDFD(Distiller):
     Presets: literal and signed are the forward passes of the two public code revisions.
     """
 
-    needs = Needs(embedding=True, sampler="balanced", batch="global")
+    needs = Needs(logits=True, embedding=True, sampler="balanced", batch="global")
     defaults = {
         "structure": "eq",
         "teacher_head": "frozen",
@@ -105,6 +106,8 @@ class GKDFD(Distiller):
         "uem_input": ("prob", "logits"),
         "class_source": ("labels", "predictions"),
     }
+    ranges = {"kappa": (0, 1), "pca_ratio": (1e-6, math.inf)}
+    optional = {"positives": int, "negatives": int, "subspace_dimension": int}
     skipped: Tensor
     teacher_variance: Tensor
 
@@ -117,7 +120,6 @@ class GKDFD(Distiller):
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
         assert teacher is not None  # needs.teacher
-        self._check_options()
         seen = self.probe(student).embedding, self.probe(teacher, teacher=True).embedding
         assert seen[0] is not None and seen[1] is not None  # needs.embedding
         self.student_head = GraphHead(seen[0].shape[1], self.options.dimension)
@@ -125,16 +127,6 @@ class GKDFD(Distiller):
         self.teacher_head.requires_grad_(self.options.teacher_head == "joint")
         self.register_buffer("skipped", torch.zeros((), dtype=torch.long))
         self.register_buffer("teacher_variance", torch.zeros(()), persistent=False)
-
-    def _check_options(self) -> None:
-        if not 0 <= self.options.kappa <= 1:
-            raise MethodError(f"gk_dfd: kappa = {self.options.kappa}: expected 0 … 1")
-        if self.options.pca_ratio <= 0:
-            raise MethodError(f"gk_dfd: pca_ratio = {self.options.pca_ratio}: expected > 0")
-        for name in ("dimension", "positives", "negatives", "subspace_dimension"):
-            value = getattr(self.options, name)
-            if value is not None and not (type(value) is int and value >= 1):
-                raise MethodError(f"gk_dfd: {name} = {value!r}: expected a whole number ≥ 1")
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         classes = hard_labels(batch.labels)

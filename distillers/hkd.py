@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -45,6 +47,7 @@ class HKD(CRD):
     takes them from where the positive is. Weight 3, HKD+KD adds the KD term with weight 1.
     """
 
+    needs = replace(CRD.needs, logits=True)
     defaults = {
         "weight": 3.0,
         "feature_dim": 128,
@@ -56,6 +59,7 @@ class HKD(CRD):
         "negatives_from": "own",
     }
     choices = {"negatives_from": ("own", "other")}
+    ranges = {"momentum": (0, 1), "smoothing": (0, 1)}
     presets = {}
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:

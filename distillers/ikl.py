@@ -46,6 +46,7 @@ class IKL(Distiller):
     The warm-up w = min(epoch / warmup, 1) lasts ``warmup`` epochs of 240, or ``warmup_absolute``.
     """
 
+    softens = True
     defaults = {
         "wmse_weight": 8.0,
         "cross_entropy_weight": 1.0,
@@ -57,6 +58,7 @@ class IKL(Distiller):
         "warmup_absolute": None,
     }
     choices = {"weighting": ("sample", "class")}
+    optional = {"warmup_absolute": float}
     _imagenet = {
         "wmse_weight": 0.5,
         "temperature": 1.0,

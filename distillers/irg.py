@@ -175,7 +175,7 @@ def semckd_terms(student: Outputs, teacher: Outputs) -> dict[str, Tensor]:
 
 
 PORTS = {
-    "aberhu": (aberhu_terms, Needs(embedding=True, features=True, batch="global")),
+    "aberhu": (aberhu_terms, Needs(logits=True, embedding=True, features=True, batch="global")),
     "semckd": (semckd_terms, Needs(embedding=True, batch="global")),
 }
 
@@ -253,6 +253,7 @@ class IRG(Distiller):
         by_block = options["transformation"] == "block"
         on_blocks = options["vertices"] == "blocks"
         return Needs(
+            logits=bool(options["logits_weight"]),
             embedding=edge and not on_blocks,
             blocks=(edge and on_blocks) or (moved and by_block),
             features=moved and not by_block,

@@ -13,7 +13,13 @@ from .losses import kl_rows
 from .registry import register
 
 
-@register("kd", title="KD", paper="Hinton, Vinyals & Dean, NIPS-W 2014", arxiv="1503.02531")
+@register(
+    "kd",
+    title="KD",
+    paper="Hinton, Vinyals & Dean, NIPS-W 2014",
+    arxiv="1503.02531",
+    reference="Distilling the Knowledge in a Neural Network",
+)
 class KD(Distiller):
     """T² KL(softmax(z_t / T) ‖ softmax(z_s / T)) beside the cross-entropy; logits (B, C).
 

@@ -52,10 +52,16 @@ def log_softmax_without(logits: Tensor, dropped: Tensor) -> Tensor:
 
 
 def two_labels(labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Class numbers and their shares, (B, K) each: one of share 1, or the two of a soft label."""
+    """Class numbers and their shares, (B, K) each: one of share 1, or the two of a soft label.
+
+    A second share that is not above every other class's names no class, and is 0: smoothing alone.
+    """
     if labels.ndim == 1:
         return labels[:, None], torch.ones_like(labels)[:, None]
     shares, classes = labels.topk(2, dim=1)
+    if labels.shape[1] > 2:
+        named = shares[:, 1] > labels.amin(dim=1)
+        shares = torch.stack([shares[:, 0], shares[:, 1] * named], dim=1)
     return classes, shares
 
 
@@ -86,3 +92,11 @@ def with_gradient(value: Tensor, at: Tensor, gradient: Tensor) -> Tensor:
     For terms whose inputs change before the backward pass comes.
     """
     return value + ((at - at.detach()) * gradient).sum()  # value + 0
+
+
+def kept_where_not_finite(new: Tensor, old: Tensor) -> Tensor:
+    """``new`` (N, D), but rows of ``old`` where it is not finite: for banks.
+
+    In half precision a forward pass may overflow; the step is skipped, the bank must outlive it.
+    """
+    return torch.where(new.isfinite().all(dim=1, keepdim=True), new, old)

@@ -34,6 +34,7 @@ class MGD(Distiller):
 
     needs = Needs(features=True, batch="global")  # one mask is drawn for the whole batch
     defaults = {"weight": 1.2e-3, "mask_ratio": 0.15}
+    ranges = {"mask_ratio": (0, 1)}
     presets = {"imagenet": {"weight": 7e-5}}
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:

@@ -41,6 +41,7 @@ class MLKD(Distiller):
     """
 
     needs = Needs(views=("strong",), batch="global")
+    softens = True
     defaults = {
         "ce": 0.1,
         "weight": 0.9,

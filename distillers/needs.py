@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from models import Outputs
 
+OUTPUTS = ("embedding", "features", "preacts", "blocks", "final_map", "tokens")
+FIELDS = ("logits", *OUTPUTS, "classifier")  # what a method may take from the teacher
+
 
 @dataclass(frozen=True)
 class Needs:
@@ -13,6 +16,7 @@ class Needs:
 
     embedding … tokens   fields of `models.Outputs` that must be there, for student and teacher;
                          classifier: the teacher's last linear layer
+    logits               for lists: the own term reads the teacher's logits beside those fields
     teacher              False for methods without one
     sampler              None or "balanced"; views: names of extra views
     full_batches         the own term is zero on the last partial batch
@@ -27,6 +31,7 @@ class Needs:
     final_map: bool = False
     classifier: bool = False
     tokens: bool = False
+    logits: bool = False
     teacher: bool = True
     sampler: str | None = None
     views: tuple[str, ...] = ()
@@ -36,5 +41,4 @@ class Needs:
 
     def missing(self, outputs: Outputs) -> list[str]:
         """The needed fields that these outputs do not have."""
-        fields = ("embedding", "features", "preacts", "blocks", "final_map", "tokens")
-        return [f for f in fields if getattr(self, f) and getattr(outputs, f) is None]
+        return [f for f in OUTPUTS if getattr(self, f) and getattr(outputs, f) is None]

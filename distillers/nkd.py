@@ -35,6 +35,7 @@ class NKD(Distiller):
     lets both terms grow from 0: the preset "sdd" is what SDD's authors compare with as NKD.
     """
 
+    softens = True
     defaults = {"temperature": 3.0, "gamma": 3.5, "keep_target": False, "warmup": 0.0}
     presets = {
         "imagenet": {"temperature": 1.0, "gamma": 1.5},

@@ -10,7 +10,7 @@ from models import Outputs
 
 from .base import Distiller
 from .connectors import embedding_head
-from .losses import unit
+from .losses import kept_where_not_finite, unit
 from .needs import Needs
 
 
@@ -53,7 +53,9 @@ class QueueDistiller(Distiller):
         """
         size, length = len(embedding), len(self.queue)
         places = (self.pointer + torch.arange(size, device=embedding.device)) % length
-        queue = self.queue.index_copy(0, places[-length:], embedding[-length:])
+        places = places[-length:]
+        rows = kept_where_not_finite(embedding[-length:], self.queue[places])
+        queue = self.queue.index_copy(0, places, rows)
         if learn:
             self.queue.copy_(queue)
             self.pointer.copy_((self.pointer + size) % length)

@@ -18,6 +18,7 @@ from models.registry import Registry, near
 
 from .base import Distiller, MethodError
 from .compose import Wrapper, composed
+from .values import checked
 
 # A plugin's module is named by the first digits of its text's sha256.
 PLUGIN_PREFIX, PLUGIN_DIGITS = "kd_plugin_", 16
@@ -123,34 +124,19 @@ def resolve(
 ) -> dict[str, Any]:
     """All options of a method: defaults, then the preset, then ``options``, checked.
 
-    Raises MethodError for an unknown option (with near matches) or a value of another type.
+    Raises MethodError for an unknown option (with near matches) or a value that it cannot have.
     """
     known = defaults(name, preset)
     cls = find(name)
     for key, value in (options or {}).items():
         if key not in known:
             raise MethodError(f"method {name!r}: unknown option {key!r}: {near(key, known)}")
-        known[key] = _checked(name, key, value, known[key], cls.choices.get(key))
+        try:
+            known[key] = checked(cls, key, value, known[key])
+        except ValueError as error:
+            message = f"method {name!r}: option {key} = {value!r}: expected {error}"
+            raise MethodError(message) from None
     return known
-
-
-def _checked(name: str, key: str, value: Any, default: Any, choices: tuple[Any, ...] | None) -> Any:
-    """``value`` in the type of the option's default; an int serves as a float."""
-    if choices is not None:
-        if value not in choices:
-            listed = ", ".join(map(str, choices))
-            raise MethodError(
-                f"method {name!r}: option {key} = {value!r}: expected one of {listed}"
-            )
-        return value
-    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(default, tuple) and isinstance(value, list):  # YAML and JSON have lists only
-        return tuple(value)
-    if default is not None and value is not None and type(value) is not type(default):
-        expected = type(default).__name__
-        raise MethodError(f"method {name!r}: option {key} = {value!r}: expected {expected}")
-    return value
 
 
 def build(

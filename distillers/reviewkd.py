@@ -46,6 +46,7 @@ class ReviewKD(Distiller):
     needs = Needs(embedding=True, features=True, preacts=True, min_batch=2)  # batch norm of 1×1
     defaults = {"weight": 5.0, "warmup": 20.0, "mid_channels": None, "student_preacts": False}
     presets = {"imagenet": {"weight": 1.0, "warmup": 0.0, "student_preacts": True}}
+    optional = {"mid_channels": int}
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
         assert teacher is not None  # needs.teacher

@@ -37,6 +37,7 @@ class RLD(Distiller):
     largest class.
     """
 
+    softens = True
     defaults = {
         "alpha": 1.0,
         "beta": 8.0,
@@ -45,6 +46,7 @@ class RLD(Distiller):
         "warmup": 20.0,
         "warmup_absolute": None,
     }
+    optional = {"warmup_absolute": float}
     presets = {
         "configs": {"confidence_temperature": 1.0},
         "imagenet": {

@@ -48,7 +48,7 @@ class SDD(Wrapper):
     for ImageNet.
     """
 
-    needs = Needs(final_map=True, classifier=True)
+    needs = Needs(logits=True, final_map=True, classifier=True)
     defaults = {"finest_scale": 4, "complementary_weight": 2.0}
     choices = {"finest_scale": (2, 4)}
     presets = {"imagenet": {"finest_scale": 2}}

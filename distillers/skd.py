@@ -36,6 +36,7 @@ class SKD(Distiller):
     """
 
     needs = Needs(batch="global", min_batch=2)  # a covariance takes two rows
+    softens = True
     defaults = {"ce": 0.1, "weight": 0.9, "temperature": 4.0, "tikhonov": 0.1, "mode": "released"}
     choices = {"mode": ("released", "paper")}
     presets = {"paper": {"mode": "paper"}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch.nn.functional as F
@@ -42,7 +43,7 @@ class SRRL(Distiller):
         "simkd": {"on": "embedding", "regression_weight": 1.0, "kd": 1.0},
     }
     choices = {"on": ("map", "embedding")}
-    needs = Needs(embedding=True, final_map=True, classifier=True, min_batch=2)
+    needs = Needs(logits=True, embedding=True, final_map=True, classifier=True, min_batch=2)
 
     teacher_weight: Tensor  # (C, D_t)
     teacher_bias: Tensor | None  # (C,)
@@ -50,7 +51,7 @@ class SRRL(Distiller):
     @classmethod
     def needs_of(cls, options: Mapping[str, Any]) -> Needs:
         on_map = options["on"] == "map"
-        return Needs(embedding=True, final_map=on_map, classifier=True, min_batch=2)
+        return replace(cls.needs, final_map=on_map)
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
         assert teacher is not None  # needs.teacher

@@ -26,7 +26,8 @@ class TeacherFreeNKD(Distiller):
 
     Beside the cross-entropy, without a teacher and without hyper-parameters. It is in the preprint
     only; the authors' code (cls_KD) dropped it before its release 1.0. Soft labels: one such term
-    for each of the two largest shares v, with v for 1 and w = 0 where v = 0.
+    for each of the two largest shares v, with v for 1; the second only where mixing gave it, not
+    smoothing.
     """
 
     needs = Needs(teacher=False, batch="global")  # a mean over the batch

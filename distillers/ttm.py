@@ -29,6 +29,7 @@ class TTM(Distiller):
     of vgg13 → vgg8, the example of the authors' code.
     """
 
+    softens = True
     defaults = {"weight": 45.0, "exponent": 0.1}
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:

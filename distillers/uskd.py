@@ -41,7 +41,8 @@ class USKD(Distiller):
     over all classes, over its sum without y. Both branches of the authors' code (cls_KD) have log p
     for p there, an overwritten variable: ``rank_space`` "log_probabilities".
 
-    Soft labels: w as in tf-NKD for the two largest shares, both of which are "y" elsewhere.
+    Soft labels: w as in tf-NKD for the two largest shares, both of which are "y" elsewhere (the
+    second only where mixing gave it, not smoothing).
     Only for networks with feature maps (the code takes the class token of transformers).
     """
 
@@ -57,11 +58,13 @@ class USKD(Distiller):
         outputs = self.probe(student)
         if not outputs.features or len(outputs.features) < 2:
             raise Unsupported(f"{self.name} needs two feature maps of the student")
-        self.weak_head = nn.Linear(_before_the_last(outputs).shape[1], info.num_classes)
+        self.depth = _before_the_last(outputs)
+        self.weak_head = nn.Linear(outputs.features[self.depth].shape[1], info.num_classes)
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+        assert student.features is not None  # needs.features
         options, logits = self.options, student.logits
-        pooled = _before_the_last(student).mean(dim=(2, 3))
+        pooled = student.features[self.depth].mean(dim=(2, 3))
         weak = F.log_softmax(self.weak_head(pooled), dim=1)
         log_p = F.log_softmax(logits, dim=1)
         classes, shares = two_labels(batch.labels)
@@ -86,12 +89,11 @@ class USKD(Distiller):
         return law / law.sum(dim=1, keepdim=True).clamp(min=EPS)  # no other class: zeros
 
 
-def _before_the_last(outputs: Outputs) -> Tensor:
-    """The map (B, D, h, w) before the one that the classifier reads."""
+def _before_the_last(outputs: Outputs) -> int:
+    """Which of the features is the map before the one that the classifier reads."""
     assert outputs.features is not None  # needs.features
     last = outputs.final_map
-    beyond = last is not None and last.shape[1] != outputs.features[-1].shape[1]
-    return outputs.features[-1 if beyond else -2]
+    return -1 if last is not None and last.shape[1] != outputs.features[-1].shape[1] else -2
 
 
 def _over_the_rest(values: Tensor, named: Tensor) -> Tensor:

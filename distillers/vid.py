@@ -41,6 +41,8 @@ class VID(Distiller):
 
     needs = Needs(features=True)
     defaults = {"initial_variance": 5.0, "hidden_channels": None}
+    optional = {"hidden_channels": int}
+    ranges = {"initial_variance": (1e-4, math.inf)}
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
         assert teacher is not None  # needs.teacher

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from datasets import Batch, Info
 from models import Outputs
 
-from .base import Distiller, MethodError, Unsupported
+from .base import Distiller, Unsupported
 from .needs import Needs
 from .registry import register
 
@@ -41,6 +41,7 @@ class ViTKD(Distiller):
 
     needs = Needs(tokens=True, batch="global")  # one mask is drawn for the whole batch
     defaults = {"mimic_weight": 3e-5, "generation_weight": 3e-6, "mask_ratio": 0.5}
+    ranges = {"mask_ratio": (1e-6, 1)}
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
         assert teacher is not None  # needs.teacher
@@ -57,11 +58,6 @@ class ViTKD(Distiller):
         )
 
     def _check(self, sources: tuple[Tensor, ...], targets: tuple[Tensor, ...]) -> None:
-        ratio = self.options.mask_ratio
-        if not 0 < ratio <= 1:
-            raise MethodError(
-                f"method {self.name!r}: mask_ratio = {ratio:g}: expected above 0, at most 1"
-            )
         counts = sources[-1].shape[1], targets[-1].shape[1]
         if counts[0] != counts[1] or math.isqrt(counts[0]) ** 2 != counts[0]:
             raise Unsupported(

@@ -26,6 +26,7 @@ class WithWTTM(Wrapper):
     with CRD, the example of the authors' code.
     """
 
+    softens = True
     defaults = {"wttm_weight": 4.0, "wttm_exponent": 0.2}
 
     def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> dict[str, Tensor]:

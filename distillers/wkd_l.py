@@ -44,7 +44,8 @@ class WKDL(Distiller):
     configurations: the defaults for resnet32x4 → resnet8x4, "imagenet" for ResNet34 → ResNet18.
     """
 
-    needs = Needs(classifier=True)
+    needs = Needs(logits=True, classifier=True)
+    softens = True
     defaults = {
         "target_weight": 1.0,
         "transport_weight": 600.0,

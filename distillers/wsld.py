@@ -34,6 +34,7 @@ class WSLD(Distiller):
     α = 2.25, T = 4 are cls_KD's for CIFAR; the paper's for ImageNet 2.5 and 2.
     """
 
+    softens = True
     defaults = {"alpha": 2.25, "temperature": 4.0}
     presets = {"imagenet": {"alpha": 2.5, "temperature": 2.0}}
 

@@ -29,6 +29,7 @@ class WTTM(Distiller):
     of vgg13 → vgg8. On ImageNet: ResNet34 → ResNet18 the preset, ResNet50 → MobileNet 0.7, 3.5.
     """
 
+    softens = True
     defaults = {"weight": 2.25, "exponent": 0.1}
     presets = {"imagenet": {"weight": 1.6, "exponent": 0.8}}
 

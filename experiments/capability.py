@@ -13,14 +13,15 @@ from datasets import Info
 from models import Outputs
 
 from .errors import InputError
+from .recipe import Recipe
 from .spec import RunSpec
 
-Kind = tuple[str, str, str]
+Kind = tuple[str, str, str, Recipe]
 
 
 def kind(spec: RunSpec) -> Kind:
     """What runs have in common whose methods can all serve their pair, or none can."""
-    return spec.pair, spec.method, repr(spec.options)
+    return spec.pair, spec.method, repr(spec.options), spec.recipe
 
 
 class Capabilities:
@@ -72,7 +73,8 @@ class Capabilities:
         student = network(spec.student)
         try:
             with torch.device(device):
-                distillers.build(spec.method, student, teacher, self.info, **spec.options)
+                method = distillers.build(spec.method, student, teacher, self.info, **spec.options)
+                method.optimizer([nn.Parameter(torch.zeros(1))], spec.recipe)
         except distillers.Unsupported as error:
             return str(error)
         return None

@@ -1,11 +1,15 @@
 """USKD against cls_KD's numbers (ranks of log-probabilities); its ranks, and its soft labels."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+import torch.nn.functional as F
 
 import distillers
 import models
 from datasets import Batch, Info
+from distillers.losses import two_labels
 from tests.distillers import golden
 
 
@@ -103,5 +107,15 @@ def test_the_map_before_the_last(network, width):
     method = distillers.build("uskd", student, None, data)
     assert method.weak_head.in_features == width
     outputs = student.outputs(torch.randn(2, 3, 32, 32))
+    outputs = replace(outputs, final_map=None)  # as where several processes gather what is needed
     batch = Batch(torch.zeros(2, 3, 32, 32), torch.tensor([0, 1]), torch.arange(2), 1, 0)
     torch.stack(list(method(outputs, None, batch).values())).sum().backward()
+
+
+def test_smoothing_alone_names_no_second_class():
+    smooth = 0.9 * F.one_hot(torch.arange(6) % 5, 5).double() + 0.1 / 5
+    classes, shares = two_labels(smooth)
+    assert torch.equal(classes[:, 0], torch.arange(6) % 5) and not shares[:, 1].any()
+    mixed = 0.9 * (0.7 * F.one_hot(torch.arange(6) % 5, 5) + 0.3 * F.one_hot(torch.tensor(4), 5))
+    _, shares = two_labels(mixed + 0.1 / 5)
+    assert (shares[:4, 1] > 0.2).all() and shares[4, 1] == 0

@@ -131,11 +131,40 @@ def test_options_come_from_base_method_preset_and_caller_in_this_order():
         ("at", {"power": True}, "option power = True: expected int"),
         ("crd", {"weight": True}, "option weight = True: expected float"),
         ("crd", {"positives": "exakt"}, "positives = 'exakt': expected one of exact, relax"),
+        ("at", {"weight": None}, "option weight = None: expected float"),
+        ("at", {"weight": -1.0}, "option weight = -1.0: expected a number from 0"),
+        ("at", {"weight": float("nan")}, "option weight = nan: expected a finite number"),
+        ("at", {"power": 0}, "option power = 0: expected a number from 1"),
+        ("kd", {"kd_temperature": 0}, "option kd_temperature = 0: expected a number above 0"),
+        ("dkd", {"warmup_absolute": "soon"}, "= 'soon': expected float or null"),
+        ("vid", {"hidden_channels": 1.5}, "= 1.5: expected int or null"),
+        ("vid", {"initial_variance": 0.0}, "expected a number from 0.0001"),
+        ("mgd", {"mask_ratio": 1.5}, "mask_ratio = 1.5: expected a number from 0 to 1"),
+        ("crd", {"negatives": -5}, "option negatives = -5: expected a number from 1"),
+        ("lskd+crd+kd", {"momentum": 2.0}, "momentum = 2.0: expected a number from 0 to 1"),
+        ("ctkd+kd", {"curriculum_absolute": True}, "= True: expected float or null"),
     ],
 )
 def test_wrong_options_are_refused(method, options, message):
     with pytest.raises(MethodError, match=message):
         distillers.resolve(method, options)
+
+
+def test_some_options_may_be_null_or_negative():
+    assert distillers.resolve("ft", {"initial_lr": None})["initial_lr"] is None
+    assert distillers.resolve("dkd", {"warmup_absolute": 1})["warmup_absolute"] == 1.0
+    assert distillers.resolve("abkd", {"alpha": -0.5})["alpha"] == -0.5
+    assert distillers.resolve("fitnet", {"hint_layer": 0})["hint_layer"] == 0
+
+
+@pytest.mark.parametrize("name", distillers.names())
+def test_defaults_and_presets_are_values_that_may_be_given(name):
+    cls = distillers.find(name)
+    for preset in (None, *cls.presets):
+        options = distillers.defaults(name, preset)
+        assert distillers.resolve(name, options) == options
+    for key, value in cls.defaults.items():
+        assert value is not None or key in cls.optional, f"{key}: which type has it?"
 
 
 def test_an_int_serves_as_a_float():

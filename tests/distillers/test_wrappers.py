@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import distillers
-from distillers import Distiller, InitStage, MethodError, Needs, Wrapper
+from distillers import Distiller, InitStage, MethodError, Needs, Unsupported, Wrapper
 from distillers.compose import composed, merged
 from distillers.crd import CRD
 from distillers.dkd import DKD
@@ -15,6 +15,7 @@ from distillers.lskd import LSKD
 from distillers.registry import REGISTRY, WRAPPERS
 from distillers.with_wttm import WithWTTM
 from tests.distillers import golden
+from tests.distillers.pairs import SAME_FAMILY
 from tests.distillers.test_every_method import Run, check_finite, own, total
 
 INNER = ["kd", "dkd+kd", "crd+kd", "fitnet+kd", "gk_dfd+kd", "mlkd+kd", "wttm+kd"]
@@ -292,3 +293,10 @@ def test_a_wrapper_can_be_registered_like_a_method():
     doubled = Run("testing+kd", kd_temperature=2.0).losses()["kd"]
     expected = 4 * Run("kd", kd_temperature=1.0).losses()["kd"]
     torch.testing.assert_close(doubled, expected)
+
+
+def test_standardising_logits_that_nothing_reads_is_refused():
+    with pytest.raises(Unsupported, match=r"lskd changes KL terms.*expected lskd\+at\+kd"):
+        Run("lskd+at", pair=SAME_FAMILY)
+    Run("lskd+at+kd", pair=SAME_FAMILY)
+    Run("lskd+wttm+at", pair=SAME_FAMILY)

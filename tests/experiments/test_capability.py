@@ -48,6 +48,12 @@ def test_they_report_a_method_that_cannot_be_built(monkeypatch):
     assert str(caught.value) == ("resnet14 -> resnet8, fitnet: ZeroDivisionError: division by zero")
 
 
+def test_an_optimiser_that_a_method_refuses_is_found_before_training():
+    specs = expansion(methods=["dot+kd"], recipe={"optimizer": "adamw"}).runs
+    with pytest.raises(InputError, match=r"dot\+kd.*optimiser AdamW: expected plain SGD"):
+        capabilities().reasons(specs)
+
+
 @pytest.mark.parametrize("method", distillers.names())
 def test_shapes_alone_tell_what_the_networks_tell(monkeypatch, method):
     """For every built-in method and preset; the networks themselves are not even needed."""

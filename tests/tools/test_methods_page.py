@@ -53,4 +53,7 @@ def test_a_citation():
         "}"
     )
     assert "author = {Zhao and others}" in catalogue.bibtex(distillers.find("dkd"))
-    assert catalogue.bibtex(distillers.find("vanilla")) == ""
+    preprint = catalogue.bibtex(distillers.find("rrd"))  # nothing it appeared in
+    assert preprint.startswith("@misc{rrd2024,") and "booktitle" not in preprint
+    without = {"vanilla", "gk_dfd", "crd_queue"}
+    assert without == {n for n in distillers.names() if not catalogue.bibtex(distillers.find(n))}
