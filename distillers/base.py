@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -18,6 +19,7 @@ from models import Outputs
 from .losses import cross_entropy, kl_divergence
 from .needs import Needs
 
+ABOVE_ZERO = math.ulp(0.0)  # as the lower end of an option's range, without 0
 REFERENCE_EPOCHS = 240  # the CIFAR schedule in whose epochs warm-ups and the like are given
 
 

@@ -15,7 +15,7 @@ from datasets import Batch, Info
 from models import Outputs
 
 from .alignment import discriminative_projection, relation_projection
-from .base import Distiller
+from .base import ABOVE_ZERO, Distiller
 from .graphs import GraphHead, class_aware_adjacency, squared_distances
 from .losses import hard_labels
 from .needs import Needs
@@ -106,7 +106,7 @@ class GKDFD(Distiller):
         "uem_input": ("prob", "logits"),
         "class_source": ("labels", "predictions"),
     }
-    ranges = {"kappa": (0, 1), "pca_ratio": (1e-6, math.inf)}
+    ranges = {"kappa": (0, 1), "pca_ratio": (ABOVE_ZERO, math.inf)}
     optional = {"positives": int, "negatives": int, "subspace_dimension": int}
     skipped: Tensor
     teacher_variance: Tensor

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .base import Distiller
+from .base import ABOVE_ZERO, Distiller
 
 
 def checked(cls: type[Distiller], key: str, value: Any, default: Any) -> Any:
@@ -32,12 +32,12 @@ def checked(cls: type[Distiller], key: str, value: Any, default: Any) -> Any:
 
 
 def _check_range(cls: type[Distiller], key: str, value: float) -> None:
-    above = key.endswith(("temperature", "_lr"))
-    low, high = cls.ranges.get(key, (1 if isinstance(value, int) else 0, math.inf))
+    above_zero = key.endswith(("temperature", "_lr"))
+    least = ABOVE_ZERO if above_zero else 1.0 if isinstance(value, int) else 0.0
+    low, high = cls.ranges.get(key, (least, math.inf))
     if not math.isfinite(value):
         raise ValueError("a finite number")
-    if above and value <= 0:
-        raise ValueError("a number above 0")
     if not low <= value <= high:
-        bounds = f"from {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
-        raise ValueError(f"a number {bounds}" if low > -math.inf else f"a number up to {high:g}")
+        lower = "above 0" if low == ABOVE_ZERO else f"from {low:g}"
+        upper = "" if high == math.inf else f" to {high:g}"
+        raise ValueError(f"a number {lower}{upper}")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from datasets import Batch, Info
 from models import Outputs
 
-from .base import Distiller
+from .base import ABOVE_ZERO, Distiller
 from .connectors import pool_to_smaller
 from .needs import Needs
 from .registry import register
@@ -42,7 +42,7 @@ class VID(Distiller):
     needs = Needs(features=True)
     defaults = {"initial_variance": 5.0, "hidden_channels": None}
     optional = {"hidden_channels": int}
-    ranges = {"initial_variance": (1e-4, math.inf)}
+    ranges = {"initial_variance": (ABOVE_ZERO, math.inf)}
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
         assert teacher is not None  # needs.teacher

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from datasets import Batch, Info
 from models import Outputs
 
-from .base import Distiller, Unsupported
+from .base import ABOVE_ZERO, Distiller, Unsupported
 from .needs import Needs
 from .registry import register
 
@@ -41,7 +41,7 @@ class ViTKD(Distiller):
 
     needs = Needs(tokens=True, batch="global")  # one mask is drawn for the whole batch
     defaults = {"mimic_weight": 3e-5, "generation_weight": 3e-6, "mask_ratio": 0.5}
-    ranges = {"mask_ratio": (1e-6, 1)}
+    ranges = {"mask_ratio": (ABOVE_ZERO, 1)}
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
         assert teacher is not None  # needs.teacher

@@ -240,10 +240,10 @@ def test_without_the_sampler_the_last_partial_batch_is_left_out():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"kappa": 1.5}, "kappa = 1.5: expected 0"),
-        ({"pca_ratio": 0.0}, "pca_ratio = 0.0: expected > 0"),
-        ({"positives": 0}, "positives = 0: expected a whole number"),
-        ({"negatives": 2.5}, "negatives = 2.5: expected a whole number"),
+        ({"kappa": 1.5}, "kappa = 1.5: expected a number from 0 to 1"),
+        ({"pca_ratio": 0.0}, "pca_ratio = 0.0: expected a number above 0"),
+        ({"positives": 0}, "positives = 0: expected a number from 1"),
+        ({"negatives": 2.5}, "negatives = 2.5: expected int or null"),
         ({"subspace_dimension": -1}, "subspace_dimension = -1"),
         ({"structure": "equal"}, "expected one of eq, signed"),
         ({"teacher_heads": "joint"}, "did you mean teacher_head"),

@@ -138,7 +138,7 @@ def test_options_come_from_base_method_preset_and_caller_in_this_order():
         ("kd", {"kd_temperature": 0}, "option kd_temperature = 0: expected a number above 0"),
         ("dkd", {"warmup_absolute": "soon"}, "= 'soon': expected float or null"),
         ("vid", {"hidden_channels": 1.5}, "= 1.5: expected int or null"),
-        ("vid", {"initial_variance": 0.0}, "expected a number from 0.0001"),
+        ("vid", {"initial_variance": 0.0}, "expected a number above 0"),
         ("mgd", {"mask_ratio": 1.5}, "mask_ratio = 1.5: expected a number from 0 to 1"),
         ("crd", {"negatives": -5}, "option negatives = -5: expected a number from 1"),
         ("lskd+crd+kd", {"momentum": 2.0}, "momentum = 2.0: expected a number from 0 to 1"),
