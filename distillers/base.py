@@ -59,8 +59,8 @@ class Distiller(nn.Module):
     defaults: ClassVar[Mapping[str, Any]] = {}
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     choices: ClassVar[Mapping[str, tuple[Any, ...]]] = {}  # options with a closed set of values
-    # Numbers are from 0, whole ones from 1, temperatures and rates above 0; others say from where
-    # to where. Options that may be null, and the type they have otherwise, are the optional ones.
+    # Numbers are from 0, whole ones from 1, temperatures and rates above 0, or with the default's
+    # sign; others say from where to where. What may be null too is optional, with its type.
     ranges: ClassVar[Mapping[str, tuple[float, float]]] = {}
     optional: ClassVar[Mapping[str, type]] = {}
     softens: ClassVar[bool] = False  # whether the method's own term calls `soften`

@@ -27,13 +27,15 @@ def checked(cls: type[Distiller], key: str, value: Any, default: Any) -> Any:
     if type(value) is not kind and kind is not type(None):
         raise ValueError(kind.__name__ + (" or null" if key in cls.optional else ""))
     if isinstance(value, int | float) and not isinstance(value, bool):
-        _check_range(cls, key, value)
+        _check_range(cls, key, value, default)
     return value
 
 
-def _check_range(cls: type[Distiller], key: str, value: float) -> None:
+def _check_range(cls: type[Distiller], key: str, value: float, default: float | None) -> None:
     above_zero = key.endswith(("temperature", "_lr"))
     least = ABOVE_ZERO if above_zero else 1.0 if isinstance(value, int) else 0.0
+    if default is not None and default < least:
+        least = 0.0 if default == 0 else -math.inf
     low, high = cls.ranges.get(key, (least, math.inf))
     if not math.isfinite(value):
         raise ValueError("a finite number")

@@ -1,5 +1,6 @@
 """Names, options, presets, composition and plugins of methods."""
 
+import math
 import sys
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 import distillers
 from distillers import Distiller, MethodError, register
 from distillers.registry import REGISTRY
+from distillers.values import checked
 from tests.distillers import golden
 
 
@@ -155,6 +157,15 @@ def test_some_options_may_be_null_or_negative():
     assert distillers.resolve("dkd", {"warmup_absolute": 1})["warmup_absolute"] == 1.0
     assert distillers.resolve("abkd", {"alpha": -0.5})["alpha"] == -0.5
     assert distillers.resolve("fitnet", {"hint_layer": 0})["hint_layer"] == 0
+
+
+@pytest.mark.parametrize(
+    ("default", "fits", "not_so"), [(2, 1, 0), (0, 0, -1), (0.5, 0.0, -0.1), (-1.0, -5.0, math.inf)]
+)
+def test_the_range_of_a_number_follows_its_default(default, fits, not_so):
+    assert checked(Distiller, "own", fits, default) == fits
+    with pytest.raises(ValueError, match="number"):
+        checked(Distiller, "own", not_so, default)
 
 
 @pytest.mark.parametrize("name", distillers.names())
