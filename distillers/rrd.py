@@ -26,8 +26,8 @@ class RRD(QueueDistiller):
     s, t: linear heads of the embeddings (B, D), over their norm, (B, ``feature_dim``). q: the last
     ``negatives`` t, the batch's own included. As in giakoumoglou/distillers the teacher's head gets
     no gradient and stays the random projection it starts as, and τ_s = 0.1 > τ_t = 0.02, whose
-    docstring has them the other way round. Its second form, on CRD's memory
-    bank, is `rrd_bank`. Queue: see `QueueDistiller`.
+    docstring has them the other way round; its second form, on CRD's memory banks, is `rrd_bank`.
+    Queue: see `QueueDistiller`.
     """
 
     defaults = {
