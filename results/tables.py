@@ -193,7 +193,8 @@ def _cost(board: Leaderboard) -> list[Table]:
     notes = ["Per run, mean over all pairs, as recorded; runs may have shared a device."]
     if any(key == "step_by_kd" for key, _, _ in shown):
         notes.append(
-            "Step / KD: a step's time over KD's, each with its share of the data's and teacher's."
+            "Step / KD: of these times, each with its share of the data's and teacher's; "
+            "methods are measured side by side by `benchmark.py list methods --pair`."
         )
     if len(rows) < len(frame):
         notes.append("Methods that lack a pair are left out.")

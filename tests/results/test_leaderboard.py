@@ -292,7 +292,7 @@ def test_a_steps_time_beside_kds():
     assert factors.round(2).to_dict() == pytest.approx(
         {"Alone": 0.75, "KD": 1.0, "KD, T = 8": 1.5, "AT": math.nan}, nan_ok=True
     )
-    assert "over KD's" in made.render("markdown")
+    assert "side by side" in made.render("markdown")
     without = make([one("vanilla", "Alone", 400.0)])
     assert "Step / KD" not in without.render("markdown")
 
