@@ -20,12 +20,15 @@ Kind = tuple[str, str, str, Recipe]
 
 
 def kind(spec: RunSpec) -> Kind:
-    """What runs have in common whose methods can all serve their pair, or none can."""
+    """What runs have in common whose methods can all serve their pair, or none can.
+
+    The recipe, too: a method may refuse its optimiser.
+    """
     return spec.pair, spec.method, repr(spec.options), spec.recipe
 
 
 class Capabilities:
-    """Why methods cannot serve pairs, on one data set; (pair, method, options) are built once.
+    """Why methods cannot serve pairs, on one data set; what is of one `kind` is built once.
 
     A method reads shapes of its networks when it is built, not numbers. So a network runs once for
     all methods, and what a method allocates, perhaps a bank over the training set, has no memory

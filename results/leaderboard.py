@@ -250,13 +250,13 @@ def _cost_frame(groups: Groups, frame: pd.DataFrame, methods: Sequence[str]) -> 
             row[name] = statistics.fmean(means) if complete[method] else NAN
         rows.append(row)
     costs = pd.DataFrame(rows)
-    kd = [method for method, cells in by_method.items() if _is_plain_kd(cells)]
+    kd = [method for method, cells in by_method.items() if _is_kd(cells)]
     speed = costs["images_per_second"]
     costs["step_by_kd"] = float(speed[costs["method"] == kd[0]].iloc[0]) / speed if kd else NAN
     return costs
 
 
-def _is_plain_kd(cells: Sequence[Sequence[Cell]]) -> bool:
+def _is_kd(cells: Sequence[Sequence[Cell]]) -> bool:
     """The row that costs are usually compared with: Hinton's KD, whatever its options."""
     records = [cell.record for group in cells for cell in group if cell.record]
     return bool(records) and all(r["spec"].get("method") == "kd" for r in records)

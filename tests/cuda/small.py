@@ -18,16 +18,11 @@ from experiments import networks, trainer
 from experiments.recipe import Recipe
 from experiments.spec import DataSpec, RunSpec, TeacherSpec
 from experiments.teachers import WEIGHTS, Teacher, TeacherRecord
+from tests.experiments import tiny
 
 DEVICE = torch.device("cuda")
 TEACHER, STUDENT = "resnet14", "resnet8"
 OPTIONS = {"image_size": 16, "train_size": 88, "test_size": 40}  # 6 steps of 16, the last of 8
-# As many as so few images have.
-METHOD_OPTIONS = {
-    name: {"negatives": 32}
-    for name in distillers.names()
-    if "negatives" in distillers.defaults(name)
-}
 # The harness's own; tests of the registry register others.
 METHODS = [n for n in distillers.names() if distillers.find(n).__module__.startswith("distillers.")]
 # Eight epochs, so that initial stages (30 of 240) have one. A random teacher's maps are large.
@@ -58,7 +53,7 @@ def spec(method: str, numerics: Recipe) -> RunSpec:
         teacher=TeacherSpec(name=TEACHER, sha256="0" * 64) if taught else None,
         student=STUDENT,
         method=method,
-        options=distillers.resolve(method, METHOD_OPTIONS.get(method)),
+        options=distillers.resolve(method, tiny.METHOD_OPTIONS.get(method)),
         recipe=numerics,
     )
 
@@ -68,7 +63,7 @@ def skip_where_unsupported(method: str) -> None:
     pair = (models.build(name, 10) for name in (STUDENT, TEACHER))
     info = data(torch.device("cpu")).info
     try:
-        distillers.build(method, *pair, info, **METHOD_OPTIONS.get(method, {}))
+        distillers.build(method, *pair, info, **tiny.METHOD_OPTIONS.get(method, {}))
     except distillers.Unsupported as reason:
         pytest.skip(f"n/a: {reason}")
 

@@ -78,7 +78,7 @@ def test_a_method_that_reads_numbers_is_built_on_the_networks(own_registry):
 
 
 def test_nothing_is_done_twice(monkeypatch):
-    """Builds grow with (pair, method, options), forward passes with networks; never with trials."""
+    """Builds grow with kinds of runs, forward passes with networks; never with trials."""
     built: Counter[str] = Counter()
     seen: Counter[tuple[str, bool]] = Counter()
     setup, outputs = Distiller.__init__, StagedClassifier.outputs

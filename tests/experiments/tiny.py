@@ -20,10 +20,10 @@ OPTIONS = {"image_size": 16, "train_size": 88, "test_size": 40}
 RECIPE = Recipe(
     epochs=3, batch_size=16, schedule="cosine"
 )  # 6 steps an epoch, the last of 8 images
-METHOD_OPTIONS = {
+METHOD_OPTIONS = {  # as many negatives as so few images have
     name: {"negatives": 32}
     for name in distillers.names()
-    if "negatives" in distillers.defaults(name)
+    if distillers.defaults(name).get("negatives") is not None
 }
 METHODS = ("vanilla", "kd", "fitnet", "at", "rkd", "irg", "crd", "dkd", "gk_dfd")
 
