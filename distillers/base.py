@@ -202,9 +202,9 @@ class Distiller(nn.Module):
         """The method's own CPU generator: a function of (run, epoch, step, purpose)."""
         return generator(self.seed, "method", batch.epoch, batch.step, *purpose)
 
-    def scaled(self, epochs: float) -> float:
-        """Epochs of the reference schedule (240) in epochs of this one."""
-        return epochs * self.info.epochs / REFERENCE_EPOCHS
+    def scaled(self, epochs: float, absolute: float | None = None) -> float:
+        """Epochs of the reference schedule (240) in epochs of this one; ``absolute`` if given."""
+        return epochs * self.info.epochs / REFERENCE_EPOCHS if absolute is None else absolute
 
     # ---- what the trainer calls ----------------------------------------------------------------
 

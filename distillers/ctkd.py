@@ -71,6 +71,5 @@ class CTKD(Wrapper):
         return options.initial_temperature + options.temperature_range * turned.sigmoid()
 
     def _lambda(self, epoch: int) -> float:
-        absolute = self.options.curriculum_absolute
-        epochs = self.scaled(self.options.curriculum) if absolute is None else float(absolute)
+        epochs = self.scaled(self.options.curriculum, self.options.curriculum_absolute)
         return (1 - math.cos(math.pi * min(epoch / epochs, 1.0))) / 2 if epochs > 0 else 1.0

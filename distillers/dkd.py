@@ -64,12 +64,9 @@ class DKD(Distiller):
             self.temperature(options.temperature, batch.epoch),
             divergence,
         )
-        ramp = linear_warmup(batch.epoch, self._warmup_epochs())
+        warmup = self.scaled(self.options.warmup, self.options.warmup_absolute)
+        ramp = linear_warmup(batch.epoch, warmup)
         return {"tckd": ramp * options.alpha * target, "nckd": ramp * options.beta * others}
-
-    def _warmup_epochs(self) -> float:
-        absolute = self.options.warmup_absolute
-        return self.scaled(self.options.warmup) if absolute is None else float(absolute)
 
 
 def decoupled_kl(

@@ -103,7 +103,8 @@ class IKL(Distiller):
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         options, terms = self.options, {}
         s, t = self.soften(student.logits), self.soften(teacher.logits)
-        ramp = linear_warmup(batch.epoch, self._warmup_epochs())
+        warmup = self.scaled(self.options.warmup, self.options.warmup_absolute)
+        ramp = linear_warmup(batch.epoch, warmup)
         if options.wmse_weight:
             weights = self._class_weights(t, hard_labels(batch.labels)).pow(options.exponent)
             terms["wmse"] = ramp * options.wmse_weight * weighted_mse(s, t, weights)
@@ -122,10 +123,6 @@ class IKL(Distiller):
             own = is_class(labels, soft.shape[1]).to(soft.dtype)
             self.class_sums += own.T @ soft
         return self.class_means[labels].to(soft.dtype)
-
-    def _warmup_epochs(self) -> float:
-        absolute = self.options.warmup_absolute
-        return self.scaled(self.options.warmup) if absolute is None else float(absolute)
 
 
 def weighted_mse(student: Tensor, teacher: Tensor, weights: Tensor) -> Tensor:

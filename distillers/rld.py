@@ -60,17 +60,14 @@ class RLD(Distiller):
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         options, labels = self.options, hard_labels(batch.labels)
         s, t = self.soften(student.logits), self.soften(teacher.logits)
-        ramp = linear_warmup(batch.epoch, self._warmup_epochs())
+        warmup = self.scaled(self.options.warmup, self.options.warmup_absolute)
+        ramp = linear_warmup(batch.epoch, warmup)
         confidence = confidence_loss(s, t, labels, options.confidence_temperature)
         correlation = correlation_loss(s, t, labels, options.temperature)
         return {
             "confidence": ramp * options.alpha * confidence,
             "correlation": ramp * options.beta * correlation,
         }
-
-    def _warmup_epochs(self) -> float:
-        absolute = self.options.warmup_absolute
-        return self.scaled(self.options.warmup) if absolute is None else float(absolute)
 
 
 def confidence_loss(student: Tensor, teacher: Tensor, labels: Tensor, temperature: float) -> Tensor:

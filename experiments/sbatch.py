@@ -109,25 +109,32 @@ def _prepared(
         dependency=f"afterok:{after}" if after else None,
         array_parallelism=options.array_parallelism or tasks,
         setup=[*SETUP, *options.setup],
-        # srun of SLURM 22.05 and later does not take this over from sbatch.
-        srun_args=[
-            *([f"--cpus-per-task={cpus}"] if cpus else []),
-            *(["--kill-on-bad-exit=1"] if processes > 1 else []),  # the others would wait for it
-        ],
+        srun_args=_srun(cpus, processes),
         signal_delay_s=_signal_seconds(minutes),
         stderr_to_stdout=True,
         wckey=None,
-        additional_parameters={
-            "requeue": True,
-            "kill-on-invalid-dep": "yes",
-            "signal": f"{ABOUT_TO_TIME_OUT.name.removeprefix('SIG')}@{_signal_seconds(minutes)}",
-            **{key: value for key, value in options.sbatch.items() if value is not False},
-        },
+        additional_parameters=_additional(options, minutes),
     )
     executor.parameters["map_count"] = tasks
     python = options.python or shlex.quote(sys.executable)
     program, place = shlex.quote(str(code / "benchmark.py")), shlex.quote(str(folder))
     return executor, f"{python} -u {program} work {place}"
+
+
+def _srun(cpus: int | None, processes: int) -> list[str]:
+    """What srun of SLURM 22.05 and later does not take over from sbatch, or knows alone."""
+    several = ["--kill-on-bad-exit=1"] if processes > 1 else []  # the others would wait for it
+    return [*([f"--cpus-per-task={cpus}"] if cpus else []), *several]
+
+
+def _additional(options: SlurmOptions, minutes: int | None) -> dict[str, Any]:
+    """What submitit has no word for."""
+    return {
+        "requeue": True,
+        "kill-on-invalid-dep": "yes",
+        "signal": f"{ABOUT_TO_TIME_OUT.name.removeprefix('SIG')}@{_signal_seconds(minutes)}",
+        **{key: value for key, value in options.sbatch.items() if value is not False},
+    }
 
 
 def _several(processes: int, nodes: int) -> dict[str, int]:

@@ -156,12 +156,8 @@ def prepare(
     files = {name: _teacher_file(source, name, table, workspace) for name in table.teachers}
     own_data = expand.needs_content(table)
     data = build_data(table, workspace, source) if strict or own_data else None
-    facts = Facts(
-        teacher_sha256={
-            name: _teacher_hash(source, name, table, path, strict) for name, path in files.items()
-        },
-        content=data.fingerprint if data and own_data else None,
-    )
+    hashes = {n: _teacher_hash(source, n, table, path, strict) for n, path in files.items()}
+    facts = Facts(teacher_sha256=hashes, content=data.fingerprint if data and own_data else None)
     expansion = expand.expand(table, facts, source)
     if selection:
         expansion = expand.select(expansion, **vars(selection))

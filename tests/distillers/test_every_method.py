@@ -9,7 +9,7 @@ import torch
 
 import distillers
 from datasets import Batch, Info
-from distillers import Distiller, Unsupported, catalogue
+from distillers import Distiller, Unsupported
 from tests.distillers.pairs import PAIRS, SAME_FAMILY, TOKENS, network
 
 METHODS = distillers.names()
@@ -332,47 +332,3 @@ def test_an_initial_stage_trains_what_it_names(name):
     gradients = [p.grad for p in stage.modules.parameters()]
     assert any(g is not None and g.abs().max() > 0 for g in gradients)
     assert all(torch.isfinite(g).all() for g in gradients if g is not None)
-
-
-@pytest.mark.parametrize("name", DISTILLING)
-def test_what_it_says_of_logits_is_true(name):
-    """That it reads the teacher's (for lists), and that `soften` changes them (for wrappers)."""
-    run = Run(name, kd=0.0, ce=0.0)
-    method, batch = run.method, run.batch()
-    student = run.outputs(run.student, batch)
-    teacher = run.outputs(run.teacher, batch)
-    softened = []
-    method.soften = lambda logits: softened.append(1) or logits
-    state = copy.deepcopy(method.state_dict())
-
-    def losses(change):
-        method.load_state_dict(state)
-        seen = dataclasses.replace(
-            change(teacher), views=tuple(change(view) for view in teacher.views)
-        )
-        with torch.no_grad():
-            return total(method(student, seen, batch))
-
-    def mirrored(outputs):
-        return dataclasses.replace(outputs, logits=-outputs.logits)
-
-    reads = "logits" in catalogue.reads(name, vars(method.options))
-    if name == "kd":
-        method.options.kd = 1.0
-    assert reads == bool(losses(mirrored) != losses(lambda outputs: outputs))
-    assert method.softens == (bool(softened) and name != "kd")
-
-
-@pytest.mark.parametrize("name", ["crd", "crd_queue", "hkd", "rrd", "rrd_bank"])
-def test_banks_outlive_a_forward_pass_that_overflows(name):
-    """In half precision; the trainer skips such a step."""
-    run = Run(name, negatives=32)
-
-    def broken(outputs):
-        embedding = outputs.embedding.clone()
-        embedding[0] = torch.inf
-        return dataclasses.replace(outputs, embedding=embedding)
-
-    run.losses(change=broken)
-    assert all(torch.isfinite(value).all() for value in run.method.state_dict().values())
-    check_finite(run, run.losses(step=1))

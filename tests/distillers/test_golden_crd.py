@@ -15,13 +15,13 @@ HEADS = {
 }
 
 
-def build(case, inputs, dtype):
-    """CRD with the case's banks, and its loss at a step's inputs with the case's pairs."""
+def build(case, inputs, dtype, method="crd", **options):
+    """A method on CRD's banks with those of the case, which has drawn its pairs itself."""
     student, teacher = golden.outputs(inputs, "s"), golden.outputs(inputs, "t")
     hparams = case.hparams
     method = golden.build(
         case,
-        "crd",
+        method,
         student,
         teacher,
         dtype,
@@ -31,6 +31,7 @@ def build(case, inputs, dtype):
         negatives=hparams["nce_k"],
         temperature=hparams["nce_t"],
         momentum=hparams["nce_m"],
+        **options,
     )
     method.memory_student.copy_(inputs["memory_v1"])
     method.memory_teacher.copy_(inputs["memory_v2"])
@@ -40,7 +41,7 @@ def build(case, inputs, dtype):
 def run(method, inputs, suffix=""):
     student, teacher = (golden.outputs(inputs, side, suffix) for side in "st")
     method.sample_negatives = lambda batch: inputs[f"contrast_idx{suffix}"].clone()
-    return method(student, teacher, golden.batch(inputs, suffix))["crd"]
+    return method(student, teacher, golden.batch(inputs, suffix))[method.name]
 
 
 def check_state(case, method, step):

@@ -5,38 +5,17 @@ import torch
 import torch.nn.functional as F
 
 from distillers.crd import CRD
-from tests.distillers import golden
+from tests.distillers import golden, test_golden_crd
+from tests.distillers.test_golden_crd import check_state, run
+from tests.distillers.test_golden_rrd import HEADS
 
-HEADS = {f"embed_s.{kind}": f"embed_student.{kind}" for kind in ("weight", "bias")}
 BANKED = [n for n in golden.names("rrd") if "memory_v1" in golden.load("rrd", n).groups["in"]]
 
 
 def build(case, inputs, dtype):
-    student, teacher = golden.outputs(inputs, "s"), golden.outputs(inputs, "t")
-    hparams = case.hparams
-    method = golden.build(
-        case,
-        "rrd_bank",
-        student,
-        teacher,
-        dtype,
-        golden.info(student, train_size=hparams["n_data"]),
-        feature_dim=hparams["feat_dim"],
-        negatives=hparams["nce_k"],
-        student_temperature=hparams["nce_t_s"],
-        teacher_temperature=hparams["nce_t_t"],
-        temperature=hparams["nce_t"],
-        momentum=hparams["nce_m"],
-    )
-    method.memory_student.copy_(inputs["memory_v1"])
-    method.memory_teacher.copy_(inputs["memory_v2"])
-    method.sample_negatives = lambda batch: inputs["contrast_idx"].clone()
-    return method
-
-
-def run(method, inputs):
-    student, teacher = golden.outputs(inputs, "s"), golden.outputs(inputs, "t")
-    return method(student, teacher, golden.batch(inputs))["rrd_bank"]
+    student, teacher = case.hparams["nce_t_s"], case.hparams["nce_t_t"]
+    options = {"student_temperature": student, "teacher_temperature": teacher}
+    return test_golden_crd.build(case, inputs, dtype, "rrd_bank", **options)
 
 
 def test_there_is_a_case():
@@ -54,14 +33,7 @@ def test_one_step(name, dtype, product_up_to, monkeypatch):
     golden.check(case, "rrd", run(method, inputs), inputs)
     golden.check_parameter_gradients(case, method, HEADS)
     assert all(p.grad is None for p in method.embed_teacher.parameters())
-    tolerance = {"rtol": 1e-5, "atol": 1e-6}
-    for number, side in enumerate(("student", "teacher"), 1):
-        bank = getattr(method, f"memory_{side}").float()
-        torch.testing.assert_close(
-            bank, case.tensor("aux", f"memory_v{number}_after1"), **tolerance
-        )
-        z = getattr(method, f"normalizer_{side}").float()
-        torch.testing.assert_close(z, case.tensor("aux", "params_after1")[1 + number], **tolerance)
+    check_state(case, method, step=1)
 
 
 @pytest.mark.parametrize("name", BANKED)

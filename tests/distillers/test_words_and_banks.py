@@ -1,0 +1,54 @@
+"""What methods say of the logits they read is true, and their banks outlive an overflow."""
+
+import copy
+import dataclasses
+
+import pytest
+import torch
+
+from distillers import catalogue
+from tests.distillers.test_every_method import DISTILLING, Run, check_finite, total
+
+
+@pytest.mark.parametrize("name", DISTILLING)
+def test_what_it_says_of_logits_is_true(name):
+    """That it reads the teacher's (for lists), and that `soften` changes them (for wrappers)."""
+    run = Run(name, kd=0.0, ce=0.0)
+    method, batch = run.method, run.batch()
+    student = run.outputs(run.student, batch)
+    teacher = run.outputs(run.teacher, batch)
+    softened = []
+    method.soften = lambda logits: softened.append(1) or logits
+    state = copy.deepcopy(method.state_dict())
+
+    def losses(change):
+        method.load_state_dict(state)
+        seen = dataclasses.replace(
+            change(teacher), views=tuple(change(view) for view in teacher.views)
+        )
+        with torch.no_grad():
+            return total(method(student, seen, batch))
+
+    def mirrored(outputs):
+        return dataclasses.replace(outputs, logits=-outputs.logits)
+
+    reads = "logits" in catalogue.reads(name, vars(method.options))
+    if name == "kd":
+        method.options.kd = 1.0
+    assert reads == bool(losses(mirrored) != losses(lambda outputs: outputs))
+    assert method.softens == (bool(softened) and name != "kd")
+
+
+@pytest.mark.parametrize("name", ["crd", "crd_queue", "hkd", "rrd", "rrd_bank"])
+def test_banks_outlive_a_forward_pass_that_overflows(name):
+    """In half precision; the trainer skips such a step."""
+    run = Run(name, negatives=32)
+
+    def broken(outputs):
+        embedding = outputs.embedding.clone()
+        embedding[0] = torch.inf
+        return dataclasses.replace(outputs, embedding=embedding)
+
+    run.losses(change=broken)
+    assert all(torch.isfinite(value).all() for value in run.method.state_dict().values())
+    check_finite(run, run.losses(step=1))
