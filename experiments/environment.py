@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import hashlib
 import json
 import os
 import platform
-import resource
 import socket
 import subprocess
-import sys
 import time
 from importlib import metadata
 from pathlib import Path
@@ -117,27 +114,3 @@ def _git(*arguments: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return os.fsdecode(done.stdout).strip() if done.returncode == 0 else None
-
-
-def keep_freed_memory() -> None:
-    """Let the C library keep what networks on a CPU free and ask for again at every step.
-
-    glibc hands large blocks back to the kernel, which costs thousands of page faults per step
-    (measured: 3 to 16 % of a training step). Other C libraries are left alone.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
-        return
-    largest_mapped, trim_threshold = -3, -1  # malloc.h: M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
-    if not mallopt(largest_mapped, 1 << 30):
-        mallopt(largest_mapped, 1 << 25)  # the most that older versions take
-    mallopt(trim_threshold, 2**31 - 1)
-
-
-def peak_memory(device: torch.device) -> int:
-    """Bytes: the device's peak of this process, or the process's own peak on a CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in KiB on Linux
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -7,13 +7,14 @@ import os
 import pwd
 import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from .errors import InputError
+from experiments.errors import InputError
 
-PATIENCE = 60  # seconds for one command; a busy controller may take that long
+TIMEOUT = 60  # seconds for one command; a busy controller may take that long
 ENDED = (  # squeue shows jobs for some time after their end
     "BOOT_FAIL",
     "CANCELLED",
@@ -61,11 +62,11 @@ def require() -> None:
 def call(*command: str) -> str:
     """What a command prints. Raises SlurmError with its own words in one line."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
     except FileNotFoundError as error:
         raise SlurmError(f"{command[0]}: not found; is this a login node of a cluster?") from error
     except subprocess.TimeoutExpired as error:
-        raise SlurmError(f"{command[0]}: no answer within {PATIENCE} seconds") from error
+        raise SlurmError(f"{command[0]}: no answer within {TIMEOUT} seconds") from error
     if done.returncode:
         raise SlurmError(f"{command[0]}: {one_line(done.stderr or done.stdout)}")
     return done.stdout
@@ -258,3 +259,6 @@ def release(task: str) -> None:
 def requeue(job: str) -> None:
     """Put a running job back into the queue; it is killed and starts again later."""
     call("scontrol", "requeue", job)
+
+
+ABOUT_TO_TIME_OUT = signal.SIGUSR2  # what `submit` asks SLURM to send before the time limit

@@ -7,37 +7,18 @@ only when all its trials are there; an average over pairs exists only when all i
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from results import provenance, render, tables
+from results import caveats
 
 if TYPE_CHECKING:
     import pandas as pd
+from results.cells import Cell, Teacher
 
 NAN = float("nan")
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One run of the table: its record once it is done, or the reason why it cannot be."""
-
-    pair: str
-    method: str
-    trial: int
-    record: dict[str, Any] | None = None
-    reason: str | None = None
-
-
-@dataclass(frozen=True)
-class Teacher:
-    """Accuracy in per cent over the teachers of a pair: one, or one per trial."""
-
-    name: str
-    accuracies: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -81,16 +62,6 @@ class Leaderboard:
             return NAN
         return self.average(method, column) - self.average(self.baseline, column)
 
-    def render(self, format: str, best: bool = False) -> str:
-        """The table as "markdown", "latex", "html", "csv" (long, full precision) or "json".
-
-        ``best`` adds a table of the best epochs' accuracies to the first three; the last two always
-        have them.
-        """
-        if format not in FORMATS:
-            raise ValueError(f"unknown table format {format!r}: known: {', '.join(FORMATS)}")
-        return FORMATS[format](self, best)
-
 
 def leaderboard(
     cells: Sequence[Cell],
@@ -128,8 +99,8 @@ def leaderboard(
         teachers=known,
         recipe=recipe,
         exceptions=tuple(exceptions),
-        notes=(*notes, *provenance.beyond_recipe(cells)),
-        warnings=tuple(provenance.warnings(cells, paired)),
+        notes=(*notes, *caveats.beyond_recipe(cells)),
+        warnings=tuple(caveats.warnings(cells, paired)),
         baseline=baseline,
     )
 
@@ -260,40 +231,3 @@ def _is_kd(cells: Sequence[Sequence[Cell]]) -> bool:
     """The row that costs are usually compared with: Hinton's KD, whatever its options."""
     records = [cell.record for group in cells for cell in group if cell.record]
     return bool(records) and all(r["spec"].get("method") == "kd" for r in records)
-
-
-def _csv(board: Leaderboard, best: bool) -> str:
-    return board.frame.to_csv(index=False, lineterminator="\n")
-
-
-def _json(board: Leaderboard, best: bool) -> str:
-    meta = {
-        "dataset": board.dataset,
-        "pairs": board.pairs,
-        "methods": board.methods,
-        "teachers": {pair: vars(teacher) for pair, teacher in board.teachers.items()},
-        "recipe": board.recipe,
-        "exceptions": board.exceptions,
-        "notes": board.notes,
-        "warnings": board.warnings,
-        "baseline": board.baseline,
-    }
-    whole = {"meta": meta, "rows": _objects(board.frame), "cost": _objects(board.cost_frame)}
-    return json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _objects(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows with Python's own numbers, null for NaN."""
-    return [
-        {str(key): None if tables.is_missing(value) else value for key, value in row.items()}
-        for row in frame.to_dict("records")
-    ]
-
-
-FORMATS: dict[str, Callable[[Leaderboard, bool], str]] = {
-    "markdown": lambda board, best: render.markdown(tables.all_of(board, best)),
-    "csv": _csv,
-    "latex": lambda board, best: render.latex(tables.all_of(board, best)),
-    "json": _json,
-    "html": lambda board, best: render.html_fragment(tables.all_of(board, best)),
-}

@@ -9,13 +9,9 @@ from results.render import Table, superscript
 
 if TYPE_CHECKING:
     from results.leaderboard import Leaderboard
+from results.cells import is_missing
 
 MISSING = "–"
-
-
-def is_missing(value: Any) -> bool:
-    """Whether a frame has no value there: None or NaN, which alone is not equal to itself."""
-    return value is None or value != value
 
 
 def all_of(board: Leaderboard, best: bool = False) -> list[Table]:

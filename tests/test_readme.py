@@ -11,7 +11,7 @@ import yaml
 
 import benchmark
 import distillers
-from experiments.matrix import Matrix
+from experiments.matrix.schema import Matrix
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()

@@ -46,7 +46,7 @@ tests() {
 }
 
 cost() {
-    "$python" tools/cost.py --device cuda --precision "$1" --memory-format "$2" \
+    "$python" tools/reports/cost.py --device cuda --precision "$1" --memory-format "$2" \
         --output "$scratch/$1.md"
 }
 
@@ -80,7 +80,7 @@ python=$(find_python)
 command -v "$python" >/dev/null || missing "no $python"
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-ask 'import pytest, experiments.trainer, results.render' >/dev/null
+ask 'import pytest, experiments.train.trainer, results.render' >/dev/null
 device=$(ask 'import torch
 print(torch.cuda.get_device_name(0) if torch.cuda.is_available() else "")')
 [[ -n $device ]] || missing "torch sees no CUDA device"

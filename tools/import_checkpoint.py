@@ -27,11 +27,11 @@ import datasets
 import distillers
 import models
 from datasets import Data
-from experiments import evaluate
-from experiments.arguments import Parser, add_checkpoint_arguments
+from experiments.commands import evaluate
+from experiments.commands.common import Parser
+from experiments.commands.evaluate import Scores, add_checkpoint_arguments
 from experiments.environment import CHECKOUT
 from experiments.errors import InputError
-from experiments.evaluate import Scores
 from models.checkpoint import save_weights, sha256
 from models.fitting import Fit, fits, nearest, parameters
 from models.formats import Checkpoint, read_checkpoint

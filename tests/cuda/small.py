@@ -14,10 +14,12 @@ import datasets
 import distillers
 import models
 from datasets import Batch, Data
-from experiments import networks, trainer
-from experiments.recipe import Recipe
-from experiments.spec import DataSpec, RunSpec, TeacherSpec
-from experiments.teachers import WEIGHTS, Teacher, TeacherRecord
+from experiments.matrix.recipe import Recipe
+from experiments.matrix.run_spec import DataSpec, RunSpec, TeacherSpec
+from experiments.rundir.layout import WEIGHTS
+from experiments.train import networks, trainer
+from experiments.train.cohort import Cohort, join
+from experiments.train.teachers import Teacher, TeacherRecord
 from tests.experiments import tiny
 
 DEVICE = torch.device("cuda")
@@ -72,7 +74,7 @@ def skip_where_unsupported(method: str) -> None:
 class Trained:
     """A cohort and what it said. ``ends`` maps a method to the report of its run's end."""
 
-    cohort: trainer.Cohort
+    cohort: Cohort
     ends: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def spec(self, method: str) -> RunSpec:
@@ -95,7 +97,7 @@ def prepare(
         if "state" in row:
             ends[said.method] = row
 
-    job = trainer.Cohort(
+    job = Cohort(
         [spec(method, numerics) for method in methods],
         runs,
         data(device, numerics.epochs),
@@ -121,8 +123,8 @@ class Stepper:
     ) -> None:
         self.made = prepare(runs, [method], numerics, device)
         cohort = self.made.cohort
-        trainer.set_numerics(cohort.specs[0].recipe, cohort.device)
-        member = trainer.join(cohort, cohort.specs[0])
+        numerics.set_numerics(cohort.specs[0].recipe, cohort.device)
+        member = join(cohort, cohort.specs[0])
         assert member is not None, self.made.ends[method]["error"]
         self.members, self.learner = [member], member.learner
         self.stages = list(dict.fromkeys(stage for stage, _ in self.learner.coordinates))

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import models
-from experiments import networks, trainer
+from experiments.rundir.outcome import Outcome
+from experiments.train import networks, trainer
 from results import records
 from tests.cuda import small
 
@@ -41,7 +42,7 @@ def test_a_run_goes_well(method, trained):
     small.skip_where_unsupported(method)
     made, _ = trained
     end = made.ends[method]
-    assert end["state"] == trainer.DONE, end["error"]
+    assert end["state"] == Outcome.DONE, end["error"]
     record = records.read(made.directory(method))
     assert math.isfinite(record["accuracy"]["last"]["loss"])
     assert record["starts"][0]["device"] == torch.cuda.get_device_name(small.DEVICE)

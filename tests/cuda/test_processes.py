@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from experiments.teachers import WEIGHTS
+from experiments.rundir.layout import WEIGHTS
 from tests.experiments import test_processes as processes
 from tests.experiments import tiny
 

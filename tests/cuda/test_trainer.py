@@ -7,8 +7,9 @@ import contextlib
 import pytest
 import torch
 
-from experiments import trainer
-from experiments.learner import CHECK_EVERY
+from experiments.rundir.outcome import Outcome
+from experiments.train import trainer
+from experiments.train.learner import CHECK_EVERY
 from results import records
 from tests.cuda import small
 
@@ -71,7 +72,7 @@ def test_a_wait_would_be_noticed(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def together(tmp_path_factory):
     made = small.train(tmp_path_factory.mktemp("together"), COMPANY, REPEATABLE)
-    left = {method: end for method, end in made.ends.items() if end["state"] != trainer.DONE}
+    left = {method: end for method, end in made.ends.items() if end["state"] != Outcome.DONE}
     assert not left
     return made
 
@@ -92,7 +93,7 @@ def test_a_stop_in_the_middle_of_an_epoch_changes_nothing(precision, tmp_path):
         stopped = small.prepare(tmp_path / "stopped", methods, numerics)
         countdown = iter(range(steps, -1, -1))
         stopped.cohort.stop = lambda countdown=countdown: next(countdown) == 0
-        assert set(trainer.train(stopped.cohort).values()) == {trainer.INTERRUPTED}
+        assert set(trainer.train(stopped.cohort).values()) == {Outcome.INTERRUPTED}
     again = small.train(tmp_path / "stopped", methods, numerics)
     for method in methods:
         assert len(records.read(again.directory(method))["starts"]) == 3

@@ -15,10 +15,11 @@ from typing import Any
 import yaml
 
 import benchmark
-from experiments import launch, worker
-from experiments.expand import Expansion, Facts, expand
-from experiments.matrix import Matrix
-from experiments.progress import Progress
+from experiments.local.progress import Progress
+from experiments.matrix.expand import Expansion, Facts, expand
+from experiments.matrix.schema import Matrix
+from experiments.plan import jobs
+from experiments.worker import worker
 
 MATRIX: dict[str, Any] = {
     "dataset": {
@@ -87,7 +88,7 @@ def call(*arguments: str) -> Called:
     return Called(code, out.getvalue(), err.getvalue())
 
 
-def run_inline(waiting: list[launch.Task], devices: list[str], progress: Progress) -> bool:
+def run_inline(waiting: list[jobs.Task], devices: list[str], progress: Progress) -> bool:
     """Stands in for `launch.run`: the jobs one after another, teachers come first anyway."""
     with tempfile.TemporaryDirectory() as folder, signals_kept():
         for number, task in enumerate(waiting):

@@ -11,7 +11,9 @@ import torch
 
 import distillers.registry
 import models.base
-from experiments import launch, slurm
+from experiments import slurm
+from experiments.local import queue as local_queue
+from experiments.plan import jobs
 from tests.experiments import cli, fake_slurm, sending
 
 
@@ -36,16 +38,16 @@ def own_registry() -> Iterator[None]:
 def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever starts a worker fails the test."""
 
-    def refuse(waiting: list[launch.Task], *_: object) -> None:
+    def refuse(waiting: list[jobs.Task], *_: object) -> None:
         raise AssertionError(f"would have trained {[str(t.job.specs[0]) for t in waiting]}")
 
-    monkeypatch.setattr(launch, "run", refuse)
+    monkeypatch.setattr(local_queue, "run", refuse)
 
 
 @pytest.fixture
 def inline(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers run in this process: the same jobs without the seconds that an import takes."""
-    monkeypatch.setattr(launch, "run", cli.run_inline)
+    monkeypatch.setattr(local_queue, "run", cli.run_inline)
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +55,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the finished runs of `cli.MATRIX`; tests work on a copy of it."""
     folder = tmp_path_factory.mktemp("finished")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(launch, "run", cli.run_inline)
+        patch.setattr(local_queue, "run", cli.run_inline)
         outcome = cli.command("run", cli.write(folder), "--workers", "1")
     assert outcome.code == 0, outcome.err
     assert os.listdir(folder / "runs") == ["fake"]

@@ -12,14 +12,16 @@ from typing import Any
 import pytest
 import torch
 
-from experiments import claims, trainer
+from experiments.rundir import claims
+from experiments.train import trainer
+from experiments.train.cohort import Cohort
 
 
 class Killed(BaseException):
     """Stands in for SIGKILL: nobody catches it, nothing is tidied up."""
 
 
-def kill_at(job: trainer.Cohort, update: int) -> None:
+def kill_at(job: Cohort, update: int) -> None:
     """Train a cohort and kill it just before the n-th update of any of its members."""
     left = update
     step = torch.optim.SGD.step

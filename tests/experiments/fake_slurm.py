@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from experiments import slurm, slurm_options
+from experiments import slurm
+from experiments.matrix import slurm_options
 from tests.experiments import cli, fake_slurm_commands
 from tests.experiments.fake_slurm_commands import State
 

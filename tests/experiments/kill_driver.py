@@ -18,8 +18,10 @@ from typing import Any
 
 import torch
 
-from experiments import networks, starts, trainer
-from experiments.checkpoints import CHECKPOINT
+from experiments.rundir import start_log
+from experiments.rundir.layout import CHECKPOINT
+from experiments.rundir.outcome import Outcome
+from experiments.train import networks, trainer
 from tests.experiments import tiny
 
 COHORT = ("vanilla", "kd", "crd", "gk_dfd")
@@ -65,7 +67,7 @@ def arm(kind: str, bomb: Bomb) -> None:
     elif kind == "checkpoint":
         os.replace = after(os.replace, bomb, lambda a, b: Path(b).name == CHECKPOINT)
     elif kind == "starts":
-        os.replace = after(os.replace, bomb, lambda a, b: Path(b).name == starts.FILE)
+        os.replace = after(os.replace, bomb, lambda a, b: Path(b).name == start_log.FILE)
     elif kind == "evaluation":
         networks._scores = before(networks._scores, bomb, always)
     elif kind == "result-before":
@@ -79,4 +81,4 @@ if __name__ == "__main__":
     arm(kind, Bomb(n))
     job = tiny.cohort(runs, COHORT)
     states = trainer.train(job)
-    sys.exit(0 if set(states.values()) == {trainer.DONE} else 1)
+    sys.exit(0 if set(states.values()) == {Outcome.DONE} else 1)

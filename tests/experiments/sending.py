@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from experiments import ledger, submission
-from experiments.ledger import Sent
-from experiments.slurm_options import SlurmOptions
-from experiments.spec import RunSpec
-from experiments.submission import Settings
-from experiments.workspace import Plan, Workspace, prepare
+from experiments.cluster import arrays, queue_status, submission, submitted
+from experiments.cluster.arrays import Settings
+from experiments.cluster.submitted import SubmittedArray
+from experiments.matrix.run_spec import RunSpec
+from experiments.matrix.slurm_options import SlurmOptions
+from experiments.plan.plan import Plan, prepare
+from experiments.plan.workspace import Workspace
 from tests.experiments import cli
 
 # cli.MATRIX is a teacher, two trials of the student alone, and of two methods with the teacher:
@@ -41,8 +42,8 @@ class Place:
         return self.folder / "runs"
 
     @property
-    def sent(self) -> list[Sent]:
-        return ledger.load(self.runs)
+    def sent(self) -> list[SubmittedArray]:
+        return submitted.load(self.runs)
 
     def write(self, **changes: Any) -> Place:
         cli.write(self.folder, **changes)
@@ -85,14 +86,14 @@ def settings(**changes: Any) -> Settings:
     return replace(Settings(SlurmOptions(), 8, 10.0, False, {}), **changes)
 
 
-def send(place: Place, chosen: Settings | None = None) -> list[Sent]:
+def send(place: Place, chosen: Settings | None = None) -> list[SubmittedArray]:
     """What `submit` does once it is alone."""
     chosen = chosen or settings()
     plan = place.plan()
-    with submission.alone(place.runs, lambda line: None) as claim:
-        statuses, known = submission.look(plan)
-        limits = submission.limits(chosen.options)
-        view = submission.outlook(plan, statuses, known, chosen, limits)
+    with submission.submit_lock(place.runs, lambda line: None) as claim:
+        statuses, known = queue_status.survey(plan)
+        limits = arrays.limits(chosen.options)
+        view = arrays.plan_submission(plan, statuses, known, chosen, limits)
         return submission.send(plan, view, chosen, claim, lambda line: None)
 
 

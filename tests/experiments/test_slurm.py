@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from experiments import sbatch, slurm
+from experiments import slurm
+from experiments.cluster import sbatch
+from experiments.matrix.slurm_options import SlurmOptions
 from experiments.slurm import Queued, SlurmError
-from experiments.slurm_options import SlurmOptions
 
 
 def send(fake, folder, tasks: int = 2, name: str = "kd-test", after: str | None = None) -> str:
@@ -47,7 +48,7 @@ def test_a_refusal_is_the_commands_own_words(fake):
 
 def test_no_answer(fake, monkeypatch):
     fake.set(slow={"squeue": 5})
-    monkeypatch.setattr(slurm, "PATIENCE", 0.3)
+    monkeypatch.setattr(slurm, "TIMEOUT", 0.3)
     with pytest.raises(SlurmError, match=r"^squeue: no answer within 0\.3 seconds$"):
         slurm.mine()
 

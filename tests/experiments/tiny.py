@@ -11,10 +11,12 @@ import datasets
 import distillers
 import models
 from datasets import Data
-from experiments import networks, trainer
-from experiments.recipe import Recipe
-from experiments.spec import DataSpec, RunSpec, TeacherSpec
-from experiments.teachers import WEIGHTS, Teacher, TeacherRecord
+from experiments.matrix.recipe import Recipe
+from experiments.matrix.run_spec import DataSpec, RunSpec, TeacherSpec
+from experiments.rundir.layout import WEIGHTS
+from experiments.train import networks
+from experiments.train.cohort import Cohort
+from experiments.train.teachers import Teacher, TeacherRecord
 
 OPTIONS = {"image_size": 16, "train_size": 88, "test_size": 40}
 RECIPE = Recipe(
@@ -53,10 +55,10 @@ def spec(method: str, recipe: Recipe = RECIPE) -> RunSpec:
     )
 
 
-def cohort(runs: Path, methods: tuple[str, ...], recipe: Recipe = RECIPE) -> trainer.Cohort:
+def cohort(runs: Path, methods: tuple[str, ...], recipe: Recipe = RECIPE) -> Cohort:
     source = data(recipe.epochs)
     specs = [spec(method, recipe) for method in methods]
-    return trainer.Cohort(specs, runs, source, teacher(source), torch.device("cpu"))
+    return Cohort(specs, runs, source, teacher(source), torch.device("cpu"))
 
 
 def weights(runs: Path, method: str, recipe: Recipe = RECIPE) -> dict[str, torch.Tensor]:

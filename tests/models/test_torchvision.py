@@ -15,7 +15,7 @@ import torchvision.models
 from torch import nn
 
 import models
-from experiments import networks
+from experiments.train import networks
 from models import torchvision_nets, torchvision_path, torchvision_vit
 
 CLASSES = 7
@@ -230,7 +230,7 @@ def test_a_vits_tokens(options):
 
 @pytest.mark.parametrize("name", ["resnet18", "squeezenet1_1", "vit"])
 def test_compiles_into_one_graph(name):
-    """One per kind of wrapper; `tools/compile_zoo.py` takes the whole zoo."""
+    """One per kind of wrapper; `tools/reports/compile_zoo.py` takes the whole zoo."""
     torch.compiler.reset()
     model, x = small_vit() if name == "vit" else built(f"torchvision/{name}").eval(), small_images()
     compiled = torch.compile(model.outputs, backend="eager", fullgraph=True)

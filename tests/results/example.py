@@ -6,7 +6,9 @@ read what changed before you commit it.
 
 from __future__ import annotations
 
-from results.leaderboard import Cell, Leaderboard, leaderboard
+from results.cells import Cell
+from results.formats import to_text
+from results.leaderboard import Leaderboard, leaderboard
 
 PAIRS = ("resnet56 → resnet20", "resnet32x4 → resnet8x4", "vgg13 → MobileNetV2")
 TEACHERS = {
@@ -96,4 +98,4 @@ def board() -> Leaderboard:
 
 
 if __name__ == "__main__":
-    print(board().render("markdown", best=True), end="")
+    print(to_text(board(), "markdown", best=True), end="")

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 import benchmark
-from experiments import matrix
+from experiments.matrix import schema
 
 ROOT = Path(__file__).resolve().parents[2]
 MATRICES = sorted((ROOT / "experiments").glob("*.yaml"))
 TABLES = [path for path in MATRICES if (ROOT / "results" / f"{path.stem}.md").exists()]
 
-PROBED = [(path, matrix.load(path).transfer) for path in TABLES]
+PROBED = [(path, schema.load(path).transfer) for path in TABLES]
 PROBES = [
     (path, entry.name)
     for path, block in PROBED

@@ -6,7 +6,8 @@ import math
 
 import pytest
 
-from results.leaderboard import Cell
+from results.cells import Cell
+from results.formats import to_text
 from tests.results.example import record
 from tests.results.test_leaderboard import grid, make
 
@@ -43,9 +44,9 @@ def test_a_steps_time_beside_kds():
     assert factors.round(2).to_dict() == pytest.approx(
         {"Alone": 0.75, "KD": 1.0, "KD, T = 8": 1.5, "AT": math.nan}, nan_ok=True
     )
-    assert "side by side" in made.render("markdown")
+    assert "side by side" in to_text(made, "markdown")
     without = make([one("vanilla", "Alone", 400.0)])
-    assert "Step / KD" not in without.render("markdown")
+    assert "Step / KD" not in to_text(without, "markdown")
 
 
 def test_cost_columns_without_values_are_left_out():

@@ -8,7 +8,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from results.leaderboard import Cell, Leaderboard, leaderboard
+from results.cells import Cell
+from results.formats import to_text
+from results.leaderboard import Leaderboard, leaderboard
 from tests.results.example import PAIRS, REASON, board, record
 
 GOLDEN = Path(__file__).with_name("leaderboard.md")
@@ -32,7 +34,7 @@ def make(scores, teachers=None, **options) -> Leaderboard:
 def grid(made: Leaderboard, best: bool = False, table: int = 0) -> list[list[str]]:
     """The texts of one of the Markdown tables, header first, without the rule."""
     blocks: list[list[str]] = [[]]
-    for line in made.render("markdown", best=best).splitlines():
+    for line in to_text(made, "markdown", best=best).splitlines():
         if line.startswith("|"):
             blocks[-1].append(line)
         elif blocks[-1]:
@@ -59,7 +61,7 @@ def test_one_trial_has_no_deviation():
     made = make({"KD": {"p": [70.5]}})
     assert math.isnan(row(made, "KD", "p")["std"])
     assert grid(made)[1] == ["KD", "70.50"]
-    text = made.render("markdown")
+    text = to_text(made, "markdown")
     assert "±" not in text and "one trial per cell" in text
 
 
@@ -92,7 +94,7 @@ def test_incomplete_cell_shows_n_and_enters_nothing():
 def test_different_numbers_of_trials_are_all_shown():
     made = make({"KD": {"p": [70.0, 72.0]}, "AT": {"p": [70.0]}})
     assert grid(made)[1:] == [["KD", "**71.00 ± 1.41 (n=2)**"], ["AT", "70.00 (n=1)"]]
-    assert "over n trials" in made.render("markdown")
+    assert "over n trials" in to_text(made, "markdown")
 
 
 def test_impossible_cell_is_a_footnote_and_not_missing():
@@ -100,7 +102,7 @@ def test_impossible_cell_is_a_footnote_and_not_missing():
     made = make([*given, Cell("q", "AFD", 0, reason="AFD: too | narrow")])
     assert grid(made)[0] == ["Method", "p", "q", "Average"]  # nothing missing: no coverage
     assert grid(made)[2] == ["AFD", "**71.00**", "n/a¹", "–"]
-    assert "- ¹ AFD: too \\| narrow\n" in made.render("markdown")
+    assert "- ¹ AFD: too \\| narrow\n" in to_text(made, "markdown")
     cell = row(made, "AFD", "q")
     assert (cell["expected"], cell["missing"], cell["reason"]) == (0, 0, "AFD: too | narrow")
     assert not cell["complete"]
@@ -110,7 +112,7 @@ def test_equal_reasons_share_a_footnote():
     reasons = {"pA": "one", "qA": "two", "pB": "two", "qB": "one"}
     made = make([Cell(pair, method, 0, reason=r) for (pair, method), r in reasons.items()])
     assert grid(made)[1:] == [["A", "n/a¹", "n/a²", "–"], ["B", "n/a²", "n/a¹", "–"]]
-    assert made.render("markdown").count("one\n") == 1
+    assert to_text(made, "markdown").count("one\n") == 1
 
 
 def test_a_recorded_run_was_possible():
@@ -162,8 +164,8 @@ def test_delta_over_the_baseline():
 
 def test_best_epoch_has_a_table_of_its_own():
     made = make({"KD": {"p": [70.0, 71.0]}})
-    assert "Best epoch" not in made.render("markdown")
-    text = made.render("markdown", best=True)
+    assert "Best epoch" not in to_text(made, "markdown")
+    text = to_text(made, "markdown", best=True)
     assert "### Best epoch, picked on the test set\n" in text
     assert grid(made, best=True)[1] == ["KD", "70.50 ± 0.71"]
     assert grid(made, best=True, table=1)[1] == ["KD", "70.75 ± 0.71"]
@@ -185,7 +187,7 @@ def test_captions():
         exceptions=["learning rate 0.01 for MobileNetV2"],
         notes=["AB trains 30 epochs longer"],
     )
-    assert made.render("markdown").split("\n\n")[2].splitlines() == [
+    assert to_text(made, "markdown").split("\n\n")[2].splitlines() == [
         "- Test accuracy at the last epoch, mean ± sample standard deviation over n = 2 trials.",
         "- Recipe: 240 epochs.",
         "- Exception: learning rate 0.01 for MobileNetV2",
@@ -257,7 +259,7 @@ def test_minimal_records_are_enough():
     least = {"format": 1, "run": "r", "spec": {}, "accuracy": {"last": {"top1": 70}}}
     made = make([Cell("p", "KD", 0, least)])
     assert grid(made)[1] == ["KD", "70.00"]
-    assert "Cost" not in made.render("markdown") and made.warnings == ()
+    assert "Cost" not in to_text(made, "markdown") and made.warnings == ()
 
 
 @pytest.mark.parametrize(
@@ -275,17 +277,17 @@ def test_errors(given, options, message):
 
 def test_unknown_format():
     with pytest.raises(ValueError, match="'md': known: markdown, csv, latex, json, html"):
-        make({"KD": {"p": [70.0]}}).render("md")
+        to_text(make({"KD": {"p": [70.0]}}), "md")
 
 
 def test_golden_markdown():
     """To accept a change: see example.py, and read the file."""
-    assert board().render("markdown", best=True) == GOLDEN.read_text("utf-8")
+    assert to_text(board(), "markdown", best=True) == GOLDEN.read_text("utf-8")
 
 
 def test_csv_parses_back_at_full_precision():
     made = board()
-    back = pd.read_csv(io.StringIO(made.render("csv")))
+    back = pd.read_csv(io.StringIO(to_text(made, "csv")))
     assert list(back.columns) == list(made.frame.columns)
     for column in ("mean", "std", "best_mean", "teacher_accuracy"):
         pd.testing.assert_series_equal(back[column], made.frame[column], rtol=1e-14)
@@ -295,7 +297,7 @@ def test_csv_parses_back_at_full_precision():
 
 def test_json_parses_back_at_full_precision():
     made = board()
-    back = json.loads(made.render("json"))
+    back = json.loads(to_text(made, "json"))
     assert back["meta"]["pairs"] == list(PAIRS)
     assert back["meta"]["teachers"][PAIRS[0]] == {"name": "resnet56", "accuracies": [72.34]}
     assert len(back["rows"]) == 15
@@ -305,13 +307,13 @@ def test_json_parses_back_at_full_precision():
 
 
 def test_html_parses_back():
-    text = board().render("html", best=True)
+    text = to_text(board(), "html", best=True)
     assert text.count("<table>") == 3
     assert "<b>67.30 ± 0.10</b>" in text and "<td>AT | hints_1" in text
 
 
 def test_latex_has_its_rules_and_balanced_braces():
-    text = board().render("latex")
+    text = to_text(board(), "latex")
     assert text.count(r"\toprule") == text.count(r"\midrule") == text.count(r"\bottomrule") == 2
     assert text.count(r"\begin{") == text.count(r"\end{") == 4
     assert r"\shortstack[r]{resnet56 \\ resnet20}" in text

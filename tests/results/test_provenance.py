@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from results.leaderboard import Cell
-from results.provenance import (
-    beyond_recipe,
-    code_name,
-    code_warnings,
-    is_other_code,
-    warnings,
-)
+from results.caveats import beyond_recipe, warnings
+from results.cells import Cell
+from results.provenance import code_name, code_warnings, is_other_code
 from tests.results.example import record
 
 CLEAN = {"commit": "a" * 40, "dirty": False, "changes": None}

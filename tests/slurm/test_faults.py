@@ -14,7 +14,7 @@ from tests.slurm.faults import Fault
 from tests.slurm.scenario import References
 from tests.slurm.verdict import Verdict, play
 
-SEED = "1"  # of the moments; tools/slurm_faults.py draws others
+SEED = "1"  # of the moments; tools/reports/slurm_faults.py draws others
 SIDE_BY_SIDE = 8  # most of a scenario's time is waiting
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cluster")]
@@ -23,7 +23,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cluster")]
 @pytest.fixture(autouse=True)
 def can_be_started() -> None:
     if "KD_FAULTS" not in os.environ:
-        pytest.skip("takes both cores for many minutes: KD_FAULTS=1, or tools/slurm_faults.py")
+        pytest.skip(
+            "takes both cores for many minutes: KD_FAULTS=1, or tools/reports/slurm_faults.py"
+        )
     reason = dev_cluster.missing()
     if reason:
         pytest.skip(reason)

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from experiments import cluster, ledger, slurm
-from experiments.stopping import ABOUT_TO_TIME_OUT
+from experiments import slurm
+from experiments.cluster import submitted
+from experiments.commands import submit
+from experiments.slurm import ABOUT_TO_TIME_OUT
 from results import records
 from tests.experiments import cli
 from tests.slurm.dev_cluster import wait_until
@@ -29,7 +31,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cluster")]
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "FOLLOW_SECONDS", 2.0)
+    monkeypatch.setattr(submit, "FOLLOW_SECONDS", 2.0)
 
 
 def write(folder: Path, **changes: object) -> Path:
@@ -74,7 +76,7 @@ def test_jobs_run_from_the_snapshot(tmp_path: Path) -> None:
     matrix = write(tmp_path, methods=["vanilla"], trials=1)
     sent = call("submit", matrix, "--yes", "--wait", "--snapshot")
     assert sent.code == 0, sent.out + sent.err
-    (entry,) = ledger.load(tmp_path / "runs")
+    (entry,) = submitted.load(tmp_path / "runs")
     assert entry.snapshot
     assert (Path(entry.snapshot) / "SNAPSHOT.json").exists()
     script = (entry.folder / f"{entry.job}_submission.sh").read_text()
@@ -105,7 +107,7 @@ def test_sbatch_refuses(
     assert said in sent.err
     assert sent.err.count("\n") == 1
     assert "nothing was sent" in sent.err
-    assert ledger.load(tmp_path / "runs") == []
+    assert submitted.load(tmp_path / "runs") == []
     assert "25 to do" in call("status", matrix).out
 
 
@@ -131,7 +133,7 @@ def test_the_result_says_where_it_was_made(tmp_path: Path) -> None:
     ((_, record),) = records.scan(tmp_path / "runs")
     (start,) = record["starts"]
     assert start["job"] is not None
-    (entry,) = ledger.load(tmp_path / "runs")
+    (entry,) = submitted.load(tmp_path / "runs")
     assert json.loads((entry.folder / "array.json").read_text())["job"] == entry.job
 
 
@@ -158,7 +160,7 @@ def test_a_job_of_several_processes_is_handed_back(tmp_path: Path) -> None:
     assert call("submit", matrix, "--yes", *flags).code == 0
     runs = tmp_path / "runs"
     wait_until(lambda: any(runs.rglob("checkpoint")), 120, "a saved step")
-    (entry,) = ledger.load(runs)
+    (entry,) = submitted.load(runs)
     warning = f"--signal={ABOUT_TO_TIME_OUT.name.removeprefix('SIG')}"
     subprocess.run(["scancel", warning, entry.job], check=True)
     wait_until(lambda: bool(outcomes(runs)), 240, "a result")

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import models
-from experiments.evaluate import Scores
+from experiments.commands.evaluate import Scores
 from models.checkpoint import load_checkpoint, save_weights, sha256
 from models.formats import read_checkpoint
 from tools import import_checkpoint

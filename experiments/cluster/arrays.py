@@ -1,0 +1,189 @@
+"""From the local queue's tasks to SLURM arrays. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from experiments import slurm
+from experiments.cluster.queue_status import QueueState
+from experiments.matrix.run_spec import RunSpec
+from experiments.matrix.slurm_options import SlurmOptions
+from experiments.plan import jobs
+from experiments.plan.jobs import Task
+from experiments.plan.plan import Plan
+from experiments.rundir.status import ACTIVE, State, Status
+
+# Minutes. Few classes make few arrays, and a scheduler fills gaps with short jobs.
+TIME_CLASSES = (15, 30, 60, 120, 240, 480, 720, 1440, 2880, 4320, 10080)
+MARGIN = 1.5  # on the predicted time: other nodes, other company
+START_MINUTES = 5.0  # of a job before its first step: imports, data, the teacher's accuracy
+
+
+@dataclass(frozen=True)
+class Array:
+    """Tasks that differ in nothing that SLURM sees.
+
+    after    the run of the teacher that must be done first, if it is still to come
+    minutes  time limit, None: the partition's default
+    seconds  predicted sum over all tasks, None if unknown
+    """
+
+    tasks: tuple[Task, ...]
+    after: str | None
+    minutes: int | None
+    seconds: float | None
+
+    @property
+    def runs(self) -> list[str]:
+        return [spec.id for task in self.tasks for spec in task.job.specs]
+
+
+def arrays(
+    tasks: Iterable[Task],
+    to_come: Iterable[str],
+    seconds: Callable[[RunSpec], float | None],
+    size: int,
+    time: int | None = None,
+    longest: int | None = None,
+    default: int | None = None,
+) -> list[Array]:
+    """One array per teacher and time class, of at most ``size`` tasks, teachers first.
+
+    to_come  runs of teachers that are not done yet: only their students must wait
+    seconds  the predicted time of one run; None if nobody knows
+    time     a limit in minutes for all; longest: the partition's; default: where nothing is known
+    """
+    missing = set(to_come)
+    groups: dict[tuple[str | None, str, int | None], list[tuple[Task, float | None]]] = {}
+    for task in tasks:
+        parts = [seconds(spec) for spec in task.job.specs]
+        whole = None if None in parts else sum(part for part in parts if part is not None)
+        after = task.after if task.after in missing else None
+        limit = time or _limit(whole, longest) or default
+        groups.setdefault((after, _teacher(task), limit), []).append((task, whole))
+    return [
+        _array(group[start : start + size], after, limit)
+        for (after, _, limit), group in groups.items()
+        for start in range(0, len(group), size)
+    ]
+
+
+def _teacher(task: Task) -> str:
+    teacher = next((spec.teacher for spec in task.job.specs if spec.teacher), None)
+    return (teacher.run or teacher.sha256 or "") if teacher else ""
+
+
+def _limit(seconds: float | None, longest: int | None) -> int | None:
+    """The smallest time class that holds the prediction with its margin."""
+    if seconds is None:
+        return None
+    needed = MARGIN * seconds / 60 + START_MINUTES
+    fitting = next((c for c in TIME_CLASSES if c >= needed), TIME_CLASSES[-1])
+    return min(fitting, longest) if longest else fitting
+
+
+def _array(group: list[tuple[Task, float | None]], after: str | None, minutes: int | None) -> Array:
+    times = [seconds for _, seconds in group]
+    known = None if None in times else sum(t for t in times if t is not None)
+    return Array(tuple(task for task, _ in group), after, minutes, known)
+
+
+def admitted(planned: Iterable[Array], room: int | None) -> tuple[list[Array], int]:
+    """What fits into ``room`` tasks, in order, and how many tasks do not (None: no limit).
+
+    Teachers stand first, so what is cut is never the teacher of what is kept.
+    """
+    sent: list[Array] = []
+    left_out = 0
+    for array in planned:
+        fits = len(array.tasks) if room is None else max(0, min(room, len(array.tasks)))
+        room = None if room is None else room - fits
+        left_out += len(array.tasks) - fits
+        if fits:
+            sent.append(replace(array, tasks=array.tasks[:fits]))
+    return sent, left_out
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to cut and send: SLURM's options, runs per job, minutes between saves, the copied code.
+
+    seconds  predicted time of each run that is to do, by run id
+    """
+
+    options: SlurmOptions
+    cohort_size: int
+    save_minutes: float
+    snapshot: bool
+    seconds: Mapping[str, float | None]
+
+    def cost(self, status: Status) -> float:
+        """What cohorts are balanced by; runs nobody knows anything of count alike."""
+        return self.seconds.get(status.spec.id) or 1.0
+
+
+@dataclass(frozen=True)
+class SubmissionPlan:
+    """What would be sent now: the arrays, and how many jobs the user's limits leave out."""
+
+    arrays: list[Array]
+    left_out: int
+    under_way: dict[str, str]  # run of a teacher -> its array task, which students can wait for
+
+
+def plan_submission(
+    plan: Plan,
+    statuses: Mapping[str, Status],
+    found: Mapping[str, QueueState],
+    settings: Settings,
+    limits: Limits,
+) -> SubmissionPlan:
+    """Pure: the arrays of everything that is to do or lost."""
+    busy = {run for run, status in statuses.items() if status.state in ACTIVE}
+    under_way = {run: hint.task for run, hint in found.items() if hint.state and run in busy}
+    options = settings.options
+    waiting = jobs.tasks(
+        list(statuses.values()),
+        plan.template(settings.save_minutes),
+        plan.teacher_files,
+        settings.cohort_size,
+        settings.cost,
+        under_way,
+    )
+    planned = arrays(
+        waiting,
+        [run for run, status in statuses.items() if status.state != State.DONE],
+        lambda spec: settings.seconds.get(spec.id),
+        limits.array_size,
+        options.time,
+        limits.minutes,
+        limits.default,
+    )
+    fitting, left_out = admitted(planned, limits.room)
+    return SubmissionPlan(fitting, left_out, under_way)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Tasks per array, minutes per job (None: unlimited), jobs that may still be sent.
+
+    default  minutes of a job that asks for none
+    """
+
+    array_size: int
+    minutes: int | None
+    room: int | None
+    default: int | None = None
+
+
+def limits(options: SlurmOptions) -> Limits:
+    """What the cluster says, and the person's own caps on top."""
+    size = options.max_array_size or slurm.max_array_size()
+    bounds = [slurm.submit_limit(options.account, options.qos), options.max_jobs]
+    caps = [bound for bound in bounds if bound is not None]
+    room = max(0, min(caps) - slurm.mine()) if caps else None
+    longest, default = (
+        ask(options.partition) for ask in (slurm.partition_limit, slurm.partition_default)
+    )
+    return Limits(size, longest, room, default)

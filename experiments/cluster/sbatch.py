@@ -1,0 +1,155 @@
+"""Rendering and sending sbatch scripts through submitit."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import submitit
+from submitit.core.utils import FailedJobError, FailedSubmissionError
+from submitit.helpers import clean_env
+
+from experiments import slurm
+from experiments.matrix.slurm_options import SlurmOptions
+from experiments.slurm import ABOUT_TO_TIME_OUT
+
+# What every worker gets (see `local_queue`): cuBLAS's workspace for `deterministic`, threads that
+# do not spin while they wait.
+SETUP = (
+    "export CUBLAS_WORKSPACE_CONFIG=${CUBLAS_WORKSPACE_CONFIG:-:4096:8}",
+    "export GOMP_SPINCOUNT=${GOMP_SPINCOUNT:-10000}",
+)
+# Options that people set for all their jobs, as SBATCH_ACCOUNT and so on.
+DEFAULTS = ("account", "partition", "qos", "constraint", "reservation")
+SIGNAL_SECONDS = 180  # before the time limit: a step, a save, and SLURM's own minute of slack
+
+
+class _Executor(submitit.SlurmExecutor):
+    """submitit's renderer and sender of scripts.
+
+    Its tasks run ``benchmark.py work`` on plain JSON files in the array's folder, in place of a
+    pickled function under submitit's own runner: nothing has to be unpickled after an upgrade, no
+    file has to be moved after sbatch has answered (a submitter killed in between loses nothing),
+    and no second signal handler counts time-outs.
+    """
+
+    @classmethod
+    def affinity(cls) -> int:
+        return 2  # scripts can be looked at without SLURM
+
+    def script(self, command: str) -> str:
+        return self._make_submission_file_text(command, "")
+
+    def send(self, command: str) -> str:
+        return str(self._submit_command(command).job_id)
+
+
+def script(folder: Path, **parameters: Any) -> str:
+    """The sbatch script of an array, see `_prepared` for the parameters."""
+    executor, command = _prepared(folder, **parameters)
+    return executor.script(command)
+
+
+def send(folder: Path, **parameters: Any) -> str:
+    """Call sbatch; returns the array's job id. Raises SlurmError with sbatch's own words.
+
+    Variables of a job that this process may be part of are not handed on.
+    """
+    executor, command = _prepared(folder, **parameters)
+    try:
+        where = handed_on(parameters["options"])
+        # submitit prints sbatch's complaint, too; here the exception is enough.
+        with clean_env(), contextlib.redirect_stderr(io.StringIO()):
+            os.environ.update(where)
+            return executor.send(command)
+    except (FailedJobError, FailedSubmissionError) as error:
+        raise slurm.SlurmError(f"sbatch: {_reason(str(error))}") from error
+
+
+def handed_on(options: SlurmOptions) -> dict[str, str]:
+    """SLURM's variables of this shell that sbatch is to see: where the cluster is, and defaults.
+
+    sbatch prefers a variable to the script, so only those are kept whose option is not given.
+    """
+    given = {**options.model_dump(), **options.sbatch}
+    names = [f"SBATCH_{name.upper()}" for name in DEFAULTS if given.get(name) is None]
+    return {name: os.environ[name] for name in ["SLURM_CONF", *names] if name in os.environ}
+
+
+def _prepared(
+    folder: Path,
+    *,
+    name: str,
+    tasks: int,
+    options: SlurmOptions,
+    minutes: int | None,
+    after: str | None,
+    code: Path,
+    processes: int = 1,
+) -> tuple[_Executor, str]:
+    executor = _Executor(folder)
+    cpus, per_node = options.cpus, processes // options.nodes
+    executor.update_parameters(
+        job_name=name,
+        partition=options.partition,
+        account=options.account,
+        qos=options.qos,
+        constraint=options.constraint,
+        time=minutes,
+        mem=options.mem,
+        cpus_per_task=cpus,
+        gpus_per_node=options.gpus * per_node if options.gpus else None,
+        **_several(processes, options.nodes),
+        dependency=f"afterok:{after}" if after else None,
+        array_parallelism=options.array_parallelism or tasks,
+        setup=[*SETUP, *options.setup],
+        srun_args=_srun(cpus, processes),
+        signal_delay_s=_signal_seconds(minutes),
+        stderr_to_stdout=True,
+        wckey=None,
+        additional_parameters=_additional(options, minutes),
+    )
+    executor.parameters["map_count"] = tasks
+    python = options.python or shlex.quote(sys.executable)
+    program, place = shlex.quote(str(code / "benchmark.py")), shlex.quote(str(folder))
+    return executor, f"{python} -u {program} work {place}"
+
+
+def _srun(cpus: int | None, processes: int) -> list[str]:
+    """What srun of SLURM 22.05 and later does not take over from sbatch, or knows alone."""
+    several = ["--kill-on-bad-exit=1"] if processes > 1 else []  # the others would wait for it
+    return [*([f"--cpus-per-task={cpus}"] if cpus else []), *several]
+
+
+def _additional(options: SlurmOptions, minutes: int | None) -> dict[str, Any]:
+    """What submitit has no word for."""
+    return {
+        "requeue": True,
+        "kill-on-invalid-dep": "yes",
+        "signal": f"{ABOUT_TO_TIME_OUT.name.removeprefix('SIG')}@{_signal_seconds(minutes)}",
+        **{key: value for key, value in options.sbatch.items() if value is not False},
+    }
+
+
+def _several(processes: int, nodes: int) -> dict[str, int]:
+    """srun starts the processes of a job; what SLURM does by default is not asked for."""
+    return {} if processes == 1 else {"nodes": nodes, "ntasks_per_node": processes // nodes}
+
+
+def _signal_seconds(minutes: int | None) -> int:
+    """At most a quarter of the limit: a short job should still train."""
+    return SIGNAL_SECONDS if minutes is None else min(SIGNAL_SECONDS, 15 * minutes)
+
+
+def _reason(text: str) -> str:
+    """sbatch's complaints among what submitit says of the failed command."""
+    said = re.findall(r"^sbatch: (?:error: |fatal: )?.*$", text, re.MULTILINE)
+    return (
+        slurm.one_line("\n".join(said)).removeprefix("sbatch: ") if said else slurm.one_line(text)
+    )

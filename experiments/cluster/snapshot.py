@@ -1,0 +1,72 @@
+"""A copy of the code for jobs that start days after they were submitted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from experiments import environment
+from experiments.environment import CHECKOUT
+from experiments.environment import (
+    SNAPSHOT as MARKER,  # written last: without it a copy is not whole
+)
+
+FOLDERS = ("models", "datasets", "distillers", "experiments", "results")
+
+
+def make(folder: Path, plugins: Sequence[Path]) -> tuple[Path, tuple[Path, ...]]:
+    """Copy the code and the plugins under ``folder``; returns the copy and the plugins in it.
+
+    The same code gives the same copy. It is made under a name of its own, its name is the hash of
+    what was copied (not of what may have been edited meanwhile), and it appears whole, by renaming.
+    """
+    files = {str(path.relative_to(CHECKOUT)): path for path in _code()}
+    copies = {f"plugins/{i}/{path.name}": path for i, path in enumerate(plugins)}
+    draft = folder / f".code-{secrets.token_hex(4)}"
+    try:
+        _copy(files | copies, draft)
+        target = folder / f"code-{_digest(draft, files | copies)}"
+        _place(draft, target)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return target, tuple(target / name for name in copies)
+
+
+def _code() -> list[Path]:
+    found = [path for name in FOLDERS for path in (CHECKOUT / name).rglob("*.py")]
+    return [CHECKOUT / "benchmark.py", *sorted(found)]
+
+
+def _copy(files: dict[str, Path], draft: Path) -> None:
+    for name, path in files.items():
+        (draft / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, draft / name)
+
+
+def _digest(draft: Path, names: Iterable[str]) -> str:
+    total = hashlib.sha256()
+    for name in names:
+        content = hashlib.sha256((draft / name).read_bytes()).hexdigest()
+        total.update(f"{name}\0{content}\0".encode())
+    return total.hexdigest()[:10]
+
+
+def _place(draft: Path, target: Path) -> None:
+    """Mark the copy as whole and give it its name, unless there is such a one."""
+    if (target / MARKER).exists():
+        return
+    made = {**environment.code(), "made": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+    (draft / MARKER).write_text(json.dumps(made))
+    if target.exists():
+        shutil.rmtree(target)  # half of one, as a killed `clean` leaves it
+    try:
+        os.rename(draft, target)
+    except OSError:  # somebody else was faster with the same code
+        if not (target / MARKER).exists():
+            raise

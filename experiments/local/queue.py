@@ -1,0 +1,219 @@
+"""Working a list of jobs off on this machine: one worker process per free device, no flood."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, Any
+
+from experiments.local.progress import Progress
+from experiments.matrix.run_spec import RunSpec
+from experiments.plan.jobs import Task
+from experiments.rundir import start_log
+from experiments.rundir.outcome import Outcome
+from experiments.worker.job import REFUSED, Job, command, describe
+from experiments.worker.signals import QUEUE_PID
+
+DEATHS_ALLOWED = 2  # of one job's workers; then its runs are reported as lost
+
+
+class LocalQueue:
+    """Runs tasks; `run` returns when all have ended, or when a stop was asked for."""
+
+    def __init__(self, waiting: list[Task], devices: list[str], progress: Progress) -> None:
+        self.waiting, self.free, self.progress = list(waiting), list(devices), progress
+        self.running: dict[int, tuple[Task, str, subprocess.Popen[str]]] = {}
+        self.events: queue.Queue[tuple[int, dict[str, Any] | int]] = queue.Queue()
+        self.states: dict[str, str] = {}  # run id -> how it ended
+        self.specs = {spec.id: spec for task in waiting for spec in task.job.specs}
+        self.stops = self.stops_passed_on = 0
+        self.started = 0
+
+    def run(self) -> bool:
+        """Work everything off. False if a signal stopped it: then every worker has saved."""
+        with _signals(self._count_stop), tempfile.TemporaryDirectory(prefix="kd-jobs-") as folder:
+            self._start_ready(Path(folder))
+            while self.running:
+                self._pass_stops_on()
+                try:
+                    pid, event = self.events.get(timeout=1.0)
+                except queue.Empty:
+                    continue
+                if isinstance(event, dict):
+                    self._report(event)
+                else:
+                    self._ended(pid, event)
+                    self._start_ready(Path(folder))
+        return self.stops == 0
+
+    # ---- starting ------------------------------------------------------------------------------
+
+    def _start_ready(self, folder: Path) -> None:
+        """Give every free device the first job whose teacher is there."""
+        while not self.stops and self.free:
+            task = next((t for t in self.waiting if not self._is_early(t)), None)
+            if task is None:
+                return
+            self.waiting.remove(task)
+            if self.states.get(task.after or "", Outcome.DONE) != Outcome.DONE:
+                self._block(task)
+            else:
+                self._start(task, self.free.pop(0), folder)
+
+    def _is_early(self, task: Task) -> bool:
+        """Whether its teacher is still to come."""
+        return task.after in self.specs and task.after not in self.states
+
+    def _block(self, task: Task) -> None:
+        """The students of a missing teacher; who needs none goes on without them."""
+        alone = tuple(spec for spec in task.job.specs if not spec.teacher)
+        if alone:
+            job = replace(task.job, specs=alone, teacher=None)
+            self.waiting.insert(0, replace(task, job=job, after=None))
+        for spec in task.job.specs:
+            if spec.teacher:
+                reason = f"its teacher (run {task.after}): {self.states[task.after or '']}"
+                self._settle(spec, Outcome.BLOCKED, reason)
+
+    def _start(self, task: Task, device: str, folder: Path) -> None:
+        self.started += 1
+        path = folder / f"{self.started}.json"
+        replace(task.job, device=device.partition(":")[0]).write(path)
+        process = subprocess.Popen(
+            command(path, as_json=True),
+            stdout=subprocess.PIPE,
+            text=True,
+            errors="replace",  # a plugin, or a library of its, may print anything
+            env=_environment(device),
+            start_new_session=True,  # Ctrl-C reaches this process only, which then asks them
+        )
+        self.running[process.pid] = (task, device, process)
+        assert process.stdout is not None
+        listener = (process.pid, process.stdout, process)
+        threading.Thread(target=self._listen, args=listener, daemon=True).start()
+
+    def _listen(self, pid: int, lines: IO[str], process: subprocess.Popen[str]) -> None:
+        try:
+            for line in filter(str.strip, lines):
+                self.events.put((pid, _event(line)))
+        finally:
+            self.events.put((pid, process.wait()))
+
+    # ---- what workers tell ---------------------------------------------------------------------
+
+    def _report(self, event: dict[str, Any]) -> None:
+        spec = self.specs.get(event.pop("run", ""))
+        if spec is None:
+            self.progress.note(str(event.get("note", event)))
+        elif "state" not in event:
+            self.progress.epoch(spec, event)
+        else:
+            self.states[spec.id] = event["state"]
+            self.progress.ended(spec, event["state"], describe(spec, event))
+
+    def _ended(self, pid: int, code: int) -> None:
+        """A worker is gone; what it left unfinished gets another one, and then one each."""
+        task, device, _ = self.running.pop(pid)
+        self.free.append(device)
+        left = tuple(spec for spec in task.job.specs if spec.id not in self.states)
+        if not left or self.stops:
+            return
+        again = replace(task.job, specs=left)  # who has ended is not asked again
+        if code == REFUSED:  # it said why
+            for spec in left:
+                self._settle(spec, "not run", "its job was refused; give the command again")
+        elif len(left) > 1 and (task.deaths + 1 >= DEATHS_ALLOWED or _without_progress(again)):
+            # Whose fault it is shows when each has a worker of its own.
+            alone = [replace(task.job, specs=(spec,)) for spec in left]
+            self.waiting[:0] = [replace(task, job=job) for job in alone]
+        elif task.deaths + 1 < DEATHS_ALLOWED:
+            self.waiting.insert(0, replace(task, job=again, deaths=task.deaths + 1))
+        else:
+            reason = f"its worker died ({_death(code)}); give the command again"
+            self._settle(left[0], "lost", reason)
+
+    def _settle(self, spec: RunSpec, state: str, error: str) -> None:
+        self.states[spec.id] = state
+        self.progress.ended(spec, state, f"{spec}: {state}: {error}")
+
+    # ---- stopping ------------------------------------------------------------------------------
+
+    def _count_stop(self, number: int, frame: Any) -> None:
+        self.stops += 1
+
+    def _pass_stops_on(self) -> None:
+        """The first stop: everybody saves. The second: now (what was saved before is safe)."""
+        if self.stops == self.stops_passed_on:
+            return
+        self.stops_passed_on = self.stops
+        order = signal.SIGTERM if self.stops == 1 else signal.SIGKILL
+        if self.stops == 1:
+            self.progress.note("stopping: every run saves after its current step …")
+        for _, _, process in self.running.values():
+            process.send_signal(order)
+
+
+def _event(line: str) -> dict[str, Any]:
+    """A worker's report; anything else it prints (a plugin may) is shown as it is."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        event = None
+    return event if isinstance(event, dict) and "run" in event else {"note": line.rstrip()}
+
+
+def _without_progress(job: Job) -> bool:
+    """Whether the last start of some run ended before it had saved a step: no third is allowed."""
+    return any(start_log.failures(spec.directory(job.runs)) for spec in job.specs)
+
+
+def _death(code: int) -> str:
+    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+
+def _environment(device: str) -> dict[str, str]:
+    """A worker sees its own GPUs only; cuBLAS gets the workspace that ``deterministic`` asks for.
+
+    Threads that wait soon give up their core: with libgomp's default of spinning, one other busy
+    process made a step on two threads ten times slower (measured; 10000 costs little when alone).
+    """
+    kind, _, indices = device.partition(":")
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    mine = indices.split(",") if kind == "cuda" else []
+    own = ",".join(visible[int(index)] if visible != [""] else index for index in mine)
+    return {
+        **os.environ,
+        "CUDA_VISIBLE_DEVICES": own,
+        "CUBLAS_WORKSPACE_CONFIG": os.environ.get("CUBLAS_WORKSPACE_CONFIG", ":4096:8"),
+        "GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "10000"),
+        QUEUE_PID: str(os.getpid()),
+    }
+
+
+@contextlib.contextmanager
+def _signals(handler: Any) -> Iterator[None]:
+    """SIGINT, SIGTERM and SIGHUP go to ``handler`` inside; what nohup has ignored stays ignored."""
+    names = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the last: the terminal is gone
+    before = {name: signal.getsignal(name) for name in names}
+    heard = {name: old for name, old in before.items() if old is not signal.SIG_IGN}
+    for name in heard:
+        signal.signal(name, handler)
+    try:
+        yield
+    finally:
+        for name, old in heard.items():
+            signal.signal(name, old)
+
+
+def run(waiting: list[Task], devices: list[str], progress: Progress) -> bool:
+    """Work the jobs off. Ctrl-C or SIGTERM lets every worker save; then the answer is False."""
+    return LocalQueue(waiting, devices, progress).run()

@@ -1,0 +1,253 @@
+"""From a matrix to the flat list of its runs. Pure: what the disk knows comes in as `Facts`."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+from pydantic import ValidationError
+
+import datasets
+import distillers
+import models
+from distillers.registry import PLUGIN_PREFIX
+from experiments.errors import InputError, explain
+from experiments.matrix.recipe import Recipe
+from experiments.matrix.run_spec import DataSpec, RunSpec, TeacherSpec, data_defaults
+from experiments.matrix.schema import NONE, Matrix, MethodEntry, PairEntry
+from models.base import REGISTRY as MODELS
+from models.registry import near
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What expansion needs from the disk."""
+
+    teacher_sha256: Mapping[str, str] = field(default_factory=dict)  # teacher -> hash of its file
+    content: str | None = None  # fingerprint of a user's own data
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One cell's trial: the run, and under which pair and label the table shows it."""
+
+    spec: RunSpec
+    pair: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """All runs of a matrix. ``teachers`` are the vanilla runs that must be there first."""
+
+    entries: tuple[Entry, ...]
+    teachers: tuple[RunSpec, ...]
+
+    @property
+    def runs(self) -> tuple[RunSpec, ...]:
+        """Every run once, teachers first."""
+        specs = [*self.teachers, *(entry.spec for entry in self.entries)]
+        return tuple({spec.id: spec for spec in specs}.values())
+
+
+def expand(matrix: Matrix, facts: Facts, source: str = "matrix") -> Expansion:
+    """The matrix's runs in the order of its methods, pairs and trials.
+
+    Raises InputError naming ``source`` for unknown models, methods, data sets or options.
+    """
+    check_names(matrix, source)
+    data = data_spec(matrix, facts)
+    recipes = Recipes(matrix, source)
+    teachers = _Teachers(matrix, data, recipes, facts)
+    entries: list[Entry] = []
+    for i, method in enumerate(matrix.methods):
+        shown, version = label(method), distillers.find(method.name).version
+        for pair in matrix.pairs:
+            options = _options(method, pair, f"{source}: methods.{i}")
+            taught = distillers.find(method.name).needs_of(options).teacher
+            if taught and pair.teacher == NONE:
+                raise InputError(f"{source}: methods.{i}: {method.name} needs a teacher: {pair}")
+            first = RunSpec(
+                dataset=data,
+                teacher=teachers.of(pair.teacher, 0) if taught else None,
+                student=pair.student,
+                method=method.name,
+                method_version=version,
+                options=options,
+                recipe=recipes.student(pair.student),
+                plugins=_plugins(method.name, pair.student, pair.teacher if taught else None),
+            )
+            named = str(pair)
+            for trial in range(matrix.trials):
+                teacher = teachers.of(pair.teacher, trial) if taught else None
+                # A copy is not validated again: that took half of the time.
+                spec = first.model_copy(update={"trial": trial, "teacher": teacher})
+                entries.append(Entry(spec, named, shown))
+    return Expansion(tuple(entries), tuple(teachers.trained.values()))
+
+
+def label(method: MethodEntry) -> str:
+    """A method's name in the tables: its own label, or its title with the preset."""
+    if method.label:
+        return method.label
+    preset = f" ({method.preset})" if method.preset else ""
+    return distillers.title(method.name) + preset
+
+
+def check_names(matrix: Matrix, source: str) -> None:
+    """Unknown names and duplicate labels, before anything is built."""
+    check_data(matrix, source)
+    for i, pair in enumerate(matrix.pairs):
+        if pair.teacher != NONE:
+            _known_model(f"{source}: pairs.{i}.teacher", pair.teacher)
+        _known_model(f"{source}: pairs.{i}.student", pair.student)
+    for pattern in matrix.recipe.lr_exceptions:
+        if not any(fnmatchcase(name, pattern) for name in models.names()):
+            where = f"{source}: recipe.lr_exceptions: unknown model"
+            _known(where, pattern, models.names())
+    for i, method in enumerate(matrix.methods):
+        try:
+            distillers.find(method.name)
+        except distillers.MethodError as error:
+            raise InputError(f"{source}: methods.{i}: {error}") from error
+    for text, times in Counter(map(label, matrix.methods)).items():
+        if times > 1:
+            raise InputError(
+                f"{source}: methods: the label {text!r} is used {times} times; "
+                f"give each entry a label of its own"
+            )
+
+
+def _known_model(where: str, name: str) -> None:
+    try:
+        models.check(name)
+    except models.ModelError as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+def check_data(matrix: Matrix, source: str) -> None:
+    """An unknown data set, or an unknown option of it."""
+    _known(f"{source}: dataset: unknown data set", matrix.dataset.name, datasets.names())
+    known_options = datasets.options(matrix.dataset.name)
+    for key in matrix.dataset.options:
+        if key not in known_options:
+            known = near(key, [*known_options, "name", "subset", "validation"])
+            raise InputError(f"{source}: dataset.{key}: unknown key: {known}")
+
+
+def _known(problem: str, name: str, known: Iterable[str]) -> None:
+    known = list(known)
+    if name not in known:
+        raise InputError(f"{problem} {name!r}: {near(name, known)}")
+
+
+def _options(method: MethodEntry, pair: PairEntry, where: str) -> dict[str, Any]:
+    """The resolved options of a method for one pair; ``where`` begins the messages."""
+    try:
+        options = distillers.resolve(method.name, method.options, method.preset)
+        if str(pair) in method.pairs:
+            where = f"{where}.pairs.{pair}"
+            own = method.pairs[str(pair)]
+            options = distillers.resolve(method.name, {**method.options, **own}, method.preset)
+    except distillers.MethodError as error:
+        raise InputError(f"{where}: {error}") from error
+    for key, value in options.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InputError(f"{where}: option {key} = {value}: expected a finite number")
+    return options
+
+
+def data_spec(matrix: Matrix, facts: Facts) -> DataSpec:
+    """The data set of a matrix as its runs see it."""
+    dataset = matrix.dataset
+    placement = functools.partial(datasets.is_placement, dataset.name)
+    given = {k: v for k, v in dataset.options.items() if not placement(k)}
+    options = {**data_defaults(dataset.name), **given}
+    return DataSpec(
+        name=dataset.name,
+        subset=dataset.subset,
+        validation=dataset.validation,
+        options=options,
+        content=facts.content,
+    )
+
+
+def needs_content(matrix: Matrix) -> bool:
+    """Whether the data is the user's own, so that its content enters the runs' identity."""
+    return any(datasets.is_own_data(option) for option in matrix.dataset.options)
+
+
+class Recipes:
+    """The recipe of each student and each teacher of a matrix.
+
+    Raises InputError naming ``source`` for a wrong key or value in ``teacher_recipe``.
+    """
+
+    def __init__(self, matrix: Matrix, source: str) -> None:
+        fields = matrix.recipe.model_dump()
+        self.exceptions: dict[str, float] = fields.pop("lr_exceptions")
+        self.common = fields
+        self.teachers = {**fields, **matrix.teacher_recipe}
+        try:
+            Recipe.model_validate(self.teachers)
+        except ValidationError as error:
+            raise explain(error, Recipe, source, ("teacher_recipe",)) from error
+
+    def student(self, name: str) -> Recipe:
+        return self._recipe(self.common, name)
+
+    def teacher(self, name: str) -> Recipe:
+        return self._recipe(self.teachers, name)
+
+    def _recipe(self, fields: dict[str, Any], name: str) -> Recipe:
+        patterns = [p for p in self.exceptions if fnmatchcase(name, p)]
+        rate = {"lr": self.exceptions[patterns[0]]} if patterns else {}
+        return Recipe.model_validate({**fields, **rate})
+
+
+@dataclass
+class _Teachers:
+    """The teachers of a matrix; ``trained``, by run id, are those that are trained here."""
+
+    matrix: Matrix
+    data: DataSpec
+    recipes: Recipes
+    facts: Facts
+    trained: dict[str, RunSpec] = field(default_factory=dict)
+    known: dict[tuple[str, int], TeacherSpec] = field(default_factory=dict)
+
+    def of(self, name: str, trial: int) -> TeacherSpec:
+        """The teacher of that name for a run of that trial; each is resolved once."""
+        key = (name, trial if self.matrix.teacher_trials == "paired" else 0)
+        if key not in self.known:
+            self.known[key] = self._resolved(*key)
+        return self.known[key]
+
+    def _resolved(self, name: str, trial: int) -> TeacherSpec:
+        if name in self.matrix.teachers:
+            return TeacherSpec(name=name, sha256=self.facts.teacher_sha256[name])
+        spec = RunSpec(
+            dataset=self.data,
+            student=name,
+            method_version=distillers.find("vanilla").version,
+            options=distillers.defaults("vanilla"),
+            trial=trial,
+            recipe=self.recipes.teacher(name),
+            plugins=_plugins("vanilla", name, None),
+        )
+        self.trained[spec.id] = spec
+        return TeacherSpec(name=name, run=spec.id)
+
+
+def _plugins(method: str, student: str, teacher: str | None) -> tuple[str, ...]:
+    """The hashes (first digits) of the users' files behind a run's names."""
+    registered = [name for name in (student, teacher) if name and name in MODELS]  # timm's are not
+    classes = distillers.find(method).__mro__  # a wrapper and what it wraps
+    sources = [*(cls.__module__ for cls in classes), *map(MODELS.source, registered)]
+    found = {s.partition(PLUGIN_PREFIX)[2].split(".")[0] for s in sources if PLUGIN_PREFIX in s}
+    return tuple(sorted(found))

@@ -1,0 +1,233 @@
+"""A run as pure data: what it is, its identity, its directory, whether a stored one matches."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+import datasets
+import distillers
+from experiments.matrix.recipe import Recipe, differences
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # typing's, from Python 3.11 on
+
+
+from datasets import Data
+from experiments.matrix.schema import DatasetEntry
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """pydantic's, which would take along what is cached of the original."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in copied.__dict__.keys() - type(self).__pydantic_fields__.keys():
+            del copied.__dict__[name]
+        return copied
+
+
+class DataSpec(_Frozen):
+    """A data set as a run sees it.
+
+    ``options`` holds every option of the data set but paths and what only makes it faster: a
+    user's own data is known by the hash of its ``content``.
+    """
+
+    name: str
+    subset: int | None = None
+    validation: int | float | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+    content: str | None = None
+
+    @functools.cached_property
+    def identity(self) -> dict[str, Any]:
+        """The part of its runs' `identity`; all runs of a matrix share one."""
+        own = _changed(self.options, data_defaults(self.name))
+        return {**self.model_dump(mode="json", exclude_defaults=True), "options": own}
+
+
+class TeacherSpec(_Frozen):
+    """Where a teacher's weights come from: a run of the harness, or a file given by its sha256."""
+
+    name: str
+    run: str | None = None
+    sha256: str | None = None
+
+
+class SourceSpec(_Frozen):
+    """The run whose student is frozen and probed, and what it was: see `transfer`."""
+
+    run: str
+    dataset: str
+    method: str
+    bn_mode: str = "eval"
+
+
+class RunSpec(_Frozen):
+    """One run, fully resolved. ``options`` holds every option of the method, defaults included."""
+
+    dataset: DataSpec
+    teacher: TeacherSpec | None = None
+    student: str
+    method: str = "vanilla"
+    method_version: int = 1
+    options: dict[str, Any]
+    trial: int = 0
+    recipe: Recipe
+    recipe_version: int = Recipe.version
+    source: SourceSpec | None = None
+    plugins: tuple[str, ...] = ()  # sha256 of the users' files that this run's names come from
+
+    @functools.cached_property
+    def id(self) -> str:
+        """Ten hex digits over what changes the result; a new option at its default keeps it."""
+        text = json.dumps(identity(self), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+    @property
+    def pair(self) -> str:
+        """ "resnet56 -> resnet20"; without a teacher the student's name."""
+        if self.source:
+            return f"{self.student} ({self.source.method}, {self.source.dataset})"
+        return f"{self.teacher.name} -> {self.student}" if self.teacher else self.student
+
+    def __str__(self) -> str:
+        method = "probe" if self.source else self.method
+        return f"{self.pair}, {method}, trial {self.trial}"
+
+    def directory(self, runs: Path) -> Path:
+        """runs/<dataset>/<teacher>--<student>/<method>/<trial>-<id>, "/" in names as ".".
+
+        A probe has its student's data set and method in place of teacher and method.
+        """
+        teacher, method = self.teacher.name if self.teacher else "none", self.method
+        if self.source:
+            teacher, method = self.source.dataset, self.source.method
+        parts = (self.dataset.name, f"{teacher}--{self.student}", method)
+        cell = "/".join(part.replace("/", ".") for part in parts)
+        return runs / f"{cell}/{self.trial}-{self.id}"
+
+    def dump(self) -> dict[str, Any]:
+        """Plain data with every key, for spec.yaml and result.json."""
+        return self.model_dump(mode="json")
+
+    def as_yaml(self) -> str:
+        """The text of spec.yaml: what yaml.safe_dump makes of ``dump()``."""
+        return "".join(_yaml(key, json.dumps(value)) for key, value in self.dump().items())
+
+
+@functools.lru_cache(maxsize=2**14)
+def _yaml(key: str, value: str) -> str:
+    """One key with a value given as JSON. Few differ in a matrix, and YAML takes milliseconds."""
+    return yaml.safe_dump({key: json.loads(value)}, sort_keys=False)
+
+
+def identity(spec: RunSpec) -> dict[str, Any]:
+    """What the id hashes: the spec minus everything at its default."""
+    teacher = spec.teacher.model_dump(mode="json", exclude_defaults=True) if spec.teacher else None
+    source = spec.source.model_dump(mode="json", exclude_defaults=True) if spec.source else None
+    return {
+        **({"source": source} if source else {}),
+        "dataset": spec.dataset.identity,
+        "teacher": teacher,
+        "student": spec.student,
+        "method": [spec.method, spec.method_version],
+        "options": _changed(spec.options, distillers.defaults(spec.method)),
+        "trial": spec.trial,
+        "recipe": [spec.recipe_version, differences(spec.recipe)],
+        "plugins": list(spec.plugins),
+    }
+
+
+def _changed(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """What is not at its default, as JSON has it, which knows no tuples."""
+    other = {k: v for k, v in options.items() if k not in defaults or v != defaults[k]}
+    if all(isinstance(value, _SCALAR) for value in other.values()):
+        return other  # JSON would not change them
+    theirs = {k: defaults[k] for k in other if k in defaults}
+    given, standard = json.loads(json.dumps([other, theirs]))
+    return {k: v for k, v in given.items() if k not in standard or v != standard[k]}
+
+
+_SCALAR = (str, int, float, bool, type(None))
+
+
+def data_defaults(name: str) -> dict[str, Any]:
+    """The options of a data set that can change a result, with their defaults."""
+    options = datasets.options(name)
+    return {k: v for k, v in options.items() if not datasets.is_placement(name, k)}
+
+
+def matches(stored: Mapping[str, Any], today: Mapping[str, Any], default: Any = None) -> bool:
+    """Whether a stored spec describes today's run.
+
+    Every key it has must equal today's value, and every key it lacks must be at its default now.
+    """
+    default = default if isinstance(default, Mapping) else {}
+    if not set(stored) <= set(today):
+        return False
+    for key, value in today.items():
+        standard = default.get(key)
+        if key not in stored:
+            if value != standard:
+                return False
+        elif isinstance(value, Mapping) and isinstance(stored[key], Mapping):
+            if not matches(stored[key], value, standard):
+                return False
+        elif stored[key] != value:
+            return False
+    return True
+
+
+def is_current(stored: Mapping[str, Any], spec: RunSpec) -> bool:
+    """`matches` with the defaults of ``spec``'s kind; False means the stored run is stale."""
+    if stored == spec.dump():
+        return True  # nearly always, and ten times faster
+    defaults: dict[str, Any] = {
+        "dataset": {
+            **DataSpec(name="").model_dump(mode="json"),
+            "options": data_defaults(spec.dataset.name),
+        },
+        "teacher": None,
+        "source": {"bn_mode": "eval"} if spec.source else None,
+        "options": distillers.defaults(spec.method),
+        "recipe": Recipe().model_dump(mode="json"),
+        "method_version": 1,
+        "recipe_version": 1,
+        "plugins": [],
+    }
+    return matches(stored, spec.dump(), json.loads(json.dumps(defaults)))
+
+
+def build_dataset(
+    dataset: DatasetEntry | DataSpec,
+    recipe: Recipe,
+    root: Path,
+    options: dict[str, Any],
+    device: str = "cpu",
+    shard: tuple[int, int] = (0, 1),
+) -> Data:
+    """The data set under ``root``; ``options`` are its own, with those that no run's id knows.
+
+    shard  number of this process and how many share a run. Raises DataError.
+    """
+    return datasets.build(
+        dataset.name,
+        root=root,
+        subset=dataset.subset,
+        validation=dataset.validation,
+        batch_size=recipe.batch_size,
+        epochs=recipe.epochs,
+        device=device,
+        shard=shard,
+        **options,
+    )

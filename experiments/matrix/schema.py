@@ -1,0 +1,230 @@
+"""The matrix file: pairs × methods × trials on one data set under one recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictFloat,
+    StrictInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from experiments.errors import explain
+from experiments.matrix import yaml_loader
+from experiments.matrix.recipe import SWITCHES, Recipe
+from experiments.matrix.slurm_options import SlurmOptions
+from models.registry import near
+
+ARROW = " -> "
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DatasetEntry(BaseModel):
+    """``dataset: cifar100``, or a mapping with subset, validation and the set's own options."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+    name: str
+    subset: int | None = Field(None, ge=1, strict=True)  # training samples, stratified, fixed
+    validation: StrictInt | StrictFloat | None = Field(None, gt=0)  # held out: samples or fraction
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+def _names(pair: str) -> list[str]:
+    """Teacher and student of "A -> B", or "A → B" as tables print it."""
+    return [name.strip() for name in pair.replace("→", "->").split("->")]
+
+
+NONE = "none"  # in place of a teacher: a pair of methods that have none
+
+
+class PairEntry(_Strict):
+    """``- resnet56 -> resnet20``, or a mapping; ``none -> resnet20`` where there is no teacher."""
+
+    teacher: str
+    student: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            return value
+        names = _names(str(value))
+        if len(names) != 2 or not all(names):
+            raise ValueError('expected "TEACHER -> STUDENT"')
+        return {"teacher": names[0], "student": names[1]}
+
+    def __str__(self) -> str:
+        return f"{self.teacher}{ARROW}{self.student}"
+
+
+class MethodEntry(_Strict):
+    """``- crd+kd``, or a mapping with options, preset, label and exceptions for single pairs."""
+
+    name: str
+    label: str | None = None
+    preset: str | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+    pairs: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        if isinstance(value, (str, dict)):
+            return {"name": value} if isinstance(value, str) else value
+        raise ValueError("expected a method's name, or a mapping with one")
+
+    @field_validator("pairs")
+    @classmethod
+    def _one_spelling(cls, pairs: dict[str, Any]) -> dict[str, Any]:
+        found = {ARROW.join(_names(key)): key for key in pairs}
+        if len(found) < len(pairs):
+            raise ValueError("a pair is given twice, in two spellings")
+        return {pair: pairs[key] for pair, key in found.items()}
+
+
+class TeacherEntry(_Strict):
+    """A given teacher: its weights (path relative to the data root) and what they should reach."""
+
+    file: Path
+    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")  # pins the file
+    expected_accuracy: float | None = Field(None, gt=0, le=100, strict=True)
+    tolerance: float = Field(0.5, gt=0, strict=True)  # points of top-1 accuracy
+
+
+class RecipeEntry(Recipe):
+    """The recipe of a matrix: `Recipe` and the literature's exceptions to it."""
+
+    lr_exceptions: dict[str, float] = Field(default_factory=dict)  # model (or pattern) -> lr
+
+    @field_validator("lr_exceptions")
+    @classmethod
+    def _rates(cls, exceptions: dict[str, float]) -> dict[str, float]:
+        for name, rate in exceptions.items():
+            if rate <= 0:
+                raise ValueError(f"{name}: expected more than 0, got {rate:g}")
+        return exceptions
+
+
+# The literature's probe (the scripts of the CRD paper and its heirs): 120 epochs, lr 0.05.
+PROBE: dict[str, Any] = {
+    "epochs": 120,
+    "milestones": [30, 60, 90],
+    "lr_exceptions": {"MobileNetV2*": 0.01, "Shuffle*": 0.01},
+}
+NUMERICS = ("precision", "threads", *SWITCHES)
+
+
+class TransferEntry(_Strict):
+    """On which other data sets the students are probed, and how."""
+
+    datasets: tuple[DatasetEntry, ...] = Field(min_length=1)
+    bn_mode: Literal["eval", "train"] = "eval"
+    recipe: dict[str, Any] = Field(default_factory=dict)  # in place of `PROBE`'s
+
+    @field_validator("datasets", mode="before")
+    @classmethod
+    def _datasets_from_text(cls, value: Any) -> Any:
+        listed = value if isinstance(value, list) else [value]
+        return [{"name": entry} if isinstance(entry, str) else entry for entry in listed]
+
+    @field_validator("datasets")
+    @classmethod
+    def _datasets_once(cls, entries: tuple[DatasetEntry, ...]) -> tuple[DatasetEntry, ...]:
+        _once([entry.name for entry in entries], "data set")
+        return entries
+
+    def recipe_on(self, recipe: RecipeEntry) -> RecipeEntry:
+        """The probe's recipe, its numerics those of ``recipe``."""
+        numerics = {key: getattr(recipe, key) for key in NUMERICS}
+        return RecipeEntry.model_validate({**PROBE, **numerics, **self.recipe})
+
+
+class Matrix(_Strict):
+    """A validated matrix file."""
+
+    dataset: DatasetEntry
+    recipe: RecipeEntry = RecipeEntry()
+    teacher_recipe: dict[str, Any] = Field(default_factory=dict)  # overrides for teachers made here
+    pairs: tuple[PairEntry, ...] = Field(min_length=1)
+    methods: tuple[MethodEntry, ...] = Field(min_length=1)
+    trials: int = Field(1, ge=1, strict=True)
+    teacher_trials: Literal["shared", "paired"] = "shared"  # paired: trial n learns from teacher n
+    teachers: dict[str, TeacherEntry] = Field(default_factory=dict)
+    plugins: tuple[Path, ...] = ()  # users' files, relative to the matrix
+    transfer: TransferEntry | None = None
+    processes: int = Field(1, ge=1, strict=True)  # that train a job together, each on its GPU
+    slurm: SlurmOptions = SlurmOptions()  # of `submit`; no part of any run's identity
+
+    @field_validator("dataset", mode="before")
+    @classmethod
+    def _dataset_from_text(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @field_validator("pairs")
+    @classmethod
+    def _pairs_once(cls, pairs: tuple[PairEntry, ...]) -> tuple[PairEntry, ...]:
+        _once([str(pair) for pair in pairs], "pair")
+        return pairs
+
+    @model_validator(mode="after")
+    def _exceptions_name_pairs(self) -> Matrix:
+        known = [str(pair) for pair in self.pairs]
+        for i, method in enumerate(self.methods):
+            for pair in method.pairs:
+                if pair not in known:
+                    raise ValueError(
+                        f"methods.{i}.pairs: {method.name!r} has options for the pair {pair!r}, "
+                        f"which the matrix lacks: {near(pair, known)}"
+                    )
+        if self.transfer:
+            try:
+                self.transfer.recipe_on(self.recipe)
+            except ValidationError as error:
+                first = error.errors()[0]
+                where = ".".join(map(str, ("transfer", "recipe", *first["loc"])))
+                raise ValueError(f"{where}: {first['msg']}") from error
+        unused = set(self.teachers) - {pair.teacher for pair in self.pairs}
+        if unused:
+            name = sorted(unused)[0]
+            used = near(name, {pair.teacher for pair in self.pairs})
+            raise ValueError(f"teachers: {name!r} is no teacher of any pair: {used}")
+        if self.recipe.batch_size < 2 * self.processes:
+            raise ValueError(
+                f"processes: {self.processes} with recipe.batch_size {self.recipe.batch_size}: "
+                f"each needs at least 2 samples of a batch"
+            )
+        if self.teacher_trials == "paired" and self.teachers:
+            raise ValueError("teacher_trials: paired needs teachers trained here, not files")
+        return self
+
+
+def _once(names: list[str], what: str) -> None:
+    repeated = [name for name in names if names.count(name) > 1]
+    if repeated:
+        raise ValueError(f"{what} {repeated[0]!r} is given {names.count(repeated[0])} times")
+
+
+def load(path: str | Path, **instead: Any) -> Matrix:
+    """Read and check a matrix file; what is not None of ``instead`` stands in place of its keys.
+
+    Raises InputError naming file, key and value in one line.
+    """
+    content = yaml_loader.load(path, "dataset, pairs and methods")
+    content |= {key: value for key, value in instead.items() if value is not None}
+    try:
+        return Matrix.model_validate(content)
+    except ValidationError as error:
+        raise explain(error, Matrix, path) from error

@@ -1,0 +1,150 @@
+"""What a person asks of SLURM: from a site file, the matrix and the command line."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+
+from experiments.environment import CHECKOUT
+from experiments.errors import InputError, explain
+from experiments.matrix import yaml_loader
+
+# What `submit` itself sets; given by a person it would break the bookkeeping.
+RESERVED = (
+    "array",
+    "dependency",
+    "error",
+    "job-name",
+    "kill-on-invalid-dep",
+    "no-requeue",
+    "open-mode",
+    "output",
+    "requeue",
+    "signal",
+    "wrap",
+)
+
+
+def minutes(value: Any) -> int:
+    """A time limit as SLURM writes it, in whole minutes, rounded up.
+
+    >>> minutes("1-12"), minutes("2:30:00"), minutes("90"), minutes(90), minutes("10:30")
+    (2160, 150, 90, 90, 11)
+    """
+    text = str(value).strip()
+    match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", text)
+    if match is None or isinstance(value, (bool, float)):
+        raise ValueError("expected minutes, or a time such as 12:00:00 or 2-00:00:00")
+    days, *rest = match.groups()
+    numbers = [int(part) for part in rest if part is not None]
+    if days is not None:  # days-hours[:minutes[:seconds]]
+        hours, mins, seconds = [*numbers, 0, 0][:3]
+        total = int(days) * 1440 + hours * 60 + mins + seconds / 60
+    elif len(numbers) == 3:
+        total = numbers[0] * 60 + numbers[1] + numbers[2] / 60
+    else:  # minutes[:seconds]
+        total = numbers[0] + (numbers[1] / 60 if len(numbers) == 2 else 0)
+    if total <= 0:
+        raise ValueError("expected more than no time")
+    return math.ceil(total)
+
+
+Minutes = Annotated[int, BeforeValidator(minutes)]
+
+
+class SlurmOptions(BaseModel):
+    """Options of `submit`. What is not given is the cluster's default; none enters a run's id."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    time: Minutes | None = None  # of every job; default: from the predicted cost
+    gpus: int | None = Field(None, ge=0, le=1, strict=True)  # per process: a cohort fits one GPU
+    cpus: int | None = Field(None, ge=1, strict=True)  # per process
+    mem: str | None = Field(None, pattern=r"^\d+(\.\d+)?[KMGT]$")  # per node, e.g. 16G
+    nodes: int = Field(1, ge=1, strict=True)  # over which a job's processes are spread evenly
+    constraint: str | None = None
+    setup: tuple[str, ...] = ()  # shell lines before Python starts, e.g. module load cuda
+    python: str | None = None  # how Python starts on a node; default: as here
+    array_parallelism: int | None = Field(None, ge=1, strict=True)  # jobs of an array at once
+    max_array_size: int | None = Field(None, ge=1, strict=True)  # where it is below SLURM's own
+    max_jobs: int | None = Field(None, ge=1, strict=True)  # of mine in the queue at once
+    sbatch: dict[str, str | int | bool] = Field(default_factory=dict)  # any other of its options
+
+    @field_validator("sbatch")
+    @classmethod
+    def _not_reserved(cls, options: dict[str, Any]) -> dict[str, Any]:
+        named = {key.lstrip("-").replace("_", "-"): value for key, value in options.items()}
+        for key in named:
+            if key in RESERVED:
+                raise ValueError(f"{key} is set by submit itself")
+            if key in cls.model_fields or key in ALIASES:
+                raise ValueError(f"{key} has a key of its own: {ALIASES.get(key, key)}")
+        return named
+
+    @property
+    def device(self) -> str:
+        """What a job computes on: the GPU it asks for, or the CPU."""
+        kind = "gpu" in str(self.sbatch.get("gres", ""))  # those who want a certain one
+        kind |= str(self.sbatch.get("gpus-per-task", "0")) != "0"
+        return "cuda" if self.gpus or kind else "cpu"
+
+
+ALIASES = {"cpus-per-task": "cpus", "gpus-per-node": "gpus"}
+SITE = "site.yaml"  # beside benchmark.py
+
+
+def site_file(given: Path | None) -> Path | None:
+    """The site file to use: the one given, else that beside benchmark.py, if it is there."""
+    own = CHECKOUT / SITE
+    return given or (own if own.exists() else None)
+
+
+def merged(site: Path | None, matrix: SlurmOptions, given: dict[str, Any]) -> SlurmOptions:
+    """Site file, matrix, command line: the later wins; setup lines come one after the other.
+
+    Raises InputError naming file or flag.
+    """
+    layers = [_site(site) if site else SlurmOptions(), matrix, _given(given)]
+    values: dict[str, Any] = {}
+    for layer in layers:
+        fields = layer.model_dump(exclude_unset=True)
+        for key in ("setup", "sbatch"):
+            if key in fields and key in values:
+                joined = (*values[key], *fields[key])
+                fields[key] = joined if key == "setup" else {**values[key], **fields[key]}
+        values |= fields
+    return SlurmOptions.model_validate(values)
+
+
+def _site(path: Path) -> SlurmOptions:
+    content = yaml_loader.load(path, f"any of {', '.join(SlurmOptions.model_fields)}")
+    return _validated(content, str(path))
+
+
+def _given(given: dict[str, Any]) -> SlurmOptions:
+    return _validated({k: v for k, v in given.items() if v not in (None, [])}, "command line")
+
+
+def _validated(content: dict[str, Any], source: str) -> SlurmOptions:
+    try:
+        return SlurmOptions.model_validate(content)
+    except ValidationError as error:
+        raise explain(error, SlurmOptions, source) from error
+
+
+def parsed(pairs: list[str]) -> dict[str, Any]:
+    """``--sbatch KEY=VALUE``; a key alone is a switch. Raises InputError."""
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not key.strip("- "):
+            raise InputError(f"--sbatch {pair!r}: expected KEY=VALUE, or KEY for a switch")
+        found[key] = value if equals else True
+    return found

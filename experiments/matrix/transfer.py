@@ -1,0 +1,68 @@
+"""Linear probes: what students that a matrix has trained are worth on other data.
+
+A probe is a run like any other, on the other data set, without a teacher; its network is a trained
+student, frozen, under a new linear layer. So a matrix has, beside its own runs, those of each data
+set of its ``transfer:`` block, and ``--transfer NAME`` makes a command be about them.
+"""
+
+from __future__ import annotations
+
+import distillers
+from experiments.errors import InputError
+from experiments.matrix.expand import Entry, Expansion, Facts, Recipes, data_spec
+from experiments.matrix.run_spec import RunSpec, SourceSpec
+from experiments.matrix.schema import Matrix
+from models.registry import near
+
+
+def matrix_of(matrix: Matrix, name: str, source: str) -> Matrix:
+    """The matrix of the probes on the data set ``name``; errors begin with ``source``."""
+    if matrix.transfer is None:
+        raise InputError(f"{source}: transfer: no such block, which --transfer needs")
+    targets = {entry.name: entry for entry in matrix.transfer.datasets}
+    if name not in targets:
+        raise InputError(f"{source}: transfer: no data set {name!r}: {near(name, targets)}")
+    return matrix.model_copy(
+        update={
+            "dataset": targets[name],
+            "recipe": matrix.transfer.recipe_on(matrix.recipe),
+            "teacher_recipe": {},
+            "teachers": {},
+        }
+    )
+
+
+def expand(base: Expansion, matrix: Matrix, facts: Facts, source: str) -> Expansion:
+    """One probe of every student of ``base``; ``matrix`` is that of `matrix_of`. Pure."""
+    assert matrix.transfer is not None  # matrix_of
+    data, recipes = data_spec(matrix, facts), Recipes(matrix, source)
+    entries = []
+    for entry in base.entries:
+        trained = entry.spec
+        probe = RunSpec(
+            dataset=data,
+            student=trained.student,
+            method_version=distillers.find("vanilla").version,
+            options=distillers.defaults("vanilla"),
+            trial=trained.trial,
+            recipe=recipes.student(trained.student),
+            plugins=trained.plugins,
+            source=SourceSpec(
+                run=trained.id,
+                dataset=trained.dataset.name,
+                method=trained.method,
+                bn_mode=matrix.transfer.bn_mode,
+            ),
+        )
+        entries.append(Entry(probe, entry.pair, entry.label))
+    return Expansion(tuple(entries), ())
+
+
+def note(matrix: Matrix) -> str:
+    """What a table of probes says of itself."""
+    assert matrix.transfer is not None
+    norms = {
+        "eval": "with the statistics they were trained with",
+        "train": "with the statistics of the new data's batches",
+    }
+    return f"Linear probes of frozen students, batch norms {norms[matrix.transfer.bn_mode]}"

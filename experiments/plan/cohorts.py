@@ -1,0 +1,79 @@
+"""Which runs are trained together. Pure."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Callable, Iterable
+
+from experiments.matrix.run_spec import TeacherSpec
+from experiments.rundir.status import Status
+
+Key = tuple[str, int, tuple[object, ...], int, TeacherSpec | None]
+
+# What runs that share batches must agree on; the rest (lr, momentum, …) is a learner's own.
+SHARED = (
+    "epochs",
+    "batch_size",
+    "precision",
+    "channels_last",
+    "compile",
+    "tf32",
+    "deterministic",
+    "threads",
+    "label_smoothing",
+    "mixup",
+    "cutmix",
+    "random_erasing",
+)
+
+
+def form_cohorts(
+    statuses: Iterable[Status],
+    size: int | None = None,
+    cost: Callable[[Status], float] = lambda status: 1.0,
+) -> list[list[Status]]:
+    """Split runs into units of execution, each of at most ``size`` runs (None: no limit).
+
+    One cohort has one teacher, data set, trial and numerics, and its runs stand at most one epoch
+    apart. Runs without a teacher join any cohort of their data set and trial. Groups are cut into
+    parts of nearly equal ``cost``.
+    """
+    groups: dict[Key, list[Status]] = {}
+    waiting: dict[Key, list[Status]] = {}
+    hosts: dict[Key, Key] = {}  # what a run without a teacher would be known by -> the first group
+    for status in statuses:
+        key, taught = _key(status), _key(status, status.spec.teacher)
+        if status.spec.teacher:
+            groups.setdefault(taught, []).append(status)
+            hosts.setdefault(key, taught)
+        else:
+            waiting.setdefault(key, []).append(status)
+    for key, alone in waiting.items():
+        host = hosts.get(key, key)
+        groups[host] = [*alone, *groups.get(host, [])]
+    return [part for group in groups.values() for part in _parts(group, size, cost)]
+
+
+def _key(status: Status, teacher: TeacherSpec | None = None) -> Key:
+    """What the runs of a cohort agree on."""
+    spec = status.spec
+    shared = tuple(getattr(spec.recipe, name) for name in SHARED)
+    return spec.dataset.model_dump_json(), spec.trial, shared, status.epoch // 2, teacher
+
+
+def _parts(
+    group: list[Status], size: int | None, cost: Callable[[Status], float]
+) -> list[list[Status]]:
+    """As few parts as ``size`` allows; the dearest runs first, each to the cheapest part so far."""
+    count = 1 if size is None else math.ceil(len(group) / size)
+    most = math.ceil(len(group) / count)
+    parts: list[list[int]] = [[] for _ in range(count)]
+    costs = [cost(status) for status in group]
+    cheapest = [(0.0, k) for k in range(count)]  # a heap of the parts that are not full
+    for i in sorted(range(len(group)), key=lambda i: -costs[i]):
+        total, k = heapq.heappop(cheapest)
+        parts[k].append(i)
+        if len(parts[k]) < most:
+            heapq.heappush(cheapest, (total + costs[i], k))
+    return [[group[i] for i in sorted(part)] for part in parts if part]

@@ -1,0 +1,70 @@
+"""Running a matrix on this machine: a queue of jobs, a worker process per GPU or group of cores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from experiments.plan.cohorts import form_cohorts
+from experiments.rundir.layout import weights_of
+from experiments.rundir.status import ACTIVE, NOT_STARTED, State, Status
+from experiments.worker.job import Job
+
+
+def tasks(
+    statuses: Sequence[Status],
+    template: Job,
+    teacher_files: dict[str, Path],
+    size: int | None,
+    cost: Callable[[Status], float] = lambda status: 1.0,
+    under_way: Collection[str] = (),
+) -> list[Task]:
+    """The jobs of all runs that are to do: teachers first, then cohorts of at most ``size`` runs.
+
+    ``template`` carries what all jobs have in common, ``teacher_files`` the given teachers' weights
+    by name. Students whose teacher is being trained elsewhere are left for another time, unless
+    ``under_way`` (run ids) says that somebody can wait for it.
+    """
+    wanted = {s.spec.teacher.run for s in statuses if s.spec.teacher and s.spec.teacher.run}
+    made = [s for s in statuses if s.spec.id in wanted]
+    first = [_task([s], template, {}) for s in made if s.state in NOT_STARTED]
+    busy = {s.spec.id for s in made if s.state in ACTIVE} - set(under_way)
+    to_come = {s.spec.id for s in made if s.state != State.DONE}
+    rest: dict[bool, list[Status]] = {False: [], True: []}  # by whether the teacher is to come
+    for s in statuses:
+        teacher = s.spec.teacher.run if s.spec.teacher else None
+        if s.state in NOT_STARTED and s.spec.id not in wanted and teacher not in busy:
+            rest[teacher in to_come].append(s)
+    files = {s.spec.id: weights_of(s.spec.directory(template.runs)) for s in made}
+    groups = [group for part in rest.values() for group in _groups(part, size, cost)]
+    return first + [_task(group, template, {**teacher_files, **files}) for group in groups]
+
+
+def _groups(
+    statuses: list[Status], size: int | None, cost: Callable[[Status], float]
+) -> list[list[Status]]:
+    """Cohorts; who has ended its process before may do so again, and does it alone."""
+    alone = [[s] for s in statuses if s.crashes]
+    return form_cohorts((s for s in statuses if not s.crashes), size, cost) + alone
+
+
+def _task(group: list[Status], template: Job, files: dict[str, Path]) -> Task:
+    specs = tuple(status.spec for status in group)
+    teacher = next((spec.teacher for spec in specs if spec.teacher), None)
+    probed = {spec.source.run for spec in specs if spec.source}
+    sources = {run: path for run, path in template.sources.items() if run in probed}
+    template = replace(template, sources=sources)
+    if teacher is None:
+        return Task(replace(template, specs=specs))
+    weights = files[teacher.run or teacher.name]
+    return Task(replace(template, specs=specs, teacher=weights), teacher.run)
+
+
+@dataclass
+class Task:
+    """A job of the queue. ``after`` is the id of the teacher's run that must be done before it."""
+
+    job: Job
+    after: str | None = None
+    deaths: int = 0

@@ -1,0 +1,46 @@
+"""States and durations in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from experiments.plan.plan import Plan
+from experiments.rundir.status import ACTIVE, NOT_STARTED, State, Status, count_states
+
+
+def census_line(found: Plan, statuses: Mapping[str, Status]) -> str:
+    """ "digits.yaml: 28 runs: 20 done, 8 to do"."""
+    counts = count_states(statuses.values())
+    listed = ", ".join(f"{number} {state}" for state, number in counts.items())
+    return f"{found.source}: {len(statuses)} runs: {listed}"
+
+
+def duration(seconds: float) -> str:
+    """ "3 hours"."""
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:,.0f} {unit}"
+    return f"{seconds:.0f} seconds"
+
+
+def summarize(group: Iterable[Status]) -> str:
+    """ "2/3 done, 1 running (epoch 17/240, 3 hours left)"."""
+    group = list(group)
+    parts = [f"{sum(s.state == State.DONE for s in group)}/{len(group)} done"]
+    for s in group:
+        if s.state == State.DONE or (s.state == State.TODO and not s.epoch and not s.detail):
+            continue
+        parts.append(format_status(s))
+    return "; ".join(dict.fromkeys(parts))
+
+
+def format_status(s: Status) -> str:
+    """One run's state with epoch, time left, the reason, and where to read more."""
+    notes = []
+    if s.epoch and s.state in (*NOT_STARTED, *ACTIVE):
+        notes.append(f"epoch {s.epoch}/{s.spec.recipe.epochs}")
+    if s.seconds_left:
+        notes.append(f"{duration(s.seconds_left)} left")
+    notes += [s.detail] if s.detail else []
+    more = f" (logs {s.spec.id})" if s.state in (State.FAILED, State.LOST) else ""
+    return f"{s.state}: {', '.join(notes)}{more}" if notes else f"{s.state}{more}"

@@ -1,0 +1,129 @@
+"""Networks under a recipe's numerics: building, freezing teachers, running, evaluating."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+import models
+from datasets import Batch
+from datasets.randomness import seed
+from distillers import Needs
+from experiments.matrix.recipe import Recipe
+from experiments.matrix.run_spec import RunSpec
+from experiments.train.distributed import SINGLE, ProcessGroup
+from models import Outputs
+
+
+@contextlib.contextmanager
+def seeded(*coordinates: str | int | None) -> Iterator[None]:
+    """Torch's CPU generator seeded from coordinates inside, as before afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed(*coordinates))
+        yield
+
+
+def build(name: str, num_classes: int, recipe: Recipe, device: torch.device) -> models.Classifier:
+    """A network on its device in the recipe's memory format. Weights: torch's global generator."""
+    return _placed(models.build(name, num_classes), recipe, device)
+
+
+def student(
+    spec: RunSpec, source: Path | None, num_classes: int, recipe: Recipe, device: torch.device
+) -> models.Classifier:
+    """The network that a run trains: a new one, or a probe of the one in the file ``source``."""
+    if spec.source is None:
+        return build(spec.student, num_classes, recipe, device)
+    assert source is not None  # the job has it
+    trained = models.restored(spec.student, source)
+    probe = models.LinearProbe(trained, num_classes, spec.source.bn_mode)
+    return _placed(probe, recipe, device)
+
+
+def _placed(model: models.Classifier, recipe: Recipe, device: torch.device) -> models.Classifier:
+    model = model.to(device, recipe.parameter_dtype)
+    if recipe.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    if recipe.compile:
+        model.outputs = torch.compile(model.outputs)  # type: ignore[method-assign]
+    return model
+
+
+def freeze(model: models.Classifier) -> models.Classifier:
+    """Make a teacher: no gradients, and eval mode that no later ``train()`` can undo."""
+    model.requires_grad_(False).eval()
+    for module in model.modules():
+        module.train = _stay(module)  # type: ignore[method-assign]
+    return model
+
+
+def _stay(module: nn.Module) -> Callable[..., nn.Module]:
+    return lambda mode=True: module
+
+
+def run(model: models.Classifier, batch: Batch, needs: Needs, recipe: Recipe) -> Outputs:
+    """``model``'s outputs on a batch and its views, in the recipe's precision."""
+    with autocast(recipe, batch.images.device):
+        outputs = model.outputs(batch.images, preacts=needs.preacts, blocks=needs.blocks)
+        if batch.views:
+            views = tuple(model.outputs(v, needs.preacts, needs.blocks) for v in batch.views)
+            outputs = replace(outputs, views=views)
+    return outputs
+
+
+def autocast(recipe: Recipe, device: torch.device) -> torch.autocast:
+    """Half precision inside where the recipe asks for it."""
+    return torch.autocast(
+        device.type, dtype=recipe.dtype, enabled=recipe.dtype is not recipe.parameter_dtype
+    )
+
+
+def formatted(batch: Batch, recipe: Recipe) -> Batch:
+    """The batch in the recipe's memory format, in double precision where it computes in that."""
+    kind = recipe.parameter_dtype
+    if not recipe.channels_last and kind is batch.images.dtype:
+        return batch
+    layout = torch.channels_last if recipe.channels_last else torch.preserve_format
+    images, *views = (view.to(kind, memory_format=layout) for view in (batch.images, *batch.views))
+    return replace(batch, images=images, views=tuple(views))
+
+
+@torch.no_grad()
+def evaluate(
+    model: models.Classifier,
+    batches: Iterable[Batch],
+    recipe: Recipe,
+    needs: Needs = Needs(),  # noqa: B008  (immutable)
+    predict: Callable[[Outputs], Tensor] = lambda outputs: outputs.logits,
+    group: ProcessGroup = SINGLE,
+) -> dict[str, float]:
+    """Accuracy in percent (top1, top5) and mean cross-entropy of ``model`` in eval mode.
+
+    ``batches`` are those of this process; the answer is about all batches of the group. One wait
+    for the device at the end. The model's mode is restored.
+    """
+    was_training = model.training
+    model.eval()
+    sums = torch.zeros(4, dtype=torch.float64, device=next(model.parameters()).device)
+    for batch in batches:
+        outputs = run(model, formatted(batch, recipe), needs, recipe).promoted()
+        sums += _scores(predict(outputs), batch.labels)
+    model.train(was_training)
+    top1, top5, loss, count = group.sum(sums).tolist()
+    if not count:
+        raise ValueError("nothing to evaluate on")
+    return {"top1": 100 * top1 / count, "top5": 100 * top5 / count, "loss": loss / count}
+
+
+def _scores(logits: Tensor, labels: Tensor) -> Tensor:
+    """Sums over a batch: correct in the first, in the first five, cross-entropy, samples."""
+    best = logits.topk(min(5, logits.shape[1]), dim=1).indices
+    hits = best == labels[:, None]
+    loss = nn.functional.cross_entropy(logits.double(), labels, reduction="sum")
+    count = torch.full((), float(len(labels)), device=logits.device)
+    return torch.stack([hits[:, 0].sum(), hits.any(dim=1).sum(), loss, count]).double()

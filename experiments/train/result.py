@@ -1,0 +1,100 @@
+"""What a finished run leaves behind: the content of its result.json (schema: `results.records`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from experiments.rundir.layout import WEIGHTS
+from experiments.train import numerics
+from models.checkpoint import sha256
+from results import provenance, records
+
+if TYPE_CHECKING:
+    from experiments.train.learner import Learner
+
+
+from experiments.rundir.layout import HEAD
+from experiments.train.checkpoint import _write_history
+from experiments.train.learner import Learner
+from models.checkpoint import save_weights
+
+
+def record(learner: Learner, test: dict[str, float] | None) -> dict[str, Any]:
+    """The record of a learner whose weights are already in its directory.
+
+    ``test``: the scores on the test part where the epochs were scored on a validation part.
+    """
+    extra = sum(p.numel() for p in learner.distiller.parameters())
+    rate = learner.samples_seen / max(learner.seconds, 1e-9)
+    return {
+        "format": records.FORMAT,
+        "run": learner.id,
+        "spec": learner.spec.dump(),
+        "accuracy": _accuracy(learner, test),
+        "teacher": vars(learner.teacher) if learner.teacher else None,
+        "source": _source(learner),
+        "parameters": {
+            "student": sum(p.numel() for p in learner.student.parameters()),
+            "extra": extra,
+            "extra_at_test": extra if learner.has_own_head else 0,
+        },
+        "weights": {"file": WEIGHTS, "sha256": sha256(learner.directory / WEIGHTS)},
+        "seconds": round(learner.seconds, 2),
+        "images_per_second": round(rate, 2),
+        "peak_memory_bytes": numerics.peak_memory(learner.device),
+        "steps": learner.steps_taken,
+        "schedule": {
+            "epochs": learner.recipe.epochs,
+            "initial_epochs": sum(stage == "initial" for stage, _ in learner.coordinates),
+            "views": 1 + len(learner.distiller.needs.views),
+        },
+        "data": {"sha256": learner.data.fingerprint},
+        "warnings": list(
+            dict.fromkeys(learner.warnings + provenance.code_warnings(learner.starts))
+        ),
+        "starts": learner.starts,
+    }
+
+
+def _source(learner: Learner) -> dict[str, str] | None:
+    """The student that a probe is about."""
+    if learner.spec.source is None or learner.source is None:
+        return None
+    return {"run": learner.spec.source.run, "sha256": sha256(learner.source)}
+
+
+def _accuracy(learner: Learner, test: dict[str, float] | None) -> dict[str, Any]:
+    """Last epoch's test accuracy; the best epoch's beside the split it was picked on."""
+    sizes = learner.data.sizes
+    split = "validation" if "validation" in sizes else "test"
+    rows = [row for row in learner.history if f"{split}_top1" in row]
+    best = max(rows, key=lambda row: row[f"{split}_top1"])
+    last = rows[-1]
+    return {
+        "last": {**(test or _of(last, "test")), "epoch": last["epoch"]},
+        "best": {"top1": best[f"{split}_top1"], "epoch": best["epoch"], "split": split},
+        "validation": _of(last, "validation") if split == "validation" else None,
+        "samples": sizes["test"],
+    }
+
+
+def _of(row: dict[str, Any], split: str) -> dict[str, float]:
+    return {key: row[f"{split}_{key}"] for key in ("top1", "top5", "loss")}
+
+
+def finish(learner: Learner) -> dict[str, Any]:
+    """Write weights, history and, last, the result; after that the checkpoint may go."""
+    test = learner.evaluate("test") if "validation" in learner.data.sizes else None
+    return learner.group.on_main(lambda: _publish(learner, test))
+
+
+def _publish(learner: Learner, test: dict[str, float] | None) -> dict[str, Any]:
+    with learner.as_tested():
+        facts = {"dataset": learner.spec.dataset.name}
+        save_weights(learner.student, learner.directory / WEIGHTS, facts)
+        if learner.has_own_head:
+            save_weights(learner.distiller, learner.directory / HEAD)
+    _write_history(learner)
+    content = record(learner, test)
+    records.publish(learner.directory, content)
+    return content

@@ -1,0 +1,82 @@
+"""Teachers: found on disk, loaded strictly, measured before anything is distilled from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+import models
+from datasets import Data
+from experiments.matrix.recipe import Recipe
+from experiments.matrix.run_spec import TeacherSpec
+from experiments.train import networks
+from experiments.train.distributed import SINGLE, ProcessGroup
+from models.checkpoint import sha256
+from results import records
+
+
+class Blocked(RuntimeError):  # noqa: N818  (a state of the student's run, not its fault)
+    """The teacher is not there (yet), or not the one that was planned."""
+
+
+@dataclass(frozen=True)
+class TeacherRecord:
+    """What a result says of its teacher; accuracy in percent, ``run`` None for a given file."""
+
+    name: str
+    accuracy: float
+    sha256: str
+    run: str | None = None
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A frozen teacher and what results say of it."""
+
+    module: models.Classifier
+    record: TeacherRecord
+
+
+def load(
+    spec: TeacherSpec,
+    weights: Path,
+    data: Data,
+    recipe: Recipe,
+    device: torch.device,
+    group: ProcessGroup = SINGLE,
+) -> Teacher:
+    """The teacher of ``spec`` from a weights file, its accuracy measured again on the test set.
+
+    Raises Blocked where the file is missing or is not the planned one, ModelError where it does
+    not fit the architecture.
+    """
+    digest = group.on_main(lambda: checked_hash(spec, weights))
+    module = networks.build(spec.name, data.info.num_classes, recipe, device)
+    models.load_checkpoint(module, weights)
+    networks.freeze(module)
+    scores = networks.evaluate(module, data.test_batches(), recipe, group=group)
+    accuracy = scores["top1"]
+    return Teacher(module, TeacherRecord(spec.name, round(accuracy, 4), digest, spec.run))
+
+
+def checked_hash(spec: TeacherSpec, weights: Path, role: str = "teacher") -> str:
+    """The sha256 of a weights file. Raises Blocked where it is missing or not the planned one.
+
+    ``role``: what the network is to the run, for the message.
+    """
+    if not weights.is_file():
+        raise Blocked(f"{role} {spec.name}: no weights at {weights}")
+    digest = sha256(weights)
+    expected = spec.sha256
+    if spec.run is not None:
+        result = records.read(weights.parent)
+        if result is None:
+            raise Blocked(f"{role} {spec.name}: its run at {weights.parent} has no result")
+        expected = result.get("weights", {}).get("sha256")
+        if digest != expected:
+            raise Blocked(f"{role} {spec.name}: {weights} is not what its result.json names")
+    if digest != expected:
+        raise Blocked(f"{role} {spec.name}: {weights} changed since it was planned")
+    return digest

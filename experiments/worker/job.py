@@ -1,0 +1,95 @@
+"""One job as plain data: what a worker process is told."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from experiments.environment import CHECKOUT
+from experiments.errors import InputError
+from experiments.matrix.run_spec import RunSpec
+from results import records
+
+REFUSED, STOPPED = 2, 3  # exit codes: bad input; asked to stop, and saved
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything a worker needs, as plain data.
+
+    data_options  the data set's own options, paths included
+    teacher       the teacher's weights file, None without a teacher
+    """
+
+    specs: tuple[RunSpec, ...]
+    runs: Path
+    data_root: Path
+    data_options: dict[str, Any]
+    teacher: Path | None
+    plugins: tuple[Path, ...]
+    device: str = "cpu"
+    save_minutes: float = 10.0
+    ids: tuple[str, ...] = ()  # of the specs when the job was written
+    code: dict[str, Any] | None = None  # `environment.code` when it was planned
+    processes: int = 1  # that train it together
+    sources: dict[str, Path] = field(default_factory=dict)  # weights that probes are about, by run
+
+    def write(self, path: Path) -> None:
+        """As JSON, readable after any upgrade."""
+        plain = {key: _plain(value) for key, value in vars(self).items()}
+        plain["ids"] = [spec.id for spec in self.specs]
+        records.write_atomic(path, json.dumps(plain, indent=1))
+
+    @classmethod
+    def read(cls, path: Path) -> Job:
+        plain = json.loads(path.read_text())
+        plain["specs"] = tuple(RunSpec.model_validate(spec) for spec in plain["specs"])
+        for key in ("runs", "data_root"):
+            plain[key] = Path(plain[key])
+        plain["teacher"] = Path(plain["teacher"]) if plain["teacher"] else None
+        plain["plugins"] = tuple(Path(p) for p in plain["plugins"])
+        plain["ids"] = tuple(plain["ids"])
+        plain["sources"] = {run: Path(path) for run, path in plain.get("sources", {}).items()}
+        return cls(**plain)
+
+    def check_ids(self) -> None:
+        """Raise InputError if today's code gives the runs other ids (a default was edited)."""
+        for spec, planned in zip(self.specs, self.ids, strict=True):
+            if spec.id != planned:
+                raise InputError(f"{spec}: the code changed since it was planned")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, RunSpec):
+        return value.dump()
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return str(value) if isinstance(value, Path) else value
+
+
+def task_file(number: int) -> str:
+    """The name of an array task's job in the array's folder."""
+    return f"task-{number}.json"
+
+
+def describe(spec: RunSpec, row: dict[str, Any]) -> str:
+    """One line about an epoch or the end of a run."""
+    if "state" in row:
+        end = f"top-1 {row['top1']:.2f} %" if "top1" in row else row.get("error", "")
+        return f"{spec}: {row['state']}: {end}"
+    scores = [f"loss {row['train_loss']:.4f}"]
+    parts = ("train", "validation", "test")  # not all in every epoch
+    scores += [f"{part} {row[f'{part}_top1']:.2f} %" for part in parts if f"{part}_top1" in row]
+    stage = "initial stage, " if row["stage"] == "initial" else ""
+    return f"{spec}: {stage}epoch {row['epoch']}/{spec.recipe.epochs}: {', '.join(scores)}"
+
+
+def command(path: Path, as_json: bool) -> list[str]:
+    """How to start a worker for the job at ``path``."""
+    program = [sys.executable, str(CHECKOUT / "benchmark.py"), "work", str(path)]
+    return [*program, "--json"] if as_json else program

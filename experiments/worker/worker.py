@@ -1,0 +1,151 @@
+"""One job: a cohort in a process of its own, as the local queue and a cluster's tasks start it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import distillers
+import models
+from datasets import Data
+from distillers.registry import PLUGIN_DIGITS
+from experiments.matrix.run_spec import RunSpec, TeacherSpec, build_dataset
+from experiments.rundir.outcome import Outcome
+from experiments.train import numerics, teachers, trainer
+from experiments.train.cohort import Cohort, Report
+from experiments.train.distributed import ProcessGroup
+from experiments.worker import rendezvous
+from experiments.worker.job import STOPPED, Job, command, describe, task_file
+from experiments.worker.signals import Stop, requeue_or_wait
+
+DONE = Outcome.DONE
+BLOCKED = "blocked"  # a run whose teacher is not there
+
+
+def work(path: Path, as_json: bool) -> int:
+    """Train the job at ``path``; returns the process's exit code.
+
+    ``path`` is a job's file, or a folder of them: then this is a task of a SLURM array, and the
+    file of its number is taken. Reports go to standard output, one line per epoch: for people, or
+    as JSON for the local queue.
+    """
+    in_array = path.is_dir()
+    job = Job.read(path / task_file(int(os.environ["SLURM_ARRAY_TASK_ID"])) if in_array else path)
+    stop = Stop()
+    rendezvous.exit_with_parent()
+    folder = path if in_array else None
+    group, device = rendezvous.meet(job.processes, job.device, command(path, as_json), folder)
+    report = _report_json if as_json else _report_text
+    states = _train(replace(job, device=device), stop, report if group.is_main else _silent, group)
+    group.close()
+    if not group.is_main:  # srun takes any other code for a crash, and would kill the lead
+        return 0
+    if stop.asked and any(spec.id not in states for spec in job.specs):
+        if in_array:
+            requeue_or_wait(stop)
+        return STOPPED
+    bad = {Outcome.FAILED, Outcome.INTERRUPTED}
+    if not in_array:
+        bad.add(BLOCKED)
+    return 1 if bad & set(states.values()) else 0
+
+
+def _silent(spec: RunSpec, row: dict[str, Any]) -> None:
+    """What processes report that are not the lead."""
+
+
+def _train(job: Job, stop: Stop, report: Report, group: ProcessGroup) -> dict[str, str]:
+    """Everything of a job that can be done; run id -> how it ended."""
+    loaded = {distillers.load_plugin(plugin)[:PLUGIN_DIGITS] for plugin in job.plugins}
+    job.check_ids()
+    device = torch.device(job.device)
+    numerics.check(job.specs[0].recipe, job.device)
+    numerics.set_numerics(job.specs[0].recipe, device)
+    states: dict[str, str] = {}
+
+    def told(spec: RunSpec, row: dict[str, Any]) -> None:
+        if "state" in row:
+            states[spec.id] = row["state"]
+        report(spec, row)
+
+    first, shard = job.specs[0], (group.rank, group.size)
+    options = {**first.dataset.options, **job.data_options}
+    data = build_dataset(first.dataset, first.recipe, job.data_root, options, job.device, shard)
+    specs = [spec for spec in job.specs if _as_planned(spec, loaded, data, told)]
+    specs = [spec for spec in specs if _has_source(spec, job, told)]
+    specs, teacher = _taught(job, specs, data, device, told, group)
+    if specs:
+        cohort = Cohort(
+            specs=specs,
+            runs=job.runs,
+            data=data,
+            teacher=teacher,
+            device=device,
+            save_minutes=job.save_minutes,
+            stop=stop,
+            report=told,
+            code=job.code,
+            group=group,
+            sources=job.sources,
+        )
+        trainer.train(cohort)
+    return states
+
+
+def _as_planned(spec: RunSpec, loaded: set[str], data: Data, report: Report) -> bool:
+    """Whether plugins and a user's own data are still those that the run's id was made of."""
+    same_data = spec.dataset.content in (None, data.fingerprint)
+    if set(spec.plugins) <= loaded and same_data:
+        return True
+    what = "data" if not same_data else "plugin"
+    report(spec, {"state": BLOCKED, "error": f"its {what} changed since it was planned"})
+    return False
+
+
+def _has_source(spec: RunSpec, job: Job, report: Report) -> bool:
+    """Whether the student that a probe is about is there, as its result names it."""
+    if spec.source is None:
+        return True
+    trained = TeacherSpec(name=spec.student, run=spec.source.run)
+    try:
+        teachers.checked_hash(trained, job.sources[spec.source.run], "student")
+    except teachers.Blocked as error:
+        report(spec, {"state": BLOCKED, "error": str(error)})
+        return False
+    return True
+
+
+def _taught(
+    job: Job,
+    specs: list[RunSpec],
+    data: Data,
+    device: torch.device,
+    report: Report,
+    group: ProcessGroup,
+) -> tuple[list[RunSpec], teachers.Teacher | None]:
+    """The runs that can be trained, and their teacher; without it only those that need none."""
+    first = next((spec for spec in specs if spec.teacher), None)
+    if first is None or first.teacher is None or job.teacher is None:
+        return specs, None
+    try:
+        return specs, teachers.load(first.teacher, job.teacher, data, first.recipe, device, group)
+    except (teachers.Blocked, models.ModelError) as error:
+        for spec in specs:
+            if spec.teacher:
+                report(spec, {"state": BLOCKED, "error": str(error)})
+        return [spec for spec in specs if not spec.teacher], None
+
+
+def _report_json(spec: RunSpec, row: dict[str, Any]) -> None:
+    with contextlib.suppress(BrokenPipeError):  # nobody listens any more: `Stop` sees to it
+        print("\n" + json.dumps({"run": spec.id, **row}), flush=True)
+
+
+def _report_text(spec: RunSpec, row: dict[str, Any]) -> None:
+    print(describe(spec, row), flush=True)

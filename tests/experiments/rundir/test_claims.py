@@ -1,0 +1,182 @@
+"""No run is run twice at once."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from experiments.rundir import claims
+
+FORK = multiprocessing.get_context("fork")
+TAKERS = 8
+
+
+def by_another(directory: Path, **holder: object) -> Path:
+    """A claim of somebody else: another machine's unless ``holder`` says more."""
+    path = directory / "claim-0003"
+    path.write_text(json.dumps({"host": "elsewhere:1234", "pid": 1, "started": "5", **holder}))
+    return path
+
+
+def grow_old(path: Path) -> None:
+    past = time.time() - claims.STALE_SECONDS - 60
+    os.utime(path, (past, past))
+
+
+def in_child(action) -> None:
+    process = FORK.Process(target=action)
+    process.start()
+    process.join(30)
+    assert process.exitcode == 0
+
+
+def test_taken_once(tmp_path):
+    claim = claims.take(tmp_path)
+    assert claim is not None
+    assert claim.number == 1
+    assert claim.is_held()
+    assert claims.is_alive(claim.path)
+    assert claims.take(tmp_path) is None
+    assert claim.is_held()
+
+
+def test_a_dead_process_of_this_machine_is_taken_over_at_once(tmp_path):
+    in_child(lambda: claims.take(tmp_path))
+    left = claims.newest(tmp_path)
+    assert left.name == "claim-0001"
+    assert not claims.is_alive(left)
+    claim = claims.take(tmp_path)
+    assert claim is not None
+    assert claim.number == 2
+    assert [path.name for path in tmp_path.glob("claim-*")] == ["claim-0002"]
+
+
+def test_a_number_given_to_another_process_is_not_its_first_holder(tmp_path):
+    claim = claims.take(tmp_path)
+    holder = json.loads(claim.path.read_text())
+    assert holder["pid"] == os.getpid()
+    claim.path.write_text(json.dumps({**holder, "started": "1"}))
+    assert not claims.is_alive(claim.path)
+    assert claims.take(tmp_path).number == 2
+
+
+def test_another_machine_is_believed_while_its_heart_beats(tmp_path):
+    path = by_another(tmp_path)
+    assert claims.is_alive(path)
+    assert claims.take(tmp_path) is None
+    grow_old(path)
+    assert not claims.is_alive(path)
+    assert claims.take(tmp_path).number == 4
+
+
+@pytest.mark.parametrize("text", ["", '{"host": "el', "null", "[]"])
+def test_a_claim_that_cannot_be_read_is_judged_by_the_clock(tmp_path, text):
+    path = by_another(tmp_path)
+    path.write_text(text)
+    assert claims.take(tmp_path) is None
+    grow_old(path)
+    assert claims.take(tmp_path).number == 4
+
+
+def test_a_heartbeat_keeps_a_claim(tmp_path, monkeypatch):
+    claim = claims.take(tmp_path)
+    grow_old(claim.path)
+    claim.beat()  # too early for another one
+    assert not claims.is_alive(claim.path)
+    monkeypatch.setattr(claims, "BEAT_SECONDS", 0.0)
+    claim.beat()
+    assert claims.is_alive(claim.path)
+
+
+def test_whoever_sleeps_too_long_finds_out(tmp_path, monkeypatch):
+    sleeper = claims.take(tmp_path)
+    grow_old(sleeper.path)
+    second = claims.take(tmp_path)
+    assert second.number == 2
+    assert not sleeper.is_held()
+    assert second.is_held()
+    monkeypatch.setattr(claims, "BEAT_SECONDS", 0.0)
+    sleeper.beat()
+    sleeper.release()
+    assert second.is_held()
+    assert claims.is_alive(second.path)
+    assert [path.name for path in tmp_path.glob("claim-*")] == ["claim-0002"]
+
+
+def test_released(tmp_path):
+    first = claims.take(tmp_path)
+    first.release()
+    assert not claims.is_alive(first.path)
+    second = claims.take(tmp_path)
+    assert second.number == 2
+    assert not first.is_held()
+
+
+def test_nothing_is_left_after_the_result(tmp_path):
+    claim = claims.take(tmp_path)
+    (tmp_path / "result.json").write_text("{}")
+    claims.remove_all(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
+    assert not claim.is_held()
+
+
+def test_numbers_are_compared_as_numbers(tmp_path):
+    for number in (9, 10000, 999):
+        (tmp_path / f"claim-{number:04d}").write_text(json.dumps({"released": True}))
+    assert claims.newest(tmp_path).name == "claim-10000"
+    assert claims.take(tmp_path).number == 10001
+
+
+def test_a_listing_that_missed_the_newest_claim_takes_nothing(tmp_path, monkeypatch):
+    """Directories are not listed at one moment: a file may come and another go meanwhile."""
+    by_another(tmp_path)
+    listings = iter([None])
+    complete = claims.newest
+    monkeypatch.setattr(claims, "newest", lambda d: next(listings, complete(d)))
+    assert claims.take(tmp_path) is None
+    assert [path.name for path in tmp_path.glob("claim-*")] == ["claim-0003"]
+
+
+def test_looking_leaves_nothing_behind_and_needs_no_permission(tmp_path, monkeypatch):
+    path = by_another(tmp_path)
+    assert claims.is_alive(path)
+    assert [p.name for p in tmp_path.iterdir()] == ["claim-0003"]
+
+    def refuse(self, *_, **__):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    assert claims.is_alive(path)
+
+
+@pytest.mark.parametrize("before", ["nothing", "dead", "stale", "released"])
+def test_of_many_takers_exactly_one_succeeds(tmp_path, before):
+    if before == "dead":
+        in_child(lambda: claims.take(tmp_path))
+    elif before == "stale":
+        grow_old(by_another(tmp_path))
+    elif before == "released":
+        by_another(tmp_path, released=True)
+    start, end = FORK.Barrier(TAKERS), FORK.Barrier(TAKERS)
+    results = FORK.Queue()
+
+    def taker() -> None:
+        start.wait(30)
+        claim = claims.take(tmp_path)
+        results.put(None if claim is None else claim.number)
+        end.wait(30)  # nobody dies before all have tried
+        assert claim is None or claim.is_held()
+
+    processes = [FORK.Process(target=taker) for _ in range(TAKERS)]
+    for process in processes:
+        process.start()
+    numbers = [results.get(timeout=30) for _ in processes]
+    for process in processes:
+        process.join(30)
+    assert [process.exitcode for process in processes] == [0] * TAKERS
+    assert sum(number is not None for number in numbers) == 1

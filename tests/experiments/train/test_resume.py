@@ -1,0 +1,141 @@
+"""Killed at any moment and resumed, a cohort ends as if it had not been: bit for bit."""
+
+from __future__ import annotations
+
+import csv
+import os
+import random
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from experiments.rundir.outcome import Outcome
+from experiments.train import trainer
+from results import records
+from tests.experiments import tiny
+from tests.experiments.kill_driver import COHORT
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def moments(seed: int) -> list[tuple[str, int]]:
+    """Twelve kills: any order in the middle of training, the final writes last.
+
+    Every other one may hit before a step of all is saved; two of these in a row would be a failure.
+    """
+    draw = random.Random(seed)
+    first = len(COHORT) - 1  # who takes part in the first step (one has a stream of its own)
+    soon = [("step", draw.randint(1, first)), ("checkpoint-temp", draw.randint(1, first))]
+    soon += [("checkpoint", draw.randint(1, first)), ("starts", draw.randint(1, 2 * first))]
+    late = [("step", first + draw.randint(1, 2 * first)) for _ in range(2)]
+    late += [(kind, first + draw.randint(1, 3)) for kind in ("checkpoint-temp", "checkpoint")]
+    late += [("evaluation", 1) for _ in range(2)]
+    draw.shuffle(soon)
+    draw.shuffle(late)
+    early = [moment for pair in zip(soon, late, strict=False) for moment in pair]
+    return [*early, *late[4:], ("result-before", draw.randint(1, 2)), ("result-after", 1)]
+
+
+def drive(runs: Path, kind: str, n: int) -> int:
+    command = [sys.executable, "-m", "tests.experiments.kill_driver", str(runs), kind, str(n)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode in (0, -signal.SIGKILL), done.stderr
+    return done.returncode
+
+
+@pytest.mark.slow
+def test_killed_at_twelve_moments(tmp_path: Path) -> None:
+    trainer.train(tiny.cohort(tmp_path / "whole", COHORT))
+    killed = [drive(tmp_path / "killed", kind, n) for kind, n in moments(seed=2026)]
+    assert killed == [-signal.SIGKILL] * 12, "every bomb has to go off"
+    assert drive(tmp_path / "killed", "none", 0) == 0
+    for method in COHORT:
+        tiny.assert_same_weights(
+            tiny.weights(tmp_path / "whole", method), tiny.weights(tmp_path / "killed", method)
+        )
+        whole, again = (_record(tmp_path / part, method) for part in ("whole", "killed"))
+        assert whole["accuracy"] == again["accuracy"]
+        assert whole["steps"] == again["steps"] == 3 * (6 if method != "gk_dfd" else 5)
+        assert len(again["starts"]) > 1
+        assert _history(tmp_path / "whole", method) == _history(tmp_path / "killed", method)
+        left = {path.name for path in tiny.spec(method).directory(tmp_path / "killed").iterdir()}
+        assert left == {"spec.yaml", "history.csv", "weights.safetensors", records.RESULT}
+
+
+def _record(runs: Path, method: str) -> dict:
+    record = records.read(tiny.spec(method).directory(runs))
+    assert record is not None
+    return record
+
+
+def _history(runs: Path, method: str) -> list[dict[str, str]]:
+    with (tiny.spec(method).directory(runs) / "history.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_stop_saves_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
+    """After a signal the first step boundary saves; the next start goes on from there."""
+    trainer.train(tiny.cohort(tmp_path / "whole", ("kd", "vanilla")))
+    for steps in (2, 3, 7):
+        job = tiny.cohort(tmp_path / "stopped", ("kd", "vanilla"))
+        countdown = iter(range(steps, -1, -1))
+        job.stop = lambda countdown=countdown: next(countdown) == 0
+        assert set(trainer.train(job).values()) == {Outcome.INTERRUPTED}
+    job = tiny.cohort(tmp_path / "stopped", ("kd", "vanilla"))
+    assert set(trainer.train(job).values()) == {Outcome.DONE}
+    for method in ("kd", "vanilla"):
+        tiny.assert_same_weights(
+            tiny.weights(tmp_path / "whole", method), tiny.weights(tmp_path / "stopped", method)
+        )
+
+
+def test_members_ahead_wait_for_the_slowest(tmp_path: Path) -> None:
+    """A run that stands further on joins a cohort that starts from nothing."""
+    trainer.train(tiny.cohort(tmp_path / "whole", ("kd", "rkd")))
+    ahead = tiny.cohort(tmp_path / "mixed", ("kd",))
+    countdown = iter(range(8, -1, -1))
+    ahead.stop = lambda: next(countdown) == 0
+    trainer.train(ahead)
+    states = trainer.train(tiny.cohort(tmp_path / "mixed", ("rkd", "kd")))
+    assert set(states.values()) == {Outcome.DONE}
+    for method in ("kd", "rkd"):
+        tiny.assert_same_weights(
+            tiny.weights(tmp_path / "whole", method), tiny.weights(tmp_path / "mixed", method)
+        )
+        assert _record(tmp_path / "mixed", method)["steps"] == 18
+
+
+def test_a_broken_checkpoint_is_kept_and_the_run_starts_over(tmp_path: Path) -> None:
+    trainer.train(tiny.cohort(tmp_path / "whole", ("kd",)))
+    job = tiny.cohort(tmp_path / "broken", ("kd",))
+    job.stop = lambda: True
+    trainer.train(job)
+    directory = tiny.spec("kd").directory(tmp_path / "broken")
+    (directory / "checkpoint").write_bytes((directory / "checkpoint").read_bytes()[:1000])
+    trainer.train(tiny.cohort(tmp_path / "broken", ("kd",)))
+    tiny.assert_same_weights(
+        tiny.weights(tmp_path / "whole", "kd"), tiny.weights(tmp_path / "broken", "kd")
+    )
+    assert (directory / "checkpoint.broken").stat().st_size == 1000
+    assert any(
+        "checkpoint" in warning for warning in _record(tmp_path / "broken", "kd")["warnings"]
+    )
+
+
+def test_another_teacher_means_starting_over(tmp_path: Path) -> None:
+    """A checkpoint of one teacher is not trained on with another."""
+    job = tiny.cohort(tmp_path, ("kd",))
+    assert job.teacher is not None
+    other = replace(job.teacher.record, sha256="1" * 64)
+    job.teacher = replace(job.teacher, record=other)
+    job.stop = lambda: True
+    trainer.train(job)
+    trainer.train(tiny.cohort(tmp_path, ("kd",)))
+    found = _record(tmp_path, "kd")
+    assert found["steps"] == 18 and found["teacher"]["sha256"] == "0" * 64
+    assert any("another teacher" in warning for warning in found["warnings"])

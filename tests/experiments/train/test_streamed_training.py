@@ -1,0 +1,120 @@
+"""Training from image files: killed in the middle of an epoch, it goes on there."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import datasets
+from experiments.matrix.recipe import Recipe
+from experiments.matrix.run_spec import DataSpec, RunSpec
+from experiments.rundir.layout import CHECKPOINT, WEIGHTS
+from experiments.rundir.outcome import Outcome
+from experiments.train import trainer
+from experiments.train.cohort import Cohort
+from experiments.worker.job import Job, command
+from results import records
+from tests.datasets import image_files
+from tests.experiments import tiny
+
+RECIPE = Recipe(epochs=2, batch_size=4, milestones=(1,))
+OPTIONS = {"image_size": 32}
+STEPS = 15  # of an epoch of 60 images
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("files")
+    image_files.imagenet(folder / "imagenet", train=20)
+    return folder
+
+
+def spec(method: str) -> RunSpec:
+    source = DataSpec(name="imagenet", options=OPTIONS)
+    return tiny.spec(method, RECIPE).model_copy(update={"dataset": source, "teacher": None})
+
+
+def job(runs: Path, root: Path, workers: int = 2) -> Job:
+    return Job(
+        (spec("vanilla"),),
+        runs,
+        root,
+        {**OPTIONS, "workers": workers},
+        None,
+        (),
+        save_minutes=0.0,  # after every step
+    )
+
+
+def start(job: Job) -> subprocess.Popen[str]:
+    job.runs.mkdir(parents=True, exist_ok=True)
+    job.write(job.runs / "job.json")
+    line = command(job.runs / "job.json", as_json=False)
+    return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(job: Job) -> dict[str, torch.Tensor]:
+    _, errors = (process := start(job)).communicate(timeout=120)
+    assert process.returncode == 0, errors
+    return tiny.load_file(spec("vanilla").directory(job.runs) / WEIGHTS)
+
+
+@pytest.mark.slow
+def test_killed_in_an_epoch_and_resumed_is_the_same(tmp_path: Path, root: Path) -> None:
+    whole = finish(job(tmp_path / "whole", root))
+    process = start(job(tmp_path / "killed", root))
+    directory = spec("vanilla").directory(tmp_path / "killed")
+    where = wait_for(directory, process)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert where[0] == "main"
+    assert 0 < where[2] < STEPS
+    assert not (directory / records.RESULT).exists()
+    again = finish(job(tmp_path / "killed", root, workers=0))
+    tiny.assert_same_weights(whole, again)
+    record = records.read(directory)
+    assert record is not None
+    assert record["steps"] == 2 * STEPS
+    assert record["starts"][1]["steps"] >= where[2]
+
+
+def wait_for(directory: Path, process: subprocess.Popen[str]) -> list:
+    """The position of a checkpoint that lies in the middle of an epoch."""
+    while process.poll() is None:
+        try:
+            state = torch.load(directory / CHECKPOINT, weights_only=True)
+        except FileNotFoundError:
+            time.sleep(0.01)
+            continue
+        if 3 < state["position"][2] < STEPS - 3:
+            return state["position"]
+    raise AssertionError(process.communicate()[1])
+
+
+def test_what_was_trained_on_is_not_asked_for_again(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = datasets.build(
+        "imagenet", root, batch_size=4, epochs=2, device="cpu", workers=0, **OPTIONS
+    )
+    asked = []
+    stream = type(data).train_stream
+
+    def noted(self, trial, epoch, start_step=0, *more):
+        asked.append((epoch, start_step))
+        return stream(self, trial, epoch, start_step, *more)
+
+    monkeypatch.setattr(type(data), "train_stream", noted)
+    for stop_after in (7, 1000):
+        steps = iter(range(stop_after))
+        cohort = Cohort([spec("vanilla")], tmp_path, data, None, torch.device("cpu"))
+        cohort.stop = lambda steps=steps: next(steps, None) is None
+        trainer.train(cohort)
+    assert cohort.states[spec("vanilla").id] == Outcome.DONE
+    assert [call for call in asked if call != (1, 0)] == [(1, 8), (2, 0)]

@@ -1,0 +1,201 @@
+#!/usr/bin/env python3
+"""What clusters do to jobs, done to real ones: every fault several times, and what was lost.
+
+    tools/reports/slurm_faults.py                                   every fault three times
+    tools/reports/slurm_faults.py --faults sigkill requeue --repeats 10 --seed 7
+    tools/reports/slurm_faults.py --output results/slurm-faults.md
+
+Every scenario is a small matrix on real images in a directory of its own: it is submitted,
+disturbed at a random moment, left alone until nothing is in the queue, submitted once more where
+something is missing, and compared bit for bit with an undisturbed local run. The clusters are
+tools/slurm_dev.sh's, started for this and stopped again: one for faults that concern single jobs,
+and one for each of those that disturb everybody. Needs root.
+Exit codes: 0 all is well, 1 something was lost, 2 bad input or no SLURM.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import torch
+
+from experiments import environment
+from experiments.commands.common import positive
+from results import records
+from results.render import Table, markdown
+from tests.slurm import dev_cluster, faults, matrices
+from tests.slurm.dev_cluster import DevCluster
+from tests.slurm.faults import Fault
+from tests.slurm.scenario import References
+from tests.slurm.verdict import Verdict, play
+
+HEADER = (
+    "fault",
+    "injections",
+    "scenarios",
+    "runs",
+    "runs lost",
+    "results published twice",
+    "results that differ",
+    "manual steps beyond one submit",
+    "needed that submit",
+    "seconds until all done",
+)
+
+
+class Session:
+    """Where scenarios are played, and with which numbers."""
+
+    def __init__(self, folder: Path, args: argparse.Namespace) -> None:
+        self.folder, self.seed, self.parallel = folder, args.seed, args.parallel
+        self.size = matrices.QUICK if args.quick else matrices.TABLE
+        self.repeats = range(1, args.repeats + 1)
+        self.references = References(folder / "undisturbed")
+
+    def play(self, found: Sequence[Fault]) -> list[Verdict]:
+        """Every repeat of these faults, side by side on one new cluster."""
+        scenarios = [(fault, repeat) for repeat in self.repeats for fault in found]
+        with dev_cluster.running() as cluster, ThreadPoolExecutor(self.parallel) as pool:
+            return list(pool.map(lambda scenario: self.one(cluster, *scenario), scenarios))
+
+    def one(self, cluster: DevCluster, fault: Fault, repeat: int) -> Verdict:
+        """One scenario, from its start to a line about it."""
+        start = time.monotonic()
+        folder = self.folder / f"{fault.name}-{repeat}"
+        seed = f"{self.seed}.{repeat}"
+        verdict = play(fault, cluster, folder, seed, self.size, self.references)
+        _say(f"{_mark(verdict)} {fault.title}, seed {seed}, {time.monotonic() - start:.0f} s")
+        if not verdict.is_good:
+            _say(str(verdict))
+        return verdict
+
+
+def _mark(verdict: Verdict) -> str:
+    return "well:" if verdict.is_good else "LOST:"
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+# ---- the report ----------------------------------------------------------------------------------
+
+
+def report(verdicts: Sequence[Verdict], command: str, seconds: float) -> str:
+    """Markdown: a row per fault, and when each was injected."""
+    found = list(dict.fromkeys(verdict.fault for verdict in verdicts))
+    groups = [[v for v in verdicts if v.fault is fault] for fault in found]
+    rows = [_row(group) for group in groups] + [_row(verdicts, "all")]
+    moments = [
+        [v.fault.title, v.seed, "; ".join(v.moments), str(v.submits), f"{v.seconds:.0f}"]
+        for group in groups
+        for v in group
+    ]
+    columns = ["fault", "seed", "moments (seconds since the first submit)", "submits", "seconds"]
+    return markdown(
+        [
+            Table("What faults of a cluster cost", HEADER, rows, notes=_notes(command, seconds)),
+            Table("Every scenario", columns, moments),
+        ]
+    )
+
+
+def _row(group: Sequence[Verdict], title: str | None = None) -> list[str]:
+    def total(count: Callable[[Verdict], int]) -> str:
+        return str(sum(count(verdict) for verdict in group))
+
+    taken = [verdict.seconds for verdict in group]
+    return [
+        title or group[0].fault.title,
+        total(lambda v: v.injections),
+        str(len(group)),
+        total(lambda v: v.runs),
+        total(lambda v: len(v.lost)),
+        total(lambda v: len(v.twice)),
+        total(lambda v: len(v.different)),
+        total(lambda v: v.manual),
+        total(lambda v: v.more > 0),
+        f"{min(taken):.0f}–{max(taken):.0f}",
+    ]
+
+
+def _notes(command: str, seconds: float) -> list[str]:
+    about = environment.start_record(torch.device("cpu"))
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    dirty = " with changes" if about["dirty"] else ""
+    return [
+        "runs lost: without a result after at most one more submit (where the teacher itself "
+        "fails: students not reported as blocked, or a teacher not as failed with its reason).",
+        "results published twice: a result.json that changed, watched five times a second.",
+        "results that differ from an undisturbed local run: every accuracy and loss of every "
+        "epoch, the steps, the teacher and the weights (SHA-256), bit for bit.",
+        "seconds: from the last injection (where there is no single moment, from the first "
+        "submit), with other scenarios on the same cores.",
+        f"{dev_cluster.version()} on one machine; {about['device']}",
+        f"{versions}; commit {about['commit'] or 'unknown'}{dirty}; {about['time']}",
+        f"command: {command}; {seconds / 60:.0f} minutes",
+    ]
+
+
+# ---- the command line ----------------------------------------------------------------------------
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Play, print the table and write it where asked."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    args = _parser().parse_args(arguments)
+    reason = dev_cluster.missing()
+    if reason:
+        print(f"error: {reason}", file=sys.stderr)
+        return 2
+    start = time.monotonic()
+    folder = Path(tempfile.mkdtemp(prefix="kd-faults-"))
+    session = Session(folder, args)
+    verdicts = [v for group in _groups(args.faults) for v in session.play(group)]
+    command = shlex.join(["tools/reports/slurm_faults.py", *arguments])
+    text = report(verdicts, command, time.monotonic() - start)
+    if args.output:
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+        records.write_atomic(args.output, text)
+    print(text)
+    if all(verdict.is_good for verdict in verdicts):
+        shutil.rmtree(folder)
+        return 0
+    _say(f"everything is kept in {folder}")
+    return 1
+
+
+def _groups(names: Iterable[str]) -> list[list[Fault]]:
+    """What is played on one cluster."""
+    chosen = [fault for fault in faults.ALL if not names or fault.name in names]
+    quiet = [fault for fault in chosen if not fault.disturbs]
+    alone = [[fault] for fault in chosen if fault.disturbs]
+    return [quiet, *alone] if quiet else alone
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--faults", nargs="+", default=[], choices=[fault.name for fault in faults.ALL])
+    add("--repeats", type=positive, default=3, help="of every fault")
+    add("--seed", type=int, default=0, help="of the moments")
+    add("--parallel", type=positive, default=6, help="scenarios at once")
+    add("--quick", action="store_true", help="train less")
+    add("--output", type=Path, metavar="FILE.md")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
