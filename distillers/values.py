@@ -1,4 +1,4 @@
-"""What values an option can have."""
+"""Check the types and ranges of option values."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from .base import ABOVE_ZERO, Distiller
 
 
 def checked(cls: type[Distiller], key: str, value: Any, default: Any) -> Any:
-    """``value`` in the type of the option's default; an int serves as a float.
+    """``value`` in the type of the option's default; an int is accepted for a float.
 
-    Raises ValueError with what is expected.
+    Raises ValueError whose message is what was expected.
     """
     if key in cls.choices:
         if value not in cls.choices[key]:
