@@ -228,6 +228,7 @@ class Distiller(nn.Module):
             raise MissingOutputError(f"{self.name} needs the teacher's outputs, got None")
         student, teacher = _ready(student), _ready(teacher, detach=True)
         losses = {}
+        # Terms of weight 0 are not computed: they may need what this run does not provide.
         with _full_precision(student):
             if self.options.ce:
                 losses["ce"] = self.options.ce * self.task_loss(student, batch)
@@ -249,6 +250,7 @@ class Distiller(nn.Module):
         # ``whole`` is the size over all processes, 0 where there is only this one.
         partial = (batch.whole or len(student.logits)) < self.info.batch_size
         small = len(student.logits) < self.needs.min_batch
+        # A zero term instead of none keeps the names of the terms the same in every step.
         if small or (partial and self.needs.full_batches):
             return {self.name: _zero(student)}
         return self._named(self.loss(student, teacher, batch), self.options.weight)
@@ -293,6 +295,7 @@ def _ready(outputs: Outputs | None, detach: bool = False) -> Any:
 
 
 def _full_precision(outputs: Outputs) -> torch.autocast:
+    """Switches autocast off: softmaxes, norms and sums over a batch need float32."""
     return torch.autocast(outputs.logits.device.type, enabled=False)
 
 

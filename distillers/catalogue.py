@@ -10,6 +10,7 @@ from .base import Distiller
 from .needs import FIELDS
 from .registry import find
 
+# The form of `register`'s ``paper``: "Tung & Mori, ICCV 2019"; the venue may be absent.
 PAPER = re.compile(r"(?P<authors>.+), (?:(?P<venue>.+?) )?(?P<year>\d{4})")
 
 

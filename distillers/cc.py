@@ -59,7 +59,7 @@ class CC(Distiller):
             self.embed_student = embedding_head(source, self.options.feature_dim)
             self.embed_teacher = embedding_head(target, self.options.feature_dim)
             return
-        self.embed_student = self.embed_teacher = nn.Identity()
+        self.embed_student, self.embed_teacher = nn.Identity(), nn.Identity()
         widths = [outputs.required.embedding.shape[1] for outputs in (source, target)]
         if self.options.congruence == "released" and widths[0] != widths[1]:
             raise Unsupported(

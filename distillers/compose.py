@@ -58,7 +58,7 @@ def _compose(wrapper: type[Wrapper], base: type[Distiller]) -> type[Distiller]:
         "title": f"{wrapper.title}+{base.title}",
         "paper": wrapper.paper,
         "arxiv": wrapper.arxiv,
-        "version": wrapper.version + base.version - 1,
+        "version": wrapper.version + base.version - 1,  # rises with either; both start at 1
         "needs": merged(wrapper.needs, base.needs),
         "needs_of": classmethod(lambda _, options: merged(wrapper.needs, base.needs_of(options))),
         "defaults": {**base.defaults, **wrapper.adapted(base.name, options), **wrapper.defaults},

@@ -154,6 +154,7 @@ class GKDFD(Distiller):
         }
 
     def _signed(self, student: Outputs, teacher: Outputs, classes: Tensor) -> dict[str, Tensor]:
+        # Smoothed, since the student's adjacency carries gradient; the teacher's to match it.
         adjacency_s = self._adjacency(student, classes, smooth=1e-12)
         adjacency_t = self._adjacency(teacher, classes, smooth=1e-12)
         vertices_s, graph_s = self.student_head(student.required.embedding, adjacency_s)

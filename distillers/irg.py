@@ -171,7 +171,7 @@ class IRG(Distiller):
         return [pooled(block) for block in outputs.required.blocks[-1]]
 
     def _moved(self, outputs: Outputs, stage: int, first: int) -> Tensor:
-        """λ over a stage of one network, from its block ``first`` or, whole, from its input."""
+        """λ over a stage of one network: from its block ``first``, or from the stage's input."""
         if self.options.transformation == "stage":
             return transformation(*aligned(*outputs.required.features[stage : stage + 2]))
         blocks = outputs.required.blocks[stage]
@@ -197,7 +197,7 @@ def between_blocks(student: Outputs, teacher: Outputs) -> tuple[list[Move], list
 
 def whole_stages(student: Outputs, teacher: Outputs) -> tuple[list[Move], list[str]]:
     """The stages that both networks have, and a warning where there are none."""
-    count = min(len(student.required.features), len(teacher.required.features)) - 1
+    count = min(len(outputs.features or ()) for outputs in (student, teacher)) - 1
     warnings = [] if count > 0 else ["no transformation: one of the networks has no stages"]
     return [(stage, 0, 0) for stage in range(count)], warnings
 

@@ -54,7 +54,7 @@ class MGD(Distiller):
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         aligned = self.align(student.required.features[-1])
         target = teacher.required.features[-1]
-        self.generator = self.draw(batch, "mask")
+        self.generator = self.draw(batch, "mask")  # an attribute, so tests can override sample_mask
         kept = self.sample_mask((*target.shape[:2], 1, 1)).to(aligned)
         return (self.generation(aligned * kept) - target).square().sum() / len(target)
 

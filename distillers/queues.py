@@ -53,7 +53,7 @@ class QueueDistiller(Distiller):
         """
         size, length = len(embedding), len(self.queue)
         places = (self.pointer + torch.arange(size, device=embedding.device)) % length
-        places = places[-length:]
+        places = places[-length:]  # of a batch larger than the queue, its last samples
         rows = finite_or_old(embedding[-length:], self.queue[places])
         queue = self.queue.index_copy(0, places, rows)
         if learn:

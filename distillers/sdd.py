@@ -82,7 +82,7 @@ class SDD(Wrapper):
         return cast("Tensor", self._over_regions(student, teacher, batch))
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor | dict[str, Tensor]:
-        if self.name == "kd":  # its only term is Hinton's
+        if self.name == "kd":  # its only term is Hinton's, see soft_loss
             return super().loss(student, teacher, batch)
         return self._over_regions(student, teacher, batch)
 

@@ -63,9 +63,12 @@ class SemCKD(Distiller):
         return weighted.sum(dim=2).mean()
 
     def _distances(self, row: nn.Module, source: Tensor, targets: tuple[Tensor, ...]) -> Tensor:
-        """Distances (B, teacher stages) of one student map to all teacher maps."""
-        pairs = zip(cast("nn.ModuleList", row), targets, strict=True)
-        return torch.stack([_distance(p, source, target) for p, target in pairs], dim=1)
+        """Mean squared differences (B, teacher stages) of one student map and all teacher maps."""
+        distances = []
+        for projector, target in zip(cast("nn.ModuleList", row), targets, strict=True):
+            s, t = pool_to_smaller(source, target)
+            distances.append((projector(s) - t).square().flatten(1).mean(dim=1))
+        return torch.stack(distances, dim=1)
 
     def _attention(self, sources: tuple[Tensor, ...], targets: tuple[Tensor, ...]) -> Tensor:
         """a (B, student stages, teacher stages), which sums to 1 over the last dimension."""
@@ -83,13 +86,6 @@ def _embed(perceptron: nn.Module, maps: Tensor) -> Tensor:
     """Queries or keys (B, ⌊B/4⌋), in rows of norm 1, of maps (B, c, h, w)."""
     flat = maps.flatten(1)
     return unit(perceptron(flat @ flat.T))
-
-
-def _distance(projector: nn.Module, student: Tensor, teacher: Tensor) -> Tensor:
-    """Mean squared difference per sample, (B,)."""
-    source, target = pool_to_smaller(student, teacher)
-    distances: Tensor = (projector(source) - target).square().flatten(1).mean(dim=1)
-    return distances
 
 
 def _perceptron(size: int) -> nn.Sequential:

@@ -56,7 +56,7 @@ class USKD(Distiller):
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
         outputs = self.probe(student)
-        features, last = outputs.required.features, outputs.final_map
+        features, last = outputs.features or (), outputs.final_map
         if len(features) < 2:
             raise Unsupported(f"{self.name} needs two feature maps of the student")
         # A final map of another width comes from a convolution after the last stage.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -49,7 +49,7 @@ class Outputs:
 
     @property
     def required(self) -> RequiredOutputs:
-        """The same fields, never ``None``: reading an absent one raises MissingOutputError."""
+        """The same fields, but reading one that is ``None`` or empty raises MissingOutputError."""
         return RequiredOutputs(self)
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Outputs:
@@ -65,57 +65,41 @@ class Outputs:
         return self.map(Tensor.detach)
 
 
+class _Required(Generic[T]):
+    """An attribute of `RequiredOutputs`: the field of its name, or MissingOutputError."""
+
+    def __init__(self, remedy: str = "") -> None:
+        self.remedy = remedy
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+        self.remedy = self.remedy or f"declare needs = Needs({name}=True)"
+
+    def __get__(self, view: RequiredOutputs, owner: type) -> T:
+        value: T | None = getattr(view.outputs, self.name)
+        if value is None or (isinstance(value, tuple) and not value):
+            raise MissingOutputError(
+                f"these outputs have no {self.name!r}: the network has none, or it was not "
+                f"requested; {self.remedy} in the method, and networks without it are reported as "
+                "n/a before training"
+            )
+        return value
+
+
 class RequiredOutputs:
     """Typed access to the fields of `Outputs` that may be absent (see there for shapes)."""
 
-    __slots__ = ("_outputs",)
+    embedding = _Required[Tensor]()
+    features = _Required[tuple[Tensor, ...]]()
+    preacts = _Required[tuple[Tensor, ...]]()
+    blocks = _Required[tuple[tuple[Tensor, ...], ...]]()
+    final_map = _Required[Tensor]()
+    tokens = _Required[tuple[Tensor, ...]]()
+    cls = _Required[tuple[Tensor, ...]]("check for it in setup, raising Unsupported,")
+    views = _Required[tuple[Outputs, ...]]('declare needs = Needs(views=("NAME",))')
 
     def __init__(self, outputs: Outputs) -> None:
-        self._outputs = outputs
-
-    @property
-    def embedding(self) -> Tensor:
-        return _present("embedding", self._outputs.embedding)
-
-    @property
-    def features(self) -> tuple[Tensor, ...]:
-        return _present("features", self._outputs.features)
-
-    @property
-    def preacts(self) -> tuple[Tensor, ...]:
-        return _present("preacts", self._outputs.preacts)
-
-    @property
-    def blocks(self) -> tuple[tuple[Tensor, ...], ...]:
-        return _present("blocks", self._outputs.blocks)
-
-    @property
-    def final_map(self) -> Tensor:
-        return _present("final_map", self._outputs.final_map)
-
-    @property
-    def tokens(self) -> tuple[Tensor, ...]:
-        return _present("tokens", self._outputs.tokens)
-
-    @property
-    def cls(self) -> tuple[Tensor, ...]:
-        return _present("cls", self._outputs.cls, "check for it in setup, raising Unsupported,")
-
-    @property
-    def views(self) -> tuple[Outputs, ...]:
-        """At least one."""
-        views = self._outputs.views or None
-        return _present("views", views, 'declare needs = Needs(views=("NAME",))')
-
-
-def _present(name: str, value: T | None, remedy: str = "") -> T:
-    if value is None:
-        raise MissingOutputError(
-            f"these outputs have no {name!r}: the network has none, or it was not requested; "
-            f"{remedy or f'declare needs = Needs({name}=True)'} in the method, and networks "
-            "without it are reported as n/a before training"
-        )
-    return value
+        self.outputs = outputs
 
 
 def _apply(value: Any, function: Callable[[Tensor], Tensor]) -> Any:

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 import distillers
-from distillers import Distiller, MethodError, register
+from distillers import Distiller, MethodError, Needs, register
 from distillers.registry import REGISTRY
 from distillers.values import checked
+from models import MissingOutputError
 from tests.distillers import golden
 
 
@@ -188,6 +189,33 @@ def test_unknown_presets_are_refused():
         distillers.defaults("dkd", "imagenett")
     with pytest.raises(MethodError, match="unknown preset 'imagenet': the method has none"):
         distillers.defaults("vanilla", "imagenet")
+
+
+# ---- a missing teacher ---------------------------------------------------------------------------
+
+
+def test_a_loss_without_the_teachers_outputs_says_who_needs_them():
+    student = golden.outputs({"s_logits": torch.zeros(4, 3)}, "s")
+    batch = golden.batch({"s_logits": student.logits})
+    for name, options in (("dkd", {}), ("tf_nkd", {"kd": 1.0})):
+        method = build(name, **options)
+        with pytest.raises(MissingOutputError, match=f"{name} needs the teacher's outputs"):
+            method(student, None, batch)
+
+
+def test_a_method_that_declares_no_teacher_but_reads_one_is_told():
+    @register("testing", title="Testing")
+    class Testing(Distiller):
+        """A method of this test."""
+
+        needs = Needs(teacher=False)
+
+        def setup(self, student, teacher, info):
+            self.probe_pair(student, teacher)
+
+    student = golden.outputs({"s_logits": torch.zeros(4, 3)}, "s")
+    with pytest.raises(MissingOutputError, match=r"testing .*declare Needs\(teacher=True\)"):
+        distillers.build("testing", golden.StandIn(student), None, golden.info(student))
 
 
 # ---- composition ---------------------------------------------------------------------------------
