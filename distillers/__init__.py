@@ -1,4 +1,4 @@
-"""Distillation methods: one file, one registered class each. See `base.Distiller` for the hooks."""
+"""Distillation methods: one file and one registered class each; `base.Distiller` has the hooks."""
 
 from .base import Distiller, InitStage, MethodError, Unsupported
 from .compose import Wrapper

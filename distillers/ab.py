@@ -1,4 +1,4 @@
-"""Activation boundaries: the student first learns to fire where the teacher does."""
+"""Activation boundaries: the student first learns to activate where the teacher does."""
 
 from __future__ import annotations
 
@@ -25,18 +25,19 @@ from .registry import register
     "Neurons",
 )
 class AB(Distiller):
-    """An initial stage for the activation boundaries; the main stage is cross-entropy (and KD).
+    """An initial stage matches activation boundaries; the main stage is cross-entropy (and KD).
 
     P_s, P_t: maps (B, c, h, w) before the last activation of each of n stages; r is the identity
-    where channels and heights are equal, else a `ConvReg` without ReLU. With s = r(P_s), margin μ:
+    where channels and heights are equal, else a `ConvReg` without ReLU. With s = r(P_s), t = P_t
+    and margin μ:
 
         ℓ_i = Σ (s + μ)² [s > −μ, t ≤ 0] + (s − μ)² [s ≤ μ, t > 0],
         L = 3/1000 · Σ_i 2^(i − n) ℓ_i / B,   i = 1 … n,
 
-    sums over all elements: the paper's alternative loss (section 3). Layer weights and the factor,
-    ``initial_scale``, are RepDistiller's, whose β has no effect either. Connectors and the
-    student's feature part are trained, at the recipe's rate unless ``initial_lr`` is given; the
-    connectors are then left alone.
+    with sums over all elements: the paper's alternative loss (section 3). The layer weights and the
+    factor ``initial_scale`` are RepDistiller's, whose β has no effect, like ``weight`` here. The
+    initial stage trains the connectors and the student's feature extractor, at the recipe's rate
+    unless ``initial_lr`` is given; the main stage does not use the connectors.
     """
 
     needs = Needs(preacts=True)
@@ -44,24 +45,23 @@ class AB(Distiller):
     optional = {"initial_lr": float}
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
-        assert teacher is not None  # needs.teacher
-        sources, targets = _maps(self.probe(student)), _maps(self.probe(teacher, teacher=True))
+        sources, targets = map(_stages, self.probe_pair(student, teacher))
         if len(sources) != len(targets):
             raise Unsupported(
                 f"{self.name}: the student has {len(sources)} stages, the teacher {len(targets)}: "
-                f"expected as many"
+                "expected equal numbers"
             )
         pairs = zip(sources, targets, strict=True)
         self.connectors = nn.ModuleList(_connector(s.shape, t.shape) for s, t in pairs)
-        part = cast("Classifier", student).feature_modules()
-        self.trained = (part,)  # in a tuple, lest it become a part of this module
+        # In a tuple, so that the student's modules do not become sub-modules of this one.
+        self.trained = (cast("Classifier", student).feature_modules(),)
 
     def init_stage(self) -> InitStage:
         modules = nn.ModuleList([self.connectors, *self.trained])
         return InitStage(self.options.initial_epochs, modules, self.options.initial_lr)
 
     def init_loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
-        sources, targets = _maps(student), _maps(teacher)
+        sources, targets = _stages(student), _stages(teacher)
         stages = zip(self.connectors, sources, targets, strict=True)
         losses = [
             2.0 ** (i - len(targets)) * self._boundary(connector(s), t)
@@ -70,14 +70,13 @@ class AB(Distiller):
         return self.options.initial_scale * torch.stack(losses).sum() / len(student.logits)
 
     def _boundary(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """ℓ of two maps of one shape: how far neurons are from the right side of the margin."""
-        margin, fires = self.options.margin, teacher > 0
-        return torch.where(fires, margin - student, margin + student).relu().square().sum()
+        """ℓ of two maps of equal shape: squared distances to the correct side of the margin."""
+        margin, active = self.options.margin, teacher > 0
+        return torch.where(active, margin - student, margin + student).relu().square().sum()
 
 
-def _maps(outputs: Outputs) -> tuple[Tensor, ...]:
-    assert outputs.preacts is not None  # needs.preacts
-    return outputs.preacts[1:]
+def _stages(outputs: Outputs) -> tuple[Tensor, ...]:
+    return outputs.required.preacts[1:]
 
 
 def _connector(student: torch.Size, teacher: torch.Size) -> nn.Module:

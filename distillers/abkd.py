@@ -1,4 +1,4 @@
-"""ABKD: the α-β-divergence in place of the Kullback-Leibler divergence."""
+"""ABKD: KD with the α-β-divergence instead of the Kullback-Leibler divergence."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from .registry import register
     "Distillation via α-β-Divergence",
 )
 class ABKD(Distiller):
-    """mean_B D(q ‖ p) of the soft-maxes p, q at ``temperature`` of logits (B, C); without T².
+    """mean_B D(q ‖ p) of the softmaxes p, q of logits (B, C) at ``temperature``, without T².
 
-    D = −1/(αβ) Σ_c [q^α p^β − α/(α+β) q^(α+β) − β/(α+β) p^(α+β)], and where αβ(α+β) = 0 its limit:
+    D = −1/(αβ) Σ_c [q^α p^β − α/(α+β) q^(α+β) − β/(α+β) p^(α+β)]; where αβ(α+β) = 0, its limit:
 
     β = 0       1/α² Σ [q^α log(q^α / p^α) − q^α + p^α]; at α = 1 the forward KL(q ‖ p)
     α = 0       1/β² Σ [p^β log(p^β / q^β) − p^β + q^β]; at β = 1 the reverse KL(p ‖ q)
     α + β = 0   1/α² Σ [log(p^α / q^α) + q^α / p^α − 1]
     α = β = 0   ½ Σ (log q − log p)²
 
-    ghwang-s/abkd divides the first three by |α| or |β| only, which is the same at ±1. Powers are
-    taken of the logarithms, so the logits may be any with α, β ≥ 0; a negative one is open to
-    overflow where a probability is tiny. α (hardness), β (confidence) and the weight are tuned per
-    pair; these are of resnet56 → resnet20, the example of the authors' README.
+    ghwang-s/abkd divides the first three by |α| or |β| instead of their squares, which is the same
+    at ±1. Powers are computed from log-probabilities, so any logits are safe with α, β ≥ 0; with a
+    negative exponent a tiny probability can overflow. α (hardness), β (confidence) and the weight
+    are tuned per pair; the defaults are for resnet56 → resnet20, the authors' README example.
     """
 
     softens = True
@@ -68,6 +68,6 @@ def ab_divergence(log_q: Tensor, log_p: Tensor, alpha: float, beta: float) -> Te
 
 
 def _extended_kl(log_a: Tensor, log_b: Tensor) -> Tensor:
-    """Σ [a log(a / b) − a + b] per sample, of positive a, b (B, C) that need not sum to 1."""
+    """Σ [a log(a / b) − a + b] per sample, (B,), for positive a, b (B, C) of any sum."""
     a, b = log_a.exp(), log_b.exp()
     return (a * (log_a - log_b) - a + b).sum(dim=1)

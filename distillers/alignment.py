@@ -1,8 +1,8 @@
-"""Discriminative subspaces of a batch: principal axes, patch alignment, and the basis between them.
+"""Discriminative subspaces of a batch: principal axes, patch alignment and the resulting basis.
 
-Everything here is algebra on detached values. Callers use float64, without gradients, outside
-autocast. Nothing waits for the device but `torch.linalg.eigh` itself, which on CUDA reads an error
-flag; counts that depend on the labels therefore stay tensors, and choices become masks.
+Everything here is algebra on detached values, in float64 and outside autocast. Nothing synchronises
+with the device except `torch.linalg.eigh`, which on CUDA reads an error flag. Counts that depend on
+the labels therefore stay tensors, and selections are masks.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from .graphs import diagonal, same_class, squared_distances
 
 
 def component_count(samples: int, dimension: int, ratio: float) -> int:
-    """How many principal axes are kept: round(dimension / ratio), at least 1, at most the rank."""
+    """The number of principal axes kept: round(dimension / ratio), from 1 to the maximal rank."""
     return min(max(1, round(dimension / ratio)), dimension, max(samples - 1, 1))
 
 
 def principal_axes(x: Tensor, ratio: float) -> tuple[Tensor, Tensor, Tensor]:
     """PCA of rows x (N, d): mean (d,), axes (d, r), variances (r,), largest first.
 
-    r is `component_count`; variances are those of the covariance with N − 1. The smaller of the
-    N × N Gram matrix and the d × d covariance is decomposed; both have the same non-zero spectrum.
-    Axes without variance (any direction would do) are returned as zeros.
+    r is `component_count`; variances are unbiased (N − 1). The smaller of the N × N Gram matrix and
+    the d × d covariance is decomposed; both have the same non-zero spectrum. Axes without variance,
+    whose direction is arbitrary, are returned as zeros.
     """
     count = component_count(len(x), x.shape[1], ratio)
     mean = x.mean(dim=0)
@@ -38,9 +38,9 @@ def principal_axes(x: Tensor, ratio: float) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def nearest(points: Tensor, candidates: Tensor, count: int | None) -> Tensor:
-    """(N, N) booleans: for each row its ``count`` nearest among its ``candidates`` (all if fewer).
+    """(N, N) booleans: each row's ``count`` nearest of its ``candidates``, or all if fewer or None.
 
-    ``points`` (N, r), ``candidates`` (N, N) booleans; None takes all.
+    ``points`` (N, r), ``candidates`` (N, N) booleans.
     """
     if count is None or count >= len(points) - 1:
         return candidates
@@ -52,13 +52,13 @@ def nearest(points: Tensor, candidates: Tensor, count: int | None) -> Tensor:
 def alignment_weights(
     points: Tensor, classes: Tensor, positives: int | None = None, negatives: int | None = None
 ) -> Tensor:
-    """W (N, N) of discriminative locality alignment, row i for anchor i; not symmetric in general.
+    """W (N, N) of discriminative locality alignment: row i is anchor i; not symmetric in general.
 
-    +1 for the ``positives`` nearest samples of the anchor's class, −θ_i for the ``negatives``
-    nearest of other classes, θ_i = (positives of i) / (negatives of i) after both were clipped to
-    what the batch has. An anchor alone in its class has a zero row. Distances between ``points``
-    (N, r). Zhang, Tao, Li, Yang: Patch Alignment for Dimensionality Reduction, TKDE 2009, with
-    their free trade-off set to θ.
+    +1 for the ``positives`` nearest samples of the anchor's class and −θ_i for the ``negatives``
+    nearest of other classes, where θ_i = (positives of i) / (negatives of i), both limited to what
+    the batch has. An anchor that is alone in its class has a zero row. Distances are between
+    ``points`` (N, r). Zhang, Tao, Li, Yang: Patch Alignment for Dimensionality Reduction, TKDE
+    2009, with their free trade-off parameter set to θ.
     """
     same = same_class(classes)
     attracted = nearest(points, same & ~diagonal(same), positives).to(points.dtype)
@@ -68,10 +68,11 @@ def alignment_weights(
 
 
 def relation_weights(points: Tensor, classes: Tensor, positives: int | None = None) -> Tensor:
-    """R (N, N), teacher's sample i × student's sample j: who attracts and repels whom.
+    """R (N, N): attraction (> 0) or repulsion (< 0) of teacher's sample i and student's sample j.
 
-    1 on the diagonal and for the ``positives`` nearest of the class; −θ_i for all of other classes,
-    θ_i = max(positives of i, 1) / (negatives of i): also a sample alone in its class repels.
+    1 on the diagonal and for the ``positives`` nearest of the same class; −θ_i for all samples of
+    other classes, where θ_i = max(positives of i, 1) / (negatives of i), so that a sample that is
+    alone in its class repels too.
     """
     same = same_class(classes)
     attracted = nearest(points, same & ~diagonal(same), positives).to(points.dtype)
@@ -91,7 +92,7 @@ def relation_laplacian(relations: Tensor) -> Tensor:
 
 
 def class_count(classes: Tensor) -> Tensor:
-    """How many different classes the batch has, as a scalar tensor (no host is asked)."""
+    """The number of distinct classes in the batch, as a scalar tensor that stays on the device."""
     earlier = same_class(classes).tril(diagonal=-1).any(dim=1)
     return (~earlier).sum()
 
@@ -99,8 +100,8 @@ def class_count(classes: Tensor) -> Tensor:
 def discriminative_basis(points: Tensor, laplacian: Tensor, dimension: int | Tensor) -> Tensor:
     """U (r, r): eigenvectors of Yᵀ L Y with the ``dimension`` smallest eigenvalues, then zeros.
 
-    points Y (N, r), laplacian L (N, N). The zero columns let ``dimension`` be a scalar tensor;
-    a projection onto U is the one onto its first ``dimension`` columns.
+    points Y (N, r), laplacian L (N, N). Padding with zero columns allows ``dimension`` to be a
+    tensor and does not change the projection onto the first ``dimension`` columns.
     """
     moment = points.T @ laplacian @ points
     vectors = torch.linalg.eigh((moment + moment.T) / 2).eigenvectors
@@ -116,11 +117,11 @@ def discriminative_projection(
     negatives: int | None = None,
     dimension: int | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """P U of the teacher's nodes (N, d): projection (d, r) in their type, and whether it exists.
+    """The projection P U (d, r) of the teacher's nodes (N, d), and whether it exists.
 
     PCA, then the eigenvectors of Yᵀ L Y with the ``dimension`` smallest eigenvalues (None: classes
-    in the batch − 1), L from `alignment_weights`. It does not exist, and is all zeros, without a
-    pair of one class, with one class only, or where a node is not finite.
+    in the batch − 1), with L from `alignment_weights`. It does not exist, and is all zeros, where
+    no two samples share a class, where all share one, or where a node is not finite.
     """
     finite = nodes.isfinite().all()
     points = torch.where(finite, nodes, 0).double()
@@ -144,9 +145,9 @@ def relation_projection(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Mean (d,), P U (d, r) and relations R (N, N) of the teacher's nodes, and whether they exist.
 
-    Like `discriminative_projection`, but whitened (variances floored at 1e-5) and with the graph
-    Laplacian of `relation_weights`. They exist with one sample per class, too, but not in batches
-    of fewer than three.
+    Like `discriminative_projection`, but whitened (variances are at least 1e-5) and with the graph
+    Laplacian of `relation_weights`. They also exist where every class has one sample, but not in
+    batches of fewer than three samples.
     """
     finite = nodes.isfinite().all()
     points = torch.where(finite, nodes, 0).double()

@@ -1,4 +1,4 @@
-"""Attention transfer: where in the image the student's activation lies, stage by stage."""
+"""Attention transfer: match where in the image the networks are active, stage by stage."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from datasets import Batch
 from models import Outputs
 
 from .base import Distiller
-from .connectors import pool_to_smaller
+from .connectors import pool_to_smaller, stage_pairs
+from .losses import attention_map
 from .needs import Needs
 from .registry import register
 
@@ -28,10 +29,10 @@ class AT(Distiller):
 
     q(F) = flatten(mean over channels of F^p) / its Euclidean norm, for F (B, c, h, w); the mean is
     over B·h·w. The larger map is first pooled to the smaller. Stages (without the stem) are paired
-    in order, and what one network has more of is left out, as in the tables of RepDistiller.
+    in order; a deeper network's extra stages are ignored, as in RepDistiller's tables.
 
-    The paper (section 3.1, eq. 2) takes |F|^p and half the norm of the difference; RepDistiller and
-    mdistiller the above, whose weight is 1000. At the even powers in use F^p = |F|^p.
+    The paper (section 3.1, eq. 2) uses |F|^p and half the norm of the difference. The form above is
+    that of RepDistiller and mdistiller, with their weight 1000. For even p, F^p = |F|^p.
     """
 
     needs = Needs(features=True)
@@ -39,13 +40,8 @@ class AT(Distiller):
     presets = {"imagenet": {"weight": 1000.0}}
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
-        assert student.features is not None and teacher.features is not None  # needs.features
-        pairs = zip(student.features[1:], teacher.features[1:], strict=False)
-        return torch.stack([self._distance(*pool_to_smaller(s, t)) for s, t in pairs]).sum()
-
-    def _distance(self, student: Tensor, teacher: Tensor) -> Tensor:
-        return F.mse_loss(self._attention(student), self._attention(teacher))
-
-    def _attention(self, features: Tensor) -> Tensor:
-        """(B, h·w) with rows of norm 1."""
-        return F.normalize(features.pow(self.options.power).mean(dim=1).flatten(1), dim=1)
+        losses = []
+        for pair in stage_pairs(student, teacher):
+            s, t = (attention_map(maps, self.options.power) for maps in pool_to_smaller(*pair))
+            losses.append(F.mse_loss(s, t))
+        return torch.stack(losses).sum()

@@ -1,4 +1,4 @@
-"""The base class of all distillation methods: the hooks, and what every method has in common."""
+"""The base class of all distillation methods: their hooks and what they share."""
 
 from __future__ import annotations
 
@@ -7,38 +7,38 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from datasets import Batch, Info
 from datasets.randomness import generator
-from models import Outputs
+from models import MissingOutputError, Outputs
 
 from .losses import cross_entropy, kl_divergence
 from .needs import Needs
 
-ABOVE_ZERO = math.ulp(0.0)  # as the lower end of an option's range, without 0
-REFERENCE_EPOCHS = 240  # the CIFAR schedule in whose epochs warm-ups and the like are given
+ABOVE_ZERO = math.ulp(0.0)  # the smallest float: as the lower end of an option's range, excludes 0
+REFERENCE_EPOCHS = 240  # the literature's CIFAR schedule; options give warm-ups in its epochs
 
 
 class MethodError(ValueError):
-    """An unknown method or option, or a wrong value, said in one line."""
+    """An unknown method or option, or an invalid value; the message is one line."""
 
 
-class Unsupported(MethodError):  # noqa: N818  (a statement about a pair, not a fault)
-    """This method cannot serve this pair of networks; the message is the reason beside n/a."""
+class Unsupported(MethodError):  # noqa: N818  (describes a pair, not a failure)
+    """This method cannot serve this pair of networks; the plan shows n/a and this message."""
 
 
 @dataclass(frozen=True)
 class InitStage:
-    """A stage before the main one (AB, FSP, FT): only `init_loss`, at a constant learning rate.
+    """A stage before the main one (AB, FSP, FT), trained on `init_loss` at a constant rate.
 
-    epochs        of the reference schedule
-    modules       what trains
-    lr            learning rate; None: the recipe's
-    uses_student  whether the student runs (and trains as far as it is in ``modules``)
+    epochs        length, in epochs of the reference schedule
+    modules       the modules that are trained
+    lr            learning rate; None for the recipe's
+    uses_student  whether the student runs; it is trained only where it is part of ``modules``
     """
 
     epochs: int
@@ -55,16 +55,16 @@ class Distiller(nn.Module):
     """
 
     needs: Needs = Needs()
-    version: ClassVar[int] = 1  # raised when the same options give other numbers; enters the run id
+    version: ClassVar[int] = 1  # bumped when the same options give new numbers; part of the run id
     defaults: ClassVar[Mapping[str, Any]] = {}
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     choices: ClassVar[Mapping[str, tuple[Any, ...]]] = {}  # options with a closed set of values
-    # Numbers are from 0, whole ones from 1, temperatures and rates above 0, or with the default's
-    # sign; others say from where to where. What may be null too is optional, with its type.
+    # Exceptions to the default ranges: floats are at least 0, ints at least 1, temperatures and
+    # learning rates above 0; where the default is smaller than that, smaller values are valid too.
     ranges: ClassVar[Mapping[str, tuple[float, float]]] = {}
-    optional: ClassVar[Mapping[str, type]] = {}
+    optional: ClassVar[Mapping[str, type]] = {}  # options that may be null, with their type
     softens: ClassVar[bool] = False  # whether the method's own term calls `soften`
-    # set by @register
+    # Set by @register:
     name: ClassVar[str] = ""
     title: ClassVar[str] = ""
     paper: ClassVar[str] = ""
@@ -73,9 +73,9 @@ class Distiller(nn.Module):
 
     base_defaults: ClassVar[Mapping[str, Any]] = {
         "ce": 1.0,  # weight of the cross-entropy with the labels
-        "kd": 0.0,  # weight of Hinton's term; "+kd" behind a method's name sets it to 1
+        "kd": 0.0,  # weight of Hinton's KD term; "+kd" after a method's name sets it to 1
         "kd_temperature": 4.0,
-        "weight": 1.0,  # of the method's own term
+        "weight": 1.0,  # weight of the method's own term
     }
 
     def __init__(
@@ -102,10 +102,10 @@ class Distiller(nn.Module):
         return cls.needs
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
-        """Make connectors and banks, from `probe`; they are trained, checkpointed and counted.
+        """Create connectors and memory banks; parameters are trained and counted, all state saved.
 
-        Raises Unsupported with the reason where the method cannot serve this pair. Overriding
-        methods call ``probe`` for both networks, which checks ``needs``.
+        Read shapes from `probe_pair` (without a teacher, `probe`), which checks ``needs``. Raise
+        Unsupported, with the reason, where the method cannot serve this pair.
         """
         self.probe(student)
         if teacher is not None and self.needs.teacher:
@@ -118,9 +118,9 @@ class Distiller(nn.Module):
     def row_loss(
         self, student: Outputs, teacher: Outputs, batch: Batch
     ) -> Tensor | dict[str, Tensor]:
-        """(B,), or parts: per sample, what `loss` (of KD: `soft_loss`) is the mean over a batch of.
+        """Like `loss` (for KD: `soft_loss`), but per sample, (B,), instead of the batch mean.
 
-        Only of methods that read no more than logits, labels and the epoch; SDD asks for it.
+        Only for methods that read nothing but logits, labels and the epoch. SDD needs it.
         """
         raise NotImplementedError(f"{self.name} has no loss per sample")
 
@@ -129,23 +129,23 @@ class Distiller(nn.Module):
         return cross_entropy(student.logits, batch.labels)
 
     def soften(self, logits: Tensor) -> Tensor:
-        """Applied to logits (N, C) in every KL term: the identity here."""
+        """Transform logits (N, C) before every KL term; the identity by default."""
         return logits
 
     def temperature(self, fixed: float, epoch: int) -> float | Tensor:
-        """The temperature in ``epoch`` (from 1) where the option says ``fixed``: that here.
+        """The temperature in ``epoch`` (from 1) where the option is ``fixed``; that by default.
 
-        `soft_loss` and DKD ask for theirs. A tensor, (), may lead gradients on.
+        `soft_loss` and DKD call it. A scalar tensor may carry gradient.
         """
         return fixed
 
     def soft_loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
-        """Hinton's term (before its weight ``kd``), called where that is not 0."""
+        """Hinton's KD term, before its weight ``kd``; not called where that is 0."""
         temperature = self.temperature(self.options.kd_temperature, batch.epoch)
         return kl_divergence(self.soften(student.logits), self.soften(teacher.logits), temperature)
 
     def init_stage(self) -> InitStage | None:
-        """A stage trained before the main one, or None."""
+        """The stage trained before the main one, or None."""
         return None
 
     def init_loss(
@@ -155,11 +155,11 @@ class Distiller(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} has an initial stage but no init_loss")
 
     def predict(self, student: Outputs) -> Tensor:
-        """The logits (N, C) that are tested and exported: the student's own here."""
+        """The logits (N, C) used for testing and export; the student's own by default."""
         return student.logits
 
     def optimizer(self, params: list[nn.Parameter], recipe: Any) -> torch.optim.Optimizer:
-        """The optimiser of the student's and the method's parameters: the recipe's here."""
+        """The optimiser of the student's and the method's parameters; the recipe's by default."""
         optimizer: torch.optim.Optimizer = recipe.make_optimizer(params)
         return optimizer
 
@@ -169,10 +169,10 @@ class Distiller(nn.Module):
         optimizer: torch.optim.Optimizer,
         scaler: torch.amp.GradScaler,
     ) -> None:
-        """One update from the weighted losses. Gradients are clear on entry.
+        """One update from the weighted losses. Gradients are cleared before the call.
 
-        An own version ends in ``scaler.step(optimizer)``, too, which may do nothing but call the
-        optimiser: where several processes share a run, it averages their gradients first.
+        An override must update through ``scaler.step(optimizer)``, even in full precision: where
+        several processes share a run, that call averages their gradients.
         """
         total = torch.stack(list(losses.values())).sum()
         scaler.scale(total).backward()
@@ -180,7 +180,7 @@ class Distiller(nn.Module):
         scaler.update()
 
     def on_epoch(self, epoch: int) -> None:
-        """Called before the first step of every epoch (from 1), also after a resume: curricula."""
+        """Called before the first step of each epoch (from 1) and after a resume: for curricula."""
 
     # ---- what methods call ---------------------------------------------------------------------
 
@@ -198,20 +198,37 @@ class Distiller(nn.Module):
             raise Unsupported(f"{self.name} needs {', '.join(missing)}, which {who} lacks")
         return outputs
 
+    def probe_pair(self, student: nn.Module, teacher: nn.Module | None) -> tuple[Outputs, Outputs]:
+        """`probe` of both networks, for methods that need a teacher."""
+        return self.probe(student), self.probe(self.require_teacher(teacher), teacher=True)
+
+    def require_teacher(self, teacher: nn.Module | None) -> nn.Module:
+        """``teacher``, which is None only for methods that declare ``Needs(teacher=False)``."""
+        if teacher is None:
+            raise MissingOutputError(f"{self.name} reads a teacher: declare Needs(teacher=True)")
+        return teacher
+
+    def teacher_classifier(self, teacher: nn.Module | None) -> nn.Linear:
+        """The teacher's last linear layer; `probe` has checked that a needed one exists."""
+        return cast("nn.Linear", self.require_teacher(teacher).classifier)
+
     def draw(self, batch: Batch, *purpose: str) -> torch.Generator:
-        """The method's own CPU generator: a function of (run, epoch, step, purpose)."""
+        """A CPU generator seeded from (run, epoch, step, purpose), for the method's sampling."""
         return generator(self.seed, "method", batch.epoch, batch.step, *purpose)
 
     def scaled(self, epochs: float, absolute: float | None = None) -> float:
-        """Epochs of the reference schedule (240) in epochs of this one; ``absolute`` if given."""
+        """Epochs of the reference schedule (240) in epochs of this run; ``absolute`` if given."""
         return epochs * self.info.epochs / REFERENCE_EPOCHS if absolute is None else absolute
 
     # ---- what the trainer calls ----------------------------------------------------------------
 
     def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> dict[str, Tensor]:
         """Named, already weighted scalars whose sum is the loss of the main stage."""
+        if teacher is None and (self.needs.teacher or self.options.kd):
+            raise MissingOutputError(f"{self.name} needs the teacher's outputs, got None")
         student, teacher = _ready(student), _ready(teacher, detach=True)
         losses = {}
+        # Terms of weight 0 are not computed: they may need what this run does not provide.
         with _full_precision(student):
             if self.options.ce:
                 losses["ce"] = self.options.ce * self.task_loss(student, batch)
@@ -230,8 +247,10 @@ class Distiller(nn.Module):
             return self._named(self.init_loss(student, teacher, batch), weight=1.0)
 
     def _own(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+        # ``whole`` is the size over all processes, 0 where there is only this one.
         partial = (batch.whole or len(student.logits)) < self.info.batch_size
         small = len(student.logits) < self.needs.min_batch
+        # A zero term instead of none keeps the names of the terms the same in every step.
         if small or (partial and self.needs.full_batches):
             return {self.name: _zero(student)}
         return self._named(self.loss(student, teacher, batch), self.options.weight)
@@ -243,7 +262,7 @@ class Distiller(nn.Module):
 
 
 def probe(network: Any, image_size: int, needs: Needs) -> Outputs:
-    """``network``'s outputs on two blank images, in eval mode; modes and buffers are restored."""
+    """``network``'s outputs on two blank images, in eval mode; its modes and buffers are kept."""
     parameter = next(network.parameters(), torch.empty(0))
     images = torch.zeros(
         2, 3, image_size, image_size, device=parameter.device, dtype=parameter.dtype
@@ -255,7 +274,7 @@ def probe(network: Any, image_size: int, needs: Needs) -> Outputs:
 
 @contextlib.contextmanager
 def _undisturbed(network: nn.Module) -> Iterator[None]:
-    """Eval mode inside; afterwards every module's mode and every buffer are as before."""
+    """Eval mode inside the block; every module's mode and every buffer are restored after it."""
     modes = [(module, module.training) for module in network.modules()]
     buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
     network.eval()
@@ -269,16 +288,17 @@ def _undisturbed(network: nn.Module) -> Iterator[None]:
 
 
 def _ready(outputs: Outputs | None, detach: bool = False) -> Any:
-    """Outputs in the precision of the losses; the teacher's cut off from its graph."""
+    """Outputs promoted to the precision of the losses and, for the teacher, detached."""
     if outputs is None:
         return None
     return outputs.promoted().detached() if detach else outputs.promoted()
 
 
 def _full_precision(outputs: Outputs) -> torch.autocast:
+    """Switches autocast off: softmaxes, norms and sums over a batch need float32."""
     return torch.autocast(outputs.logits.device.type, enabled=False)
 
 
 def _zero(student: Outputs) -> Tensor:
-    """Zero, but connected to the student, so that a backward pass works."""
+    """A zero that depends on the student, so that backward works."""
     return student.logits.sum() * 0

@@ -1,4 +1,4 @@
-"""What is to be said of a method without building it: for lists, plans, the page of all methods."""
+"""Facts about a method that need no instance: for lists, plans and the page of all methods."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from .base import Distiller
 from .needs import FIELDS
 from .registry import find
 
+# The form of `register`'s ``paper``: "Tung & Mori, ICCV 2019"; the venue may be absent.
 PAPER = re.compile(r"(?P<authors>.+), (?:(?P<venue>.+?) )?(?P<year>\d{4})")
 
 
 def venue_and_year(name: str) -> tuple[str, str]:
-    """("ICCV", "2019"); of a line in another form all of it stands for the venue."""
+    """E.g. ("ICCV", "2019"); a ``paper`` in another form is returned whole as the venue."""
     cls = find(name)
     match = PAPER.fullmatch(cls.paper)
     if not match:
@@ -23,7 +24,7 @@ def venue_and_year(name: str) -> tuple[str, str]:
 
 
 def reads(name: str, options: Mapping[str, Any]) -> list[str]:
-    """What a method takes from the teacher: logits, and the fields of `Outputs` that it needs."""
+    """What a method reads of the teacher: logits, fields of `Outputs`, the classifier."""
     needs = find(name).needs_of(options)
     if not needs.teacher:
         return []
@@ -31,7 +32,7 @@ def reads(name: str, options: Mapping[str, Any]) -> list[str]:
 
 
 def beyond_recipe(name: str, options: Mapping[str, Any]) -> list[str]:
-    """Why a method computes more than the recipe says: more views, or a stage before."""
+    """Why a method computes more than the recipe implies: extra views or an initial stage."""
     cls = find(name)
     views = len(cls.needs_of(options).views)
     reasons = [f"{1 + views} views of every image"] if views else []
@@ -41,7 +42,7 @@ def beyond_recipe(name: str, options: Mapping[str, Any]) -> list[str]:
 
 
 def bibtex(cls: type[Distiller]) -> str:
-    """The method's paper as far as its registration tells; empty where it has no title."""
+    """A BibTeX entry made from the method's registration; empty where that has no title."""
     match = PAPER.fullmatch(cls.paper)
     if not cls.reference or not match:
         return ""

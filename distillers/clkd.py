@@ -1,4 +1,4 @@
-"""Class-aware logit KD: logits as vectors of samples and of classes, and how these correlate."""
+"""Class-aware logit KD: match logits as sample vectors, as class vectors, and their correlation."""
 
 from __future__ import annotations
 
@@ -25,17 +25,18 @@ from .registry import register
 class CLKD(Distiller):
     """μ (L_instance + β L_class) + ν L_correlation of the logits Z (B, C).
 
-    L_instance: mean squared difference of the rows of Z_s and Z_t, each over its norm; L_class: of
-    the columns. L_correlation compares K = A Aᵀ / (C − 1) of student and teacher, over C²:
+    L_instance is the mean squared difference of the normalised rows of Z_s and Z_t, L_class that of
+    the normalised columns. L_correlation is a norm of K_s − K_t, K = A Aᵀ / (C − 1), divided by C²:
 
-    row_centered     A (B, C): rows less their mean, K (B, B): squared Frobenius norm. Default: the
-                     one reading under which 1/(C − 1) makes a covariance over C class vectors
-    column_centered  A (B, C): columns less their mean: squared Frobenius norm
-    class_covariance A (C, B): rows less their mean, K (C, C): Frobenius norm, not squared
+    row_centered      A (B, C) with rows centred, K (B, B), squared Frobenius norm. The default, as
+                      the only reading under which 1/(C − 1) gives a covariance over C class vectors
+    column_centered   A (B, C) with columns centred, K (B, B), squared Frobenius norm
+    class_covariance  A (C, B) with rows centred, K (C, C), Frobenius norm, not squared
 
-    **Unverified**: the authors' code is not public, and three reproductions agree in all but the
-    last term (in this order: the third's comments; the first; the second and StreamLined). Options
-    and weights are theirs: μ = ``instance_weight`` 0.5, μβ = ``class_weight`` 1, ν = 0.4, CE 0.1.
+    **Unverified**: the authors' code is not public, and three reproductions agree except in the
+    last term (in the above order: the comments of the third; the first; the second and
+    StreamLined). Options and weights are theirs: μ = ``instance_weight`` 0.5, μβ = ``class_weight``
+    1, ν = 0.4, cross-entropy 0.1.
     """
 
     needs = Needs(batch="global")

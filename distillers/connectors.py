@@ -1,4 +1,4 @@
-"""What makes feature maps of two networks comparable: pooling rules and learned connectors."""
+"""Make the features of two networks comparable: pairing, pooling and learned connectors."""
 
 from __future__ import annotations
 
@@ -11,10 +11,18 @@ from models import Outputs
 from .base import Unsupported
 
 
+def stage_pairs(student: Outputs, teacher: Outputs) -> list[tuple[Tensor, Tensor]]:
+    """The maps of student and teacher stage by stage, from the shallowest, without the stems.
+
+    Stages that only one of the networks has are left out, as in RepDistiller's tables.
+    """
+    return list(zip(student.required.features[1:], teacher.required.features[1:], strict=False))
+
+
 def pool_to_smaller(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """Two maps (N, c, h, w), the higher one average-pooled to the size of the other.
 
-    As in RepDistiller only the heights decide; maps of equal height stay as they are.
+    As in RepDistiller only the heights decide; maps of equal height are returned unchanged.
     """
     if a.shape[2] > b.shape[2]:
         a = F.adaptive_avg_pool2d(a, (b.shape[2], b.shape[3]))
@@ -24,12 +32,13 @@ def pool_to_smaller(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class ConvReg(nn.Sequential):
-    """Regresses the teacher's map from the student's: convolution, batch norm and, if asked, ReLU.
+    """Regresses the teacher's map from the student's: convolution, batch norm, optionally ReLU.
 
-    ``student``, ``teacher`` are shapes (N, c, h, w). The convolution depends on the spatial sizes:
-    half of the student's: 3×3, stride 2; twice: transposed 4×4, stride 2; equal or smaller: an
-    unpadded kernel of 1 + the difference. It has a bias, and torch's default initialisation.
-    Raises Unsupported for a larger teacher's map that is not twice the student's.
+    ``student``, ``teacher`` are shapes (N, c, h, w). Where the teacher's map is half the student's,
+    the convolution is 3×3 with stride 2; where it is twice as large, a transposed 4×4 with stride
+    2; where it is equal or otherwise smaller, unpadded with kernel 1 + the difference in size. It
+    has a bias and torch's default initialisation.
+    Raises Unsupported for a teacher's map that is larger but not twice as large.
     """
 
     def __init__(self, student: torch.Size, teacher: torch.Size, relu: bool = True) -> None:
@@ -48,11 +57,19 @@ def _matching_conv(student: torch.Size, teacher: torch.Size) -> nn.Module:
         return nn.Conv2d(student[1], teacher[1], kernel_size=kernel)
     raise Unsupported(
         f"student's map {source[0]}×{source[1]}, teacher's {target[0]}×{target[1]}: "
-        "expected the teacher's to be at most as large, or twice"
+        "expected the teacher's to be no larger, or exactly twice as large"
     )
 
 
 def embedding_head(outputs: Outputs, width: int) -> nn.Linear:
-    """A linear layer from a network's embedding to ``width`` numbers, as torch initialises it."""
-    assert outputs.embedding is not None  # the method needs it
-    return nn.Linear(outputs.embedding.shape[1], width)
+    """A linear layer from a network's embedding (N, D) to (N, ``width``), torch-initialised."""
+    return nn.Linear(outputs.required.embedding.shape[1], width)
+
+
+def generation_block(channels: int) -> nn.Sequential:
+    """3×3 convolution, ReLU, 3×3 convolution: rebuilds masked features in MGD and ViTKD."""
+    return nn.Sequential(
+        nn.Conv2d(channels, channels, kernel_size=3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(channels, channels, kernel_size=3, padding=1),
+    )

@@ -1,4 +1,4 @@
-"""Contrastive distillation by InfoNCE against a queue, another method than CRD under its name."""
+"""Contrastive distillation by InfoNCE against a queue: elsewhere called CRD, but another method."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from .registry import register
 class CRDQueue(QueueDistiller):
     """− mean_B log [exp(s·t / τ) / (exp(s·t / τ) + Σ_k exp(s·q_k / τ))].
 
-    s, t: linear heads of the embeddings (B, D), over their norm, (B, ``feature_dim``), both
-    trained. q: the last ``negatives`` t, detached, the batch's own included: the positive is also a
-    negative, and so are samples of its class. This is what giakoumoglou/distillers runs by default
-    as "crd" (its `--memory_type fifo`); the original, with a memory bank and noise-contrastive
-    estimation, is `CRD`. Queue: see `QueueDistiller`.
+    s, t: normalised linear heads (B, ``feature_dim``) of the embeddings (B, D), both trained. q:
+    the last ``negatives`` t, detached, including the current batch, so the negatives contain the
+    positive itself and samples of its class. This is what giakoumoglou/distillers runs by default
+    as "crd" (`--memory_type fifo`); the original, with a memory bank and noise-contrastive
+    estimation, is `CRD`. For the queue, see `QueueDistiller`.
     """
 
     defaults = {**QueueDistiller.defaults, "temperature": 0.07}

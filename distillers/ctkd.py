@@ -1,4 +1,4 @@
-"""Curriculum temperature: the temperature of soft labels is learned, against the student."""
+"""Curriculum temperature: the temperature of soft labels is learned adversarially."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from .registry import register
 class CTKD(Wrapper):
     """Hinton's term (``kd``) at T = ``initial_temperature`` + ``temperature_range`` · sigmoid(θ).
 
-    θ is one number, at first 1 (T = 15.6), trained with the student: the gradient comes to it
-    through both soft-maxes and T², times −λ, so that T makes the task harder. λ rises from 0 to 1
-    along (1 − cos(π e / E)) / 2 in the first E epochs e (from 1): ``curriculum`` epochs of 240, or
-    ``curriculum_absolute`` if given. This is the global variant; the code of the one with a
+    θ is a scalar, initially 1 (T = 15.6), trained with the student. Its gradient passes through
+    both softmaxes and T² and is multiplied by −λ, so that T makes the task harder. λ rises from 0
+    to 1 as (1 − cos(π e / E)) / 2 over the first E epochs e (from 1): ``curriculum`` epochs of 240,
+    or ``curriculum_absolute`` if given. This is the global variant; the code of the variant with a
     temperature per sample is not public.
 
-    DKD's T is this one, too, and its β becomes 2, as in the authors' CIFAR-100 runs; for ImageNet
-    they have none with DKD, so β is DKD's there. Beside PKT, SP, VID, CRD and SRRL they weigh
-    cross-entropy 0.1 and Hinton's term 0.9, which is for ``ce`` and ``kd`` to say.
+    DKD uses the same T, and its β becomes 2, as in the authors' CIFAR-100 runs. They have no
+    ImageNet run with DKD; there β is DKD's own. With PKT, SP, VID, CRD and SRRL they weight
+    cross-entropy by 0.1 and Hinton's term by 0.9; set ``ce`` and ``kd`` for that.
     """
 
     defaults = {
@@ -52,7 +52,7 @@ class CTKD(Wrapper):
 
     @classmethod
     def preset(cls, name: str, method: str) -> Mapping[str, Any]:
-        if (name, method) == ("imagenet", "dkd"):  # which is without Hinton's term
+        if (name, method) == ("imagenet", "dkd"):  # DKD has its own KL terms, so kd stays 0
             return {"beta": 0.5, "curriculum_absolute": 5.0}
         return super().preset(name, method)
 
@@ -60,15 +60,15 @@ class CTKD(Wrapper):
         super().setup(student, teacher, info)
         if not self.options.kd and self.name != "dkd":
             raise Unsupported(
-                "ctkd needs Hinton's term, whose kd is 0; expected ctkd+NAME+kd or ctkd+dkd"
+                "ctkd needs Hinton's term, but kd is 0; expected ctkd+NAME+kd or ctkd+dkd"
             )
         self.theta = nn.Parameter(torch.ones(1))
 
     def temperature(self, fixed: float, epoch: int) -> Tensor:
-        """T, (); its gradient is turned round before it reaches θ."""
+        """T, a scalar tensor; its gradient is reversed before it reaches θ."""
         theta, options = self.theta[0], self.options
-        turned = theta.detach() - self._lambda(epoch) * (theta - theta.detach())
-        return options.initial_temperature + options.temperature_range * turned.sigmoid()
+        reversed_theta = theta.detach() - self._lambda(epoch) * (theta - theta.detach())
+        return options.initial_temperature + options.temperature_range * reversed_theta.sigmoid()
 
     def _lambda(self, epoch: int) -> float:
         epochs = self.scaled(self.options.curriculum, self.options.curriculum_absolute)

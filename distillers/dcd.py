@@ -1,4 +1,4 @@
-"""Discriminative and consistent distillation: match embeddings within a batch, both ways alike."""
+"""Discriminative and consistent distillation: match embeddings within a batch symmetrically."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from .registry import register
 class DCD(Distiller):
     """contrastive_weight · L_contrast + consistency_weight · L_consistent, of l = e^θ s tᵀ (B, B).
 
-    s, t: linear heads of the embeddings (B, D), over their norm, (B, ``feature_dim``), both
-    trained. L_contrast: cross-entropy of the rows of l, the target the sample itself. L_consistent:
-    KL(q ‖ p), summed over a row, mean over the batch, p the soft-max of l's rows and q that of its
-    columns, transposed. Nothing is detached, q neither.
+    s, t: normalised linear heads (B, ``feature_dim``) of the embeddings (B, D), both trained.
+    L_contrast: cross-entropy of the rows of l, whose target is the sample itself. L_consistent:
+    KL(q ‖ p), summed over a row, mean over the batch, where p is the softmax of l's rows and q that
+    of its columns, transposed. Nothing is detached, not even q.
 
-    e^θ is at most ``max_scale``. The paper trains θ; giakoumoglou/distillers never hands it to the
-    optimiser, so it stays at ``initial_log_scale``, e^θ = e: what learn_scale=False does. The
-    paper's bias, added to all of l, cancels in every soft-max and is left out.
+    e^θ is at most ``max_scale``. The paper trains θ; giakoumoglou/distillers never passes it to the
+    optimiser, so it stays at ``initial_log_scale``, e^θ = e, as with learn_scale=False. The paper's
+    bias, added to all of l, cancels in every softmax and is omitted.
     """
 
     needs = Needs(embedding=True, min_batch=2, batch="global")
@@ -51,18 +51,17 @@ class DCD(Distiller):
     ranges = {"initial_log_scale": (-math.inf, math.inf)}
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
-        assert teacher is not None  # needs.teacher
         options = self.options
-        self.embed_student = embedding_head(self.probe(student), options.feature_dim)
-        seen = self.probe(teacher, teacher=True)
-        self.embed_teacher = embedding_head(seen, options.feature_dim)
+        source, target = self.probe_pair(student, teacher)
+        self.embed_student = embedding_head(source, options.feature_dim)
+        self.embed_teacher = embedding_head(target, options.feature_dim)
         start = torch.tensor(options.initial_log_scale)
         self.log_scale = nn.Parameter(start, requires_grad=options.learn_scale)
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         options, terms = self.options, {}
-        s = unit(self.embed_student(student.embedding))
-        t = unit(self.embed_teacher(teacher.embedding))
+        s = unit(self.embed_student(student.required.embedding))
+        t = unit(self.embed_teacher(teacher.required.embedding))
         scores = self.log_scale.exp().clamp(max=options.max_scale) * s @ t.T
         if options.contrastive_weight:
             own = torch.arange(len(s), device=s.device)

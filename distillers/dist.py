@@ -1,4 +1,4 @@
-"""DIST: correlations of the predictions, sample by sample and class by class."""
+"""DIST: match predictions by their correlation, per sample and per class."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .base import Distiller
 from .needs import Needs
 from .registry import register
 
-EPS = 1e-8  # the reference's, beside the product of the norms
+EPS = 1e-8  # added to the product of the norms, as in the authors' code
 
 
 @register(
@@ -24,11 +24,11 @@ EPS = 1e-8  # the reference's, beside the product of the norms
     reference="Knowledge Distillation from A Stronger Teacher",
 )
 class DIST(Distiller):
-    """τ² (β · inter + γ · intra) of the soft-maxes p, q (B, C) of the logits over τ.
+    """τ² (β · inter + γ · intra) of the softmaxes p, q (B, C) of the logits over τ.
 
     inter = 1 − mean over samples of ρ(p_b, q_b); intra = 1 − mean over classes of ρ(p_·c, q_·c);
-    ρ(u, v) is Pearson's correlation, with 1e-8 beside the product of the norms as in the authors'
-    code. A constant row or column has ρ = 0, and gets no gradient (the 1e-8 would multiply it).
+    ρ(u, v) is Pearson's correlation, with 1e-8 added to the product of the norms as in the authors'
+    code. A constant row or column has ρ = 0 and no gradient (dividing by 1e-8 would blow it up).
 
     Weight 2 and τ = 4 are the authors' for CIFAR-100 (their configuration "dist_t4").
     """

@@ -1,4 +1,4 @@
-"""Decoupled KD: the target class against the rest, and the rest among themselves."""
+"""Decoupled KD: one term for the target class against the rest, one for the rest."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ Divergence = Callable[[Tensor, Tensor, float], Tensor]
     reference="Decoupled Knowledge Distillation",
 )
 class DKD(Distiller):
-    """w(epoch) · (α TCKD + β NCKD), both with factor T² and means over the batch (eq. 7).
+    """w(epoch) · (α TCKD + β NCKD), both with factor T², mean over the batch (eq. 7).
 
-    TCKD: KL of the teacher's (p_y, 1 − p_y) from the student's. NCKD: KL of the soft-maxes over the
-    classes other than y. With logits (B, C) over T, 1 − p_y is the share of logsumexp over the
-    others, so TCKD is a soft-max over two numbers: finite for any logits, where mdistiller takes
-    the logarithm of 1 − p_y. With two classes NCKD is 0.
+    TCKD: KL divergence between teacher's and student's (p_y, 1 − p_y). NCKD: KL divergence between
+    the softmaxes over the classes other than y. The logit of "not y" is the logsumexp of the other
+    logits, so TCKD is a KL divergence over two logits, finite for any input; mdistiller takes the
+    logarithm of 1 − p_y instead. With two classes NCKD is 0.
 
     The warm-up w = min(epoch / warmup, 1) lasts ``warmup`` epochs of 240, or ``warmup_absolute``
-    epochs if given. mdistiller uses β 6 or 2 for some pairs; ImageNet ResNet50 → MobileNet: β 2.
+    epochs if given. mdistiller uses β = 6 or 2 for some pairs, 2 for ImageNet ResNet50 → MobileNet.
     """
 
     softens = True
@@ -64,8 +64,7 @@ class DKD(Distiller):
             self.temperature(options.temperature, batch.epoch),
             divergence,
         )
-        warmup = self.scaled(self.options.warmup, self.options.warmup_absolute)
-        ramp = linear_warmup(batch.epoch, warmup)
+        ramp = linear_warmup(batch.epoch, self.scaled(options.warmup, options.warmup_absolute))
         return {"tckd": ramp * options.alpha * target, "nckd": ramp * options.beta * others}
 
 
@@ -78,7 +77,7 @@ def decoupled_kl(
 ) -> tuple[Tensor, Tensor]:
     """(TCKD, NCKD) of logits (B, C) and class numbers (B,), with factor T².
 
-    Means over the batch, or with `kl_rows` as ``divergence`` (B,) each.
+    Batch means with `kl_divergence`, per sample, (B,), with `kl_rows`.
     """
     binary_s, others_s = _decouple(student / temperature, labels)
     binary_t, others_t = _decouple(teacher / temperature, labels)

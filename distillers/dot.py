@@ -1,4 +1,4 @@
-"""Distillation-oriented training: a momentum for the task's gradient, one for distillation's."""
+"""Distillation-oriented trainer: separate momenta for the task and the distillation gradient."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .base import MethodError
 from .compose import Wrapper
 from .registry import register
 
-Pairs = list[tuple[nn.Parameter, nn.Parameter]]  # parameters and their stand-ins
+Pairs = list[tuple[nn.Parameter, nn.Parameter]]  # (parameter, its stand-in)
 
 
 @register(
@@ -22,12 +22,12 @@ Pairs = list[tuple[nn.Parameter, nn.Parameter]]  # parameters and their stand-in
     reference="DOT: A Distillation-Oriented Trainer",
 )
 class DOT(Wrapper):
-    """The other method's terms under an optimiser that favours distillation.
+    """Train the wrapped method with an optimiser that gives distillation more momentum.
 
-    The cross-entropy is the task; every other term belongs to distillation. See `TwoMomenta` for
-    the update (section 3.2) and ``delta``, the paper's Δ. Learning rate, momentum and weight decay
-    are the recipe's, which must be SGD without Nesterov's momentum. An initial stage has the
-    recipe's optimiser.
+    The cross-entropy is the task's loss; all other terms are distillation's. `TwoMomenta` has the
+    update (section 3.2); ``delta`` is the paper's Δ. Learning rate, momentum and weight decay are
+    the recipe's, which must be SGD without Nesterov momentum. An initial stage uses the recipe's
+    own optimiser.
     """
 
     defaults = {"delta": 0.075}
@@ -46,7 +46,7 @@ class DOT(Wrapper):
         optimizer: torch.optim.Optimizer,
         scaler: torch.amp.GradScaler,
     ) -> None:
-        if not isinstance(optimizer, TwoMomenta):
+        if not isinstance(optimizer, TwoMomenta):  # in an initial stage
             super().step(losses, optimizer, scaler)
             return
         task = [value for name, value in losses.items() if name == "ce"]
@@ -61,22 +61,22 @@ class DOT(Wrapper):
 
 
 class TwoMomenta(torch.optim.Optimizer):
-    """SGD with one momentum buffer v for the task's gradient g and one u for distillation's h:
+    """SGD with a momentum buffer v for the task's gradient g and another, u, for distillation's h:
 
         v ← (μ − Δ) v + g + λ p,   u ← (μ + Δ) u + h,   p ← p − η v − η u.
 
-    Both buffers begin as their first gradient; λ is the weight decay. A parameter that has one of
-    the gradients only has plain momentum μ; without g the decay goes to h, from the second step on
-    (as in mdistiller).
+    Both buffers start as their first gradient; λ is the weight decay. A parameter with only one of
+    the gradients uses plain momentum μ; if that is h, the decay is added to it from the second step
+    on (as in mdistiller).
 
-    h is the gradient of a stand-in, one per parameter, which lies in the same group: thus whatever
-    is done to the gradients of all parameters (unscaling, averaging over processes, clipping) is
-    done to both. Stand-ins have no numbers of their own; their gradients double the memory of
-    gradients, and a limit on the norm is one on (g, h) together.
+    h is kept as the gradient of a stand-in, one per parameter in the same group, so that everything
+    done to the gradients of all parameters (unscaling, averaging over processes, clipping) is done
+    to both. Stand-ins take no memory themselves, but gradients take twice as much, and gradient
+    clipping limits the norm of (g, h) together.
     """
 
     def __init__(self, plain: torch.optim.SGD, delta: float) -> None:
-        """Groups and their rates are those of ``plain``."""
+        """Take over the parameter groups and hyper-parameters of ``plain``."""
         groups = []
         for group in plain.param_groups:
             chosen = {key: group[key] for key in ("lr", "momentum", "weight_decay")}
@@ -85,14 +85,14 @@ class TwoMomenta(torch.optim.Optimizer):
         super().__init__(groups, {"delta": delta})
 
     def put_aside(self) -> None:
-        """What is every parameter's gradient now becomes distillation's; the task's comes next."""
+        """Move all current gradients to the stand-ins, as distillation's; the task's come next."""
         for group in self.param_groups:
             for p, stand_in in _pairs(group):
                 stand_in.grad, p.grad = p.grad, None
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """One update from the gradients as they are; there is no use for a closure."""
+        """One update from the current gradients; ``closure`` is ignored."""
         for group in self.param_groups:
             pairs = _pairs(group)
             both = [(p, q) for p, q in pairs if p.grad is not None and q.grad is not None]
@@ -102,13 +102,13 @@ class TwoMomenta(torch.optim.Optimizer):
             self._move(both, 0, momentum - delta, decay, group["lr"])
             self._move(both, 1, momentum + delta, 0.0, group["lr"])
             self._move(task, 0, momentum, decay, group["lr"])
-            late = [pair for pair in rest if self.state[pair[1]]]
+            later = [pair for pair in rest if self.state[pair[1]]]
             first = [pair for pair in rest if not self.state[pair[1]]]
-            self._move(late, 1, momentum, decay, group["lr"])
+            self._move(later, 1, momentum, decay, group["lr"])
             self._move(first, 1, momentum, 0.0, group["lr"])
 
     def _move(self, pairs: Pairs, which: int, momentum: float, decay: float, lr: float) -> None:
-        """One of the two terms, of many parameters at once: by the gradients at place ``which``."""
+        """Apply one of the two terms to all ``pairs``: v (``which`` = 0) or u (``which`` = 1)."""
         if not pairs:
             return
         params: list[Tensor] = [p for p, _ in pairs]
@@ -121,7 +121,7 @@ class TwoMomenta(torch.optim.Optimizer):
         torch._foreach_add_(params, buffers, alpha=-lr)
 
     def _buffer(self, owner: nn.Parameter) -> Tensor:
-        """Zeros at first, which no momentum changes."""
+        """The momentum buffer; it starts as zeros, so the first update is the gradient itself."""
         state = self.state[owner]
         if not state:
             state["momentum_buffer"] = torch.zeros_like(cast("Tensor", owner.grad))
@@ -130,7 +130,7 @@ class TwoMomenta(torch.optim.Optimizer):
 
 
 def _stand_in(p: nn.Parameter) -> nn.Parameter:
-    """In p's shape, of one number."""
+    """A parameter of p's shape that stores a single number."""
     return nn.Parameter(p.detach().new_zeros(()).expand(p.shape))
 
 

@@ -1,4 +1,4 @@
-"""Embedding graph alignment: correlations between samples, the same in both networks and across."""
+"""Embedding graph alignment: match correlations between samples, within and across networks."""
 
 from __future__ import annotations
 
@@ -25,26 +25,23 @@ class EGA(Distiller):
     """node_weight · ‖C_ts − I‖_F + edge_weight · ‖C_tt − C_ss‖_F, of embeddings (B, D).
 
     C_ab (B, B): Pearson's correlation, over the D entries, of sample i in network a and sample j in
-    network b. As giakoumoglou/distillers has it, whose edge_weight is 0.3: D must be equal in both
-    networks. An embedding of equal entries has correlation 0 with all.
+    network b. As in giakoumoglou/distillers, with its edge_weight 0.3; both networks must have the
+    same D. A constant embedding has correlation 0 with all others.
     """
 
     needs = Needs(embedding=True, batch="global")
     defaults = {"node_weight": 1.0, "edge_weight": 0.3}
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
-        assert teacher is not None  # needs.teacher
-        s, t = self.probe(student).embedding, self.probe(teacher, teacher=True).embedding
-        assert s is not None and t is not None  # needs.embedding
-        if s.shape[1] != t.shape[1]:
+        probes = self.probe_pair(student, teacher)
+        source, target = (outputs.required.embedding.shape[1] for outputs in probes)
+        if source != target:
             raise Unsupported(
-                f"ega needs embeddings of one width, not {s.shape[1]} (student) and {t.shape[1]} "
-                "(teacher)"
+                f"ega needs embeddings of one width, not {source} (student) and {target} (teacher)"
             )
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
-        assert student.embedding is not None and teacher.embedding is not None  # needs.embedding
-        s, t = _centred(student.embedding), _centred(teacher.embedding)
+        s, t = _centred(student.required.embedding), _centred(teacher.required.embedding)
         terms = {}
         if self.options.node_weight:
             own = torch.eye(len(s), dtype=s.dtype, device=s.device)
@@ -56,5 +53,5 @@ class EGA(Distiller):
 
 
 def _centred(vectors: Tensor) -> Tensor:
-    """Rows less their mean, over their norm: their products are correlations."""
+    """Rows (B, D) centred and normalised: their dot products are correlations."""
     return unit(vectors - vectors.mean(dim=1, keepdim=True))

@@ -1,4 +1,4 @@
-"""FitNets: the student's map at one layer, put through a regressor, imitates the teacher's."""
+"""FitNets: the student's map at one layer, passed through a regressor, imitates the teacher's."""
 
 from __future__ import annotations
 
@@ -26,28 +26,25 @@ from .registry import register
 class FitNet(Distiller):
     """Mean squared error of r(F_s) and F_t at layer ``hint_layer`` of (stem, stage 1, stage 2, …).
 
-    r is a `ConvReg` from (N, c_s, h_s, w_s) to (N, c_t, h_t, w_t), trained with the student in one
-    stage as in RepDistiller and mdistiller (the paper first trains the hint alone, eq. 3). Maps are
-    taken after the ReLU where the network has one there, and r ends in a ReLU; the taps of WRN and
-    MobileNetV2 are signed, so their negative part cannot be met.
+    r is a `ConvReg` from (N, c_s, h_s, w_s) to (N, c_t, h_t, w_t), trained jointly with the student
+    as in RepDistiller and mdistiller (the paper first trains the hint alone, eq. 3). Maps are taken
+    after the ReLU where the network has one there, and r ends in a ReLU. WRN and MobileNetV2 have
+    signed maps there, whose negative part r cannot reproduce.
     """
 
-    needs = Needs(features=True, min_batch=2)  # r's batch norm fails on one sample's 1×1 map
+    needs = Needs(features=True, min_batch=2)  # r's batch norm fails on a single 1×1 map
     defaults = {"weight": 100.0, "hint_layer": 2}
     ranges = {"hint_layer": (0, math.inf)}
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
-        assert teacher is not None  # needs.teacher
-        source = self._hint(self.probe(student))
-        target = self._hint(self.probe(teacher, teacher=True))
+        source, target = map(self._hint, self.probe_pair(student, teacher))
         self.regressor = ConvReg(source.shape, target.shape)
 
     def _hint(self, outputs: Outputs) -> Tensor:
-        assert outputs.features is not None  # needs.features
-        layer, count = self.options.hint_layer, len(outputs.features)
-        if not -count <= layer < count:
-            raise Unsupported(f"{self.name}: hint_layer {layer} of {count} feature maps")
-        return outputs.features[layer]
+        features, layer = outputs.required.features, self.options.hint_layer
+        if not -len(features) <= layer < len(features):
+            raise Unsupported(f"{self.name}: hint_layer {layer} of {len(features)} feature maps")
+        return features[layer]
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         return F.mse_loss(self.regressor(self._hint(student)), self._hint(teacher))

@@ -1,4 +1,4 @@
-"""Flow of solution procedure: how maps of successive stages relate, learned before training."""
+"""Flow of solution procedure: first match how maps of successive stages relate to each other."""
 
 from __future__ import annotations
 
@@ -26,14 +26,15 @@ from .registry import register
     "and Transfer Learning",
 )
 class FSP(Distiller):
-    """An initial stage for the flow matrices; the main stage is cross-entropy (and KD).
+    """An initial stage matches flow matrices; the main stage is cross-entropy (and KD).
 
     G = mean over positions of F_(i+1) F_iᵀ, (B, c_(i+1), c_i), for successive maps (B, c, h, w) of
-    stem, stage 1, …, the larger of which is pooled to the smaller; the loss is the sum over i of
-    the mean of (G_s − G_t)² (sections 3.2 and 3.3; means as in RepDistiller, whose β has no effect
-    either). Channels must be equal, place by place; sizes need not.
+    stem, stage 1, …, the larger of which is pooled to the smaller. The loss is the sum over i of
+    the mean of (G_s − G_t)² (sections 3.2 and 3.3; means as in RepDistiller, whose β has no effect,
+    like ``weight`` here). The networks must have equal channels at each map, but not equal sizes.
 
-    The student's feature part is trained, at the recipe's rate unless ``initial_lr`` is given.
+    The initial stage trains the student's feature extractor, at the recipe's rate unless
+    ``initial_lr`` is given.
     """
 
     needs = Needs(features=True)
@@ -41,32 +42,29 @@ class FSP(Distiller):
     optional = {"initial_lr": float}
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
-        assert teacher is not None  # needs.teacher
-        probes = self.probe(student), self.probe(teacher, teacher=True)
-        source, target = ([f.shape[1] for f in _maps(outputs)] for outputs in probes)
+        probes = self.probe_pair(student, teacher)
+        source, target = ([f.shape[1] for f in o.required.features] for o in probes)
         if source != target:
             raise Unsupported(
                 f"{self.name}: the student's maps have {source} channels, the teacher's {target}: "
-                f"expected the same"
+                "expected equal channels"
             )
-        part = cast("Classifier", student).feature_modules()
-        self.trained = (part,)  # in a tuple, lest it become a part of this module
+        # In a tuple, so that the student's modules do not become sub-modules of this one.
+        self.trained = (cast("Classifier", student).feature_modules(),)
 
     def init_stage(self) -> InitStage:
         modules = nn.ModuleList(self.trained)
         return InitStage(self.options.initial_epochs, modules, self.options.initial_lr)
 
     def init_loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
-        pairs = zip(pairwise(_maps(student)), pairwise(_maps(teacher)), strict=True)
-        return torch.stack([F.mse_loss(flow(*s), flow(*t)) for s, t in pairs]).sum()
+        flows = [
+            [flow(*maps) for maps in pairwise(outputs.required.features)]
+            for outputs in (student, teacher)
+        ]
+        return torch.stack([F.mse_loss(s, t) for s, t in zip(*flows, strict=True)]).sum()
 
 
 def flow(lower: Tensor, upper: Tensor) -> Tensor:
     """G (B, c', c) of maps (B, c, h, w) and (B, c', h', w')."""
     lower, upper = (m.flatten(2) for m in pool_to_smaller(lower, upper))
     return upper @ lower.mT / lower.shape[2]
-
-
-def _maps(outputs: Outputs) -> tuple[Tensor, ...]:
-    assert outputs.features is not None  # needs.features
-    return outputs.features

@@ -14,10 +14,11 @@ from models import Outputs
 
 from .base import Distiller, InitStage
 from .connectors import pool_to_smaller
+from .losses import attention_map
 from .needs import Needs
 from .registry import register
 
-SLOPE = 0.1  # of the leaky ReLUs, as in RepDistiller
+SLOPE = 0.1  # negative slope of the leaky ReLUs, as in RepDistiller
 
 
 @register(
@@ -32,27 +33,26 @@ class FT(Distiller):
 
     f_t = encoder(F_t), the paraphraser's first half, has m = ``paraphrase_rate`` · c_t channels;
     f_s = translator(F_s). Both are three 3×3 convolutions, the translator's with batch norm. The
-    larger factor is pooled to the smaller. q(f) = flatten(mean over channels of f²) over its norm,
-    as in RepDistiller, from which the weight 200 is; the paper (section 3.2) compares f / ‖f‖.
+    larger factor is pooled to the smaller. q is the normalised `attention_map`, as in RepDistiller,
+    which also has the weight 200; the paper (section 3.2) compares f / ‖f‖.
 
     The initial stage trains the paraphraser (encoder and decoder, section 3.1) on the mean squared
-    error of its reconstruction of F_t; then it stays as it is. ``initial_lr`` None is the recipe's
-    rate, RepDistiller's choice for students other than resnet… and wrn….
+    error of its reconstruction of F_t; it is then frozen. ``initial_lr`` None is the recipe's rate,
+    RepDistiller's choice for students other than ResNets and WRNs.
     """
 
-    needs = Needs(features=True, min_batch=2)  # batch norm fails on one sample's 1×1 map
+    needs = Needs(features=True, min_batch=2)  # batch norm fails on a single 1×1 map
     defaults = {
         "weight": 200.0,
         "paraphrase_rate": 0.5,
-        "initial_epochs": 30,  # of 240
+        "initial_epochs": 30,  # of the reference schedule's 240
         "initial_lr": 0.01,
     }
     optional = {"initial_lr": float}
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
-        assert teacher is not None  # needs.teacher
-        source = _last(self.probe(student)).shape[1]
-        target = _last(self.probe(teacher, teacher=True)).shape[1]
+        probes = self.probe_pair(student, teacher)
+        source, target = (outputs.required.features[-1].shape[1] for outputs in probes)
         factor = max(1, int(self.options.paraphrase_rate * target))
         self.encoder = _layers(nn.Conv2d, (target, target, factor, factor))
         self.decoder = _layers(nn.ConvTranspose2d, (factor, factor, target, target))
@@ -64,30 +64,21 @@ class FT(Distiller):
         return InitStage(epochs, paraphraser, rate, uses_student=False)
 
     def init_loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
-        target = _last(teacher)
+        target = teacher.required.features[-1]
         return F.mse_loss(self.decoder(self.encoder(target)), target)
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         with torch.no_grad():
-            target = self.encoder(_last(teacher))
-        own, target = pool_to_smaller(self.translator(_last(student)), target)
-        return F.l1_loss(_attention(own), _attention(target))
-
-
-def _last(outputs: Outputs) -> Tensor:
-    assert outputs.features is not None  # needs.features
-    return outputs.features[-1]
-
-
-def _attention(factor: Tensor) -> Tensor:
-    """(B, h·w) with rows of norm 1."""
-    return F.normalize(factor.square().mean(dim=1).flatten(1), dim=1)
+            target = self.encoder(teacher.required.features[-1])
+        factor = self.translator(student.required.features[-1])
+        s, t = map(attention_map, pool_to_smaller(factor, target))
+        return F.l1_loss(s, t)
 
 
 def _layers(
     kind: type[nn.Conv2d | nn.ConvTranspose2d], widths: tuple[int, ...], norm: bool = False
 ) -> nn.Sequential:
-    """Convolutions of these widths that keep the size, each with batch norm, if asked, and ReLU."""
+    """Size-preserving convolutions of these widths, each with optional batch norm and ReLU."""
 
     def layers() -> Iterator[nn.Module]:
         for inputs, outputs in pairwise(widths):

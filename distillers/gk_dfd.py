@@ -1,4 +1,4 @@
-"""GK-DFD: graphs over a class-balanced batch, and their discriminative directions."""
+"""GK-DFD: match graphs over a class-balanced batch, and their discriminative directions."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def projected_loss(student: Tensor, teacher: Tensor, projection: Tensor) -> Tens
 def signed_loss(
     student: Tensor, teacher: Tensor, mean: Tensor, projection: Tensor, relations: Tensor
 ) -> Tensor:
-    """L_feat = Σ_ij R_ij ‖a_i − c_j‖² / max(Σ|R|, 1), a and c the projected nodes at unit length.
+    """L_feat = Σ_ij R_ij ‖a_i − c_j‖² / max(Σ|R|, 1), with a and c the normalised projected nodes.
 
-    Nodes (N, d), mean (d,), projection (d, r), relations (N, N). Can be negative: repulsion pays.
+    Nodes (N, d), mean (d,), projection (d, r), relations (N, N). Repulsion can make it negative.
     """
     a = F.normalize((teacher - mean) @ projection, dim=1, eps=1e-12)
     c = F.normalize((student - mean) @ projection, dim=1, eps=1e-12)
@@ -48,31 +48,32 @@ def signed_loss(
 class GKDFD(Distiller):
     """Graph knowledge and discriminative feature distillation. **A reconstruction.**
 
-    The authors' public page names the ingredients: edges that combine cosine and Euclidean distance
-    (UEM), connections that know the classes (CAC), vertices, edges and the graph as three levels,
-    matching in a low-dimensional space that separates classes. The formulas and defaults below
-    follow public code of the same name that cites the paper's equations; the paper was not at
-    hand. The default deviates twice on purpose: its edges come from probabilities, since on the
-    logits of a trained teacher the graph is the identity, and the teacher's head keeps its random
-    start, since two trained heads match best by becoming constant. No accuracy of the paper has
-    been verified.
+    The authors' public page names the components: edges that combine cosine and Euclidean distance
+    (UEM), class-aware connections (CAC), three levels (vertices, edges, graph), and matching in a
+    low-dimensional space that separates classes. The formulas and defaults below follow public code
+    of the same name that cites the paper's equations; the paper itself was not available. The
+    defaults deviate from that code twice on purpose: edges come from probabilities, because on a
+    trained teacher's logits the graph is the identity, and the teacher's head keeps its random
+    initialisation, because two trained heads match best by becoming constant. No accuracy of the
+    paper has been verified.
 
-    structure "eq" (parts gc, dfd). One graph A for both networks, from the teacher's predictions
-    (`class_aware_adjacency`); vertices x = l2(Linear(embedding)) and nodes G = l2(convolution) by
-    heads of their own; alpha ‖G_t − G_s‖² / (N d) + beta ‖(G_t − G_s) P U‖² / N with P U from
-    `discriminative_projection`. No gradient through A, P, U, nor to the teacher.
+    structure "eq" (parts gc, dfd). Both networks share one graph A, from the teacher's predictions
+    (`class_aware_adjacency`). Each has its own head, with vertices x = l2(Linear(embedding)) and
+    nodes G = l2(convolution). The loss is alpha ‖G_t − G_s‖² / (N d) + beta ‖(G_t − G_s) P U‖² / N
+    with P U from `discriminative_projection`. No gradient through A, P, U, nor to the teacher.
 
-    structure "signed" (parts graph, feature). Each network has its own graph, and the student's
-    carries gradient to its logits; alpha (MSE of x + MSE of A + MSE of G) + beta `signed_loss`.
+    structure "signed" (parts graph, feature). Each network has its own graph, the student's with
+    gradient to its logits. The loss is alpha (MSE of x + MSE of A + MSE of G) + beta `signed_loss`.
 
-    Batches are class-balanced (option ``balanced``): in random ones of CIFAR-100 half the samples
-    have no partner. ``class_source``: whose classes cut the edges, the labels or each network's own
-    predictions; ``positives``, ``negatives`` (eq only): nearest neighbours of an anchor, None is
-    all in the batch; ``subspace_dimension``: None is classes in the batch − 1.
+    Batches are class-balanced (option ``balanced``); in random batches of CIFAR-100 half the
+    samples would have no other sample of their class. ``class_source``: the classes for edges come
+    from the labels or from each network's own predictions. ``positives``, ``negatives`` (eq only):
+    nearest neighbours per anchor; None means all in the batch. ``subspace_dimension``: None means
+    the number of classes in the batch − 1.
 
-    Buffers to look at: ``skipped`` counts batches whose discriminative part did not exist (it is
-    zero there), ``teacher_variance`` is the total variance of the last G_t: near 0, it collapsed.
-    Presets: literal and signed are the forward passes of the two public code revisions.
+    Diagnostic buffers: ``skipped`` counts batches without a discriminative part (it is zero there);
+    ``teacher_variance`` is the total variance of the last G_t; near 0, the head has collapsed.
+    Presets literal and signed are the forward passes of the two public code revisions.
     """
 
     needs = Needs(logits=True, embedding=True, sampler="balanced", batch="global")
@@ -115,15 +116,14 @@ class GKDFD(Distiller):
     def needs_of(cls, options: Mapping[str, Any]) -> Needs:
         if options["balanced"]:
             return cls.needs
-        # A plain stream ends with a partial batch, whose graph would be of another size.
+        # Without the sampler an epoch ends in a partial batch, whose graph would be smaller.
         return replace(cls.needs, sampler=None, full_batches=True)
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
-        assert teacher is not None  # needs.teacher
-        seen = self.probe(student).embedding, self.probe(teacher, teacher=True).embedding
-        assert seen[0] is not None and seen[1] is not None  # needs.embedding
-        self.student_head = GraphHead(seen[0].shape[1], self.options.dimension)
-        self.teacher_head = GraphHead(seen[1].shape[1], self.options.dimension)
+        probes = self.probe_pair(student, teacher)
+        source, target = (outputs.required.embedding.shape[1] for outputs in probes)
+        self.student_head = GraphHead(source, self.options.dimension)
+        self.teacher_head = GraphHead(target, self.options.dimension)
         self.teacher_head.requires_grad_(self.options.teacher_head == "joint")
         self.register_buffer("skipped", torch.zeros((), dtype=torch.long))
         self.register_buffer("teacher_variance", torch.zeros(()), persistent=False)
@@ -136,8 +136,8 @@ class GKDFD(Distiller):
 
     def _eq(self, student: Outputs, teacher: Outputs, classes: Tensor) -> dict[str, Tensor]:
         adjacency = self._adjacency(teacher, classes)
-        _, graph_s = self.student_head(student.embedding, adjacency)
-        _, graph_t = self.teacher_head(teacher.embedding, adjacency)
+        _, graph_s = self.student_head(student.required.embedding, adjacency)
+        _, graph_t = self.teacher_head(teacher.required.embedding, adjacency)
         options = self.options
         projection, exists = discriminative_projection(
             graph_t,
@@ -150,14 +150,15 @@ class GKDFD(Distiller):
         self._count(graph_t, exists)
         return {
             "gc": options.alpha * consistency_loss(graph_s, graph_t),
-            "dfd": options.beta * projected_loss(*_cut(exists, graph_s, graph_t), projection),
+            "dfd": options.beta * projected_loss(*_masked(exists, graph_s, graph_t), projection),
         }
 
     def _signed(self, student: Outputs, teacher: Outputs, classes: Tensor) -> dict[str, Tensor]:
+        # Smoothed, since the student's adjacency carries gradient; the teacher's to match it.
         adjacency_s = self._adjacency(student, classes, smooth=1e-12)
         adjacency_t = self._adjacency(teacher, classes, smooth=1e-12)
-        vertices_s, graph_s = self.student_head(student.embedding, adjacency_s)
-        vertices_t, graph_t = self.teacher_head(teacher.embedding, adjacency_t)
+        vertices_s, graph_s = self.student_head(student.required.embedding, adjacency_s)
+        vertices_t, graph_t = self.teacher_head(teacher.required.embedding, adjacency_t)
         options = self.options
         *matched, exists = relation_projection(
             graph_t, classes, options.pca_ratio, options.positives, options.subspace_dimension
@@ -170,7 +171,7 @@ class GKDFD(Distiller):
         )
         return {
             "graph": options.alpha * levels,
-            "feature": options.beta * signed_loss(*_cut(exists, graph_s, graph_t), *matched),
+            "feature": options.beta * signed_loss(*_masked(exists, graph_s, graph_t), *matched),
         }
 
     def _adjacency(self, outputs: Outputs, classes: Tensor, smooth: float = 0.0) -> Tensor:
@@ -186,6 +187,6 @@ class GKDFD(Distiller):
         self.teacher_variance.copy_(graph.var(dim=0, unbiased=False).sum())
 
 
-def _cut(exists: Tensor, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
-    """Both graphs' nodes (N, d), or zeros connected to them, so that no NaN passes either way."""
+def _masked(exists: Tensor, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    """Both graphs' nodes (N, d), or zeros that block NaNs in the forward and backward pass."""
     return torch.where(exists, student, 0), torch.where(exists, teacher, 0)

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 def squared_distances(x: Tensor, y: Tensor) -> Tensor:
     """‖x_i − y_j‖² of rows: (N, D) and (M, D) to (N, M).
 
-    From the differences, never as |x|² + |y|² − 2xy, which cancels: on float32 logits that form is
-    off by up to 0.04 where the distance is 0.
+    Computed from the differences. The form |x|² + |y|² − 2xy suffers cancellation: on float32
+    logits it is off by up to 0.04 where the distance is 0.
     """
     return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist").square()
 
 
 def same_class(classes: Tensor) -> Tensor:
-    """(N, N) booleans: whether samples i and j are of one class; true on the diagonal."""
+    """(N, N) booleans: whether samples i and j have the same class; true on the diagonal."""
     return classes[:, None] == classes[None, :]
 
 
@@ -31,8 +31,8 @@ def diagonal(matrix: Tensor) -> Tensor:
 def unified_edge_metric(predictions: Tensor, smooth: float = 0.0) -> Tensor:
     """GK-DFD's UEM u_ij = (1 + cos(p_i, p_j)) / 2 − (1 − exp(−‖p_i − p_j‖)): (N, C) to (N, N).
 
-    In (−1, 1], 1 on the diagonal. ``smooth`` is added to the squared distances between different
-    samples; a distance that carries a gradient needs it, since a root has no slope at 0.
+    In (−1, 1], 1 on the diagonal. ``smooth`` is added to the squared distances; it is needed where
+    they carry gradient, since the root has none at 0.
     """
     rows = F.normalize(predictions, dim=1, eps=1e-12)
     cosine = (rows @ rows.T).clamp(-1, 1)
@@ -44,10 +44,10 @@ def unified_edge_metric(predictions: Tensor, smooth: float = 0.0) -> Tensor:
 def class_aware_adjacency(
     predictions: Tensor, classes: Tensor, kappa: float = 0.5, smooth: float = 0.0
 ) -> Tensor:
-    """GK-DFD's adjacency (N, N): the UEM, times ``kappa`` across classes, negative edges cut.
+    """GK-DFD's adjacency (N, N): the UEM, times ``kappa`` across classes, clipped at 0.
 
     ``predictions`` (N, C) are probabilities or logits, ``classes`` (N,) class numbers. Symmetric,
-    not negative, 1 on the diagonal; ``smooth`` as in `unified_edge_metric`.
+    non-negative, 1 on the diagonal; ``smooth`` as in `unified_edge_metric`.
     """
     metric = unified_edge_metric(predictions, smooth)
     return torch.where(same_class(classes), metric, kappa * metric).clamp_min(0)
@@ -60,10 +60,10 @@ def normalised_adjacency(adjacency: Tensor) -> Tensor:
 
 
 class GraphConvolution(nn.Module):
-    """One-hop topology-adaptive convolution, rows scaled to unit length.
+    """Topology-adaptive graph convolution with one hop (Du et al., arXiv 1710.10370), normalised.
 
-    x (N, d), adjacency A (N, N) → l2(x W_self + (D^−½ A D^−½ x) W_neighbours + bias), (N, d).
-    Initialised like a linear layer, U(−1/√d, 1/√d). Du et al., arXiv 1710.10370, with one hop.
+    x (N, d), adjacency A (N, N) → l2(x W_self + (D^−½ A D^−½ x) W_neighbours + bias), (N, d), where
+    l2 scales rows to unit length. Initialised like a linear layer, U(−1/√d, 1/√d).
     """
 
     def __init__(self, dimension: int) -> None:
@@ -82,7 +82,7 @@ class GraphConvolution(nn.Module):
 
 
 class GraphHead(nn.Module):
-    """Embedding (N, in_features), adjacency (N, N) → unit vertices and the graph's nodes (N, d)."""
+    """Embedding (N, in_features), adjacency (N, N) → unit vertices and graph nodes, (N, d) each."""
 
     def __init__(self, in_features: int, dimension: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Holistic KD: contrast samples, and samples with their neighbours, across the networks."""
+"""Holistic KD: contrast samples, alone and with their neighbours, across the two networks."""
 
 from __future__ import annotations
 
@@ -27,24 +27,25 @@ from .registry import register
 class HKD(CRD):
     """L_vertex + L_graph, both InfoNCE of student anchors plus InfoNCE of teacher anchors.
 
-    s, t: linear heads of the embeddings (B, D), over their norm, (B, ``feature_dim``); M_s, M_t the
-    networks' memory banks, n rows each. An anchor a, its positive p and negatives v_1 … v_K of
+    s, t: normalised linear heads (B, ``feature_dim``) of the embeddings (B, D); M_s, M_t: the
+    networks' memory banks with n rows each. An anchor a, its positive p and negatives v_1 … v_K of
     other classes from a bank give − log [exp(a·p / τ) / (exp(a·p / τ) + Σ_k exp(a·v_k / τ))], mean
     over the batch.
 
     L_vertex: a = s_i with p = M_t[i], and a = t_i with p = M_s[i]. L_graph: a = g_s,i with p the
-    unit vector along ``smoothing`` · M_t[i] + (1 − ``smoothing``) · g_t,i, and the other way round.
-    g (B, ``feature_dim``) is one `GraphConvolution` of s (of t) over the graph that ties each
-    sample to its ``neighbours`` nearest, itself included, by the cosine of the network's own
-    soft-max outputs (detached). Batches with fewer samples have L_graph = 0.
+    normalised ``smoothing`` · M_t[i] + (1 − ``smoothing``) · g_t,i, and the same with s and t
+    exchanged. g (B, ``feature_dim``) is a `GraphConvolution` of s (of t) over the graph that links
+    each sample to its ``neighbours`` nearest, itself included, by the cosine similarity of the
+    network's own softmax outputs (detached). For smaller batches L_graph = 0.
 
-    Afterwards the batch's rows become m · row + (1 − m) · embedding, over its norm; banks change
-    only where gradients are on. Banks, positives and edges are detached; heads and convolutions of
-    both sides are trained.
+    After each step the batch's rows become m · row + (1 − m) · embedding, normalised; banks change
+    only where gradients are enabled. Banks, positives and edges are detached; heads and
+    convolutions of both sides are trained.
 
-    As in wyc-ruiker/HKD, whose negatives for student anchors come from the student's bank and for
-    teacher anchors from the teacher's (its names say the opposite): negatives_from="own"; "other"
-    takes them from where the positive is. Weight 3, HKD+KD adds the KD term with weight 1.
+    negatives_from="own", as in wyc-ruiker/HKD, draws the negatives of student anchors from the
+    student's bank and those of teacher anchors from the teacher's (its variable names say the
+    opposite); "other" draws them from the positive's bank. Weight 3; in the paper HKD+KD adds the
+    KD term with weight 1.
     """
 
     needs = replace(CRD.needs, logits=True)
@@ -64,14 +65,13 @@ class HKD(CRD):
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
         super().setup(student, teacher, info)
-        del self.normalizer_student, self.normalizer_teacher  # InfoNCE normalises by itself
+        del self.normalizer_student, self.normalizer_teacher  # InfoNCE has no Z
         self.graph_student = GraphConvolution(self.options.feature_dim)
         self.graph_teacher = GraphConvolution(self.options.feature_dim)
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         options, rows, own = self.options, self.sample_negatives(batch)[:, 1:], batch.indices
-        s = unit(self.embed_student(student.embedding))
-        t = unit(self.embed_teacher(teacher.embedding))
+        s, t = self.embed(student, teacher)
         banks = self.memory_student, self.memory_teacher
         for_s, for_t = banks if options.negatives_from == "own" else banks[::-1]
         m_s, m_t = (bank[own] for bank in banks)
@@ -91,13 +91,13 @@ class HKD(CRD):
         return loss
 
     def sample_negatives(self, batch: Batch) -> Tensor:
-        """(B, K + 1) indices into the training set: the sample itself, then K negatives."""
+        """(B, K + 1) indices into the training set: the sample itself, then its K negatives."""
         rows = self.sampler.draw(hard_labels(batch.labels), self.draw(batch, "negatives"))
         rows[:, 0] = batch.indices
         return rows
 
     def _info_nce(self, anchor: Tensor, positive: Tensor, bank: Tensor, rows: Tensor) -> Tensor:
-        """InfoNCE of anchors (B, D). The gradient is taken here: the bank changes before it."""
+        """InfoNCE of anchors (B, D), with its gradient: the bank changes before backward runs."""
         value, gradient = self._value_and_gradient(anchor, positive, bank, rows)
         return with_gradient(value, anchor, gradient)
 
@@ -115,9 +115,9 @@ class HKD(CRD):
 
 
 def nearest(logits: Tensor, count: int) -> Tensor:
-    """(B, B): 1 where j is i itself or one of the count − 1 others nearest to it, else 0.
+    """(B, B): 1 where j is i itself or one of the ``count`` − 1 others nearest to it, else 0.
 
-    Near is what has a large cosine of the soft-max outputs, from logits (B, C).
+    Nearest by the cosine similarity of the softmax outputs of logits (B, C).
     """
     rows = unit(F.softmax(logits, dim=1))
     cosine = (rows @ rows.T).masked_fill(diagonal(rows), torch.inf)

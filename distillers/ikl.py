@@ -1,4 +1,4 @@
-"""Improved KL: the teacher's differences between classes, and its soft labels."""
+"""Improved KL: match logit differences between classes, and soft labels."""
 
 from __future__ import annotations
 
@@ -28,22 +28,23 @@ from .registry import register
 class IKL(Distiller):
     """w(epoch) · (wmse_weight · wMSE + cross_entropy_weight · H), of logits (B, C).
 
-    H = −mean_B Σ_c q_c log p_c, the soft-maxes at ``temperature``, without T². wMSE = mean_B ¼ Σ_jk
-    v_j v_k (Δt_jk − Δs_jk)² with Δz_jk = z_j − z_k (eqs. 7, 10), which is ½ the variance of z_t −
-    z_s under v. Its weight is the paper's α, BETA in the authors' code; H's β, there ALPHA. v is a
-    soft-max at ``class_temperature``, to the power ``exponent`` γ:
+    H = −mean_B Σ_c q_c log p_c with the softmaxes at ``temperature``, without T². wMSE = mean_B ¼
+    Σ_jk v_j v_k (Δt_jk − Δs_jk)² with Δz_jk = z_j − z_k (eqs. 7, 10); this is half the variance of
+    z_t − z_s under v. Its weight is α in the paper and BETA in the authors' code, H's is β and
+    ALPHA. v is a softmax at ``class_temperature``, raised to the power ``exponent`` γ:
 
-    weighting "sample"  of this sample's teacher
-    weighting "class"   the mean over all samples of its class, of the teacher's soft-maxes in the
-                        epoch before; uniform in the first (eq. 9). Needs two buffers (C, C)
+    weighting "sample"  the teacher's softmax for this sample
+    weighting "class"   the mean of the teacher's softmaxes over all samples of its class in the
+                        previous epoch; uniform in the first (eq. 9). Needs two buffers (C, C)
 
     γ ≠ 1 is the generalised loss of the authors' sequel (GKL, arXiv 2503.08038): numerator and
-    Σ_jk v_j v_k are then both summed over the batch before they are divided.
+    Σ_jk v_j v_k are then each summed over the batch before the division.
 
-    jiequancui/DKL trains CIFAR-100 with "sample" at temperature 100 (v almost uniform), ImageNet
-    with "class" at 1. Its weights differ per pair; these are of resnet32x4 → resnet8x4, and in
-    ImageNet of ResNet34 → ResNet18. A class with no sample in an epoch keeps its v (there: nan).
-    The warm-up w = min(epoch / warmup, 1) lasts ``warmup`` epochs of 240, or ``warmup_absolute``.
+    jiequancui/DKL trains CIFAR-100 with "sample" at temperature 100 (v is almost uniform), ImageNet
+    with "class" at 1. Its weights differ per pair; these are for resnet32x4 → resnet8x4, and on
+    ImageNet for ResNet34 → ResNet18. A class without samples in an epoch keeps its v (in the
+    authors' code it becomes NaN). The warm-up w = min(epoch / warmup, 1) lasts ``warmup`` epochs of
+    240, or ``warmup_absolute`` epochs if given.
     """
 
     softens = True
@@ -73,14 +74,14 @@ class IKL(Distiller):
         "gkl_imagenet": {**_imagenet, "exponent": 0.6, "warmup_absolute": 5.0},
     }
 
-    class_means: Tensor  # (C, C), row y: v of class y
-    class_sums: Tensor  # (C, C), over this epoch's samples
-    summed_epoch: Tensor
+    class_means: Tensor  # (C, C): row y is v of class y
+    class_sums: Tensor  # (C, C): sums over this epoch's samples
+    summed_epoch: Tensor  # the epoch that class_sums belong to
 
     @classmethod
     def needs_of(cls, options: Mapping[str, Any]) -> Needs:
-        together = options["weighting"] == "class" or options["exponent"] != 1
-        return Needs(batch="global" if together else "local")
+        coupled = options["weighting"] == "class" or options["exponent"] != 1
+        return Needs(batch="global" if coupled else "local")
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
         super().setup(student, teacher, info)
@@ -92,7 +93,8 @@ class IKL(Distiller):
 
     @torch.no_grad()
     def on_epoch(self, epoch: int) -> None:
-        if self.options.weighting != "class" or epoch == self.summed_epoch:  # resumed in the middle
+        # The epochs are equal after a resume within an epoch: its sums are to be continued.
+        if self.options.weighting != "class" or epoch == self.summed_epoch:
             return
         counts = self.class_sums.sum(dim=1, keepdim=True)
         means = self.class_sums / counts.clamp(min=1e-6)
@@ -103,8 +105,7 @@ class IKL(Distiller):
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         options, terms = self.options, {}
         s, t = self.soften(student.logits), self.soften(teacher.logits)
-        warmup = self.scaled(self.options.warmup, self.options.warmup_absolute)
-        ramp = linear_warmup(batch.epoch, warmup)
+        ramp = linear_warmup(batch.epoch, self.scaled(options.warmup, options.warmup_absolute))
         if options.wmse_weight:
             weights = self._class_weights(t, hard_labels(batch.labels)).pow(options.exponent)
             terms["wmse"] = ramp * options.wmse_weight * weighted_mse(s, t, weights)
@@ -115,7 +116,7 @@ class IKL(Distiller):
         return terms
 
     def _class_weights(self, teacher: Tensor, labels: Tensor) -> Tensor:
-        """v (B, C) before the power; remembers the teacher's soft-maxes where gradients are on."""
+        """v (B, C) before the power; adds to the class sums where gradients are enabled."""
         soft = F.softmax(teacher / self.options.class_temperature, dim=1)
         if self.options.weighting == "sample":
             return soft
@@ -126,9 +127,9 @@ class IKL(Distiller):
 
 
 def weighted_mse(student: Tensor, teacher: Tensor, weights: Tensor) -> Tensor:
-    """¼ Σ_bjk v_bj v_bk (Δt_bjk − Δs_bjk)² / Σ_bjk v_bj v_bk of logits and v, (B, C).
+    """¼ Σ_bjk v_bj v_bk (Δt_bjk − Δs_bjk)² / Σ_bjk v_bj v_bk of logits and weights v, (B, C) each.
 
-    By Σ_jk v_j v_k (d_j − d_k)² = 2 Σ_l v_l Σ_k v_k (d_k − d̄)², d̄ the mean of d under v.
+    Computed as Σ_jk v_j v_k (d_j − d_k)² = 2 Σ_l v_l Σ_k v_k (d_k − d̄)², d̄ the mean of d under v.
     """
     total, difference = weights.sum(dim=1), student - teacher
     mean = (weights * difference).sum(dim=1) / total

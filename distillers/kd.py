@@ -1,4 +1,4 @@
-"""Knowledge distillation by softened logits."""
+"""Knowledge distillation with softened logits."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from .registry import register
     reference="Distilling the Knowledge in a Neural Network",
 )
 class KD(Distiller):
-    """T² KL(softmax(z_t / T) ‖ softmax(z_s / T)) beside the cross-entropy; logits (B, C).
+    """T² KL(softmax(z_t / T) ‖ softmax(z_s / T)) in addition to cross-entropy; logits (B, C).
 
-    The base class computes the term (its option ``kd``), so there is no own one. The weights
-    0.1 / 0.9 at T = 4 are RepDistiller's and mdistiller's for CIFAR-100.
+    The base class computes this term (option ``kd``), so the method has no term of its own. The
+    weights 0.1 and 0.9 at T = 4 are RepDistiller's and mdistiller's for CIFAR-100.
 
-    ``variant`` "cross_entropy" is cls_KD's: the soft labels' cross-entropy, without the teacher's
-    entropy taken off; the gradient is the same. Its α is ``kd``, and its ``ce`` is 1 − α.
+    ``variant`` "cross_entropy" is cls_KD's: the cross-entropy with the soft labels, from which the
+    teacher's entropy is not subtracted; the gradient is the same. ``kd`` is its α, ``ce`` 1 − α.
     """
 
     defaults = {"ce": 0.1, "kd": 0.9, "weight": 0.0, "variant": "kl_divergence"}
@@ -44,9 +44,8 @@ class KD(Distiller):
         return value
 
     def row_loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
-        rows = kl_rows(
-            self.soften(student.logits), self.soften(teacher.logits), self._temperature(batch)
-        )
+        s, t = self.soften(student.logits), self.soften(teacher.logits)
+        rows = kl_rows(s, t, self._temperature(batch))
         if self.options.variant == "cross_entropy":
             rows = rows + self._entropy(teacher, batch)
         return rows

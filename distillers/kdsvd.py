@@ -1,4 +1,4 @@
-"""KD by singular value decomposition: how a map's principal directions change between stages."""
+"""KD by singular value decomposition: match how principal directions change between stages."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from datasets import Batch, Info
 from models import Outputs
 
 from .base import Distiller, Unsupported
+from .connectors import stage_pairs
 from .losses import unit
 from .needs import Needs
 from .registry import register
 
-STUDENT_SPARE = 3  # so many more vectors of the student's are candidates for the teacher's
+STUDENT_SPARE = 3  # extra student vectors to choose the partners from, as in RepDistiller
 
 
 @register(
@@ -29,20 +30,21 @@ STUDENT_SPARE = 3  # so many more vectors of the student's are candidates for th
 class KDSVD(Distiller):
     """Mean over samples of Σ_i ‖R_s^i − R_t^i‖², R^i relating the vectors of stages i and i − 1.
 
-    A map (B, c, h, w) is per sample a matrix (h·w, c), of which the teacher's first ``components``
-    right singular vectors v (c,) are taken. Each has a partner among the student's first
-    ``components`` + 3: that of largest |cosine|, turned to the teacher's side. Both are
-    multiplied by the teacher's singular values over their norm (1 for one component), and
+    A map (B, c, h, w) is a matrix (h·w, c) per sample. Of the teacher's matrix the first
+    ``components`` right singular vectors v (c,) are used. The partner of each is the vector with
+    the largest |cosine| among the student's first ``components`` + 3, with the sign that agrees
+    with the teacher's. Both are multiplied by the teacher's normalised singular values (1 for one
+    component), and
 
         R^i = exp(−(v^i_a − v^(i−1)_b)² / 8),   (c_i, c_(i−1)) per component.
 
-    As in RepDistiller; vectors="width" has mdistiller's matrices (c·h, w). Channels (widths) must
-    be equal, stage by stage. Weight 1 of mdistiller.
+    As in RepDistiller; vectors="width" uses mdistiller's matrices (c·h, w). Channels (or widths)
+    must be equal at every stage. Weight 1 as in mdistiller.
 
-    A singular vector has no sign of its own, yet R depends on the teacher's, which in the
-    references is whatever the library returns; here its sum is positive (for maps behind a ReLU all
-    entries of the first are). The gradient is that of the chosen vectors alone, so that equal
-    singular values elsewhere, of dead channels say, do no harm.
+    The sign of a singular vector is arbitrary, yet R depends on the teacher's. The references take
+    whatever the library returns; here the sign makes the sum of entries positive (after a ReLU, all
+    entries of the first vector have the same sign). Only the chosen vectors carry gradient, so
+    that equal singular values elsewhere, e.g. of dead channels, do no harm.
     """
 
     needs = Needs(features=True)
@@ -50,25 +52,19 @@ class KDSVD(Distiller):
     choices = {"vectors": ("channels", "width")}
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
-        assert teacher is not None  # needs.teacher
-        s, t = self.probe(student), self.probe(teacher, teacher=True)
-        assert s.features is not None and t.features is not None  # needs.features
-        shapes = [
-            (self._matrix(a).shape[2], self._matrix(b).shape[2])
-            for a, b in zip(s.features[1:], t.features[1:], strict=False)
-        ]
-        if len(shapes) < 2:
-            raise Unsupported(f"kdsvd needs two stages of both networks, got {len(shapes)}")
-        for stage, (mine, theirs) in enumerate(shapes, 1):
-            if mine != theirs:
+        stages = stage_pairs(*self.probe_pair(student, teacher))
+        if len(stages) < 2:
+            raise Unsupported(f"kdsvd needs two stages of both networks, got {len(stages)}")
+        for stage, pair in enumerate(stages, 1):
+            source, target = (self._matrix(maps).shape[2] for maps in pair)
+            if source != target:
                 raise Unsupported(
-                    f"kdsvd needs equal {self.options.vectors}, stage {stage} has {mine} "
-                    f"(student) and {theirs} (teacher)"
+                    f"kdsvd needs equal {self.options.vectors}, stage {stage} has {source} "
+                    f"(student) and {target} (teacher)"
                 )
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
-        assert student.features is not None and teacher.features is not None  # needs.features
-        stages = zip(student.features[1:], teacher.features[1:], strict=False)
+        stages = stage_pairs(student, teacher)
         pairs = [self._vectors(self._matrix(s), self._matrix(t)) for s, t in stages]
         losses = [
             (_relation(s, s_before) - _relation(t, t_before)).square().sum()
@@ -82,7 +78,10 @@ class KDSVD(Distiller):
         return features.flatten(1, 2) if by_width else features.flatten(2).mT
 
     def _vectors(self, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
-        """Partners (B, c, k) from matrices (B, rows, c), times the teacher's singular values."""
+        """Partners and teacher's vectors (B, c, k), scaled by the teacher's singular values.
+
+        ``student``, ``teacher`` are matrices (B, rows, c).
+        """
         count = self.options.components
         squares, basis = decomposed(teacher)
         values = F.normalize(squares[:, :count].sqrt(), dim=1)[:, None]
@@ -90,7 +89,7 @@ class KDSVD(Distiller):
         return partners(student, target, count + STUDENT_SPARE) * values, target * values
 
     def orient(self, vectors: Tensor) -> Tensor:
-        """The teacher's vectors (B, c, k), each with the sign that it is to have."""
+        """The teacher's vectors (B, c, k), with signs that make their sums positive."""
         return torch.where(vectors.sum(dim=1, keepdim=True) < 0, -vectors, vectors)
 
 
@@ -101,10 +100,11 @@ def _relation(now: Tensor, before: Tensor) -> Tensor:
 
 @torch.no_grad()
 def decomposed(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Squared singular values (B, r), falling, and right vectors (B, c, r) of (B, rows, c).
+    """Squared singular values (B, r), descending, and right vectors (B, c, r) of (B, rows, c).
 
-    r = min(rows, c). From the smaller of the two Gram matrices, in double precision since squares
-    lose half the digits. Where that is M Mᵀ, vectors of singular values 0 are not known, and zero.
+    r = min(rows, c). Computed from the smaller of the two Gram matrices, in double precision since
+    squaring loses half the digits. From M Mᵀ, vectors of singular value 0 cannot be recovered and
+    are zero.
     """
     double = matrix.double()
     wide = matrix.shape[1] < matrix.shape[2]
@@ -117,11 +117,11 @@ def decomposed(matrix: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def partners(matrix: Tensor, target: Tensor, candidates: int) -> Tensor:
-    """Per vector of ``target`` (B, c, k) the right singular vector of ``matrix`` (B, rows, c) most
-    like it up to the sign, times the cosine's sign; among the first ``candidates``.
+    """The right singular vectors of ``matrix`` (B, rows, c) most similar to ``target`` (B, c, k).
 
-    The value is the decomposition's; its gradient comes from perturbing v, an eigenvector of
-    A = MᵀM: dv = Σ_j v_j v_jᵀ dA v / (λ − λ_j), over the others v_j, λ_j of A.
+    Of the first ``candidates``, the one with the largest |cosine|, times the cosine's sign. The
+    value is the decomposition's; the gradient is first-order perturbation of v as an eigenvector of
+    A = MᵀM: dv = Σ_j v_j v_jᵀ dA v / (λ − λ_j), over the other eigenpairs v_j, λ_j of A.
     """
     squares, basis = decomposed(matrix)
     cosine = basis[:, :, :candidates].mT @ target
@@ -131,14 +131,14 @@ def partners(matrix: Tensor, target: Tensor, candidates: int) -> Tensor:
     all_squares = squares[:, :, None]  # (B, r, 1)
     own = all_squares.gather(1, chosen.mT).mT  # (B, 1, k)
     tiny = torch.finfo(matrix.dtype).eps * all_squares[:, :1]
-    pushed = matrix.mT @ (matrix @ vectors)
-    pushed = pushed - pushed.detach()  # 0, with the gradient of A v
-    inside = basis.mT @ pushed
-    outside = pushed - basis @ inside  # what no known vector reaches has λ_j = 0
+    product = matrix.mT @ (matrix @ vectors)
+    change = product - product.detach()  # dA v: 0, with the gradient of A v
+    inside = basis.mT @ change
+    outside = change - basis @ inside  # the complement of the known vectors, where λ_j = 0
     moved = basis @ (inside * _inverse(own - all_squares, tiny)) + outside * _inverse(own, tiny)
     return (vectors + moved) * sign
 
 
 def _inverse(gap: Tensor, tiny: Tensor) -> Tensor:
-    """1 / gap, 0 where it is too small to tell from none."""
+    """1 / gap, or 0 where the gap is not numerically different from 0."""
     return torch.where(gap.abs() > tiny, 1 / gap, 0)

@@ -1,4 +1,4 @@
-"""Loss terms and small tools that several methods share. Half types are promoted before."""
+"""Loss terms and helpers that several methods share; inputs are already promoted to float32."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ def kl_divergence(student: Tensor, teacher: Tensor, temperature: float | Tensor)
 
 
 def hard_labels(labels: Tensor) -> Tensor:
-    """Class numbers (B,) of labels that may be soft (B, C): then the most probable class."""
+    """Class numbers (B,) of hard labels (B,), or the most probable classes of soft ones (B, C)."""
     return labels if labels.ndim == 1 else labels.argmax(dim=1)
 
 
 def unit(vectors: Tensor, dim: int = -1) -> Tensor:
-    """v / ‖v‖₂ along ``dim``, without an epsilon; a zero vector stays zero and gets no gradient."""
+    """v / ‖v‖₂ along ``dim``, without an epsilon: zero vectors stay zero and get no gradient."""
     norm = torch.linalg.vector_norm(vectors, dim=dim, keepdim=True)
     return vectors / norm.masked_fill(norm == 0, torch.inf)
 
 
 def linear_warmup(epoch: int, epochs: float) -> float:
-    """Rises to 1 over the first ``epochs``; ``epoch`` counts from 1, so the first is not 0."""
+    """A factor that rises linearly to 1 over ``epochs``; ``epoch`` is from 1, so it is never 0."""
     return min(epoch / epochs, 1.0) if epochs > 0 else 1.0
 
 
@@ -46,15 +46,15 @@ def is_class(labels: Tensor, classes: int) -> Tensor:
 
 
 def log_softmax_without(logits: Tensor, dropped: Tensor) -> Tensor:
-    """Log-softmax (B, C) over the classes that are not ``dropped`` (B, C), where it is 0."""
+    """Log-softmax (B, C) over the classes that are not ``dropped`` (B, C); 0 at those that are."""
     kept = logits.masked_fill(dropped, torch.finfo(logits.dtype).min)
     return F.log_softmax(kept, dim=1).masked_fill(dropped, 0.0)
 
 
 def two_labels(labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Class numbers and their shares, (B, K) each: one of share 1, or the two of a soft label.
+    """Class numbers and their shares, (B, K) each: K = 1 for hard labels, 2 for soft ones (B, C).
 
-    A second share that is not above every other class's names no class, and is 0: smoothing alone.
+    Under label smoothing alone all other classes tie for second place; their share is then 0.
     """
     if labels.ndim == 1:
         return labels[:, None], torch.ones_like(labels)[:, None]
@@ -66,20 +66,35 @@ def two_labels(labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def up_to_median(values: Tensor) -> Tensor:
-    """Which of the values (n,) are at most their median (of an even number: the middle's mean)."""
+    """Which of the values (n,) are at most their median (mean of the middle two for even n)."""
     ordered, count = values.sort().values, len(values)
     return values <= (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
 
 
+def attention_map(maps: Tensor, power: int = 2) -> Tensor:
+    """Activation-based attention (B, h·w) of maps (B, c, h, w), in rows of norm 1.
+
+    The mean of F^power over channels: Zagoruyko & Komodakis, Paying More Attention to Attention,
+    section 3.1.
+    """
+    return F.normalize(maps.pow(power).mean(dim=1).flatten(1), dim=1)
+
+
+def target_term(student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
+    """q_y log p_y per sample, (B,), of logits (B, C); ``target`` (B, C) is true at the class y."""
+    log_p, q = F.log_softmax(student, dim=1), F.softmax(teacher, dim=1)
+    return (q * log_p).masked_fill(~target, 0.0).sum(dim=1)
+
+
 def cosine_decay(epoch: int, start: float, end: int) -> float:
-    """1 up to the epoch ``start``, then half a cosine down to 0 at ``end``; epochs from 1."""
+    """A factor that is 1 up to epoch ``start``, then decays to 0 at ``end`` as half a cosine."""
     if epoch <= start:
         return 1.0
     return (1 + math.cos(math.pi * (epoch - start) / (end - start))) / 2
 
 
 def kl_rows(student: Tensor, teacher: Tensor, temperature: float | Tensor) -> Tensor:
-    """`kl_divergence` of every sample, (B,), instead of its mean over the batch."""
+    """`kl_divergence` per sample, (B,), instead of its mean over the batch."""
     log_p = F.log_softmax(student / temperature, dim=1)
     log_q = F.log_softmax(teacher / temperature, dim=1)
     terms = F.kl_div(log_p, log_q, reduction="none", log_target=True)
@@ -87,16 +102,17 @@ def kl_rows(student: Tensor, teacher: Tensor, temperature: float | Tensor) -> Te
 
 
 def with_gradient(value: Tensor, at: Tensor, gradient: Tensor) -> Tensor:
-    """``value``, without a graph, as a function of ``at`` (…) whose gradient is ``gradient`` (…).
+    """The scalar ``value``, which has no graph, with the gradient ``gradient`` (…) at ``at`` (…).
 
-    For terms whose inputs change before the backward pass comes.
+    For terms whose other inputs are overwritten before the backward pass.
     """
     return value + ((at - at.detach()) * gradient).sum()  # value + 0
 
 
-def kept_where_not_finite(new: Tensor, old: Tensor) -> Tensor:
-    """``new`` (N, D), but rows of ``old`` where it is not finite: for banks.
+def finite_or_old(new: Tensor, old: Tensor) -> Tensor:
+    """Rows of ``new`` (N, D) where they are finite, else those of ``old``: for memory banks.
 
-    In half precision a forward pass may overflow; the step is skipped, the bank must outlive it.
+    A half-precision forward pass may overflow. The trainer then skips the step, but a bank would
+    keep the bad rows.
     """
     return torch.where(new.isfinite().all(dim=1, keepdim=True), new, old)

@@ -1,4 +1,4 @@
-"""Logit standardisation: soft labels of logits in units of their own standard deviation."""
+"""Logit standardisation: divide logits by their own standard deviation before soft labels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .base import Unsupported
 from .compose import Wrapper
 from .registry import register
 
-EPS = 1e-7  # the reference's, beside the standard deviation
+EPS = 1e-7  # added to the standard deviation, as in the authors' code
 
 
 @register(
@@ -27,14 +27,15 @@ EPS = 1e-7  # the reference's, beside the standard deviation
 class LSKD(Wrapper):
     """N(z) = (z − mean_C z) / (std_C z + 1e-7) for the logits z (B, C) of both networks.
 
-    In every KL term, and only there: not in the cross-entropy, nor in MLKD's correlations. The
-    standard deviation is the unbiased one; the gradient passes through both. Equal logits become
-    zeros, without a gradient (the 1e-7 would multiply it).
+    Applied in every KL term and only there: not in the cross-entropy, nor in MLKD's correlations.
+    The standard deviation is unbiased; gradient passes through mean and deviation. Equal logits
+    become zeros without a gradient (dividing by 1e-7 would blow it up).
 
-    As in the authors' code the base temperature becomes 2, the weight of KD and MLKD 9, DKD's α and
-    β 9 times what they are; and with the preset "imagenet" the cross-entropy's 1 (as for ResNet34 →
-    ResNet18; 0.5 for ResNet50 → MobileNetV1). There 2 and 9 are tuned per pair: temperatures 2 to
-    4, weights 1 to 18. Behind any other method "+kd" keeps its weight 1 and temperature 4.
+    As in the authors' code, the base temperature becomes 2, the weight of KD and MLKD 9, and DKD's
+    α and β are multiplied by 9; the preset "imagenet" sets the weight of cross-entropy to 1 (as for
+    ResNet34 → ResNet18; 0.5 for ResNet50 → MobileNetV1). The authors tune 2 and 9 per pair:
+    temperatures 2 to 4, weights 1 to 18. With any other method "+kd" keeps weight 1 and
+    temperature 4.
     """
 
     presets = {"imagenet": {"ce": 1.0}}
@@ -53,7 +54,7 @@ class LSKD(Wrapper):
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
         if not (self.softens or self.options.kd):
             raise Unsupported(
-                f"lskd changes KL terms of logits, and {self.name} has none; "
+                f"lskd changes KL terms of logits, but {self.name} has none; "
                 f"expected lskd+{self.name}+kd"
             )
         super().setup(student, teacher, info)
@@ -63,7 +64,7 @@ class LSKD(Wrapper):
 
 
 def standardised(logits: Tensor) -> Tensor:
-    """(B, C) with rows of mean 0 and, but for 1e-7, standard deviation 1."""
+    """Logits (B, C) with rows of mean 0 and, up to 1e-7, standard deviation 1."""
     deviation = logits.std(dim=1, keepdim=True)
     centered = logits - logits.mean(dim=1, keepdim=True)
     return centered / (deviation + EPS).masked_fill(deviation == 0, torch.inf)

@@ -1,4 +1,4 @@
-"""Multi-level logit distillation: samples, batches and classes, on a weak and a strong view."""
+"""Multi-level logit distillation: match samples, batches and classes on two views of an image."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from datasets import Batch
 from models import Outputs
 
 from .base import Distiller
-from .losses import cross_entropy, up_to_median
+from .losses import cross_entropy, kl_rows, up_to_median
 from .needs import Needs
 from .registry import register
 
 Pair = tuple[Tensor, Tensor]  # logits (B, C) of student and teacher
-FIXED, SWAPPED = (3.0, 5.0), (2.0, 6.0)  # temperatures beside the chosen one
+# Temperatures in addition to the option's; for the swapped ones the released code confuses views.
+FIXED, SWAPPED = (3.0, 5.0), (2.0, 6.0)
 
 
 @register(
@@ -25,19 +26,20 @@ FIXED, SWAPPED = (3.0, 5.0), (2.0, 6.0)  # temperatures beside the chosen one
     reference="Multi-level Logit Distillation",
 )
 class MLKD(Distiller):
-    """KD, class and batch correlations at temperatures 𝒯 of logits w, s (B, C) of two views.
+    """KD, class and batch correlations at temperatures 𝒯 of the logits (B, C) of two views.
 
-    With P = softmax(z / T): KD_T = T² KL; CC_T = ‖P_sᵀP_s − P_tᵀP_t‖² / C; BC_T = ‖P_sP_sᵀ −
-    P_tP_tᵀ‖² / B (no T²). The teacher's q = softmax(z_t) of the weak view gives the masks
-    m_b = [max_c q ≤ its median over the batch] and n_c = [Σ_b q_c ≤ its median over the classes].
-    𝒯 = (``temperature``, 3, 5, 2, 6); the cross-entropy is the sum of both views'.
+    The views are weakly (w) and strongly (s) augmented. With P = softmax(z / T): KD_T = T² KL; CC_T
+    = ‖P_sᵀP_s − P_tᵀP_t‖² / C; BC_T = ‖P_sP_sᵀ − P_tP_tᵀ‖² / B (no T²). The teacher's q =
+    softmax(z_t) of the weak view gives the masks m_b = [max_c q ≤ its median over the batch] and
+    n_c = [Σ_b q_c ≤ its median over the classes]. 𝒯 = (``temperature``, 3, 5, 2, 6); the
+    cross-entropy is summed over both views.
 
-    mode "paper": Σ_𝒯 mean_B m_b KD_T(w)_b + Σ_𝒯 KD_T(s), and of the weak view the CC, BC whose
-    rows count n_c, m_b. "released", the default, is what the authors' code computes: there the
-    masks multiply finished numbers, so they are the factors mean(m), mean(n) ≈ 1/2; at T = 2 and 6
-    the strong view's KD is the weak view's again; the strong view's CC and BC are thrown away
-    (``strong_correlations`` adds them, without masks, in either mode). The results in their paper
-    take a learning rate of 0.025 and, for some pairs, two or four times the epochs.
+    mode "paper": Σ_𝒯 mean_B m_b KD_T(w)_b + Σ_𝒯 KD_T(s), and the weak view's CC and BC with rows
+    masked by n_c and m_b. "released", the default, is what the authors' code computes: it applies
+    the masks after the reduction, so they act as factors mean(m), mean(n) ≈ 1/2; at T = 2 and 6 its
+    KD of the strong view is that of the weak view again; and it discards CC and BC of the strong
+    view (``strong_correlations`` adds them, without masks, in either mode). The paper's results use
+    a learning rate of 0.025 and, for some pairs, two or four times the epochs.
     """
 
     needs = Needs(views=("strong",), batch="global")
@@ -56,12 +58,12 @@ class MLKD(Distiller):
     }
 
     def task_loss(self, student: Outputs, batch: Batch) -> Tensor:
-        weak, strong = student.logits, student.views[0].logits
+        weak, strong = student.logits, student.required.views[0].logits
         return cross_entropy(weak, batch.labels) + cross_entropy(strong, batch.labels)
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         weak = student.logits, teacher.logits
-        strong = student.views[0].logits, teacher.views[0].logits
+        strong = student.required.views[0].logits, teacher.required.views[0].logits
         samples, classes = self._masks(teacher.logits)
         chosen = self.options.temperature
         temperatures = (chosen, *FIXED, *SWAPPED)
@@ -80,7 +82,7 @@ class MLKD(Distiller):
         return terms
 
     def _masks(self, teacher: Tensor) -> tuple[Tensor, Tensor]:
-        """m (B,) and n (C,): of ones and zeros, or of their means."""
+        """m (B,) and n (C,): zeros and ones, or in mode "released" their means."""
         q = F.softmax(teacher, dim=1)
         masks = [up_to_median(v).to(q.dtype) for v in (q.amax(dim=1), q.sum(dim=0))]
         if self.options.mode == "released":
@@ -92,22 +94,14 @@ class MLKD(Distiller):
     ) -> Tensor:
         """Σ_T mean_B m_b KD_T,b of the (student's, teacher's) logits; without a mask, m_b = 1."""
         student, teacher = map(self.soften, pair)
-        rows = torch.stack([_kl(student, teacher, t) for t in temperatures]).sum(dim=0)
+        rows = torch.stack([kl_rows(student, teacher, t) for t in temperatures]).sum(dim=0)
         return rows.mean() if mask is None else (mask * rows).mean()
-
-
-def _kl(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """T² KL per sample, (B,)."""
-    log_p = F.log_softmax(student / temperature, dim=1)
-    log_q = F.log_softmax(teacher / temperature, dim=1)
-    divergence = F.kl_div(log_p, log_q, reduction="none", log_target=True)
-    return divergence.sum(dim=1) * temperature**2
 
 
 def _difference(
     pair: Pair, temperatures: tuple[float, ...], mask: Tensor, columns: bool = False
 ) -> Tensor:
-    """Σ_T BC_T, or CC_T of the ``columns``, where the rows of the squared matrix count ``mask``."""
+    """Σ_T BC_T, or CC_T for ``columns``, with the rows of the matrix weighted by ``mask``."""
     terms = []
     for temperature in temperatures:
         p, q = (F.softmax(logits / temperature, dim=1) for logits in pair)

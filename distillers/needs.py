@@ -1,4 +1,4 @@
-"""What a method reads of the two networks and asks of the data, checked before training."""
+"""What a method requires of the two networks and the data, checked before training."""
 
 from __future__ import annotations
 
@@ -7,21 +7,23 @@ from dataclasses import dataclass
 from models import Outputs
 
 OUTPUTS = ("embedding", "features", "preacts", "blocks", "final_map", "tokens")
-FIELDS = ("logits", *OUTPUTS, "classifier")  # what a method may take from the teacher
+FIELDS = ("logits", *OUTPUTS, "classifier")  # what a method may read of the teacher
 
 
 @dataclass(frozen=True)
 class Needs:
-    """Declared by every method.
+    """The requirements that a method declares.
 
-    embedding … tokens   fields of `models.Outputs` that must be there, for student and teacher;
-                         classifier: the teacher's last linear layer
-    logits               for lists: the own term reads the teacher's logits beside those fields
-    teacher              False for methods without one
-    sampler              None or "balanced"; views: names of extra views
-    full_batches         the own term is zero on the last partial batch
-    min_batch            … and on batches smaller than this
-    batch                "global" where several processes must gather their batches, else "local"
+    embedding … tokens   fields of `models.Outputs` that both networks must provide
+    classifier           the teacher must have a last linear layer
+    logits               the method's own term also reads the teacher's logits (for listings only)
+    teacher              False for methods without a teacher
+    sampler              None or "balanced"
+    views                names of the extra views of each image
+    full_batches         the own term is zero on the last, partial batch
+    min_batch            the own term is zero on batches smaller than this
+    batch                "global" where the term couples samples, so that several processes must
+                         gather their batches; else "local"
     """
 
     embedding: bool = False
@@ -40,5 +42,5 @@ class Needs:
     min_batch: int = 1
 
     def missing(self, outputs: Outputs) -> list[str]:
-        """The needed fields that these outputs do not have."""
+        """The required fields that these outputs lack."""
         return [f for f in OUTPUTS if getattr(self, f) and getattr(outputs, f) is None]

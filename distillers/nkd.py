@@ -1,15 +1,14 @@
-"""Normalised KD: the teacher's target probability, and the other classes among themselves."""
+"""Normalised KD: one term for the target class, one for the distribution over the others."""
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from datasets import Batch
 from models import Outputs
 
 from .base import Distiller
-from .losses import hard_labels, is_class, linear_warmup, log_softmax_without
+from .losses import hard_labels, is_class, linear_warmup, log_softmax_without, target_term
 from .registry import register
 
 
@@ -24,15 +23,15 @@ from .registry import register
 class NKD(Distiller):
     """L_target + γ L_others, means over the batch; logits (B, C).
 
-    L_target = −mean_B q_y log p_y with the un-tempered soft-maxes p of the student, q of the
-    teacher. L_others = −T² mean_B Σ_{c≠y} q'_c log p'_c with p', q' the soft-maxes of logits / T
-    over the classes other than y. It is the form of the authors' code (cls_KD 1.0), without a
-    warm-up; soft labels count by their largest class. With two classes L_others is 0.
+    L_target = −mean_B q_y log p_y with the softmaxes p of the student and q of the teacher at T =
+    1. L_others = −T² mean_B Σ_{c≠y} q'_c log p'_c with p', q' the softmaxes of logits / T over the
+    classes other than y. This is the form in the authors' code (cls_KD 1.0), without a warm-up. For
+    soft labels y is their most probable class. With two classes L_others is 0.
 
     T = 3, γ = 3.5 are the authors' for CIFAR-100, ResNet34 → ResNet18; DeiT students: T = 1, γ = 1.
 
-    ``keep_target`` leaves class y among the others in p' and q', and ``warmup`` (epochs of 240)
-    lets both terms grow from 0: the preset "sdd" is what SDD's authors compare with as NKD.
+    ``keep_target`` keeps class y among the others in p' and q'; ``warmup`` (in epochs of 240) ramps
+    both terms up from 0. The preset "sdd" is what SDD's authors call NKD in their comparison.
     """
 
     softens = True
@@ -57,15 +56,8 @@ class NKD(Distiller):
         """q_y log p_y and Σ_{c≠y} q'_c log p'_c, (B,) each."""
         s, t = self.soften(student.logits), self.soften(teacher.logits)
         target = is_class(hard_labels(batch.labels), s.shape[1])
-        return self._of_target(s, t, target), self._of_others(s, t, target)
-
-    def _of_target(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
-        log_p, q = F.log_softmax(student, dim=1), F.softmax(teacher, dim=1)
-        return (q * log_p).masked_fill(~target, 0.0).sum(dim=1)
-
-    def _of_others(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
         temperature = self.options.temperature
         dropped = target & (not self.options.keep_target)
-        log_p = log_softmax_without(student / temperature, dropped)
-        q = log_softmax_without(teacher / temperature, dropped).exp()  # 1 where log_p is 0
-        return (q * log_p).sum(dim=1)
+        log_p = log_softmax_without(s / temperature, dropped)
+        q = log_softmax_without(t / temperature, dropped).exp()  # at dropped classes log_p is 0
+        return target_term(s, t, target), (q * log_p).sum(dim=1)

@@ -1,4 +1,4 @@
-"""Neuron selectivity transfer: the distribution of channels' spatial patterns, stage by stage."""
+"""Neuron selectivity transfer: match the distribution of the channels' spatial patterns."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datasets import Batch
 from models import Outputs
 
 from .base import Distiller
-from .connectors import pool_to_smaller
+from .connectors import pool_to_smaller, stage_pairs
 from .losses import unit
 from .needs import Needs
 from .registry import register
@@ -25,22 +25,21 @@ from .registry import register
 class NST(Distiller):
     """Sum over stages of the squared MMD between the channels of student and teacher.
 
-    A channel is its map over its norm, f (h·w); k(f, g) = (f · g)², the paper's polynomial kernel
-    with d = 2 and c = 0, and per sample
+    A channel is represented by its normalised map f (h·w); k(f, g) = (f · g)² is the paper's
+    polynomial kernel with d = 2 and c = 0; per sample
 
         MMD² = mean k(t, t) + mean k(s, s) − 2 mean k(s, t),
 
-    means over all pairs of channels, then over the batch. Widths may differ; the larger map is
-    first pooled to the smaller, stages are paired in order as in `AT`. Weight 50 of RepDistiller
-    and mdistiller. A dead channel counts as zero, without a gradient.
+    with means over all pairs of channels, then over the batch. Widths may differ; the larger map is
+    first pooled to the smaller, and stages are paired in order as in `AT`. Weight 50 as in
+    RepDistiller and mdistiller. A dead channel is a zero vector and gets no gradient.
     """
 
     needs = Needs(features=True)
     defaults = {"weight": 50.0}
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
-        assert student.features is not None and teacher.features is not None  # needs.features
-        pairs = zip(student.features[1:], teacher.features[1:], strict=False)
+        pairs = stage_pairs(student, teacher)
         return torch.stack([discrepancy(*pool_to_smaller(s, t)) for s, t in pairs]).sum()
 
 
@@ -51,5 +50,5 @@ def discrepancy(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def _kernel(a: Tensor, b: Tensor) -> Tensor:
-    """Mean of (a_i · b_j)², per sample, for (B, c, h·w) and (B, c', h·w)."""
+    """Mean of (a_i · b_j)² over the batch and all pairs of (B, c, h·w) and (B, c', h·w)."""
     return (a @ b.mT).square().mean()

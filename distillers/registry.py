@@ -1,4 +1,4 @@
-"""Registering, naming and building methods."""
+"""Register, look up and build methods by name."""
 
 from __future__ import annotations
 
@@ -20,21 +20,23 @@ from .base import Distiller, MethodError
 from .compose import Wrapper, composed
 from .values import checked
 
-# A plugin's module is named by the first digits of its text's sha256.
+# A plugin's module name ends in the first digits of its file's sha256.
 PLUGIN_PREFIX, PLUGIN_DIGITS = "kd_plugin_", 16
 REGISTRY: Registry[type[Distiller]] = Registry("method", MethodError)
-WRAPPERS: Registry[type[Wrapper]] = Registry("wrapper", MethodError)  # names before a "+"
+WRAPPERS: Registry[type[Wrapper]] = Registry("wrapper", MethodError)  # names that precede a "+"
 
 
 def register(
     name: str, *, title: str, paper: str = "", arxiv: str | None = None, reference: str = ""
 ) -> Callable[[type[Distiller]], type[Distiller]]:
-    """Class decorator: make a Distiller available under ``name`` (lower case, the paper's acronym).
+    """Class decorator: register a Distiller under ``name`` (the paper's acronym in lower case).
 
-    A `Wrapper` becomes available before a "+".
+    A `Wrapper` is registered as a prefix, "NAME+".
 
     title      as printed in tables
-    paper      "Authors, venue year";  arxiv   its number;  reference   its title
+    paper      "Authors, venue year"
+    arxiv      the paper's arXiv number
+    reference  the paper's title
     """
     if "+" in name or name != name.lower():
         raise MethodError(f"method name {name!r}: expected lower case without '+'")
@@ -60,45 +62,51 @@ def names() -> list[str]:
 
 
 def wrappers() -> list[str]:
-    """All registered wrappers, sorted: "lskd" for "lskd+dkd"."""
+    """All registered wrappers, sorted; "lskd" is the wrapper in "lskd+dkd"."""
     return WRAPPERS.names()
 
 
 def find_wrapper(name: str) -> type[Wrapper]:
-    """The class of a wrapper by itself; raises MethodError with near matches."""
+    """The class of a wrapper; raises MethodError with near matches for an unknown one."""
     return WRAPPERS.get(name)
 
 
 def find(name: str) -> type[Distiller]:
-    """The class behind a method's name; "crd+kd" is found as crd."""
-    before, base, _ = _split(name)
+    """The class of a method, composed with its wrappers; that of "crd+kd" is crd's.
+
+    Raises MethodError with near matches for an unknown name.
+    """
+    prefixes, base, _ = _split(name)
     cls = REGISTRY.get(base)
-    for wrapper in reversed(before):
+    for wrapper in reversed(prefixes):
         cls = composed(WRAPPERS.get(wrapper), cls)
     return cls
 
 
 def title(name: str) -> str:
-    """As printed in tables: "CRD", "CRD+KD", "LSKD+DKD"."""
+    """A method's name as printed in tables: "CRD", "CRD+KD", "LSKD+DKD"."""
     return find(name).title + ("+KD" if _split(name)[2] else "")
 
 
 def _split(name: str) -> tuple[list[str], str, bool]:
-    """(["lskd"], "crd", True) for "lskd+crd+kd".
+    """Wrappers, method and whether "+kd" follows: "lskd+crd+kd" → (["lskd"], "crd", True).
 
-    What is registered as method and as wrapper (WTTM) is the method where only "+kd" follows.
+    A name that is both a method and a wrapper (wttm) is the method where only "+kd" follows.
     """
-    *before, base = name.split("+")
-    with_kd = bool(before) and base == "kd" and not _only_wraps(before[-1])
+    *prefixes, base = name.split("+")
+    with_kd = bool(prefixes) and base == "kd" and not _only_wraps(prefixes[-1])
     if with_kd:
-        base = before.pop()
-    strange = [wrapper for wrapper in before if wrapper not in WRAPPERS]
-    if strange or (with_kd and base in ("kd", "vanilla")) or (before and not base):
+        base = prefixes.pop()
+    unknown = [prefix for prefix in prefixes if prefix not in WRAPPERS]
+    # kd+kd would say the same thing twice, and vanilla has no teacher.
+    if unknown or (with_kd and base in ("kd", "vanilla")) or (prefixes and not base):
         known = ", ".join(f"{wrapper}+" for wrapper in WRAPPERS)
-        raise MethodError(f"method {name!r}: expected NAME or NAME+kd, behind any of {known}")
+        raise MethodError(
+            f"method {name!r}: expected NAME or NAME+kd, optionally prefixed by {known}"
+        )
     if _only_wraps(base):
         raise MethodError(f"method {name!r}: {base} changes another method: expected {base}+NAME")
-    return before, base, with_kd
+    return prefixes, base, with_kd
 
 
 def _only_wraps(name: str) -> bool:
@@ -106,7 +114,7 @@ def _only_wraps(name: str) -> bool:
 
 
 def defaults(name: str, preset: str | None = None) -> dict[str, Any]:
-    """All options of a method with their values when nothing is given, after ``preset``."""
+    """All options of a method with their defaults, overridden by ``preset``."""
     cls = find(name)
     options = {**Distiller.base_defaults, **cls.defaults}
     if _split(name)[2]:
@@ -122,21 +130,21 @@ def defaults(name: str, preset: str | None = None) -> dict[str, Any]:
 def resolve(
     name: str, options: Mapping[str, Any] | None = None, preset: str | None = None
 ) -> dict[str, Any]:
-    """All options of a method: defaults, then the preset, then ``options``, checked.
+    """All options of a method: defaults, overridden by the preset, overridden by ``options``.
 
-    Raises MethodError for an unknown option (with near matches) or a value that it cannot have.
+    Raises MethodError for an unknown option (with near matches) or an invalid value.
     """
-    known = defaults(name, preset)
+    resolved = defaults(name, preset)
     cls = find(name)
     for key, value in (options or {}).items():
-        if key not in known:
-            raise MethodError(f"method {name!r}: unknown option {key!r}: {near(key, known)}")
+        if key not in resolved:
+            raise MethodError(f"method {name!r}: unknown option {key!r}: {near(key, resolved)}")
         try:
-            known[key] = checked(cls, key, value, known[key])
+            resolved[key] = checked(cls, key, value, resolved[key])
         except ValueError as error:
             message = f"method {name!r}: option {key} = {value!r}: expected {error}"
             raise MethodError(message) from None
-    return known
+    return resolved
 
 
 def build(
@@ -151,14 +159,17 @@ def build(
 ) -> Distiller:
     """A method ready to train ``student`` from ``teacher``.
 
-    Connectors are initialised from torch's global generator; ``seed`` feeds the method's sampling.
-    Raises MethodError for an unknown name or option, Unsupported where the pair cannot be served.
+    Connectors are initialised from torch's global generator; ``seed`` seeds the method's sampling.
+    Raises MethodError for an unknown name or option, Unsupported for a pair it cannot serve.
     """
     return find(name)(student, teacher, info, resolve(name, options, preset), seed)
 
 
 def load_plugin(path: str | Path) -> str:
-    """Import a user's file that registers methods or models; returns the sha256 of its text."""
+    """Import a user's file that registers methods or models; returns the file's sha256.
+
+    The same contents are imported once. Raises MethodError with the cause where that fails.
+    """
     file = Path(path).expanduser().resolve()
     if not file.is_file():
         raise MethodError(f"plugin {path}: no such file")
@@ -174,12 +185,12 @@ def load_plugin(path: str | Path) -> str:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        del sys.modules[module_name]
+        del sys.modules[module_name]  # so that the corrected file can be loaded
         raise MethodError(f"plugin {path}: {type(error).__name__}: {error}") from error
     return digest
 
 
 def import_methods(package: str, path: list[str]) -> None:
-    """Import every module of this package, so that each method registers itself."""
+    """Import every module in ``path``, so that each method registers itself."""
     for module in pkgutil.iter_modules(path):
         importlib.import_module(f"{package}.{module.name}")

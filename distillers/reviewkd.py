@@ -1,4 +1,4 @@
-"""Knowledge review: every stage of the student, fused with the deeper ones, meets the teacher's."""
+"""Knowledge review: match each stage of the student, fused with deeper ones, to the teacher's."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from .losses import linear_warmup
 from .needs import Needs
 from .registry import register
 
-PYRAMID = (4, 2, 1)  # sides that maps are pooled to
-WIDEST = 512
+PYRAMID = (4, 2, 1)  # sides that maps are pooled to in the hierarchical context loss
+WIDEST = 512  # maximal default width inside a fusion, as in mdistiller
 
 
 @register(
@@ -28,30 +28,32 @@ WIDEST = 512
 class ReviewKD(Distiller):
     """w(epoch) · Σ HCL(r_i, t_i) over levels: the stages' maps (B, c, h, w) and the embedding.
 
-    From the deepest level (the embedding as a 1×1 map) up, with x a 1×1 convolution of the
-    student's map, y the level below's f in x's size, and z (B, 2, h, w) the sigmoid of a 1×1
-    convolution of [x, y]: f = z_0 x + z_1 y in the size of t, r a 3×3 convolution of f (the
-    attention based fusion, section 3.3; the deepest level has f = x). Hierarchical context loss:
+    From the deepest level (the embedding as a 1×1 map) to the shallowest: x is a 1×1 convolution of
+    the student's map, y the deeper level's f resized to x, and z (B, 2, h, w) the sigmoid of a 1×1
+    convolution of [x, y]; then f = z_0 x + z_1 y, resized to t, and r is a 3×3 convolution of f
+    (attention-based fusion, section 3.3; at the deepest level f = x). Hierarchical context loss:
 
-        HCL(r, t) = Σ_k 2^(−k) MSE_k / Σ_k 2^(−k),   k = 0, 1, …:
+        HCL(r, t) = Σ_k 2^(−k) MSE_k / Σ_k 2^(−k),   k = 0, 1, …
 
-    of the maps themselves, and of both pooled to 4×4, 2×2, 1×1, as far as r is higher than that.
-    t is the teacher's map before the last ReLU, the student's is after it, or before, too, with
-    ``student_preacts``. Levels are paired from the deepest. w rises to 1 over ``warmup`` epochs of
-    240. ``mid_channels``, the width of x, is None for min(512, the student's embedding). All this
-    as in mdistiller; the authors' CIFAR runs count epochs from 0 and leave the teacher in training
-    mode. Sizes are read from the networks, not from tables; weights are 0.6 to 8, by pair.
+    where MSE_0 is that of the maps themselves and the others that of both maps pooled to 4×4, 2×2
+    and 1×1, as far as r is larger. t is the teacher's map before the last ReLU; the student's is
+    after it, or with ``student_preacts`` also before it. Levels are paired from the deepest. w
+    rises to 1 over ``warmup`` epochs of 240. ``mid_channels`` is the width of x; None means
+    min(512, width of the student's embedding). All of this is as in mdistiller; the authors' CIFAR
+    runs count epochs from 0 and leave the teacher in training mode. Sizes are read from the
+    networks, not from tables. The authors' weights are 0.6 to 8, depending on the pair.
     """
 
-    needs = Needs(embedding=True, features=True, preacts=True, min_batch=2)  # batch norm of 1×1
+    # min_batch: batch norm fails on a single 1×1 map.
+    needs = Needs(embedding=True, features=True, preacts=True, min_batch=2)
     defaults = {"weight": 5.0, "warmup": 20.0, "mid_channels": None, "student_preacts": False}
     presets = {"imagenet": {"weight": 1.0, "warmup": 0.0, "student_preacts": True}}
     optional = {"mid_channels": int}
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
-        assert teacher is not None  # needs.teacher
-        sources = self._student_levels(self.probe(student))
-        targets = _levels(self.probe(teacher, teacher=True), preacts=True)
+        source, target = self.probe_pair(student, teacher)
+        sources = _levels(source, self.options.student_preacts)
+        targets = _levels(target, preacts=True)
         middle = self.options.mid_channels or min(WIDEST, sources[0].shape[1])
         self.fusions = nn.ModuleList(
             Fusion(s.shape[1], middle, t.shape[1], deepest=i == 0)
@@ -59,32 +61,24 @@ class ReviewKD(Distiller):
         )
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
-        levels = zip(
-            self.fusions,
-            self._student_levels(student),
-            _levels(teacher, preacts=True),
-            strict=False,
-        )
-        losses, below = [], None
-        for fusion, source, target in levels:
-            below, review = fusion(source, below, target.shape[2:])
+        sources = _levels(student, self.options.student_preacts)
+        targets = _levels(teacher, preacts=True)
+        losses, deeper = [], None
+        for fusion, source, target in zip(self.fusions, sources, targets, strict=False):
+            deeper, review = fusion(source, deeper, target.shape[2:])
             losses.append(hierarchical_context(review, target))
-        share = linear_warmup(batch.epoch, self.scaled(self.options.warmup))
-        return share * torch.stack(losses).sum()
-
-    def _student_levels(self, outputs: Outputs) -> list[Tensor]:
-        return _levels(outputs, self.options.student_preacts)
+        ramp = linear_warmup(batch.epoch, self.scaled(self.options.warmup))
+        return ramp * torch.stack(losses).sum()
 
 
 def _levels(outputs: Outputs, preacts: bool) -> list[Tensor]:
-    """Maps from the deepest on, first the embedding; without the stem."""
-    maps = outputs.preacts if preacts else outputs.features
-    assert maps is not None and outputs.embedding is not None  # needs
-    return [outputs.embedding[:, :, None, None], *reversed(maps[1:])]
+    """The embedding as a 1×1 map, then the stages' maps from the deepest to the shallowest."""
+    maps = outputs.required.preacts if preacts else outputs.required.features
+    return [outputs.required.embedding[:, :, None, None], *reversed(maps[1:])]
 
 
 class Fusion(nn.Module):
-    """One level: f (B, middle, h', w') and r (B, target, h', w') of a map (B, source, h, w)."""
+    """One level: f (B, middle, h', w') and r (B, target, h', w') from a map (B, source, h, w)."""
 
     def __init__(self, source: int, middle: int, target: int, deepest: bool) -> None:
         super().__init__()
@@ -92,13 +86,13 @@ class Fusion(nn.Module):
         self.attention = None if deepest else nn.Conv2d(2 * middle, 2, kernel_size=1)
         self.expand = _conv(middle, target, kernel=3)
 
-    def forward(self, x: Tensor, below: Tensor | None, size: torch.Size) -> tuple[Tensor, Tensor]:
-        """``below``: the deeper level's f; ``size``: (h', w')."""
+    def forward(self, x: Tensor, deeper: Tensor | None, size: torch.Size) -> tuple[Tensor, Tensor]:
+        """``deeper``: the deeper level's f; ``size``: (h', w')."""
         fused = self.reduce(x)
-        if self.attention is not None and below is not None:
-            below = _resized(below, fused.shape[2:])
-            z = self.attention(torch.cat([fused, below], dim=1)).sigmoid()
-            fused = z[:, :1] * fused + z[:, 1:] * below
+        if self.attention is not None and deeper is not None:
+            deeper = _resized(deeper, fused.shape[2:])
+            z = self.attention(torch.cat([fused, deeper], dim=1)).sigmoid()
+            fused = z[:, :1] * fused + z[:, 1:] * deeper
         fused = _resized(fused, size)
         return fused, self.expand(fused)
 
@@ -114,7 +108,7 @@ def _conv(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
 
 
 def hierarchical_context(student: Tensor, teacher: Tensor) -> Tensor:
-    """HCL of two maps (B, c, h, w)."""
+    """HCL of two maps (B, c, h, w) of equal shape."""
     sides = [side for side in PYRAMID if side < student.shape[2]]
     pooled = [
         (F.adaptive_avg_pool2d(student, side), F.adaptive_avg_pool2d(teacher, side))

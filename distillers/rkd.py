@@ -1,4 +1,4 @@
-"""Relational KD: distances and angles among the embeddings of a batch."""
+"""Relational KD: match distances and angles between the embeddings of a batch."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from datasets import Batch
 from models import Outputs
 
 from .base import Distiller
+from .graphs import diagonal
 from .losses import unit
 from .needs import Needs
 from .registry import register
 
-NUMBERS_AT_ONCE = 2**24  # of the angles' largest tensor: 64 MiB in float32
+NUMBERS_AT_ONCE = 2**24  # limit on the elements of the largest angle tensor: 64 MiB in float32
 
 
 @register(
@@ -28,17 +29,17 @@ NUMBERS_AT_ONCE = 2**24  # of the angles' largest tensor: 64 MiB in float32
 class RKD(Distiller):
     """λ_d · SmoothL1 of normalised distances + λ_a · SmoothL1 of angles; embeddings (B, D).
 
-    Distances (section 3.2.1): ‖e_i − e_j‖ over the mean of those not 0, which is not detached.
-    Angles (3.2.2): cosines of e_j − e_i and e_k − e_i. Means run over all B² and B³ entries, the
-    trivial ones included, as in RepDistiller, from which also the weights 25 and 50 are.
+    Distances (section 3.2.1): ‖e_i − e_j‖ over the mean of the non-zero ones, which is not
+    detached. Angles (section 3.2.2): cosines between e_j − e_i and e_k − e_i. Means run over all B²
+    and B³ entries, including the trivial ones, as in RepDistiller, which also has the weights 25
+    and 50.
     """
 
-    needs = Needs(embedding=True, min_batch=3, batch="global")  # an angle takes three points
+    needs = Needs(embedding=True, min_batch=3, batch="global")  # an angle needs three points
     defaults = {"distance_weight": 25.0, "angle_weight": 50.0}
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
-        assert student.embedding is not None and teacher.embedding is not None  # needs.embedding
-        pair = student.embedding, teacher.embedding
+        pair = student.required.embedding, teacher.required.embedding
         terms = {}
         if self.options.distance_weight:
             terms["distance"] = self.options.distance_weight * distance_loss(*pair)
@@ -53,27 +54,26 @@ def distance_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def _relative_distances(embedding: Tensor) -> Tensor:
-    """(B, B), in units of the mean distance; from the Gram matrix, squares at least 1e-12."""
+    """Distances (B, B) in units of their mean; from the Gram matrix, squares at least 1e-12."""
     squares = embedding.square().sum(dim=1)
     squared = squares[:, None] + squares - 2 * embedding @ embedding.T
-    same = torch.eye(len(embedding), dtype=torch.bool, device=embedding.device)
-    distances = squared.clamp(min=1e-12).sqrt().masked_fill(same, 0.0)
+    distances = squared.clamp(min=1e-12).sqrt().masked_fill(diagonal(embedding), 0.0)
     return distances / (distances.sum() / (distances > 0).sum())
 
 
 def angle_loss(student: Tensor, teacher: Tensor) -> Tensor:
     """Unweighted angle term of embeddings (B, D_s), (B, D_t).
 
-    Beyond a size the anchors i go in portions, computed again in the backward pass, so that memory
-    grows with B², not B³.
+    Large batches are processed in chunks of anchors i, which the backward pass recomputes, so that
+    memory grows with B² instead of B³.
     """
     size = len(student)
-    portion = max(1, NUMBERS_AT_ONCE // (size * max(size, student.shape[1], teacher.shape[1])))
-    if portion >= size:
+    chunk = max(1, NUMBERS_AT_ONCE // (size * max(size, student.shape[1], teacher.shape[1])))
+    if chunk >= size:
         return _angle_sum(student, teacher, student, teacher) / size**3
-    anchors = zip(student.split(portion), teacher.split(portion), strict=True)
+    anchors = zip(student.split(chunk), teacher.split(chunk), strict=True)
     sums = [
-        checkpoint(_angle_sum, student, teacher, *some, use_reentrant=False) for some in anchors
+        checkpoint(_angle_sum, student, teacher, *pair, use_reentrant=False) for pair in anchors
     ]
     return torch.stack(sums).sum() / size**3
 
@@ -81,16 +81,16 @@ def angle_loss(student: Tensor, teacher: Tensor) -> Tensor:
 def _angle_sum(
     student: Tensor, teacher: Tensor, anchors: Tensor, teacher_anchors: Tensor
 ) -> Tensor:
-    """SmoothL1 of the angles at some anchors, summed."""
+    """SmoothL1 of the angles at the given anchors, summed."""
     return F.smooth_l1_loss(
         _angles(student, anchors), _angles(teacher, teacher_anchors), reduction="sum"
     )
 
 
 def _angles(embedding: Tensor, anchors: Tensor) -> Tensor:
-    """(anchors, B, B) cosines. Equal embeddings have no direction: 0, without a gradient.
+    """Cosines (anchors, B, B); between equal embeddings, which have no direction, 0.
 
-    (Dividing by max(norm, 1e-12) instead would multiply their gradient by 1e12.)
+    Those get no gradient; dividing by max(norm, 1e-12) instead would multiply it by 1e12.
     """
     directions = unit(embedding[None] - anchors[:, None])
     return directions @ directions.mT

@@ -1,4 +1,4 @@
-"""Refined logit distillation: what a wrong teacher says of the target is left out."""
+"""Refined logit distillation: ignore what a wrong teacher says about the target class."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from .registry import register
     reference="Knowledge Distillation with Refined Logits",
 )
 class RLD(Distiller):
-    """w(epoch) · (α L_SCD + β L_MCD), both with factor T² and means over the batch of (B, C).
+    """w(epoch) · (α L_SCD + β L_MCD) of logits (B, C), both with factor T², mean over the batch.
 
-    L_SCD (sample confidence): KL of the teacher's (q_m, 1 − q_m), m its most probable class, from
-    the student's (p_y, 1 − p_y), y the label, at ``confidence_temperature``. L_MCD (masked
-    correlation): KL of the soft-maxes at ``temperature`` over the classes whose teacher's logit is
-    below that of y: with a wrong teacher also those that it puts above y are left out. Where none
-    is below, it is 0.
+    L_SCD (sample confidence): KL divergence between the teacher's (q_m, 1 − q_m), m its most
+    probable class, and the student's (p_y, 1 − p_y), y the label, at ``confidence_temperature``.
+    L_MCD (masked correlation): KL divergence between the softmaxes at ``temperature`` over the
+    classes whose teacher logit is below that of y; so classes that a wrong teacher ranks above y
+    are dropped too. Where no class is below, it is 0.
 
-    1 − p is the share of logsumexp over the other classes, finite for any logits, where the authors
-    (zju-SWJ/RLD) take the logarithm of 1 − p. Their README trains CIFAR-100 with one temperature,
-    4, for both terms; their configurations alone, and ImageNet, have 1 in L_SCD (preset "configs").
-    β is 2 for ImageNet's ResNet50 → MobileNet. The warm-up w = min(epoch / warmup, 1) lasts
-    ``warmup`` epochs of 240, or ``warmup_absolute`` epochs if given. Soft labels count by their
-    largest class.
+    The logit of "not y" is the logsumexp of the other logits, which is finite for any input; the
+    authors (zju-SWJ/RLD) take the logarithm of 1 − p. Their README trains CIFAR-100 with
+    temperature 4 for both terms; their configuration files, and ImageNet, have 1 in L_SCD (preset
+    "configs"). β is 2 for ImageNet ResNet50 → MobileNet. The warm-up w = min(epoch / warmup, 1)
+    lasts ``warmup`` epochs of 240, or ``warmup_absolute`` epochs if given. For soft labels y is
+    their most probable class.
     """
 
     softens = True
@@ -60,8 +60,7 @@ class RLD(Distiller):
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         options, labels = self.options, hard_labels(batch.labels)
         s, t = self.soften(student.logits), self.soften(teacher.logits)
-        warmup = self.scaled(self.options.warmup, self.options.warmup_absolute)
-        ramp = linear_warmup(batch.epoch, warmup)
+        ramp = linear_warmup(batch.epoch, self.scaled(options.warmup, options.warmup_absolute))
         confidence = confidence_loss(s, t, labels, options.confidence_temperature)
         correlation = correlation_loss(s, t, labels, options.temperature)
         return {
@@ -78,7 +77,7 @@ def confidence_loss(student: Tensor, teacher: Tensor, labels: Tensor, temperatur
 
 
 def _one_against_rest(logits: Tensor, classes: Tensor) -> Tensor:
-    """Logits (B, 2) of "this class" and "another"."""
+    """Logits (B, 2) of "this class" and "any other"."""
     one = is_class(classes, logits.shape[1])
     rest = logits.masked_fill(one, torch.finfo(logits.dtype).min).logsumexp(dim=1)
     return torch.stack([logits.gather(1, classes[:, None])[:, 0], rest], dim=1)

@@ -1,4 +1,4 @@
-"""Relational representation distillation: like the teacher, be near the same earlier samples."""
+"""Relational representation distillation: match similarities to a queue of earlier samples."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from .registry import register
 class RRD(QueueDistiller):
     """− mean_B Σ_k softmax(t·q_k / τ_t)_k log softmax(s·q_k / τ_s)_k, the teacher's side detached.
 
-    s, t: linear heads of the embeddings (B, D), over their norm, (B, ``feature_dim``). q: the last
-    ``negatives`` t, the batch's own included. As in giakoumoglou/distillers the teacher's head gets
-    no gradient and stays the random projection it starts as, and τ_s = 0.1 > τ_t = 0.02, whose
-    docstring has them the other way round; its second form, on CRD's memory banks, is `rrd_bank`.
-    Queue: see `QueueDistiller`.
+    s, t: normalised linear heads (B, ``feature_dim``) of the embeddings (B, D). q: the last
+    ``negatives`` t, including the current batch. As in giakoumoglou/distillers, the teacher's head
+    gets no gradient, so it stays the random projection it was initialised as, and τ_s = 0.1 > τ_t =
+    0.02 (the docstring there says the opposite). Its second form, on CRD's memory banks, is
+    `rrd_bank`. For the queue, see `QueueDistiller`.
     """
 
     defaults = {

@@ -10,7 +10,7 @@ from datasets import Batch, Info
 from models import Outputs
 
 from .crd import CRD
-from .losses import unit, with_gradient
+from .losses import with_gradient
 from .registry import register
 
 
@@ -24,13 +24,13 @@ from .registry import register
 class RRDBank(CRD):
     """− mean_B Σ_k softmax(o^t / τ_t)_k log softmax(o^s / τ_s)_k, the teacher's side detached.
 
-    s, t: linear heads of the embeddings (B, D), over their norm, (B, ``feature_dim``); the
-    teacher's stays the random projection it starts as. o^s_k = exp(v_k·s / τ) / Z of the rows v of
-    the teacher's bank, and o^t_k = exp(u_k·t / τ) / Z of the same rows u of the student's: the
-    sample's own and ``negatives`` of other classes. Banks, Z and rows: see `CRD`.
+    s, t: normalised linear heads (B, ``feature_dim``) of the embeddings (B, D); the teacher's stays
+    the random projection it was initialised as. o^s_k = exp(v_k·s / τ) / Z with rows v of the
+    teacher's bank, and o^t_k = exp(u_k·t / τ) / Z with the same rows u of the student's: the
+    sample's own row and ``negatives`` of other classes. For banks, Z and rows, see `CRD`.
 
-    The second form in giakoumoglou/distillers (its `--memory_type momentum`), which takes a
-    soft-max of what is an exponential already; the paper's, with a queue, is `RRD`.
+    The second form in giakoumoglou/distillers (`--memory_type momentum`), which takes a softmax of
+    values that are already exponentials; the paper's form, with a queue, is `RRD`.
     """
 
     defaults = {
@@ -49,8 +49,7 @@ class RRDBank(CRD):
         self.embed_teacher.requires_grad_(False)
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
-        s = unit(self.embed_student(student.embedding))
-        t = unit(self.embed_teacher(teacher.embedding))
+        s, t = self.embed(student, teacher)
         rows, learn = self.sample_negatives(batch), torch.is_grad_enabled()
         odds = self._odds(t, self.memory_student, self.normalizer_teacher, rows, learn)
         target = F.softmax(odds / self.options.teacher_temperature, dim=1)
@@ -64,7 +63,7 @@ class RRDBank(CRD):
     def _odds(
         self, anchor: Tensor, bank: Tensor, normalizer: Tensor, rows: Tensor, learn: bool
     ) -> Tensor:
-        """o, (B, K + 1), of anchors (B, D)."""
+        """o (B, K + 1) of anchors (B, D)."""
         x = self._scores(anchor, bank, rows) / self.options.temperature
         return x.exp() / self._normalize(x, normalizer, len(bank), learn)
 
@@ -72,7 +71,7 @@ class RRDBank(CRD):
     def _divergence(
         self, s: Tensor, target: Tensor, rows: Tensor, learn: bool
     ) -> tuple[Tensor, Tensor]:
-        """The loss and its gradient at s, taken here: the bank changes before the backward."""
+        """The loss and its gradient at s, since the bank changes before the backward pass."""
         options = self.options
         odds = self._odds(s, self.memory_teacher, self.normalizer_student, rows, learn)
         log_p = F.log_softmax(odds / options.student_temperature, dim=1)

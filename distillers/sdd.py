@@ -1,4 +1,4 @@
-"""Scale decoupled distillation: soft labels of the image's regions beside those of the whole."""
+"""Scale decoupled distillation: distil the logits of image regions as well as of the whole."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ from .registry import register
     reference="Scale Decoupled Distillation",
 )
 class SDD(Wrapper):
-    """(1 / NB) Σ_r Σ_b w_rb ℓ_rb, with the loss per sample ℓ of KD, DKD or NKD, in N regions r.
+    """(1 / NB) Σ_r Σ_b w_rb ℓ_rb, with the per-sample loss ℓ of KD, DKD or NKD, over N regions r.
 
-    It replaces that method's term; cross-entropy, and Hinton's term beside DKD or NKD, are those of
-    the ordinary logits. The map (B, D, h, w) that the global pooling reads is averaged in 4×4
-    cells, these in 2×2 and then in one, the first region. Each network's own classifier makes a
-    region's logits (B, C) of its vector; the student's is trained so, too. ``finest_scale`` 2
-    leaves the 4×4 out: N = 5, not 21. Where the teacher is right about the region and wrong about
-    the whole, or the other way round, w is ``complementary_weight``, else 1.
+    It replaces that method's term. Cross-entropy, and Hinton's term added to DKD or NKD, still use
+    the ordinary logits. The map (B, D, h, w) that the global pooling reads is averaged over 4×4
+    cells, these over 2×2 cells, and those over the whole, which is the first region. Each network's
+    own classifier turns a region's vector into logits (B, C); this also trains the student's.
+    ``finest_scale`` 2 drops the 4×4 cells: N = 5 instead of 21. w is ``complementary_weight`` where
+    the teacher is right about the region but wrong about the whole or vice versa, else 1.
 
-    On a 7×7 map cells overlap, so that the first region's logits are not the network's own; on a
-    2×2 map each cell is there four times and again as a 2×2 one. Both are so in the authors' code.
+    On a 7×7 map the cells overlap, so the first region's logits differ from the network's own; on a
+    2×2 map each cell occurs four times at 4×4 and once at 2×2. Both are as in the authors' code.
 
-    NKD's T 4, γ 8 and warm-up are the authors' (DKD's; γ 6 or 2 for some pairs), whose code leaves
-    the target class in NKD's second term: so does the preset "sdd". Scale 2 is theirs for
-    resnet32x4 → resnet8x4, vgg13 → vgg8, with NKD ResNet50 → vgg8 and, on ImageNet, ResNet34 →
-    ResNet18, whose values the preset "imagenet" has; ResNet50 → MobileNetV1 has scale 4 and γ or β
-    2. Their SD-KD has KD's weights and T for CIFAR on ImageNet, too, by a slip; here they are KD's
-    for ImageNet.
+    NKD's T = 4, γ = 8 and warm-up are the authors' (taken from DKD; γ is 6 or 2 for some pairs);
+    their code keeps the target class in NKD's second term, as does the preset "sdd". They use
+    scale 2 for resnet32x4 → resnet8x4, vgg13 → vgg8, with NKD also for ResNet50 → vgg8 and, on
+    ImageNet, for ResNet34 → ResNet18 (preset "imagenet"); ResNet50 → MobileNetV1 has scale 4 and γ
+    or β = 2. On ImageNet their SD-KD keeps KD's CIFAR weights and T, apparently by mistake; here
+    the preset uses KD's ImageNet values.
     """
 
     needs = Needs(logits=True, final_map=True, classifier=True)
@@ -60,22 +60,21 @@ class SDD(Wrapper):
     @classmethod
     def preset(cls, name: str, method: str) -> Mapping[str, Any]:
         own = super().preset(name, method)
-        if (name, method) == ("imagenet", "nkd"):  # DKD's values; one epoch of 100 to warm up
+        if (name, method) == ("imagenet", "nkd"):  # DKD's values; warm-up of 1 epoch in 100
             return {**own, "temperature": 1.0, "gamma": 0.5, "warmup": 2.4}
         return own
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
         if type(self).row_loss is Distiller.row_loss:
             raise Unsupported(
-                f"sdd needs a loss per sample, which {self.name} has not; "
+                f"sdd needs a loss per sample, which {self.name} does not provide; "
                 "expected sdd+kd, sdd+dkd or sdd+nkd"
             )
         super().setup(student, teacher, info)
-        assert teacher is not None  # a wrapped method has one
         if student.classifier is None:
             raise Unsupported(f"sdd needs the student's classifier, which {student.name} lacks")
-        # In a tuple, they are no sub-modules of this one.
-        self.heads = cast("tuple[nn.Linear, nn.Linear]", (student.classifier, teacher.classifier))
+        # In a tuple, so that the networks' layers do not become sub-modules of this one.
+        self.heads = cast("nn.Linear", student.classifier), self.teacher_classifier(teacher)
 
     def soft_loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         if self.name != "kd":
@@ -83,14 +82,14 @@ class SDD(Wrapper):
         return cast("Tensor", self._over_regions(student, teacher, batch))
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor | dict[str, Tensor]:
-        if self.name == "kd":  # its only term is Hinton's
+        if self.name == "kd":  # its only term is Hinton's, see soft_loss
             return super().loss(student, teacher, batch)
         return self._over_regions(student, teacher, batch)
 
     def _over_regions(
         self, student: Outputs, teacher: Outputs, batch: Batch
     ) -> Tensor | dict[str, Tensor]:
-        """`row_loss` of all regions as one batch of N·B samples, its weighted mean by part."""
+        """Weighted mean, or means by part, of `row_loss` over all regions as a batch of N·B."""
         finest = self.options.finest_scale
         s = region_logits(student, self.heads[0], finest)
         t = region_logits(teacher, self.heads[1], finest).detach()
@@ -102,15 +101,14 @@ class SDD(Wrapper):
         return {part: (weights * values).mean() for part, values in rows.items()}
 
     def _complementary(self, teacher: Tensor, batch: Batch) -> Tensor:
-        """(N·B,): 1 where the teacher's logits (N, B, C) are right for r or 0 but not both."""
+        """(N·B,): 1 where the teacher is right for one of region and whole; logits (N, B, C)."""
         right = teacher.argmax(dim=2) == hard_labels(batch.labels)
         return (right != right[:1]).flatten().to(teacher.dtype)
 
 
 def region_logits(outputs: Outputs, head: nn.Linear, finest_scale: int) -> Tensor:
     """Logits (N, B, C) of the whole, then of the 2×2 and the 4×4 cells, row by row."""
-    assert outputs.final_map is not None  # needs.final_map
-    cells = F.adaptive_avg_pool2d(outputs.final_map, 4)
+    cells = F.adaptive_avg_pool2d(outputs.required.final_map, 4)
     maps = [F.adaptive_avg_pool2d(cells, 1), F.adaptive_avg_pool2d(cells, 2), cells]
     kept = [pooled.flatten(2) for pooled in maps if pooled.shape[-1] <= finest_scale]
     logits: Tensor = head(torch.cat(kept, dim=2).permute(2, 0, 1))

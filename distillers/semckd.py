@@ -1,4 +1,4 @@
-"""Semantic calibration: each map of the student learns from the teacher's maps that resemble it."""
+"""Semantic calibration: each map of the student learns from the teacher maps most like it."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from .registry import register
 class SemCKD(Distiller):
     """Mean over samples b and student stages i of Σ_j a_bij · MSE(p_ij(F_s,i), F_t,j)_b.
 
-    For all stages' maps flattened to X (B, c·h·w): rows of the Gram matrix X Xᵀ (B, B) go through a
-    perceptron B → 2⌊B/4⌋ → ⌊B/4⌋ of that stage and are divided by their norm: queries q_bi of the
+    Each stage's maps are flattened to X (B, c·h·w). The rows of the Gram matrix X Xᵀ (B, B) pass
+    through that stage's perceptron B → 2⌊B/4⌋ → ⌊B/4⌋ and are normalised: queries q_bi of the
     student, keys k_bj of the teacher; a_bi = softmax over j of q_bi · k_bj / ``temperature``
-    (section 3). p_ij: 1×1, 3×3, 1×1 convolutions without biases, the inner ones
-    2 c_t wide, batch norm and ReLU between them; the larger map is pooled to the smaller before.
+    (section 3). p_ij: 1×1, 3×3, 1×1 convolutions without biases, 2 c_t channels inside, with batch
+    norm and ReLU between them. The larger map is first pooled to the smaller.
 
-    The perceptrons read whole rows, so they fit only batches of the configured size. The teacher's
-    maps are detached, its perceptrons trained. The authors' results have KD (T = 4) of weight 1
-    beside it, which is semckd+kd here. The unused half of their embeddings is left out.
+    The perceptrons read whole rows, so they only accept batches of the configured size. The
+    teacher's maps are detached, its perceptrons trained. The authors' results add KD (T = 4) with
+    weight 1, which is semckd+kd here. The half of their embeddings that is never used is omitted.
     """
 
     needs = Needs(features=True, full_batches=True, batch="global")
@@ -44,10 +44,9 @@ class SemCKD(Distiller):
     presets = {"imagenet": {"weight": 50.0}}
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
-        assert teacher is not None  # needs.teacher
         if info.batch_size < 4:
             raise Unsupported(f"{self.name}: batches of {info.batch_size}; expected at least 4")
-        sources, targets = _maps(self.probe(student)), _maps(self.probe(teacher, teacher=True))
+        sources, targets = map(_stages, self.probe_pair(student, teacher))
         self.queries = nn.ModuleList(_perceptron(info.batch_size) for _ in sources)
         self.keys = nn.ModuleList(_perceptron(info.batch_size) for _ in targets)
         self.projectors = nn.ModuleList(
@@ -55,7 +54,7 @@ class SemCKD(Distiller):
         )
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
-        sources, targets = _maps(student), _maps(teacher)
+        sources, targets = _stages(student), _stages(teacher)
         distances = [
             self._distances(row, source, targets)
             for row, source in zip(self.projectors, sources, strict=True)
@@ -64,34 +63,29 @@ class SemCKD(Distiller):
         return weighted.sum(dim=2).mean()
 
     def _distances(self, row: nn.Module, source: Tensor, targets: tuple[Tensor, ...]) -> Tensor:
-        """(B, stages of the teacher) of one of the student's maps."""
-        pairs = zip(cast("nn.ModuleList", row), targets, strict=True)
-        return torch.stack([_distance(p, source, target) for p, target in pairs], dim=1)
+        """Mean squared differences (B, teacher stages) of one student map and all teacher maps."""
+        distances = []
+        for projector, target in zip(cast("nn.ModuleList", row), targets, strict=True):
+            s, t = pool_to_smaller(source, target)
+            distances.append((projector(s) - t).square().flatten(1).mean(dim=1))
+        return torch.stack(distances, dim=1)
 
     def _attention(self, sources: tuple[Tensor, ...], targets: tuple[Tensor, ...]) -> Tensor:
-        """a (B, stages of the student, stages of the teacher), which sums to 1 over the last."""
+        """a (B, student stages, teacher stages), which sums to 1 over the last dimension."""
         queries = torch.stack([_embed(*pair) for pair in zip(self.queries, sources, strict=True)])
         keys = torch.stack([_embed(*pair) for pair in zip(self.keys, targets, strict=True)])
         energies = torch.einsum("ibd,jbd->bij", queries, keys)
         return F.softmax(energies / self.options.temperature, dim=2)
 
 
-def _maps(outputs: Outputs) -> tuple[Tensor, ...]:
-    assert outputs.features is not None  # needs.features
-    return outputs.features[1:]
+def _stages(outputs: Outputs) -> tuple[Tensor, ...]:
+    return outputs.required.features[1:]
 
 
 def _embed(perceptron: nn.Module, maps: Tensor) -> Tensor:
-    """(B, ⌊B/4⌋), rows of norm 1, of maps (B, c, h, w)."""
+    """Queries or keys (B, ⌊B/4⌋), in rows of norm 1, of maps (B, c, h, w)."""
     flat = maps.flatten(1)
     return unit(perceptron(flat @ flat.T))
-
-
-def _distance(projector: nn.Module, student: Tensor, teacher: Tensor) -> Tensor:
-    """Mean squared difference per sample, (B,)."""
-    source, target = pool_to_smaller(student, teacher)
-    distances: Tensor = (projector(source) - target).square().flatten(1).mean(dim=1)
-    return distances
 
 
 def _perceptron(size: int) -> nn.Sequential:

@@ -1,4 +1,4 @@
-"""Streamlined KD: soft labels, and whitened differences of the samples' cosines."""
+"""Streamlined KD: soft labels, and whitened differences of the samples' cosine similarities."""
 
 from __future__ import annotations
 
@@ -22,20 +22,21 @@ from .registry import register
     reference="Streamlined Knowledge Distillation",
 )
 class SKD(Distiller):
-    """L_instance + L_direction of the logits (B, C); both within ``weight``.
+    """L_instance + L_direction of the logits (B, C), both multiplied by ``weight``.
 
-    L_instance: Hinton's term at T. L_direction: with G = Ẑ Ẑᵀ (B, B), Ẑ the rows of the logits over
-    their norm, and D = G_s − G_t: the mean over i of sqrt(D_iᵀ (Σ + λ I)⁻¹ D_i), where Σ is the
-    unbiased covariance of the rows D_i and λ ``tikhonov``. The gradient passes through Σ.
+    L_instance: Hinton's KD term at T. L_direction: with G = Ẑ Ẑᵀ (B, B), where Ẑ are the normalised
+    rows of the logits, and D = G_s − G_t, the mean over i of sqrt(D_iᵀ (Σ + λ I)⁻¹ D_i); Σ is the
+    unbiased covariance of the rows D_i and λ is ``tikhonov``. The gradient passes through Σ.
 
-    mode "paper" is this. "released", the default, is what the authors' code (StreamLined) computes:
-    G over C, and both terms, reduced to numbers before the masks come, times the masks' means:
-    of [max_c q_b ≤ its median over the batch] and of [Σ_b q_c ≤ its median over the classes], q the
-    teacher's soft-max; both are about 1/2. Its weights: CE 0.1, 0.9; for resnet32x4 → resnet8x4
-    0.5, 0.5. Equal logits, where the root has no slope, get no gradient.
+    This is mode "paper". "released", the default, is what the authors' code (StreamLined) computes:
+    G is divided by C, and since masks are applied after the reduction, the terms are multiplied by
+    the masks' means: of [max_c q_b ≤ its median over the batch] for L_instance and of [Σ_b q_c ≤
+    its median over the classes] for L_direction, with q the teacher's softmax; both are about 1/2.
+    Its weights are 0.1 for cross-entropy and 0.9; 0.5 and 0.5 for resnet32x4 → resnet8x4. Where
+    student and teacher agree, the root has no derivative and the gradient is 0.
     """
 
-    needs = Needs(batch="global", min_batch=2)  # a covariance takes two rows
+    needs = Needs(batch="global", min_batch=2)  # a covariance needs two rows
     softens = True
     defaults = {"ce": 0.1, "weight": 0.9, "temperature": 4.0, "tikhonov": 0.1, "mode": "released"}
     choices = {"mode": ("released", "paper")}
@@ -56,7 +57,7 @@ class SKD(Distiller):
         s, t = unit(student), unit(teacher)
         difference = scale * (s @ s.T - t @ t.T)
         ridge = self.options.tikhonov * torch.eye(len(s), dtype=s.dtype, device=s.device)
-        # cholesky_ex does not wait for the device; Σ + λ I is positive definite.
+        # cholesky_ex does not synchronise to check for success; Σ + λ I is positive definite.
         root = torch.linalg.cholesky_ex(torch.cov(difference.T) + ridge).L
         whitened = torch.linalg.solve_triangular(root, difference.T, upper=False)
         return torch.linalg.vector_norm(whitened, dim=0).mean()

@@ -1,4 +1,4 @@
-"""Similarity-preserving KD: samples that the teacher finds alike are alike for the student."""
+"""Similarity-preserving KD: samples that are similar for the teacher are so for the student."""
 
 from __future__ import annotations
 
@@ -21,24 +21,23 @@ from .registry import register
     reference="Similarity-Preserving Knowledge Distillation",
 )
 class SP(Distiller):
-    """‖G_s − G_t‖²_F / B², G (B, B) = Q Qᵀ with every row over its Euclidean norm.
+    """‖G_s − G_t‖²_F / B², where G (B, B) is Q Qᵀ with normalised rows.
 
     Q (B, c·h·w): the last stage's map, flattened per sample. The paper sums over pairs of layers
-    (section "Method"); RepDistiller and mdistiller take the last stage alone, as here, and its
-    weight is 3000. A sample whose map is zero has a zero row, without a gradient (the references
-    divide by 1e-12 there).
+    (section "Method"); RepDistiller and mdistiller use only the last stage, as here, with weight
+    3000. A sample whose map is zero has a zero row and no gradient (the references divide by 1e-12
+    there).
     """
 
     needs = Needs(features=True, batch="global")
     defaults = {"weight": 3000.0}
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
-        assert student.features is not None and teacher.features is not None  # needs.features
-        difference = similarities(student.features[-1]) - similarities(teacher.features[-1])
-        return difference.square().mean()
+        s, t = (similarities(outputs.required.features[-1]) for outputs in (student, teacher))
+        return (s - t).square().mean()
 
 
 def similarities(features: Tensor) -> Tensor:
-    """(B, B) with rows of norm 1, from maps (B, c, h, w)."""
+    """G (B, B), with rows of norm 1, of maps (B, c, h, w)."""
     vectors = features.flatten(1)
     return unit(vectors @ vectors.T)

@@ -1,4 +1,4 @@
-"""Softmax regression representation learning: the student's feature before the teacher's head."""
+"""Softmax regression representation learning: apply the teacher's classifier to the student."""
 
 from __future__ import annotations
 
@@ -26,15 +26,16 @@ from .registry import register
 class SRRL(Distiller):
     """feature_weight · mean (r − e_t)² + regression_weight · mean (W_t r + b_t − z_t)².
 
-    r (B, D_t): the student's feature behind a connector (1×1 convolution without bias, batch norm,
-    ReLU), e_t (B, D_t) and z_t (B, C) the teacher's embedding and logits, W_t, b_t its classifier,
-    which is fixed but lets gradients through. Means over all elements.
+    r (B, D_t): the student's feature after a connector (1×1 convolution without bias, batch norm,
+    ReLU); e_t (B, D_t) and z_t (B, C): the teacher's embedding and logits; W_t, b_t: its
+    classifier, which is frozen but passes gradient to r. Means over all elements.
 
-    on="map", as in the paper and cls_KD: the connector is on the map that the student's global
-    pooling reads, and r is its pooled output. on="embedding", as in SimKD's repository (preset):
-    the connector is on the pooled embedding, so that batch norm and ReLU come after the pooling.
-    Weights 1 and 5 are cls_KD's for CIFAR (ImageNet: 1 and 1), which has no KD term beside them.
-    The convolution starts as torch's do; cls_KD's, from N(0, 2 / D_t), batch norm scales alike.
+    on="map", as in the paper and cls_KD: the connector reads the map before the student's global
+    pooling, and r is its pooled output. on="embedding", as in SimKD's repository (preset): the
+    connector reads the pooled embedding, so that batch norm and ReLU come after the pooling. The
+    weights 1 and 5 are cls_KD's for CIFAR (1 and 1 for ImageNet), which adds no KD term. The
+    convolution has torch's default initialisation; cls_KD's N(0, 2 / D_t) differs only in scale,
+    which the batch norm removes.
     """
 
     defaults = {"feature_weight": 1.0, "regression_weight": 5.0, "on": "map"}
@@ -54,35 +55,29 @@ class SRRL(Distiller):
         return replace(cls.needs, final_map=on_map)
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
-        assert teacher is not None  # needs.teacher
-        source, target = self.probe(student), self.probe(teacher, teacher=True)
-        assert target.embedding is not None  # needs.embedding
+        source, target = self.probe_pair(student, teacher)
+        inputs, outputs = self._map(source).shape[1], target.required.embedding.shape[1]
         self.connector = nn.Sequential(
-            nn.Conv2d(self._map(source).shape[1], target.embedding.shape[1], 1, bias=False),
-            nn.BatchNorm2d(target.embedding.shape[1]),
-            nn.ReLU(),
+            nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
         )
-        head = teacher.classifier
-        assert isinstance(head, nn.Linear)  # needs.classifier
-        # Copies that no checkpoint holds: they are the teacher's, not the run's.
+        head = self.teacher_classifier(teacher)
+        # Not persistent: they are part of the teacher, not of the run's state.
         for kind, value in (("weight", head.weight), ("bias", head.bias)):
             copy = None if value is None else value.detach().clone()
             self.register_buffer(f"teacher_{kind}", copy, persistent=False)
 
     def _map(self, outputs: Outputs) -> Tensor:
-        """(B, D_s, h, w)"""
+        """The connector's input (B, D_s, h, w)."""
         if self.options.on == "map":
-            assert outputs.final_map is not None  # needs.final_map
-            return outputs.final_map
-        assert outputs.embedding is not None  # needs.embedding
-        return outputs.embedding[:, :, None, None]
+            return outputs.required.final_map
+        return outputs.required.embedding[:, :, None, None]
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
-        assert teacher.embedding is not None  # needs.embedding
         options, terms = self.options, {}
         feature = self.connector(self._map(student)).mean(dim=(2, 3))
         if options.feature_weight:
-            terms["feature"] = options.feature_weight * F.mse_loss(feature, teacher.embedding)
+            error = F.mse_loss(feature, teacher.required.embedding)
+            terms["feature"] = options.feature_weight * error
         if options.regression_weight:
             logits = F.linear(feature, self.teacher_weight, self.teacher_bias)
             terms["regression"] = options.regression_weight * F.mse_loss(logits, teacher.logits)

@@ -1,4 +1,4 @@
-"""Teacher-free NKD: the student's own target probability takes the teacher's place."""
+"""Teacher-free NKD: the student's own target probability replaces the teacher's."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from .registry import register
 class TeacherFreeNKD(Distiller):
     """−mean_B w_b log p_y with w_b = p_y + 1 − mean_B p_y, detached; p = softmax of logits (B, C).
 
-    Beside the cross-entropy, without a teacher and without hyper-parameters. It is in the preprint
-    only; the authors' code (cls_KD) dropped it before its release 1.0. Soft labels: one such term
-    for each of the two largest shares v, with v for 1; the second only where mixing gave it, not
-    smoothing.
+    Added to the cross-entropy, without a teacher and without hyper-parameters. Published only in
+    the preprint; the authors' code (cls_KD) dropped it before release 1.0. With soft labels there
+    is one such term for each of the two largest shares v, with v in place of 1; the second only
+    where it comes from mixing two samples, not from label smoothing.
     """
 
-    needs = Needs(teacher=False, batch="global")  # a mean over the batch
+    needs = Needs(teacher=False, batch="global")  # w contains a mean over the batch
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         classes, shares = two_labels(batch.labels)
@@ -41,7 +41,7 @@ class TeacherFreeNKD(Distiller):
 def target_loss(log_p: Tensor, shares: Tensor, power: int) -> Tensor:
     """−mean_B Σ_k w_k log p_k, w_k = p_k^power + v_k − mean_B p_k^power; all (B, K), w detached.
 
-    p_k are the probabilities of the classes that a label names, v_k their ``shares`` of it.
+    p_k: the probabilities of the classes in a label, v_k: their ``shares``, as from `two_labels`.
     """
     confidence = log_p.detach().exp() ** power
     weights = confidence + shares - confidence.mean(dim=0, keepdim=True)

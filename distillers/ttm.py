@@ -20,13 +20,13 @@ from .registry import register
     reference="Knowledge Distillation Based on Transformed Teacher Matching",
 )
 class TTM(Distiller):
-    """mean_B KL(q^γ / Σ_c q_c^γ ‖ p) of the un-tempered soft-maxes p, q of logits (B, C).
+    """mean_B KL(q^γ / Σ_c q_c^γ ‖ p) of the softmaxes p, q at T = 1 of logits (B, C).
 
-    The power transform with the exponent γ = 1 / T is tempering: q^γ / Σ q^γ = softmax(γ z_t)
-    (section 3.1). There is no factor T².
+    The power transform with exponent γ = 1 / T is the same as a temperature: q^γ / Σ q^γ =
+    softmax(γ z_t) (section 3.1). There is no factor T².
 
-    γ and the weight are tuned per pair in the paper (table 8: from 0.1, 101 to 0.3, 7); these are
-    of vgg13 → vgg8, the example of the authors' code.
+    γ and the weight are tuned per pair in the paper (table 8: from 0.1, 101 to 0.3, 7); the
+    defaults are for vgg13 → vgg8, the example in the authors' code.
     """
 
     softens = True

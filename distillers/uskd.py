@@ -1,4 +1,4 @@
-"""Universal self-KD: soft labels that the student makes for itself, from two of its depths."""
+"""Universal self-KD: the student makes its own soft labels from two of its depths."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .needs import Needs
 from .registry import register
 from .tf_nkd import target_loss
 
-EPS = 1e-6  # the reference's, beside the share of the other classes
+EPS = 1e-6  # added to the share of the other classes, as in the authors' code
 
 
 @register(
@@ -29,21 +29,21 @@ EPS = 1e-6  # the reference's, beside the share of the other classes
 class USKD(Distiller):
     """α L_target + β L_others + μ L_weak, without a teacher; logits z (B, C), p = softmax(z).
 
-    L_target = −mean_B w_b log p_y, w_b = p_y² + 1 − mean_B p_y², detached. L_weak: cross-entropy of
-    a linear head u of the pooled map before the last with 0.9 · 1_y + 0.1 / C; head and map are
-    trained by it. That map is the last but one stage's or, where a convolution follows the stages
-    (MobileNetV2, ShuffleNetV2), the last one's. L_others = −mean_B Σ_{c≠y} v_c log p'_c, p' the
-    soft-max over the classes other than y; v, detached, is Zipf's law: 1 / the place of c in the
-    descending order of
+    L_target = −mean_B w_b log p_y, w_b = p_y² + 1 − mean_B p_y², detached. L_weak: cross-entropy
+    with 0.9 · 1_y + 0.1 / C of a linear head u on the pooled second-to-last map; it trains head and
+    map. That map is the second-to-last stage's or, where a convolution follows the stages
+    (MobileNetV2, ShuffleNetV2), the last stage's. L_others = −mean_B Σ_{c≠y} v_c log p'_c, with p'
+    the softmax over the classes other than y. v, detached, follows Zipf's law: 1 / the rank of c
+    among all classes, in descending order of
 
-        softmax(u)_c / (1 − softmax(u)_y + 1e-6) + p_c / (1 − p_y + 1e-6)
+        softmax(u)_c / (1 − softmax(u)_y + 1e-6) + p_c / (1 − p_y + 1e-6),
 
-    over all classes, over its sum without y. Both branches of the authors' code (cls_KD) have log p
-    for p there, an overwritten variable: ``rank_space`` "log_probabilities".
+    normalised to sum to 1 without y. Both branches of the authors' code (cls_KD) have log p instead
+    of p there, since a variable is overwritten: ``rank_space`` "log_probabilities".
 
-    Soft labels: w as in tf-NKD for the two largest shares, both of which are "y" elsewhere (the
-    second only where mixing gave it, not smoothing).
-    Only for networks with feature maps (the code takes the class token of transformers).
+    Soft labels: w as in tf-NKD for the two largest shares; elsewhere both of their classes count as
+    y (the second only where it comes from mixing two samples, not from label smoothing).
+    Only for networks with feature maps (the authors' code reads the class token of transformers).
     """
 
     needs = Needs(teacher=False, features=True, batch="global")
@@ -56,15 +56,16 @@ class USKD(Distiller):
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
         outputs = self.probe(student)
-        if not outputs.features or len(outputs.features) < 2:
+        features, last = outputs.features or (), outputs.final_map
+        if len(features) < 2:
             raise Unsupported(f"{self.name} needs two feature maps of the student")
-        self.depth = _before_the_last(outputs)
-        self.weak_head = nn.Linear(outputs.features[self.depth].shape[1], info.num_classes)
+        # A final map of another width comes from a convolution after the last stage.
+        self.depth = -1 if last is not None and last.shape[1] != features[-1].shape[1] else -2
+        self.weak_head = nn.Linear(features[self.depth].shape[1], info.num_classes)
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
-        assert student.features is not None  # needs.features
         options, logits = self.options, student.logits
-        pooled = student.features[self.depth].mean(dim=(2, 3))
+        pooled = student.required.features[self.depth].mean(dim=(2, 3))
         weak = F.log_softmax(self.weak_head(pooled), dim=1)
         log_p = F.log_softmax(logits, dim=1)
         classes, shares = two_labels(batch.labels)
@@ -79,21 +80,14 @@ class USKD(Distiller):
 
     @torch.no_grad()
     def _zipf(self, weak: Tensor, log_p: Tensor, named: Tensor) -> Tensor:
-        """v (B, C): 0 at y, elsewhere of sum 1, from both depths' log-probabilities (B, C)."""
+        """v (B, C), 0 at y and of sum 1 elsewhere, from both depths' log-probabilities (B, C)."""
         strong = log_p if self.options.rank_space == "log_probabilities" else log_p.exp()
         score = _over_the_rest(weak.exp(), named) + _over_the_rest(strong, named)
         order = score.argsort(dim=1, descending=True, stable=True)
-        places = torch.arange(1, score.shape[1] + 1, device=score.device, dtype=score.dtype)
-        law = torch.empty_like(score).scatter_(1, order, places.reciprocal().expand_as(score))
+        ranks = torch.arange(1, score.shape[1] + 1, device=score.device, dtype=score.dtype)
+        law = torch.empty_like(score).scatter_(1, order, ranks.reciprocal().expand_as(score))
         law = law.masked_fill(named, 0.0)
-        return law / law.sum(dim=1, keepdim=True).clamp(min=EPS)  # no other class: zeros
-
-
-def _before_the_last(outputs: Outputs) -> int:
-    """Which of the features is the map before the one that the classifier reads."""
-    assert outputs.features is not None  # needs.features
-    last = outputs.final_map
-    return -1 if last is not None and last.shape[1] != outputs.features[-1].shape[1] else -2
+        return law / law.sum(dim=1, keepdim=True).clamp(min=EPS)  # zeros if there is no other class
 
 
 def _over_the_rest(values: Tensor, named: Tensor) -> Tensor:
@@ -102,7 +96,7 @@ def _over_the_rest(values: Tensor, named: Tensor) -> Tensor:
 
 
 def _smoothed(labels: Tensor, like: Tensor) -> Tensor:
-    """0.9 of the label, hard or soft, and 0.1 spread over all classes: (B, C)."""
+    """Labels, hard or soft, smoothed by 0.1: (B, C) in the type of ``like``."""
     classes = like.shape[1]
     hot = labels if labels.ndim == 2 else is_class(labels, classes)
     return 0.9 * hot.to(like.dtype) + 0.1 / classes

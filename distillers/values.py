@@ -1,4 +1,4 @@
-"""What values an option can have."""
+"""Check the types and ranges of option values."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from .base import ABOVE_ZERO, Distiller
 
 
 def checked(cls: type[Distiller], key: str, value: Any, default: Any) -> Any:
-    """``value`` in the type of the option's default; an int serves as a float.
+    """``value`` in the type of the option's default; an int is accepted for a float.
 
-    Raises ValueError with what is expected.
+    Raises ValueError whose message is what was expected.
     """
     if key in cls.choices:
         if value not in cls.choices[key]:
@@ -22,8 +22,9 @@ def checked(cls: type[Distiller], key: str, value: Any, default: Any) -> Any:
         return None
     if kind is float and type(value) is int:
         value = float(value)
-    if kind is tuple and isinstance(value, list):  # YAML and JSON have lists only
+    if kind is tuple and isinstance(value, list):  # YAML and JSON have no tuples
         value = tuple(value)
+    # Not isinstance: True is an int, but no valid count or weight.
     if type(value) is not kind and kind is not type(None):
         raise ValueError(kind.__name__ + (" or null" if key in cls.optional else ""))
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -34,6 +35,7 @@ def checked(cls: type[Distiller], key: str, value: Any, default: Any) -> Any:
 def _check_range(cls: type[Distiller], key: str, value: float, default: float | None) -> None:
     above_zero = key.endswith(("temperature", "_lr"))
     least = ABOVE_ZERO if above_zero else 1.0 if isinstance(value, int) else 0.0
+    # A default below the usual minimum shows that smaller values make sense for this option.
     if default is not None and default < least:
         least = 0.0 if default == 0 else -math.inf
     low, high = cls.ranges.get(key, (least, math.inf))

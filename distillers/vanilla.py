@@ -1,4 +1,4 @@
-"""Training without a teacher: the student's baseline, and how teachers are made."""
+"""Training without a teacher: the student's baseline, and how teachers are trained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Variational information distillation: the student's maps predict the teacher's, with variance."""
+"""Variational information distillation: predict the teacher's maps with a learned variance."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from datasets import Batch, Info
 from models import Outputs
 
 from .base import ABOVE_ZERO, Distiller
-from .connectors import pool_to_smaller
+from .connectors import pool_to_smaller, stage_pairs
 from .needs import Needs
 from .registry import register
 
-SMALLEST_VARIANCE = 1e-5
+SMALLEST_VARIANCE = 1e-5  # as in RepDistiller
 
 
 @register(
@@ -31,12 +31,12 @@ class VID(Distiller):
 
         ½ ((F_t − μ)² / σ_c² + log σ_c²),   maps F_t (B, c, h, w), one σ_c per channel c
 
-    as in the paper, section 2. μ: three 1×1 convolutions without biases, ReLUs between them, the
-    inner ones ``hidden_channels`` wide (None: as the teacher's map). σ² = softplus(λ) + 1e-5, λ
-    learned, σ² = ``initial_variance`` at first. Maps are first pooled to the smaller height and
-    stages paired in order, as in `AT`. The value may be negative.
+    as in the paper, section 2. μ: three 1×1 convolutions without biases, with ReLUs between them
+    and ``hidden_channels`` inside (None: as many as the teacher's map). σ² = softplus(λ) + 1e-5
+    with λ learned, initially σ² = ``initial_variance``. Maps are first pooled to the smaller height
+    and stages paired in order, as in `AT`. The value may be negative.
 
-    As in RepDistiller λ is trained; mdistiller keeps it in a list that no optimiser sees.
+    As in RepDistiller, λ is trained; in mdistiller it is not registered, so no optimiser sees it.
     """
 
     needs = Needs(features=True)
@@ -45,25 +45,21 @@ class VID(Distiller):
     ranges = {"initial_variance": (ABOVE_ZERO, math.inf)}
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
-        assert teacher is not None  # needs.teacher
-        s, t = self.probe(student), self.probe(teacher, teacher=True)
-        assert s.features is not None and t.features is not None  # needs.features
         hidden, variance = self.options.hidden_channels, self.options.initial_variance
         self.predictors = nn.ModuleList(
             Gaussian(source.shape[1], hidden or target.shape[1], target.shape[1], variance)
-            for source, target in zip(s.features[1:], t.features[1:], strict=False)
+            for source, target in stage_pairs(*self.probe_pair(student, teacher))
         )
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
-        assert student.features is not None and teacher.features is not None  # needs.features
-        stages = zip(self.predictors, student.features[1:], teacher.features[1:], strict=False)
-        return torch.stack([p(*pool_to_smaller(s, t)) for p, s, t in stages]).sum()
+        stages = zip(self.predictors, stage_pairs(student, teacher), strict=True)
+        return torch.stack([predict(*pool_to_smaller(*pair)) for predict, pair in stages]).sum()
 
 
 class Gaussian(nn.Module):
-    """Predicts a map (B, target, h, w) from (B, source, h, w); called, it gives the mean of −log p.
+    """Predicts a map (B, target, h, w) from a map (B, source, h, w); its value is the mean −log p.
 
-    ``log_scale`` (target,) is λ: the inverse softplus of the variance less 1e-5.
+    ``log_scale`` (target,) is λ: the inverse softplus of the variance minus 1e-5.
     """
 
     def __init__(self, source: int, hidden: int, target: int, variance: float) -> None:

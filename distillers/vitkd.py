@@ -1,4 +1,4 @@
-"""ViTKD: shallow tokens are imitated, deep ones rebuilt where they were masked."""
+"""ViTKD: imitate the teacher's shallow tokens, and rebuild its deep ones where masked."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from datasets import Batch, Info
 from models import Outputs
 
 from .base import ABOVE_ZERO, Distiller, Unsupported
+from .connectors import generation_block
 from .needs import Needs
 from .registry import register
 
-SHALLOW = 2  # layers that are imitated
+SHALLOW = 2  # number of layers that are imitated, as in the paper
 
 
 @register(
@@ -30,13 +31,13 @@ class ViTKD(Distiller):
         mimic      = Σ (r_i(F_s,i) − F_t,i)² / B,  i = 1, 2, summed over tokens and channels,
         generation = Σ_masked (G(M(r(F_s))) − F_t)² / (λ B).
 
-    r, r_i: linear, the identity where widths are equal; M keeps ⌊(1 − λ) T⌋ tokens of each sample
-    and puts one learned token in the others' places, λ = ``mask_ratio``; G: 3×3 convolution, ReLU,
-    3×3 convolution on the √T × √T grid (section 3). Only masked tokens count. The teacher's tokens
-    are detached. Both networks must cut an image into the same square grid.
+    r, r_i: linear, or the identity where widths are equal; M keeps ⌊(1 − λ) T⌋ tokens of each
+    sample and replaces the others by one learned token, λ = ``mask_ratio``; G: 3×3 convolution,
+    ReLU, 3×3 convolution on the √T × √T grid (section 3). Only masked tokens count. The teacher's
+    tokens are detached. Both networks must divide an image into the same square grid.
 
-    Weights of cls_KD, for ImageNet; its students have NKD beside it. The last layer's tokens here
-    are the last block's output; in cls_KD the final LayerNorm is behind them.
+    Weights as in cls_KD, for ImageNet; its students are also trained with NKD. The last layer's
+    tokens are the output of the last block; in cls_KD, of the final LayerNorm after it.
     """
 
     needs = Needs(tokens=True, batch="global")  # one mask is drawn for the whole batch
@@ -44,36 +45,32 @@ class ViTKD(Distiller):
     ranges = {"mask_ratio": (ABOVE_ZERO, 1)}
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
-        assert teacher is not None  # needs.teacher
-        sources, targets = _tokens(self.probe(student)), _tokens(self.probe(teacher, teacher=True))
+        probes = self.probe_pair(student, teacher)
+        sources, targets = (outputs.required.tokens for outputs in probes)
         self._check(sources, targets)
         source, target = sources[-1].shape[2], targets[-1].shape[2]
         self.mimics = nn.ModuleList(_align(source, target) for _ in range(SHALLOW))
         self.align = _align(source, target)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, target))
-        self.generation = nn.Sequential(
-            nn.Conv2d(target, target, kernel_size=3, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(target, target, kernel_size=3, padding=1),
-        )
+        self.generation = generation_block(target)
 
     def _check(self, sources: tuple[Tensor, ...], targets: tuple[Tensor, ...]) -> None:
         counts = sources[-1].shape[1], targets[-1].shape[1]
         if counts[0] != counts[1] or math.isqrt(counts[0]) ** 2 != counts[0]:
             raise Unsupported(
                 f"{self.name}: the student has {counts[0]} tokens, the teacher {counts[1]}: "
-                f"expected the same square number"
+                "expected equal square numbers"
             )
         if min(len(sources), len(targets)) <= SHALLOW:
             raise Unsupported(f"{self.name}: expected more than {SHALLOW} layers of tokens")
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
-        sources, targets, options = _tokens(student), _tokens(teacher), self.options
+        sources, targets = student.required.tokens, teacher.required.tokens
         self.generator = self.draw(batch, "mask")
         mimic, generation = self._mimic(sources, targets), self._generate(sources[-1], targets[-1])
         return {
-            "mimic": options.mimic_weight * mimic,
-            "generation": options.generation_weight * generation,
+            "mimic": self.options.mimic_weight * mimic,
+            "generation": self.options.generation_weight * generation,
         }
 
     def _mimic(self, sources: tuple[Tensor, ...], targets: tuple[Tensor, ...]) -> Tensor:
@@ -90,15 +87,10 @@ class ViTKD(Distiller):
         return squares.sum() / (self.options.mask_ratio * len(target))
 
     def sample_mask(self, shape: tuple[int, ...]) -> Tensor:
-        """Of this shape (B, T), true for the tokens that are kept: equally many in every row."""
-        places = torch.rand(shape, generator=self.generator).argsort(dim=1).argsort(dim=1)
-        return places < int(shape[1] * (1 - self.options.mask_ratio))
+        """Booleans of this shape (B, T), true for kept tokens: the same number in every row."""
+        ranks = torch.rand(shape, generator=self.generator).argsort(dim=1).argsort(dim=1)
+        return ranks < int(shape[1] * (1 - self.options.mask_ratio))
 
 
 def _align(source: int, target: int) -> nn.Module:
     return nn.Identity() if source == target else nn.Linear(source, target)
-
-
-def _tokens(outputs: Outputs) -> tuple[Tensor, ...]:
-    assert outputs.tokens is not None  # needs.tokens
-    return outputs.tokens

@@ -1,4 +1,4 @@
-"""WKD-F: the Wasserstein distance between Gaussians of the two networks' features."""
+"""WKD-F: match features by the Wasserstein distance between Gaussians fitted to them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from .losses import cosine_decay
 from .needs import Needs
 from .registry import register
 
-EPS = 1e-5  # beside the variances, as in the authors' code
-INNER = 256  # channels inside the bottleneck projector
+EPS = 1e-5  # added to the variances, as in the authors' code
+INNER = 256  # channels inside the bottleneck projector, as in the authors' code
 
 
 @register(
@@ -30,17 +30,18 @@ INNER = 256  # channels inside the bottleneck projector
 class WKDF(Distiller):
     """w(epoch) · mean over batch and cells of Σ_c [``mean_ratio`` (μ_s − μ_t)² + (σ_s − σ_t)²].
 
-    That is the squared 2-Wasserstein distance of two Gaussians with diagonal covariance, but for
-    the ratio (section 2.2). μ, σ (B, c_t) are over the positions in each of ``grid``² cells of the
-    last stage's maps, σ = sqrt(unbiased variance + 1e-5); a single position has variance 0. The
-    student's map (B, c_s, h, w) first goes through the projector: "convolution", a `ConvReg` (1×1
-    between equal maps), or "bottleneck", convolutions 1×1, 3×3, 1×1; both with batch norm and ReLU.
+    Up to the ratio, this is the squared 2-Wasserstein distance between Gaussians with diagonal
+    covariance (section 2.2). μ, σ (B, c_t) are taken over the positions in each of ``grid``² cells
+    of the last stage's maps, σ = sqrt(unbiased variance + 1e-5); a single position has variance 0.
+    The student's map (B, c_s, h, w) first passes through the projector: "convolution", a `ConvReg`
+    (1×1 between equal maps), or "bottleneck", convolutions 1×1, 3×3, 1×1; both with batch norm and
+    ReLU.
 
-    w falls to 0 as half a cosine from epoch ``decay_start`` of 240 on. Values of JiamingLv/WKD: the
-    defaults for resnet32x4 → resnet8x4, "imagenet" for ResNet34 → ResNet18.
+    w decays to 0 as half a cosine from epoch ``decay_start`` of 240 on. Values as in JiamingLv/WKD:
+    the defaults for resnet32x4 → resnet8x4, "imagenet" for ResNet34 → ResNet18.
     """
 
-    needs = Needs(features=True, min_batch=2)  # the projector's batch norm fails on one 1×1 map
+    needs = Needs(features=True, min_batch=2)  # batch norm fails on a single 1×1 map
     defaults = {
         "weight": 0.08,
         "mean_ratio": 4.0,
@@ -60,21 +61,21 @@ class WKDF(Distiller):
     }
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
-        assert teacher is not None  # needs.teacher
-        source = _last(self.probe(student)).shape
-        target = _last(self.probe(teacher, teacher=True)).shape
+        probes = self.probe_pair(student, teacher)
+        source, target = (outputs.required.features[-1].shape for outputs in probes)
         make = ConvReg if self.options.projector == "convolution" else bottleneck
         self.projector = make(source, target)
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         options = self.options
         decay = cosine_decay(batch.epoch, self.scaled(options.decay_start), self.info.epochs)
-        projected = self.projector(_last(student))
-        return decay * gaussian_loss(projected, _last(teacher), options.mean_ratio, options.grid)
+        projected = self.projector(student.required.features[-1])
+        target = teacher.required.features[-1]
+        return decay * gaussian_loss(projected, target, options.mean_ratio, options.grid)
 
 
 def gaussian_loss(student: Tensor, teacher: Tensor, mean_ratio: float, grid: int) -> Tensor:
-    """The distance of maps (B, c, h, w) of equal size, mean over the batch and the cells."""
+    """The distance between maps (B, c, h, w) of equal shape, mean over batch and cells."""
     per_cell = []
     for s, t in zip(_cells(student, grid), _cells(teacher, grid), strict=True):
         means = (s.mean(dim=2) - t.mean(dim=2)).square()
@@ -84,7 +85,7 @@ def gaussian_loss(student: Tensor, teacher: Tensor, mean_ratio: float, grid: int
 
 
 def _cells(maps: Tensor, grid: int) -> Iterator[Tensor]:
-    """(B, c, positions) in each cell; its bounds are those of adaptive pooling."""
+    """The values (B, c, positions) in each cell; cells are those of adaptive pooling."""
     height, width = maps.shape[2:]
     for i in range(grid):
         rows = slice(i * height // grid, -(-(i + 1) * height // grid))
@@ -94,21 +95,16 @@ def _cells(maps: Tensor, grid: int) -> Iterator[Tensor]:
 
 
 def _deviation(positions: Tensor) -> Tensor:
-    """(B, c) of (B, c, positions)."""
+    """σ (B, c) of values (B, c, positions)."""
     correction = 1 if positions.shape[2] > 1 else 0
     return (positions.var(dim=2, correction=correction) + EPS).sqrt()
-
-
-def _last(outputs: Outputs) -> Tensor:
-    assert outputs.features is not None  # needs.features
-    return outputs.features[-1]
 
 
 def bottleneck(student: torch.Size, teacher: torch.Size) -> nn.Sequential:
     """Convolutions 1×1, 3×3, 1×1, batch norm and ReLU between maps (N, c, h, w) of equal size."""
     if student[2:] != teacher[2:]:
         sizes = " and ".join(f"{h}×{w}" for h, w in (student[2:], teacher[2:]))
-        raise Unsupported(f"maps of {sizes}: the bottleneck projector takes equal sizes only")
+        raise Unsupported(f"maps of {sizes}: the bottleneck projector needs equal sizes")
     return nn.Sequential(
         nn.Conv2d(student[1], INNER, kernel_size=1),
         nn.Conv2d(INNER, INNER, kernel_size=3, padding=1),

@@ -1,22 +1,19 @@
-"""WKD-L: the Wasserstein distance between class probabilities, over distances of classes."""
+"""WKD-L: match class probabilities by the Wasserstein distance, given distances of classes."""
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from datasets import Batch, Info
 from models import Outputs
 
 from .base import Distiller
-from .losses import cosine_decay, hard_labels, is_class, log_softmax_without, unit
+from .losses import cosine_decay, hard_labels, is_class, log_softmax_without, target_term, unit
 from .needs import Needs
 from .registry import register
 
-EPS = 1e-8  # added to costs and to the divisors, as in the authors' code
+EPS = 1e-8  # added to costs and divisors, as in the authors' code
 
 
 @register(
@@ -27,21 +24,23 @@ EPS = 1e-8  # added to costs and to the divisors, as in the authors' code
     reference="Wasserstein Distance Rivals Kullback-Leibler Divergence for Knowledge Distillation",
 )
 class WKDL(Distiller):
-    """target_weight · L_t + w(epoch) · transport_weight · L_w, of logits (B, C); y the label.
+    """target_weight · L_t + w(epoch) · transport_weight · L_w, of logits (B, C) with label y.
 
-    L_t = −mean_B q_y log p_y, soft-maxes at temperature 1. L_w = mean_B Σ_ij π_ij c_ij, π the plan
-    between p' and q', the soft-maxes at ``temperature`` over the classes other than y: π_ij = u_i
-    exp(−c_ij / η) v_j after the given number of Sinkhorn's steps, through which the gradient passes
-    (section 2.1, η ``sinkhorn_regularisation``). Costs: c = 1 − exp(−κ d), κ ``sharpening``.
+    L_t = −mean_B q_y log p_y, with softmaxes at temperature 1. L_w = mean_B Σ_ij π_ij c_ij, where π
+    is the transport plan between p' and q', the softmaxes at ``temperature`` over the classes other
+    than y: π_ij = u_i exp(−c_ij / η) v_j after ``sinkhorn_steps`` Sinkhorn iterations, through
+    which the gradient passes (section 2.1; η is ``sinkhorn_regularisation``). Costs: c = 1 − exp(−κ
+    d), with κ ``sharpening``.
 
-    **d_ij is 1 − the cosine of the weights of classes i, j in the teacher's classifier**, what the
-    authors' code (JiamingLv/WKD) calls COST_MATRIX "fc". Its published runs have d = 1 − linear CKA
-    of the teacher's features of the two classes, which takes a pass over the training data before
-    the run, and ranks pairs of classes otherwise; it ships these tables for four teachers. A
-    subclass may bring its own ``class_distances``.
+    **d_ij is 1 − the cosine of the weights of classes i, j in the teacher's classifier**, which the
+    authors' code (JiamingLv/WKD) calls COST_MATRIX "fc". Their published runs use d = 1 − linear
+    CKA of the teacher's features of the two classes, which needs a pass over the training data
+    before the run and ranks pairs of classes differently; their code ships these matrices for four
+    teachers. A subclass may override ``class_distances``.
 
-    w falls to 0 as half a cosine from epoch ``decay_start`` of 240 on; L_t stays. Values of its
-    configurations: the defaults for resnet32x4 → resnet8x4, "imagenet" for ResNet34 → ResNet18.
+    w decays to 0 as half a cosine from epoch ``decay_start`` of 240 on; L_t does not decay. Values
+    as in the authors' configurations: the defaults for resnet32x4 → resnet8x4, "imagenet" for
+    ResNet34 → ResNet18.
     """
 
     needs = Needs(logits=True, classifier=True)
@@ -61,13 +60,12 @@ class WKDL(Distiller):
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
         super().setup(student, teacher, info)
-        assert teacher is not None  # needs.teacher
-        distances = self.class_distances(teacher)
+        distances = self.class_distances(self.require_teacher(teacher))
         self.register_buffer("costs", 1 - (-self.options.sharpening * distances).exp() + EPS)
 
     def class_distances(self, teacher: nn.Module) -> Tensor:
-        """d (C, C), at least 0, and 0 between a class and itself."""
-        weight = unit(cast("nn.Linear", teacher.classifier).weight.detach())
+        """d (C, C), non-negative, and 0 between a class and itself."""
+        weight = unit(self.teacher_classifier(teacher).weight.detach())
         return (1 - weight @ weight.T).clamp(min=0.0).fill_diagonal_(0.0)
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
@@ -75,9 +73,7 @@ class WKDL(Distiller):
         s, t = self.soften(student.logits), self.soften(teacher.logits)
         target = is_class(hard_labels(batch.labels), s.shape[1])
         if options.target_weight:
-            q, log_p = F.softmax(t, dim=1), F.log_softmax(s, dim=1)
-            confidence = -(q * log_p).masked_fill(~target, 0.0).sum(dim=1).mean()
-            terms["target"] = options.target_weight * confidence
+            terms["target"] = options.target_weight * -target_term(s, t, target).mean()
         if options.transport_weight:
             decay = cosine_decay(batch.epoch, self.scaled(options.decay_start), self.info.epochs)
             transport = self._transport(s, t, target).mean()
@@ -87,7 +83,8 @@ class WKDL(Distiller):
     def _transport(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
         """Σ_ij π_ij c_ij per sample, (B,), of logits (B, C).
 
-        All classes share one kernel (C, C): ``target`` (B, C) has no mass, and so no part in π.
+        All samples share one kernel (C, C): the class in ``target`` (B, C) has no mass, so it does
+        not enter π.
         """
         p, q = (self._without(target, logits) for logits in (student, teacher))
         kernel = (-self.costs / self.options.sinkhorn_regularisation).exp()
@@ -98,6 +95,6 @@ class WKDL(Distiller):
         return (u @ (kernel * self.costs) * v).sum(dim=1)
 
     def _without(self, target: Tensor, logits: Tensor) -> Tensor:
-        """Soft-max (B, C) over the classes that are not ``target``, where it is 0."""
+        """Softmax (B, C) over the classes other than ``target``, where it is 0."""
         others = log_softmax_without(logits / self.options.temperature, target)
         return others.exp().masked_fill(target, 0.0)

@@ -1,4 +1,4 @@
-"""Weighted soft labels: a sample's soft label counts more where the student is behind."""
+"""Weighted soft labels: soft labels count more where the student is worse than the teacher."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from models import Outputs
 from .base import Distiller
 from .registry import register
 
-EPS = 1e-7  # the reference's, beside the teacher's cross-entropy
+EPS = 1e-7  # added to the teacher's cross-entropy, as in the authors' code
 
 
 @register(
@@ -24,14 +24,13 @@ EPS = 1e-7  # the reference's, beside the teacher's cross-entropy
     "Perspective",
 )
 class WSLD(Distiller):
-    """α T² mean_B w_b · (−Σ_c q_c log p_c), p and q the soft-maxes of logits (B, C) over T.
+    """α T² mean_B w_b · (−Σ_c q_c log p_c), with p and q the softmaxes of logits (B, C) over T.
 
-    w_b = 1 − exp(−CE(z_s, y) / CE(z_t, y)) of the un-tempered logits, detached. As in the authors'
-    code it is a cross-entropy, not a divergence: its value, not its gradient, contains the
-    teacher's entropy. The hard labels' cross-entropy stands outside, with weight 1. Of soft labels
-    the weights take the cross-entropy with these.
+    w_b = 1 − exp(−CE(z_s, y) / CE(z_t, y)) of the logits at T = 1, detached. As in the authors'
+    code this is a cross-entropy, not a divergence: its value, but not its gradient, contains the
+    teacher's entropy. Cross-entropy with the labels is added with weight 1. Labels y may be soft.
 
-    α = 2.25, T = 4 are cls_KD's for CIFAR; the paper's for ImageNet 2.5 and 2.
+    α = 2.25, T = 4 are cls_KD's for CIFAR; 2.5 and 2 are the paper's for ImageNet.
     """
 
     softens = True
@@ -48,7 +47,7 @@ class WSLD(Distiller):
 
     @torch.no_grad()
     def _weights(self, student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
-        """(B,), from 0 where the student fits the label to 1 where only the teacher does."""
-        behind = F.cross_entropy(student, labels, reduction="none")
-        reached = F.cross_entropy(teacher, labels, reduction="none")
-        return -torch.expm1(-behind / (reached + EPS))
+        """w (B,): from 0 where the student fits the label to 1 where only the teacher does."""
+        student_loss = F.cross_entropy(student, labels, reduction="none")
+        teacher_loss = F.cross_entropy(teacher, labels, reduction="none")
+        return -torch.expm1(-student_loss / (teacher_loss + EPS))

@@ -1,7 +1,7 @@
 """The model zoo: build a network by name, load anyone's checkpoint into it."""
 
 from .base import Classifier, ModelError, build, check, import_families, names, register
-from .outputs import Outputs
+from .outputs import MissingOutputError, Outputs
 
 import_families(__name__, list(__path__))
 
@@ -12,6 +12,7 @@ from .probe import LinearProbe, restored  # noqa: E402
 __all__ = [
     "Classifier",
     "LinearProbe",
+    "MissingOutputError",
     "ModelError",
     "Outputs",
     "build",

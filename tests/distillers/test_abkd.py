@@ -1,4 +1,4 @@
-"""ABKD, for which there is no fixture, against a loop over the paper's formula."""
+"""ABKD against a loop over the paper's formula."""
 
 import math
 

@@ -73,7 +73,7 @@ def test_a_balanced_batch_with_all_neighbours_gives_the_margin_criterion():
     torch.testing.assert_close(points.T @ laplacian @ points, expected)
 
 
-def test_relations_repel_also_from_a_class_of_one():
+def test_a_sample_alone_in_its_class_repels_too():
     relations = relation_weights(random(12, 3), RAGGED)
     torch.testing.assert_close(relations[5, :5], torch.full((5,), -1 / 11, dtype=DOUBLE))
     assert relations[5, 5] == 1
@@ -107,7 +107,7 @@ def test_axes_without_variance_are_zero(shape):
     assert torch.equal(axes[:, 1:], torch.zeros_like(axes[:, 1:]))
 
 
-def test_projection_is_orthonormal_with_one_column_less_than_classes():
+def test_projection_is_orthonormal_with_one_column_fewer_than_classes():
     nodes = F.normalize(random(16, 40))
     projection, exists = discriminative_projection(nodes, BALANCED)
     assert exists
@@ -133,7 +133,7 @@ NOWHERE = [
 
 
 @pytest.mark.parametrize(("classes", "signed"), NOWHERE)
-def test_where_there_is_no_subspace(classes, signed):
+def test_degenerate_batches_have_no_subspace(classes, signed):
     nodes = F.normalize(random(len(classes), 8))
     projection, exists = discriminative_projection(nodes, classes)
     assert not exists
@@ -143,14 +143,14 @@ def test_where_there_is_no_subspace(classes, signed):
     assert (signed_loss(-nodes, nodes, mean, projection, relations) != 0) == signed
 
 
-def test_broken_nodes_have_no_subspace():
+def test_nodes_with_nan_have_no_subspace():
     nodes = F.normalize(random(16, 40))
     nodes[3, 2] = torch.nan
-    for found in (discriminative_projection, relation_projection):
-        *matrices, exists = found(nodes, BALANCED)
+    for project in (discriminative_projection, relation_projection):
+        *matrices, exists = project(nodes, BALANCED)
         assert not exists
         assert all(matrix.isfinite().all() for matrix in matrices)
 
 
-def test_classes_are_counted_without_the_host():
+def test_class_count():
     assert class_count(RAGGED).item() == 5

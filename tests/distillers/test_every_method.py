@@ -30,7 +30,7 @@ def info(classes):
 
 
 def make_batch(needs, classes=10, size=SIZE, step=0, labels=None):
-    """Four samples of each of four classes, or of as many as there are."""
+    """Four samples of each of four classes, or of fewer classes if there are fewer."""
     generator = torch.Generator().manual_seed(step)
     group = torch.arange(size) % min(4, classes)
     return Batch(
@@ -76,7 +76,7 @@ class Run:
         return make_batch(self.method.needs, self.classes, **kwargs)
 
     def outputs(self, net, batch):
-        """With gradients for the teacher as well: the method has to cut them."""
+        """With a graph for the teacher too: the method has to detach it."""
         if net is None:
             return None
         asked = {"preacts": self.method.needs.preacts, "blocks": self.method.needs.blocks}
@@ -126,7 +126,7 @@ def test_losses_are_finite(name, pair):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_some_pair_is_served_and_others_get_a_reason(name):
+def test_some_pair_is_supported_and_others_get_a_reason(name):
     served = []
     for teacher, student in PAIRS:
         try:
@@ -264,7 +264,7 @@ def test_state_dict_round_trip(name):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_losses_are_a_function_of_seed_and_step(name):
-    """… and not of torch's global generator, which other methods of a cohort move, too."""
+    """They do not depend on torch's global generator, which other methods of a cohort advance."""
     first, second = Run(name), Run(name)
     for number in range(3):
         torch.manual_seed(number)

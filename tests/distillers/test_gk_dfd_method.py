@@ -200,8 +200,8 @@ def test_counter_is_saved_and_the_variance_is_that_of_the_teachers_nodes():
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_no_step_waits_for_the_device(preset):
-    """Fake tensors have no values: anything that asked the host for one would raise."""
+def test_no_step_synchronises_with_the_device(preset):
+    """Fake tensors have no values: reading one on the host would raise."""
     with FakeTensorMode():
         student, teacher = (
             Outputs(torch.randn(16, 7, requires_grad=True), torch.randn(16, w, requires_grad=True))
@@ -219,7 +219,7 @@ def test_no_step_waits_for_the_device(preset):
 # ---- options and pairs ---------------------------------------------------------------------------
 
 
-def test_balanced_batches_are_asked_for_unless_declined():
+def test_balanced_batches_are_requested_by_default():
     cls = distillers.find("gk_dfd")
     assert cls.needs_of(distillers.resolve("gk_dfd")).sampler == "balanced"
     plain = cls.needs_of(distillers.resolve("gk_dfd", {"balanced": False}))
@@ -270,7 +270,7 @@ PAIRS = [
 
 
 @pytest.mark.parametrize(("teacher", "student"), PAIRS)
-def test_real_pairs_are_served(teacher, student):
+def test_real_pairs_are_supported(teacher, student):
     torch.manual_seed(0)
     networks = [models.build(name, num_classes=10) for name in (student, teacher)]
     data = golden.info(Outputs(torch.zeros(8, 10)), image_size=32)

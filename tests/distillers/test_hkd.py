@@ -106,7 +106,7 @@ def test_against_loops(inputs, source, product_up_to, monkeypatch):
     torch.testing.assert_close(gradients(method, inputs, loss), wanted)
 
 
-def test_the_banks_follow_slowly_and_only_where_gradients_are_on(inputs):
+def test_the_banks_are_moving_averages_that_change_only_with_gradients_enabled(inputs):
     method = build(inputs)
     *_, embeddings = expected(method, inputs)
     before = {side: getattr(method, f"memory_{side}").clone() for side in ("student", "teacher")}

@@ -1,4 +1,4 @@
-"""IKL-KD, for which there is no fixture, against a loop over the paper's formula."""
+"""IKL-KD against a loop over the paper's formula."""
 
 import copy
 import math

@@ -37,7 +37,7 @@ def test_edges_of_the_worked_example():
 
 
 @pytest.mark.parametrize(("caffe", "expected"), [(True, DETACHED / 2), (False, DETACHED)])
-def test_edge_gradient_is_the_authors_or_the_true_one(caffe, expected):
+def test_edge_gradient_of_the_authors_and_the_true_one(caffe, expected):
     x = STUDENT.clone().requires_grad_()
     edge_loss(edges(x, caffe_grad=caffe), edges(TEACHER)).backward()
     torch.testing.assert_close(x.grad, expected, atol=GRADIENT, rtol=0)
@@ -221,7 +221,7 @@ def test_a_stage_that_moves_nothing_has_zero_lambda():
     assert torch.equal(x.grad, torch.zeros(3, 2))
 
 
-def test_a_broken_feature_shows():
+def test_a_nan_feature_propagates():
     assert edges(torch.tensor([[1.0, float("nan")], [0, 0]])).isnan().any()
 
 

@@ -212,7 +212,7 @@ PAIRS = [
 
 
 @pytest.mark.parametrize(("teacher", "student", "skipped"), PAIRS)
-def test_real_pairs_are_served(teacher, student, skipped):
+def test_real_pairs_are_supported(teacher, student, skipped):
     torch.manual_seed(0)
     networks = [models.build(name, num_classes=10) for name in (student, teacher)]
     data = golden.info(Outputs(torch.zeros(4, 10)), image_size=32)

@@ -7,15 +7,16 @@ import pytest
 import torch
 
 import distillers
-from distillers import Distiller, MethodError, register
+from distillers import Distiller, MethodError, Needs, register
 from distillers.registry import REGISTRY
 from distillers.values import checked
+from models import MissingOutputError
 from tests.distillers import golden
 
 
 @pytest.fixture(autouse=True)
 def registry():
-    """Leaves the registry, and the modules of plugins, as they were."""
+    """Restores the registry and unloads plugins after each test."""
     entries, modules = dict(REGISTRY._entries), set(sys.modules)
     yield
     REGISTRY._entries.clear()
@@ -35,7 +36,7 @@ def build(name, **kwargs):
 
 
 @pytest.mark.parametrize("name", distillers.names())
-def test_every_method_introduces_itself(name):
+def test_every_method_describes_itself(name):
     cls = distillers.find(name)
     assert name == name.lower() == cls.name and "+" not in name
     assert cls.title and len(cls.__doc__.split()) >= 5
@@ -54,7 +55,7 @@ def test_every_methods_presets_and_choices_fit_its_options(name):
         assert distillers.resolve(name, dict(options)) == distillers.defaults(name, preset)
 
 
-def test_names_are_sorted_and_there():
+def test_names_are_sorted_and_complete():
     assert distillers.names() == sorted(distillers.names())
     assert {"vanilla", "kd", "fitnet", "at", "rkd", "crd", "dkd"} <= set(distillers.names())
 
@@ -80,7 +81,7 @@ def test_registering_makes_a_method_available():
     assert losses["testing"] == 6 and set(losses) == {"ce", "testing"}
 
 
-def test_a_taken_name_is_refused_with_both_places():
+def test_a_duplicate_name_is_refused_and_both_modules_named():
     with pytest.raises(MethodError, match=r"'at' of .*Again: the name is taken by 'at' of .*AT"):
 
         @register("at", title="AT")
@@ -103,12 +104,12 @@ def test_only_distillers_can_be_registered():
     ("typed", "meant"),
     [("fitnets", "fitnet"), ("FitNet", "fitnet"), ("CRD", "crd"), ("dkdd", "dkd")],
 )
-def test_unknown_names_are_answered_with_near_ones(typed, meant):
+def test_unknown_names_are_answered_with_near_matches(typed, meant):
     with pytest.raises(MethodError, match=f"unknown method '{typed}': did you mean .*{meant}"):
         distillers.find(typed)
 
 
-def test_a_name_like_no_other_is_answered_with_all():
+def test_without_a_near_match_all_names_are_listed():
     with pytest.raises(MethodError, match=r"known: .*at, .*vanilla"):
         distillers.find("zzzzzzzz")
 
@@ -116,7 +117,7 @@ def test_a_name_like_no_other_is_answered_with_all():
 # ---- options -------------------------------------------------------------------------------------
 
 
-def test_options_come_from_base_method_preset_and_caller_in_this_order():
+def test_options_are_overridden_in_the_order_base_method_preset_caller():
     assert distillers.defaults("dkd")["ce"] == 1.0
     assert distillers.defaults("kd")["ce"] == 0.1
     assert distillers.defaults("kd", "imagenet")["ce"] == 0.5
@@ -147,7 +148,7 @@ def test_options_come_from_base_method_preset_and_caller_in_this_order():
         ("ctkd+kd", {"curriculum_absolute": True}, "= True: expected float or null"),
     ],
 )
-def test_wrong_options_are_refused(method, options, message):
+def test_invalid_options_are_refused(method, options, message):
     with pytest.raises(MethodError, match=message):
         distillers.resolve(method, options)
 
@@ -160,25 +161,26 @@ def test_some_options_may_be_null_or_negative():
 
 
 @pytest.mark.parametrize(
-    ("default", "fits", "not_so"), [(2, 1, 0), (0, 0, -1), (0.5, 0.0, -0.1), (-1.0, -5.0, math.inf)]
+    ("default", "valid", "invalid"),
+    [(2, 1, 0), (0, 0, -1), (0.5, 0.0, -0.1), (-1.0, -5.0, math.inf)],
 )
-def test_the_range_of_a_number_follows_its_default(default, fits, not_so):
-    assert checked(Distiller, "own", fits, default) == fits
+def test_the_range_of_a_number_follows_its_default(default, valid, invalid):
+    assert checked(Distiller, "own", valid, default) == valid
     with pytest.raises(ValueError, match="number"):
-        checked(Distiller, "own", not_so, default)
+        checked(Distiller, "own", invalid, default)
 
 
 @pytest.mark.parametrize("name", distillers.names())
-def test_defaults_and_presets_are_values_that_may_be_given(name):
+def test_defaults_and_presets_are_valid_values(name):
     cls = distillers.find(name)
     for preset in (None, *cls.presets):
         options = distillers.defaults(name, preset)
         assert distillers.resolve(name, options) == options
     for key, value in cls.defaults.items():
-        assert value is not None or key in cls.optional, f"{key}: which type has it?"
+        assert value is not None or key in cls.optional, f"{key}: declare its type in optional"
 
 
-def test_an_int_serves_as_a_float():
+def test_an_int_is_accepted_for_a_float():
     weight = distillers.resolve("at", {"weight": 500})["weight"]
     assert weight == 500.0 and isinstance(weight, float)
 
@@ -188,6 +190,33 @@ def test_unknown_presets_are_refused():
         distillers.defaults("dkd", "imagenett")
     with pytest.raises(MethodError, match="unknown preset 'imagenet': the method has none"):
         distillers.defaults("vanilla", "imagenet")
+
+
+# ---- a missing teacher ---------------------------------------------------------------------------
+
+
+def test_a_loss_without_the_teachers_outputs_says_who_needs_them():
+    student = golden.outputs({"s_logits": torch.zeros(4, 3)}, "s")
+    batch = golden.batch({"s_logits": student.logits})
+    for name, options in (("dkd", {}), ("tf_nkd", {"kd": 1.0})):
+        method = build(name, **options)
+        with pytest.raises(MissingOutputError, match=f"{name} needs the teacher's outputs"):
+            method(student, None, batch)
+
+
+def test_a_method_that_declares_no_teacher_but_reads_one_is_told():
+    @register("testing", title="Testing")
+    class Testing(Distiller):
+        """A method of this test."""
+
+        needs = Needs(teacher=False)
+
+        def setup(self, student, teacher, info):
+            self.probe_pair(student, teacher)
+
+    student = golden.outputs({"s_logits": torch.zeros(4, 3)}, "s")
+    with pytest.raises(MissingOutputError, match=r"testing .*declare Needs\(teacher=True\)"):
+        distillers.build("testing", golden.StandIn(student), None, golden.info(student))
 
 
 # ---- composition ---------------------------------------------------------------------------------
@@ -229,7 +258,7 @@ def test_a_plugin_registers_its_method_once(tmp_path):
     assert build("from_a_file").options.weight == 3.0
 
 
-def test_a_copy_elsewhere_is_the_same_plugin(tmp_path):
+def test_a_copy_of_a_plugin_is_the_same_plugin(tmp_path):
     digests = set()
     for name in ("one.py", "two.py"):
         (tmp_path / name).write_text(PLUGIN)
@@ -250,7 +279,7 @@ def test_a_missing_plugin_is_named(tmp_path):
         (PLUGIN.replace("from_a_file", "at"), "MethodError: method 'at' of .*the name is taken"),
     ],
 )
-def test_a_broken_plugin_says_what_and_can_be_loaded_again(tmp_path, text, message):
+def test_a_broken_plugin_is_explained_and_can_be_reloaded_once_fixed(tmp_path, text, message):
     file = tmp_path / "broken.py"
     file.write_text(text)
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""RLD, for which there is no fixture, against a loop over the paper's formula."""
+"""RLD against a loop over the paper's formula."""
 
 import math
 
@@ -28,7 +28,7 @@ def run(*args, **options):
 
 
 def drawn():
-    """The teacher is right on some samples only, and puts y last on the last one."""
+    """The teacher is right on some samples only, and ranks y last on the last one."""
     generator = torch.Generator().manual_seed(0)
     draw = {"generator": generator, "dtype": torch.float64}
     student, teacher = (
@@ -85,7 +85,7 @@ def test_with_a_right_teacher_it_is_dkd():
     torch.testing.assert_close(value, expected)
 
 
-def test_a_teacher_that_puts_the_label_last_says_nothing_of_the_others():
+def test_the_correlation_is_zero_where_the_teacher_ranks_the_label_last():
     student, teacher, _ = drawn()
     value = terms(student, teacher, teacher.argmin(dim=1))["rld.correlation"]
     value.backward()
@@ -93,7 +93,7 @@ def test_a_teacher_that_puts_the_label_last_says_nothing_of_the_others():
 
 
 def test_classes_above_the_label_do_not_count():
-    """… in L_MCD: neither what the teacher nor what the student says of them."""
+    """In L_MCD neither the teacher's nor the student's logits for them matter."""
     student, teacher, labels = drawn()
     above = teacher >= teacher.gather(1, labels[:, None])
     other = student.detach() + 5 * above * torch.randn(SIZE, CLASSES).double()

@@ -1,4 +1,4 @@
-"""tf-NKD, for which there is no fixture: the reference's number, a loop, soft labels."""
+"""tf-NKD: the reference's number, a loop, soft labels."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""TTM and WTTM, for which there is no fixture, against a loop over the paper's formula."""
+"""TTM and WTTM against a loop over the paper's formula."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""WKD-F, for which there is no fixture, against a loop over the paper's formula."""
+"""WKD-F against a loop over the paper's formula."""
 
 import math
 
@@ -72,7 +72,7 @@ def test_it_is_the_wasserstein_distance_of_diagonal_gaussians():
     torch.testing.assert_close(gaussian_loss(student, teacher, 1.0, 1), distance)
 
 
-def test_where_in_a_cell_a_value_stands_does_not_matter():
+def test_positions_within_a_cell_are_exchangeable():
     student, teacher = drawn()
     shuffled = student.flatten(2)[:, :, torch.randperm(36)].view_as(student)
     same, other = (gaussian_loss(shuffled, teacher, RATIO, grid) for grid in (1, 2))

@@ -1,4 +1,4 @@
-"""WKD-L, for which there is no fixture, against a loop over the paper's formulas."""
+"""WKD-L against a loop over the paper's formulas."""
 
 import math
 

@@ -13,7 +13,7 @@ from distillers.crd import CRD
 from distillers.dkd import DKD
 from distillers.lskd import LSKD
 from distillers.registry import REGISTRY, WRAPPERS
-from distillers.with_wttm import WithWTTM
+from distillers.wttm import WithWTTM
 from tests.distillers import golden
 from tests.distillers.pairs import SAME_FAMILY
 from tests.distillers.test_every_method import Run, check_finite, own, total
@@ -28,7 +28,7 @@ COMPOSED = [name for name in COMPOSED if name not in NONE]
 
 @pytest.fixture(autouse=True)
 def registries():
-    """Leaves both registries as they were."""
+    """Restores both registries after each test."""
     before = [(registry, dict(registry._entries)) for registry in (REGISTRY, WRAPPERS)]
     yield
     for registry, entries in before:
@@ -55,7 +55,7 @@ def test_names(name, title, bases):
     assert title.split("+")[0] in cls.title and bases[0].__doc__ in cls.__doc__
 
 
-def test_what_is_method_and_wrapper_is_the_method_before_kd():
+def test_a_name_that_is_method_and_wrapper_is_the_method_before_kd():
     assert distillers.find("wttm+kd") is distillers.find("wttm")
     assert distillers.title("wttm+kd") == "WTTM+KD"
     assert not issubclass(distillers.find("wttm"), Wrapper)
@@ -66,22 +66,22 @@ def test_what_is_method_and_wrapper_is_the_method_before_kd():
     [
         ("lskd", r"lskd changes another method: expected lskd\+NAME"),
         ("lskd+ctkd", r"ctkd changes another method: expected ctkd\+NAME"),
-        ("lskd+lskd+kd", "lskd is there twice"),
-        ("lskd+ctkd+lskd+kd", "lskd is there twice"),
+        ("lskd+lskd+kd", "lskd is applied twice"),
+        ("lskd+ctkd+lskd+kd", "lskd is applied twice"),
         ("lskd+vanilla", "vanilla has no teacher"),
         ("lskd+kd+kd", r"expected NAME or NAME\+kd"),
-        ("lskdd+dkd", r"expected NAME or NAME\+kd, behind any of ctkd\+, dot\+, lskd\+"),
+        ("lskdd+dkd", r"expected NAME or NAME\+kd, optionally prefixed by ctkd\+, dot\+, lskd\+"),
         ("lskd+fitnit", "unknown method 'fitnit': did you mean fitnet"),
         ("lskd+fitnit+kd", "unknown method 'fitnit': did you mean fitnet"),
         ("lskd+", r"expected NAME or NAME\+kd"),
     ],
 )
-def test_wrong_compositions_are_refused(name, message):
+def test_invalid_compositions_are_refused(name, message):
     with pytest.raises(MethodError, match=message):
         distillers.find(name)
 
 
-def test_wrappers_are_no_methods_of_their_own():
+def test_wrappers_are_not_listed_as_methods():
     only = {"ctkd", "dot", "lskd", "sdd"}
     assert only | {"wttm"} <= set(distillers.wrappers())
     assert not only & set(distillers.names())
@@ -90,7 +90,7 @@ def test_wrappers_are_no_methods_of_their_own():
 # ---- options and needs ---------------------------------------------------------------------------
 
 
-def test_options_of_both_are_there():
+def test_options_of_both_are_available():
     options = distillers.defaults("wttm+crd")
     assert options == distillers.defaults("crd") | {"wttm_weight": 4.0, "wttm_exponent": 0.2}
     assert distillers.resolve("wttm+crd+kd", {"negatives": 8, "wttm_weight": 2})["kd"] == 1.0
@@ -116,14 +116,14 @@ def test_an_option_of_both_is_refused(option):
         composed(make("Own", defaults={option: 1.0}), CRD)
 
 
-def test_needs_and_versions_of_both_count():
+def test_needs_and_versions_are_merged():
     needs = Needs(final_map=True, views=("weak",), min_batch=4)
     cls = composed(make("Own", needs=needs, version=3), composed(LSKD, distillers.find("mlkd")))
     expected = Needs(final_map=True, views=("strong", "weak"), min_batch=4, batch="global")
     assert cls.needs == cls.needs_of({}) == expected and cls.version == 3
     balanced, other = Needs(sampler="balanced"), Needs(sampler="other")
     assert merged(balanced, Needs()).sampler == merged(Needs(), balanced).sampler == "balanced"
-    with pytest.raises(MethodError, match="samplers balanced and other exclude each other"):
+    with pytest.raises(MethodError, match="samplers balanced and other cannot be combined"):
         merged(balanced, other)
 
 
@@ -142,7 +142,7 @@ def test_losses_are_finite_in_half_precision(name):
 
 
 @pytest.mark.parametrize("name", COMPOSED)
-def test_terms_of_the_wrapped_method_are_all_there(name):
+def test_all_terms_of_the_wrapped_method_are_kept(name):
     inner = name.partition("+")[2]
     added = {"wttm"} if name.startswith("wttm") else set()
     assert Run(name).losses().keys() == Run(inner).losses().keys() | added
@@ -186,7 +186,7 @@ def test_wttm_beside_another_method_is_wttm():
 
 
 class EveryHook(Distiller):
-    """Writes down which of its hooks were called."""
+    """Records which of its hooks were called."""
 
     name, title = "every_hook", "Every hook"
     needs = Needs(embedding=True, min_batch=2)
@@ -256,7 +256,7 @@ def test_every_hook_of_the_wrapped_method_works(wrapper):
     }
     assert method.needs == EveryHook.needs and method.options.own_option == 5
     assert cls.needs_of({"own_option": 7}).features
-    assert type(method).predict is EveryHook.predict  # the trainer asks whether it is its own
+    assert type(method).predict is EveryHook.predict  # the trainer checks whether it is overridden
     wanted = {"lskd": LSKD.soften}.get(wrapper, EveryHook.soften)
     assert type(method).soften is wanted
 
