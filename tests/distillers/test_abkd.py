@@ -21,10 +21,9 @@ def drawn():
 
 
 def run(student, teacher, **options):
-    case = golden.load("kd", "c0")
     s, t = (golden.outputs({"s_logits": z}, "s") for z in (student, teacher))
     given = {"weight": 1.0, "temperature": HEAT, **options}
-    method = golden.build(case, "abkd", s, t, student.dtype, **given)
+    method = golden.build("abkd", s, t, student.dtype, **given)
     return method(s, t, golden.batch({"s_logits": student}))["abkd"]
 
 

@@ -39,8 +39,7 @@ def build(inputs, **options):
     labels = torch.arange(TRAIN) % 5
     data = golden.info(student, TRAIN, train_labels=labels)
     given = {"weight": 1.0, "feature_dim": 3, "negatives": K, "neighbours": 4}
-    case = golden.load("crd", "c0")
-    method = golden.build(case, "hkd", student, teacher, torch.float64, data, **(given | options))
+    method = golden.build("hkd", student, teacher, torch.float64, data, **(given | options))
     method.sample_negatives = lambda batch: torch.cat(
         [inputs["indices"][:, None], inputs["rows"]], dim=1
     )

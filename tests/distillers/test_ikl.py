@@ -33,9 +33,8 @@ def outputs(logits):
 
 
 def build(student, teacher, **options):
-    case = golden.load("kd", "c0")
     method = golden.build(
-        case, "ikl", outputs(student), outputs(teacher), student.dtype, **{**OPTIONS, **options}
+        "ikl", outputs(student), outputs(teacher), student.dtype, **{**OPTIONS, **options}
     )
     method.on_epoch(1)
     return method

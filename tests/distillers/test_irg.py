@@ -96,8 +96,7 @@ def test_one_edge_term_matches_the_fixture(group, caffe):
     case = golden.load("irg", "c0")
     inputs = golden.inputs(case, DOUBLE)
     student, teacher = golden.outputs(inputs, "s"), golden.outputs(inputs, "t")
-    method = golden.build(
-        case, "irg", student, teacher, DOUBLE,
+    method = golden.build("irg", student, teacher, DOUBLE,
         logits_weight=0.0, vertices="embedding", caffe_grad=caffe,
     )  # fmt: skip
     losses = method(student, teacher, golden.batch(inputs))
@@ -141,7 +140,7 @@ def test_all_terms_match_the_fixture(name, group, caffe):
     student = staged(inputs, "s", [inputs[f"s_tail{i}"] for i in range(3)])
     teacher = staged(inputs, "t", [inputs["t_tail"]])  # one block: no transformation there
     options = {"ce": 1.0, "transformation_weight": 0.005, "caffe_grad": caffe}
-    method = golden.build(case, "irg", student, teacher, DOUBLE, **options)
+    method = golden.build("irg", student, teacher, DOUBLE, **options)
     losses = method(student, teacher, golden.batch(inputs))
     golden.check_value(case, "ce", losses["ce"])
     for term, part, weight in (
@@ -162,7 +161,7 @@ def test_float32_matches_the_fixture_too():
     student = staged(inputs, "s", [inputs[f"s_tail{i}"] for i in range(3)])
     teacher = staged(inputs, "t", [inputs["t_tail"]])
     method = golden.build(
-        case, "irg", student, teacher, torch.float32, ce=1.0, transformation_weight=0.005
+        "irg", student, teacher, torch.float32, ce=1.0, transformation_weight=0.005
     )
     losses = method(student, teacher, golden.batch(inputs))
     total = sum(losses.values())

@@ -38,9 +38,8 @@ def build(student, teacher, weight, **options):
     with torch.no_grad():
         classifier.weight.copy_(weight)
     network = golden.StandIn(outputs(teacher), classifier)
-    case = golden.load("kd", "c0")
     given = {**OPTIONS, **options}
-    return golden.build(case, "wkd_l", outputs(student), network, student.dtype, **given)
+    return golden.build("wkd_l", outputs(student), network, student.dtype, **given)
 
 
 def terms(method, student, teacher, labels, epoch=1):
@@ -161,6 +160,4 @@ def test_a_classifier_with_a_zero_row():
 def test_a_teacher_without_a_classifier_is_unsupported():
     student, teacher, *_ = drawn()
     with pytest.raises(Unsupported, match="wkd_l needs classifier"):
-        golden.build(
-            golden.load("kd", "c0"), "wkd_l", outputs(student), outputs(teacher), torch.float64
-        )
+        golden.build("wkd_l", outputs(student), outputs(teacher), torch.float64)

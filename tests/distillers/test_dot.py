@@ -1,4 +1,4 @@
-"""DOT's optimiser against mdistiller's trace; what a scaler does to gradients reaches both."""
+"""DOT's optimiser against mdistiller's trace; what a scaler does reaches both gradients."""
 
 import copy
 from types import SimpleNamespace
@@ -19,8 +19,7 @@ PLAIN = torch.amp.GradScaler("cpu", enabled=False)
 def build(**options):
     """The method; its networks do not matter here."""
     outputs = golden.outputs({"s_logits": torch.zeros(2, 3)}, "s")
-    case = golden.load("dot", "c0")
-    return golden.build(case, "dot+kd", outputs, outputs, torch.float32, **options)
+    return golden.build("dot+kd", outputs, outputs, torch.float32, **options)
 
 
 def recipe(case):
@@ -134,7 +133,7 @@ def test_an_overflow_of_either_gradient_skips_the_update(overflow):
     assert all(torch.equal(a, b) for a, b in zip(params, before, strict=True))
 
 
-def test_a_saved_state_goes_on():
+def test_training_resumes_from_a_saved_state():
     case = golden.load("dot", "c0")
     method, params, optimizer = start(case, torch.float64)
     *_, expected = train(case, torch.float64)
@@ -207,14 +206,3 @@ def test_an_initial_stage_has_its_own_optimiser():
     losses = run.method.initial(*(run.outputs(n, batch) for n in run.networks()), batch)
     run.method.step(losses, torch.optim.SGD(params, 0.1), PLAIN)
     assert not all(torch.equal(a, b) for a, b in zip(params, before, strict=True))
-
-
-def test_what_it_stands_before():
-    assert distillers.defaults("dot+kd") == distillers.defaults("kd") | {"delta": 0.075}
-    preset = distillers.defaults("dot+kd", "imagenet")
-    assert preset == distillers.defaults("kd", "imagenet") | {"delta": 0.09}
-    for name in distillers.names():
-        if distillers.find(name).needs.teacher:
-            assert distillers.title(f"dot+{name}") == "DOT+" + distillers.title(name)
-    with pytest.raises(MethodError, match=r"dot changes another method: expected dot\+NAME"):
-        distillers.find("dot")
