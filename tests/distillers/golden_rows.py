@@ -11,233 +11,15 @@ Tests of what is particular about a method build it with `example`:
 from __future__ import annotations
 
 import dataclasses
-import math
 
-import pytest
 import torch
-from torch import nn
 
 import distillers
 from distillers import rkd, sdd
 from distillers.crd import CRD
 from tests.distillers import golden
+from tests.distillers import golden_particulars as its
 from tests.distillers.golden_example import Example, Ref, Row
-
-# ---- networks and what they return ---------------------------------------------------------------
-
-
-def without_stem(inputs, side, suffix=""):
-    """FSP's fixture has the stem as its first map."""
-    return golden.outputs(inputs, side, features=golden.outputs(inputs, side).features[1:])
-
-
-def final_map(inputs, side, suffix=""):
-    outputs = golden.outputs(inputs, side)
-    return dataclasses.replace(outputs, final_map=outputs.features[-1])
-
-
-def with_strong_view(inputs, side, suffix=""):
-    strong = golden.outputs(inputs, side, "_strong")
-    return dataclasses.replace(golden.outputs(inputs, side), views=(strong,))
-
-
-def maps_or_preacts(inputs, side, suffix=""):
-    """ReviewKD's fixture has either; the other must not be read, so it is NaN."""
-    outputs = golden.outputs(inputs, side)
-    unread = tuple(torch.full_like(m, torch.nan) for m in outputs.features or outputs.preacts)
-    features, preacts = outputs.features or unread, outputs.preacts or unread
-    return dataclasses.replace(outputs, features=features, preacts=preacts)
-
-
-def map_or_embedding(inputs, side, suffix=""):
-    """SRRL's fixture has last maps or embeddings; the embedding of a map is its mean."""
-    if "s_embedding" in inputs:
-        return golden.outputs(inputs, side)
-    last = inputs[f"{side}_feat0"]
-    return golden.outputs(inputs, side, final_map=last, embedding=last.mean(dim=(2, 3)))
-
-
-def middle_map(inputs, side, suffix=""):
-    """USKD reads the map before the last, of which the fixture has the pooled value."""
-    pixels = inputs["s_feat_mid"][:, :, None, None].expand(-1, -1, 3, 2)
-    last = torch.zeros_like(pixels)
-    return golden.outputs(inputs, "s", features=(last, pixels, last))
-
-
-def tokens(inputs, side, suffix=""):
-    low, high = inputs[f"{side}_low"], inputs[f"{side}_high"]
-    return golden.outputs(inputs, side, tokens=(low[:, 0], low[:, 1], high))
-
-
-def regions(inputs, side, suffix=""):
-    return golden.outputs(inputs, side, final_map=inputs[f"{side}_patch"])
-
-
-def regions_given(outputs, head, finest_scale):
-    """In place of SDD's `region_logits`: the fixture has logits (N, B, C) where a map would be."""
-    return outputs.final_map.permute(2, 0, 1)
-
-
-def teacher_classifier(example):
-    """The teacher shows a classifier filled by the rule."""
-    width = (example.teacher.embedding if example.teacher.final_map is None
-             else example.teacher.final_map).shape[1]  # fmt: skip
-    head = nn.Linear(width, example.h.num_classes)
-    golden.fill(head)
-    return golden.StandIn(example.student), golden.StandIn(example.teacher, head)
-
-
-def two_classifiers(example):
-    heads = [nn.Linear(2, example.student.logits.shape[1]) for _ in "st"]
-    both = zip((example.student, example.teacher), heads, strict=True)
-    return tuple(golden.StandIn(outputs, head) for outputs, head in both)
-
-
-def teacher_norms(example):
-    """OFD takes its margins from the teacher's batch norms."""
-
-    def norm(weight, bias):
-        layer = nn.BatchNorm2d(len(weight))
-        layer.load_state_dict(layer.state_dict() | {"weight": weight.float(), "bias": bias.float()})
-        return layer
-
-    stages = range(len(example.teacher.preacts) - 1)
-    norms = [norm(*(example.inputs[f"t_bn_{x}{i}"] for x in ("weight", "bias"))) for i in stages]
-    teacher = golden.StandIn(example.teacher, preact_norms=(None, *norms))
-    return golden.StandIn(example.student), teacher
-
-
-# ---- state, sampling and parameters that break the fill rule -------------------------------------
-
-
-def given_banks(example):
-    """CRD's banks are the fixture's, which also has the pairs that the reference drew."""
-    method, inputs = example.method, example.inputs
-    method.memory_student.copy_(inputs["memory_v1"])
-    method.memory_teacher.copy_(inputs["memory_v2"])
-    method.sample_negatives = lambda batch: example.inputs[f"contrast_idx{example.step}"].clone()
-
-
-def check_banks(example, step=1):
-    tolerance = {"rtol": 1e-5, "atol": 1e-6}
-    state = {key: value.float() for key, value in example.method.state_dict().items()}
-    for number, side in enumerate(("student", "teacher"), 1):
-        bank = example.case.tensor("aux", f"memory_v{number}_after{step}")
-        torch.testing.assert_close(state[f"memory_{side}"], bank, **tolerance)
-        z = example.case.tensor("aux", f"params_after{step}")[1 + number]
-        torch.testing.assert_close(state[f"normalizer_{side}"], z, **tolerance)
-
-
-def two_steps_of_banks(example):
-    check_banks(example)
-    golden.check_value(example.case, "crd_step2", example.loss("_step2"))
-    check_banks(example, step=2)
-
-
-def given_queue(example):
-    queue = example.inputs.get("queue")
-    if queue is not None and queue.shape == example.method.queue.shape:
-        example.method.queue.copy_(queue)
-
-
-def check_queue(example, step=1):
-    expected = example.case.tensor("aux", f"queue_after{step}")
-    torch.testing.assert_close(example.method.queue.float(), expected)
-    assert example.method.pointer == example.case.tensor("aux", f"ptr_after{step}")
-
-
-def two_steps_of_a_queue(example):
-    check_queue(example)
-    golden.check_value(example.case, "rrd_step2", example.loss("_step2"))
-    check_queue(example, step=2)
-
-
-def initial_theta(example):
-    if example.case.params["fill_exceptions"]:
-        nn.init.ones_(example.method.theta)
-
-
-def check_temperature(example):
-    assert (example.h.decay_max, example.h.decay_min) == (0, -1)
-    temperature = example.method.temperature(4.0, example.h.epoch)
-    torch.testing.assert_close(temperature.float(), example.case.tensor("aux", "temperature")[0])
-    reversal = -example.case.tensor("aux", "grl_lambda").item()
-    assert example.method._lambda(example.h.epoch) == pytest.approx(reversal)
-
-
-def initial_scale(example):
-    if "dcd.params.tau" in example.case.params["fill_exceptions"]:
-        nn.init.constant_(example.method.log_scale, example.h.init_tau)
-
-
-def initial_variance(example):
-    if example.case.params["fill_exceptions"]:
-        value = math.log(math.exp(example.h.init_pred_var - example.h.eps) - 1)
-        nn.init.constant_(example.method.predictors[0].log_scale, value)
-
-
-def given_signs(example):
-    """KDSVD's value depends on the signs of singular vectors: take those of the reference."""
-    stages = iter(range(9))
-
-    def orient(vectors):
-        theirs = example.case.tensor("aux", f"t_v{next(stages)}", example.dtype)
-        torch.testing.assert_close(vectors.abs(), theirs.abs(), atol=1e-4, rtol=0)
-        return vectors * (vectors * theirs).sum(dim=1, keepdim=True).sign()
-
-    example.method.orient = orient
-
-
-def given_channel_mask(example):
-    kept = example.inputs["mask_uniform"] >= example.h.lambda_mgd
-    example.method.sample_mask = lambda shape: kept
-
-
-def given_token_mask(example):
-    """ViTKD's reference keeps the tokens of the smallest noise."""
-    noise = example.inputs["noise"]
-    last = noise.kthvalue(int(noise.shape[1] * (1 - example.h.lambda_vitkd))).values
-    example.method.sample_mask = lambda shape: noise <= last[:, None]
-
-
-def check_margins(example):
-    for i in range(len(example.method.connectors)):
-        expected = example.case.tensor("aux", f"margin{i}", example.dtype)[0]
-        margin = example.method.get_buffer(f"margin{i}")
-        torch.testing.assert_close(margin, expected, rtol=1e-6, atol=0)
-
-
-# ---- terms ---------------------------------------------------------------------------------------
-
-
-def itrd_and_ega_terms(losses, h):
-    """EGA needs equal widths, which one case has."""
-    itrd = losses["itrd.correlation"] + losses["itrd.mutual"]
-    terms = {"correlation": losses["itrd.correlation"], "mutual": losses["itrd.mutual"]}
-    terms |= {"itrd": itrd, "sum": itrd}
-    if "ega.node" in losses:
-        terms["ega"] = losses["ega.node"] + losses["ega.edge"]
-        terms["sum"] = itrd + terms["ega"]
-    return terms
-
-
-def lskd_terms(losses, h):
-    terms = {"kd": losses["kd"], "dkd": losses["dkd.tckd"] + losses["dkd.nckd"]}
-    for part, theirs in (("instance", "kd"), ("class", "cc"), ("batch", "bc")):
-        terms[f"mlkd_{theirs}"] = losses[f"mlkd.{part}"]
-    return terms | {"sum": torch.stack(list(terms.values())).sum()}
-
-
-def sdd_terms(losses, h):
-    terms = {
-        "sdd_kd": losses["kd"],
-        "sdd_dkd": losses["dkd.tckd"] + losses["dkd.nckd"],
-        "sdd_nkd": losses["nkd.target"] + losses["nkd.others"],
-    }
-    return terms | {"sum": torch.stack(list(terms.values())).sum()}
-
-
-# ---- the table -----------------------------------------------------------------------------------
 
 HEADS = {r"embed_s\.(linear\.)?": "embed_student.", r"embed_t\.(linear\.)?": "embed_teacher."}
 BANKS = {
@@ -267,16 +49,20 @@ ROWS = {
             "class_corr": x["clkd.correlation"] / h.nu,
         },
     ),
-    "crd": Row({"crd": BANKS}, parameters=HEADS, prepare=given_banks, after=two_steps_of_banks),
+    "crd": Row(
+        {"crd": BANKS},
+        parameters=HEADS, prepare=its.given_banks, after=its.two_steps_of_banks,
+    ),
     "crd_queue": Row(
         {"crd_queue": {"feature_dim": Ref("feat_dim"), "negatives": Ref("nce_k"),
                        "temperature": Ref("nce_t")}},
-        parameters=HEADS, prepare=given_queue, after=check_queue,
+        parameters=HEADS, prepare=its.given_queue, after=its.check_queue,
     ),
     "ctkd": Row(
         {"ctkd+kd": {"kd": 1.0, "initial_temperature": Ref("t_start"),
                      "temperature_range": Ref("t_end"), "curriculum": Ref("decay_loops")}},
-        parameters={r"temp\.global_T": "theta"}, prepare=initial_theta, after=check_temperature,
+        parameters={r"temp\.global_T": "theta"},
+        prepare=its.initial_theta, after=its.check_temperature,
     ),
     "dcd": Row(
         {"dcd": {"feature_dim": Ref("feat_dim"), "consistency_weight": Ref("alpha"),
@@ -285,7 +71,7 @@ ROWS = {
         parameters={r"dcd\.params\.tau": "log_scale", r"dcd\.embed_s": "embed_student",
                     r"dcd\.embed_t": "embed_teacher"},
         omitted=r"dcd\.params\.b",  # cancels in all soft-maxes
-        prepare=initial_scale,
+        prepare=its.initial_scale,
     ),
     "dist": Row(
         {"dist": {"beta": Ref("beta"), "gamma": Ref("gamma"), "temperature": Ref("tau")}},
@@ -306,7 +92,7 @@ ROWS = {
         {"fitnet": {"hint_layer": 1}},
         parameters={r"regress\.conv": "regressor.0", r"regress\.bn": "regressor.1"},
     ),
-    "fsp": Row({"fsp": {}}, outputs=without_stem, initial=True),
+    "fsp": Row({"fsp": {}}, outputs=its.without_stem, initial=True),
     "ft": Row(
         {"ft": {}},
         parameters={r"translator\.encoder": "translator"},
@@ -326,7 +112,7 @@ ROWS = {
     "irg_semckd": Row({"irg": {"variant": "semckd", "logits_weight": 1.0, "edge_weight": 1.0}}),
     "itrd_ega": Row(
         {"itrd": {"correlation_weight": 1.0, "mutual_weight": 1.0, "alpha": Ref("alpha_it")}},
-        terms=itrd_and_ega_terms, parameters={r"itrd\.embed\.linear": "embed"},
+        terms=its.itrd_and_ega_terms, parameters={r"itrd\.embed\.linear": "embed"},
     ),
     "kd": Row(
         {"kd": {"ce": Ref("ce_weight"), "kd": Ref("kd_weight"), "kd_temperature": Ref("T")}},
@@ -336,26 +122,26 @@ ROWS = {
     "kd_clskd": Row(
         {"kd": {"variant": "cross_entropy", "kd": Ref("alpha"), "kd_temperature": Ref("temp")}},
     ),
-    "kdsvd": Row({"kdsvd": {"vectors": "channels"}}, prepare=given_signs, cases=("c0", "c1")),
+    "kdsvd": Row({"kdsvd": {"vectors": "channels"}}, prepare=its.given_signs, cases=("c0", "c1")),
     "kdsvd as in mdistiller": Row(
-        {"kdsvd": {"vectors": "width"}}, prepare=given_signs,
+        {"kdsvd": {"vectors": "width"}}, prepare=its.given_signs,
         fixture="kdsvd", cases=("c2",), float32_only=("c2",),
     ),
     "lskd": Row(
         {"lskd+kd": {"kd": Ref("kd_weight"), "kd_temperature": Ref("T")},
          "lskd+dkd": {"temperature": Ref("T"), "alpha": Ref("alpha"), "beta": Ref("beta")},
          "lskd+mlkd": {"weight": Ref("kd_weight"), "temperature": Ref("T")}},
-        terms=lskd_terms, outputs=with_strong_view,
+        terms=its.lskd_terms, outputs=its.with_strong_view,
     ),
     "mgd": Row(
         {"mgd": {"weight": Ref("alpha_mgd"), "mask_ratio": Ref("lambda_mgd")}},
-        parameters={r"mgd\.": ""}, prepare=given_channel_mask,
+        parameters={r"mgd\.": ""}, prepare=its.given_channel_mask,
     ),
     "mlkd": Row(
         {"mlkd": {"ce": Ref("ce_weight"), "weight": Ref("kd_weight"), "temperature": Ref("T")}},
         terms=lambda x, h: {"loss_ce": x["ce"], "loss_kd": x["mlkd.instance"],
                             "loss_cc": x["mlkd.class"], "loss_bc": x["mlkd.batch"]},
-        outputs=with_strong_view,
+        outputs=its.with_strong_view,
     ),
     "nkd": Row({"nkd": {"temperature": Ref("temp"), "gamma": Ref("gamma")}}),
     "nst": Row({"nst": {}}),
@@ -363,7 +149,7 @@ ROWS = {
         {"ofd": {"weight": Ref("feat_weight")}},
         terms=lambda x, h: {"ofd_unweighted": x["ofd"] / h.feat_weight},
         parameters={r"connectors\.connectors": "connectors"},
-        networks=teacher_norms, after=check_margins,
+        networks=its.teacher_norms, after=its.check_margins,
     ),
     "pkt": Row({"pkt": {}}),
     "reviewkd": Row(
@@ -372,13 +158,13 @@ ROWS = {
         parameters={r"abfs\.(\d+)\.conv1": r"fusions.\1.reduce",
                     r"abfs\.(\d+)\.att_conv\.0": r"fusions.\1.attention",
                     r"abfs\.(\d+)\.conv2": r"fusions.\1.expand"},
-        outputs=maps_or_preacts,
+        outputs=its.maps_or_preacts,
     ),
     "reviewkd after the warm-up": Row(
         {"reviewkd": {"warmup": Ref("warmup"), "mid_channels": Ref("mid_channel"),
                       "student_preacts": Ref("stu_preact")}},
         terms=lambda x, h: {"hcl": x["reviewkd"]},
-        outputs=maps_or_preacts, fixture="reviewkd", epoch=240, gradients=False,
+        outputs=its.maps_or_preacts, fixture="reviewkd", epoch=240, gradients=False,
     ),
     "rkd": Row(
         {"rkd": {"distance_weight": Ref("w_d"), "angle_weight": Ref("w_a")}},
@@ -389,13 +175,13 @@ ROWS = {
         {"rrd": {"feature_dim": Ref("feat_dim"), "negatives": Ref("nce_k"),
                  "student_temperature": Ref("nce_t_s"), "teacher_temperature": Ref("nce_t_t")}},
         parameters=HEADS, untrained=("embed_teacher",),
-        prepare=given_queue, after=two_steps_of_a_queue, cases=("c0", "c1"),
+        prepare=its.given_queue, after=its.two_steps_of_a_queue, cases=("c0", "c1"),
     ),
     "rrd_bank": Row(
         {"rrd_bank": {**BANKS, "student_temperature": Ref("nce_t_s"),
                       "teacher_temperature": Ref("nce_t_t")}},
         parameters=HEADS, untrained=("embed_teacher",),
-        prepare=given_banks, after=check_banks, fixture="rrd", cases=("c2",),
+        prepare=its.given_banks, after=its.check_banks, fixture="rrd", cases=("c2",),
     ),
     "sdd": Row(
         {"sdd+kd": {**SDD, "kd": Ref("kd_weight"), "kd_temperature": Ref("T")},
@@ -403,8 +189,8 @@ ROWS = {
                      "warmup": Ref("warmup")},
          "sdd+nkd": {**distillers.defaults("sdd+nkd", "sdd"), **SDD, "ce": 0.0,
                      "gamma": Ref("nkd_gamma"), "temperature": Ref("T"), "warmup": Ref("warmup")}},
-        terms=sdd_terms, outputs=regions, networks=two_classifiers,
-        cases=("c0", "c1"), patch=(sdd, "region_logits", regions_given),
+        terms=its.sdd_terms, outputs=its.regions, networks=its.two_classifiers,
+        cases=("c0", "c1"), patch=(sdd, "region_logits", its.regions_given),
     ),
     "semckd": Row(
         {"semckd": {}},
@@ -418,7 +204,7 @@ ROWS = {
     ),
     "simkd": Row(
         {"simkd": {"factor": Ref("factor")}}, parameters={r"simkd\.transfer": "projector"},
-        outputs=final_map, networks=teacher_classifier,
+        outputs=its.final_map, networks=its.teacher_classifier,
     ),
     "skd": Row(
         {"skd": {"ce": Ref("ce_weight"), "weight": Ref("kd_weight"), "temperature": Ref("T"),
@@ -430,36 +216,37 @@ ROWS = {
     "srrl on maps": Row(
         {"srrl": {"on": "map", "feature_weight": Ref("alpha"), "regression_weight": Ref("beta")}},
         parameters={r"srrl\.Connectors": "connector"},
-        outputs=map_or_embedding, networks=teacher_classifier, fixture="srrl", cases=("c0", "c1"),
+        outputs=its.map_or_embedding, networks=its.teacher_classifier,
+        fixture="srrl", cases=("c0", "c1"),
     ),
     "srrl on embeddings": Row(
         {"srrl": {"on": "embedding", "feature_weight": 1.0, "regression_weight": 1.0}},
         parameters={r"srrl\.transfer": "connector"},
-        networks=teacher_classifier, fixture="srrl", cases=("c2",),
+        networks=its.teacher_classifier, fixture="srrl", cases=("c2",),
     ),
     "uskd": Row(
         {"uskd": {"alpha": Ref("alpha"), "beta": Ref("beta"), "mu": Ref("mu"),
                   "rank_space": "log_probabilities"}},
-        parameters={r"uskd\.fc": "weak_head"}, outputs=middle_map,
+        parameters={r"uskd\.fc": "weak_head"}, outputs=its.middle_map,
     ),
     "uskd by part": Row(
         {"uskd": {"alpha": 1.0, "beta": 1.0, "mu": 1.0, "rank_space": "log_probabilities"}},
         terms=lambda x, h: {"target": x["uskd.target"], "nontarget": x["uskd.others"],
                             "weak_mu1": x["uskd.weak"]},
-        outputs=middle_map, fixture="uskd", gradients=False,
+        outputs=its.middle_map, fixture="uskd", gradients=False,
     ),
     "vid": Row(
         {"vid": {"initial_variance": Ref("init_pred_var"), "hidden_channels": Ref("mid_channels")}},
         parameters={r"vid\.log_scale": "predictors.0.log_scale",
                     r"vid\.regressor": "predictors.0.mean"},
-        prepare=initial_variance,
+        prepare=its.initial_variance,
     ),
     "vitkd": Row(
         {"vitkd": {"mimic_weight": Ref("alpha_vitkd"), "generation_weight": Ref("beta_vitkd"),
                    "mask_ratio": Ref("lambda_vitkd")}},
         terms=lambda x, h: {"mimic": x["vitkd.mimic"], "generation": x["vitkd.generation"]},
         parameters={r"vitkd\.align2": "mimics", r"vitkd\.": ""},
-        outputs=tokens, prepare=given_token_mask,
+        outputs=its.tokens, prepare=its.given_token_mask,
     ),
     "wsld": Row({"wsld": {"temperature": Ref("temp"), "alpha": Ref("alpha")}}),
 }  # fmt: skip

@@ -11,7 +11,7 @@ import distillers
 from distillers import MethodError
 from distillers.dot import TwoMomenta
 from tests.distillers import golden
-from tests.distillers.test_every_method import Run
+from tests.distillers.runs import Run
 
 PLAIN = torch.amp.GradScaler("cpu", enabled=False)
 

@@ -1,4 +1,4 @@
-"""HKD against its formulas, written out with plain loops and torch's own gradients."""
+"""HKD, for which there is no fixture, against loops over its formulas and torch's gradients."""
 
 import pytest
 import torch
@@ -105,7 +105,7 @@ def test_against_loops(inputs, source, product_up_to, monkeypatch):
     torch.testing.assert_close(gradients(method, inputs, loss), wanted)
 
 
-def test_the_banks_follow_slowly_and_only_where_gradients_are_on(inputs):
+def test_the_banks_are_moving_averages_and_change_only_where_gradients_are_on(inputs):
     method = build(inputs)
     *_, embeddings = expected(method, inputs)
     before = {side: getattr(method, f"memory_{side}").clone() for side in ("student", "teacher")}
@@ -118,13 +118,13 @@ def test_the_banks_follow_slowly_and_only_where_gradients_are_on(inputs):
         torch.testing.assert_close(getattr(method, f"memory_{side}"), bank)
 
 
-def test_a_batch_with_too_few_neighbours_has_vertices_only(inputs):
+def test_a_batch_smaller_than_the_neighbourhood_has_no_graph_term(inputs):
     method = build(inputs, neighbours=SIZE + 1)
     vertex, *_ = expected(method, inputs)
     torch.testing.assert_close(run(method, inputs), vertex)
 
 
-def test_edges():
+def test_every_sample_has_itself_and_its_nearest_neighbour():
     logits = torch.tensor([[9.0, 0, 0], [8, 0, 0], [0, 9, 0], [0, 8, 0.1], [0.0, 0, 9]])
     edges = nearest(logits, 2)
     assert edges.sum(dim=1).tolist() == [2] * 5

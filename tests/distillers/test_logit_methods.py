@@ -13,12 +13,7 @@ from distillers.dkd import decoupled_kl
 from distillers.losses import two_labels
 from tests.distillers import golden
 from tests.distillers.golden_rows import example, stored
-
-
-def softmax(values):
-    top = max(values)
-    powers = [math.exp(v - top) for v in values]
-    return [power / sum(powers) for power in powers]
+from tests.distillers.loops import softmax
 
 
 def hot(labels, classes=10):

@@ -13,7 +13,7 @@ from distillers.sdd import region_logits
 from models import Outputs
 from tests.distillers import golden
 from tests.distillers.golden_rows import ROWS, example
-from tests.distillers.test_every_method import Run, check_finite, total
+from tests.distillers.runs import Run, check_finite, total
 
 NAMES = ["sdd+kd", "sdd+dkd", "sdd+nkd"]
 

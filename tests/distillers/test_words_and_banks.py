@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from distillers import catalogue
-from tests.distillers.test_every_method import DISTILLING, Run, check_finite, total
+from tests.distillers.runs import DISTILLING, Run, check_finite, total
 
 
 @pytest.mark.parametrize("name", DISTILLING)

@@ -16,7 +16,7 @@ from distillers.registry import REGISTRY, WRAPPERS
 from distillers.with_wttm import WithWTTM
 from tests.distillers import golden
 from tests.distillers.pairs import SAME_FAMILY
-from tests.distillers.test_every_method import Run, check_finite, own, total
+from tests.distillers.runs import Run, check_finite, own, total
 
 INNER = ["kd", "dkd+kd", "crd+kd", "fitnet+kd", "gk_dfd+kd", "mlkd+kd", "wttm+kd"]
 COMPOSED = [f"{wrapper}+{inner}" for wrapper in distillers.wrappers() for inner in INNER]
