@@ -13,6 +13,11 @@ def draw(*shapes, seed=0, scale=1.0):
     return [scale * torch.randn(s, generator=generator, dtype=torch.float64) for s in shapes]
 
 
+def normal(*shape, seed=0):
+    """One tensor of normal deviates in float64."""
+    return draw(shape, seed=seed)[0]
+
+
 def softmax(values, temperature=1.0):
     top = max(values)
     powers = [math.exp((v - top) / temperature) for v in values]

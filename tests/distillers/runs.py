@@ -1,4 +1,4 @@
-"""A method on a pair of networks, stepped as the trainer does: `Run`, and what is checked of one."""
+"""`Run`: a method on a pair of networks, stepped as the trainer does; and checks of its losses."""
 
 import copy
 import dataclasses
@@ -75,7 +75,7 @@ class Run:
         return make_batch(self.method.needs, self.classes, **kwargs)
 
     def outputs(self, net, batch):
-        """With gradients for the teacher as well: the method has to cut them."""
+        """With gradients for the teacher as well, since the method has to detach them."""
         if net is None:
             return None
         asked = {"preacts": self.method.needs.preacts, "blocks": self.method.needs.blocks}

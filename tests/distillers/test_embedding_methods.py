@@ -10,15 +10,12 @@ import torch.nn.functional as F
 import distillers
 from tests.distillers import golden
 from tests.distillers.golden_rows import example
+from tests.distillers.loops import draw
 
 
-def drawn(size=5, student=4, teacher=4):
-    generator = torch.Generator().manual_seed(0)
-    draw = {"generator": generator, "dtype": torch.float64}
-    return {
-        f"{side}_embedding": torch.randn(size, width, **draw)
-        for side, width in (("s", student), ("t", teacher))
-    }
+def drawn(student=4, teacher=4):
+    s, t = draw((5, student), (5, teacher))
+    return {"s_embedding": s, "t_embedding": t}
 
 
 # ---- CC ------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What holds for every registered method; a new one is covered by being registered."""
+"""Properties of every registered method; registering a new one is enough to have it tested."""
 
 import copy
 import dataclasses
@@ -23,15 +23,15 @@ def test_losses_are_finite(name, pair):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_some_pair_is_served_and_others_get_a_reason(name):
-    served = []
+def test_some_pair_is_supported_and_others_get_a_reason(name):
+    supported = []
     for teacher, student in PAIRS:
         try:
             distillers.build(name, network(student, 10), network(teacher, 10), info(10))
-            served.append((teacher, student))
+            supported.append((teacher, student))
         except Unsupported as reason:
             assert len(str(reason).split()) > 3
-    assert served
+    assert supported
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -73,7 +73,7 @@ def test_gradient_reaches_the_student_and_never_the_teacher(name):
 
 
 @pytest.mark.parametrize("name", DISTILLING)
-def test_ten_steps_leave_the_teacher_alone(name):
+def test_ten_steps_do_not_change_the_teacher(name):
     run = Run(name)
     before = copy.deepcopy(run.teacher.state_dict())
     first = run.student.state_dict()["conv1.weight"].clone()
@@ -86,7 +86,7 @@ def test_ten_steps_leave_the_teacher_alone(name):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_building_leaves_the_networks_alone(name):
+def test_building_does_not_change_the_networks(name):
     run = Run(name)
     for trained, fresh in zip(run.networks(), reversed(run.pair), strict=False):
         expected = network(fresh, 10).state_dict()
@@ -161,7 +161,7 @@ def test_state_dict_round_trip(name):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_losses_are_a_function_of_seed_and_step(name):
-    """… and not of torch's global generator, which other methods of a cohort move, too."""
+    """Not of torch's global generator, which the other runs of a cohort advance too."""
     first, second = Run(name), Run(name)
     for number in range(3):
         torch.manual_seed(number)

@@ -15,12 +15,7 @@ from distillers.reviewkd import hierarchical_context
 from distillers.sp import similarities
 from tests.distillers import golden
 from tests.distillers.golden_rows import example, stored
-
-
-def random(*shape, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=generator, dtype=torch.float64)
-
+from tests.distillers.loops import normal
 
 # ---- FitNet: regressors by the ratio of sizes ----------------------------------------------------
 
@@ -198,7 +193,7 @@ def test_reviewkd_pairs_levels_from_the_deepest():
 
 @pytest.mark.parametrize("side", [1, 2, 3, 4, 5, 8])
 def test_the_context_loss_of_reviewkd_against_a_loop(side):
-    s, t = random(2, 3, 2, side, side, seed=side)
+    s, t = normal(2, 3, 2, side, side, seed=side)
     total, weights = float(((s - t) ** 2).mean()), [1.0]
     for pooled in (4, 2, 1):
         if pooled >= side:

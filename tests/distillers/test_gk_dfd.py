@@ -58,9 +58,9 @@ def test_adjacency_from_probabilities():
     p = LOGITS.softmax(dim=1)
     torch.testing.assert_close(class_aware_adjacency(p, CLASSES), ADJACENCY, **PRINTED)
     u = unified_edge_metric(p)
-    found = u[[0, 0, 0, 1, 1, 2], [1, 2, 3, 2, 3, 3]]
+    edges = u[[0, 0, 0, 1, 1, 2], [1, 2, 3, 2, 3, 3]]
     expected = torch.tensor([0.751427, 0.021384, 0.175955, 0.213339, 0.432313, 0.514052])
-    torch.testing.assert_close(found, expected.double(), **PRINTED)
+    torch.testing.assert_close(edges, expected.double(), **PRINTED)
 
 
 def test_adjacency_from_logits_is_nearly_the_identity():

@@ -116,19 +116,6 @@ def test_class_means_are_kept_over_a_resume_and_without_gradients():
     torch.testing.assert_close(method.class_means.sum(dim=1), torch.ones(CLASSES).double())
 
 
-def test_warm_up():
-    student, teacher, labels = drawn()
-    full = terms(build(student, teacher), student, teacher, labels)
-    for options, epoch, share in (
-        ({"warmup": 20.0}, 5, 0.25),
-        ({"warmup_absolute": 4.0}, 1, 0.25),
-        ({"warmup": 20.0}, 21, 1.0),
-    ):
-        part = terms(build(student, teacher, **options), student, teacher, labels, epoch)
-        for term, value in part.items():
-            torch.testing.assert_close(value, share * full[term])
-
-
 @pytest.mark.parametrize(
     ("options", "batch"),
     [({}, "local"), ({"weighting": "class"}, "global"), ({"exponent": 0.5}, "global")],

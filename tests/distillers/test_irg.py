@@ -1,4 +1,4 @@
-"""IRG's formulas: worked examples, golden fixtures, and what holds for any batch."""
+"""IRG's formulas: worked examples, golden fixtures, and properties on any batch."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from distillers.irg import (
     transformation_loss,
 )
 from tests.distillers import golden
+from tests.distillers.loops import normal
 
 DOUBLE = torch.float64
 GRADIENT = 1e-8  # of the worked examples, which print nine digits
@@ -37,7 +38,7 @@ def test_edges_of_the_worked_example():
 
 
 @pytest.mark.parametrize(("caffe", "expected"), [(True, DETACHED / 2), (False, DETACHED)])
-def test_edge_gradient_is_the_authors_or_the_true_one(caffe, expected):
+def test_the_edge_gradient_is_the_authors_or_the_true_one(caffe, expected):
     x = STUDENT.clone().requires_grad_()
     edge_loss(edges(x, caffe_grad=caffe), edges(TEACHER)).backward()
     torch.testing.assert_close(x.grad, expected, atol=GRADIENT, rtol=0)
@@ -173,19 +174,15 @@ def test_float32_matches_the_fixture_too():
 # ---- any batch -----------------------------------------------------------------------------------
 
 
-def random(*shape, seed=0):
-    return torch.randn(*shape, dtype=DOUBLE, generator=torch.Generator().manual_seed(seed))
-
-
 def test_edges_ignore_translation_rotation_and_scale():
-    x = random(9, 5)
-    rotation = torch.linalg.qr(random(5, 5, seed=1)).Q
-    moved = 3.7 * (x @ rotation) + random(5, seed=2)
+    x = normal(9, 5)
+    rotation = torch.linalg.qr(normal(5, 5, seed=1)).Q
+    moved = 3.7 * (x @ rotation) + normal(5, seed=2)
     torch.testing.assert_close(edges(moved), edges(x), rtol=1e-10, atol=1e-12)
 
 
 def test_edges_and_transformations_follow_a_permutation_of_the_batch():
-    x, y, order = random(9, 5), random(9, 5, seed=1), torch.randperm(9)
+    x, y, order = normal(9, 5), normal(9, 5, seed=1), torch.randperm(9)
     torch.testing.assert_close(edges(x[order]), edges(x)[order][:, order])
     torch.testing.assert_close(transformation(x[order], y[order]), transformation(x, y)[order])
 
@@ -193,8 +190,8 @@ def test_edges_and_transformations_follow_a_permutation_of_the_batch():
 def test_caffe_gradient_is_half_of_the_true_one():
     gradients = []
     for caffe in (True, False):
-        x = random(9, 5).requires_grad_()
-        edge_loss(edges(x, caffe), edges(random(9, 7, seed=1))).backward()
+        x = normal(9, 5).requires_grad_()
+        edge_loss(edges(x, caffe), edges(normal(9, 7, seed=1))).backward()
         gradients.append(x.grad)
     torch.testing.assert_close(gradients[0], gradients[1] / 2, rtol=1e-10, atol=1e-15)
 
@@ -220,10 +217,10 @@ def test_a_stage_that_moves_nothing_has_zero_lambda():
     assert torch.equal(x.grad, torch.zeros(3, 2))
 
 
-def test_a_broken_feature_shows():
+def test_nan_features_give_nan_edges():
     assert edges(torch.tensor([[1.0, float("nan")], [0, 0]])).isnan().any()
 
 
-def test_distances_survive_close_points_far_from_the_origin():
+def test_edges_of_close_points_far_from_the_origin_are_exact():
     x = 1000 + torch.tensor([[0.0], [0.25], [1.0]])
     torch.testing.assert_close(edges(x), edges(x.double() - 1000).float(), rtol=1e-6, atol=0)

@@ -1,4 +1,4 @@
-"""Methods on logits that have a fixture: loops over their formulas, schedules, soft labels."""
+"""Methods on logits that have a fixture: loops over their formulas, soft labels."""
 
 import math
 
@@ -226,25 +226,3 @@ def test_weights_of_wsld(student, teacher, weight):
     label = torch.eye(10, dtype=torch.float64)[:1]
     weights = example("wsld").method._weights(student * label, teacher * label, torch.tensor([0]))
     torch.testing.assert_close(weights, torch.full_like(weights, weight), atol=1e-6, rtol=0)
-
-
-# ---- schedules -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("epochs", "options", "epoch", "factor"),
-    [
-        (240, {"warmup": 20.0}, 5, 5 / 20),
-        (240, {"warmup": 20.0}, 20, 1.0),
-        (240, {"warmup": 20.0}, 21, 1.0),
-        (24, {"warmup": 20.0}, 1, 1 / 2),  # scaled: 2 epochs of 24
-        (24, {"warmup_absolute": 20}, 1, 1 / 20),
-        (24, {"warmup": 0.0}, 1, 1.0),
-    ],
-)
-def test_warm_up_of_dkd(epochs, options, epoch, factor):
-    data = golden.info(example("dkd").student, epochs=epochs)
-    early = example("dkd", data=data, **options).losses(epoch=epoch)
-    late = example("dkd", data=data, warmup=0.0).losses(epoch=epochs)
-    for part in ("dkd.tckd", "dkd.nckd"):
-        torch.testing.assert_close(early[part], factor * late[part])

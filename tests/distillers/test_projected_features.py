@@ -13,12 +13,7 @@ import models
 from datasets import Batch, Info
 from tests.distillers import golden
 from tests.distillers.golden_rows import example
-
-
-def random(*shape, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=generator, dtype=torch.float64)
-
+from tests.distillers.loops import normal
 
 # ---- SemCKD --------------------------------------------------------------------------------------
 
@@ -47,7 +42,7 @@ def test_semckd_skips_partial_batches():
 
 
 class Answer(nn.Module):
-    """A projector that knows: the given map, pooled to the size of its input."""
+    """A perfect projector: returns a given map, pooled to the size of its input."""
 
     def __init__(self, answer):
         super().__init__()
@@ -117,7 +112,7 @@ def test_srrl_neither_trains_nor_saves_the_teachers_classifier():
 
 def test_vid_over_two_stages_is_torchs_gaussian():
     shapes = [("s", 0, 4, 8), ("s", 1, 5, 4), ("t", 0, 6, 8), ("t", 1, 7, 4)]
-    inputs = {f"{x}_feat{i}": random(3, c, n, n, seed=c).abs() for x, i, c, n in shapes}
+    inputs = {f"{x}_feat{i}": normal(3, c, n, n, seed=c).abs() for x, i, c, n in shapes}
     vid = example("vid", inputs=inputs, initial_variance=3.0)
     expected = 0.0
     for stage, predictor in enumerate(vid.method.predictors):

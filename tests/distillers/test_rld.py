@@ -79,17 +79,6 @@ def test_classes_above_the_label_do_not_count():
     torch.testing.assert_close(value, changed)
 
 
-def test_warm_up():
-    student, teacher, labels = drawn()
-    full = run(student, teacher, labels)
-    for epoch, options, share in (
-        (5, {"warmup": 20.0}, 0.25),
-        (40, {"warmup": 20.0}, 1.0),
-        (1, {"warmup_absolute": 4.0}, 0.25),
-    ):
-        torch.testing.assert_close(run(student, teacher, labels, epoch, **options), share * full)
-
-
 def test_the_label_of_a_mixture_is_its_largest():
     student, teacher, labels = drawn()
     soft = 0.9 * torch.eye(CLASSES)[labels] + 0.1 / CLASSES

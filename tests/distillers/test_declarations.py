@@ -1,4 +1,4 @@
-"""What methods say of the logits they read is true, and their banks outlive an overflow."""
+"""Whether methods read logits as they declare, and whether their banks survive an overflow."""
 
 import copy
 import dataclasses
@@ -11,8 +11,8 @@ from tests.distillers.runs import DISTILLING, Run, check_finite, total
 
 
 @pytest.mark.parametrize("name", DISTILLING)
-def test_what_it_says_of_logits_is_true(name):
-    """That it reads the teacher's (for lists), and that `soften` changes them (for wrappers)."""
+def test_logits_are_read_and_softened_as_declared(name):
+    """`catalogue.reads`: the teacher's logits matter; ``softens``: the method calls `soften`."""
     run = Run(name, kd=0.0, ce=0.0)
     method, batch = run.method, run.batch()
     student = run.outputs(run.student, batch)
@@ -40,8 +40,8 @@ def test_what_it_says_of_logits_is_true(name):
 
 
 @pytest.mark.parametrize("name", ["crd", "crd_queue", "hkd", "rrd", "rrd_bank"])
-def test_banks_outlive_a_forward_pass_that_overflows(name):
-    """In half precision; the trainer skips such a step."""
+def test_banks_survive_a_forward_pass_that_overflows(name):
+    """As in half precision, where the trainer skips such a step."""
     run = Run(name, negatives=32)
 
     def broken(outputs):
