@@ -1,4 +1,6 @@
-"""CRD, RRD and their kin: what banks and queues remember, and loops over the formulas."""
+"""CRD, RRD and HKD: what banks and queues remember, and loops over the formulas."""
+
+import dataclasses
 
 import pytest
 import torch
@@ -6,6 +8,7 @@ import torch.nn.functional as F
 
 from tests.distillers import golden
 from tests.distillers.golden_rows import example
+from tests.distillers.runs import Run, check_finite
 
 
 def state(made):
@@ -29,6 +32,21 @@ def test_the_last_of_equal_indices_is_remembered():
     for bank in ("memory_student", "memory_teacher"):
         rows = (getattr(made.method, bank)[indices[-1]] for made in (twice, once))
         torch.testing.assert_close(*rows)
+
+
+@pytest.mark.parametrize("name", ["crd", "crd_queue", "hkd", "rrd", "rrd_bank"])
+def test_banks_survive_a_forward_pass_that_overflows(name):
+    """As in half precision, where the trainer skips such a step."""
+    run = Run(name, negatives=32)
+
+    def broken(outputs):
+        embedding = outputs.embedding.clone()
+        embedding[0] = torch.inf
+        return dataclasses.replace(outputs, embedding=embedding)
+
+    run.losses(change=broken)
+    assert all(torch.isfinite(value).all() for value in run.method.state_dict().values())
+    check_finite(run, run.losses(step=1))
 
 
 # ---- queues --------------------------------------------------------------------------------------

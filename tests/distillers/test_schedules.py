@@ -7,7 +7,7 @@ from tests.distillers import golden
 from tests.distillers.loops import build, draw, losses, outputs
 
 
-@pytest.mark.parametrize("name", ["dkd", "ikl", "nkd", "rld"])
+@pytest.mark.parametrize("name", ["dkd", "ikl", "rld"])
 @pytest.mark.parametrize(
     ("epochs", "options", "epoch", "share"),
     [
