@@ -1,26 +1,20 @@
 """Golden fixtures: inputs, values and gradients that the methods' reference code produced.
 
-The files golden/METHOD.npz hold numbers only (no pickles). Per case: ``in`` (inputs), ``out`` and
+The files golden/FIXTURE.npz hold numbers only (no pickles). Per case: ``in`` (inputs), ``out`` and
 ``out64`` (terms in float32 and float64), ``grad`` and ``grad64`` (by input), ``pgrad`` (float32, by
 parameter of the reference), ``aux`` (side results) and ``params`` (JSON: hyper-parameters, what the
-gradient belongs to, tolerances). A test reads like this:
+gradient belongs to, tolerances).
 
-    case = golden.load("at", "c0")
-    inputs = golden.inputs(case, torch.float64)
-    student, teacher = golden.outputs(inputs, "s"), golden.outputs(inputs, "t")
-    method = golden.build(case, "at", student, teacher, torch.float64, weight=1.0)
-    value = method(student, teacher, golden.batch(inputs))["at"]
-    golden.check_value(case, "total", value)
-    value.backward()
-    golden.check_gradients(case, inputs)
-
-Every ``check_…`` returns the largest relative error it saw.
+This module reads fixtures, builds methods on networks that only return the stored outputs, and
+compares. golden_rows.py says how each fixture is compared; test_golden.py does it. Every
+``check_…`` also notes the largest relative error it saw in ``ERRORS``, by fixture and case.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +32,7 @@ FOLDER = Path(__file__).with_suffix("")
 DTYPES = (torch.float64, torch.float32)
 # Relative tolerance of float32 values where cancellation makes the references themselves noisy.
 NOISY = {"pkt": 1e-3, "kdsvd": 1e-4, "ctkd": 2e-5, "rkd": 2e-5, "sp": 2e-5, "lskd": 2e-5}
+ERRORS: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)  # read by conftest.py
 
 
 @dataclass(frozen=True)
@@ -80,7 +75,7 @@ def load(method: str, name: str) -> Case:
 
 
 def inputs(case: Case, dtype: torch.dtype) -> dict[str, Tensor]:
-    """All inputs by name, floats in ``dtype``; those with a stored gradient ask for theirs."""
+    """All inputs by name, floats in ``dtype``; those with a stored gradient require one."""
     tensors = {item: case.tensor("in", item, dtype) for item in case.groups["in"]}
     for item in case.groups.get("grad", {}):
         if item in tensors:
@@ -92,32 +87,28 @@ def outputs(inputs: Mapping[str, Tensor], side: str, suffix: str = "", **fields:
     """What a network would have returned; ``side`` is "s" or "t", ``suffix`` e.g. "_step2".
 
     Reads {side}_logits, _embedding, _feat0…, _preact0…; ``fields`` sets or overrides any. Fixtures
-    leave out the stem, which most methods skip: here it is zeros in the first map's shape.
+    omit the stem, which most methods skip: here it is zeros in the first map's shape. Logits that a
+    fixture omits are zeros (B, 10).
     """
 
-    def listed(kind: str) -> tuple[Tensor, ...] | None:
+    def stages(kind: str) -> tuple[Tensor, ...] | None:
         maps = []
         while (key := f"{side}_{kind}{len(maps)}{suffix}") in inputs:
             maps.append(inputs[key])
         return (torch.zeros_like(maps[0]), *maps) if maps else None
 
-    found = {
+    values = {
         "logits": inputs.get(f"{side}_logits{suffix}"),
         "embedding": inputs.get(f"{side}_embedding{suffix}"),
-        "features": listed("feat"),
-        "preacts": listed("preact"),
+        "features": stages("feat"),
+        "preacts": stages("preact"),
     } | fields
-    if found["logits"] is None:
-        found["logits"] = _placeholder(found)
-    return Outputs(**found)
-
-
-def _placeholder(found: Mapping[str, Any]) -> Tensor:
-    """Logits for fixtures without: zeros (B, 10) in the dtype of whatever there is."""
-    queue = [value for value in found.values() if value is not None]
-    while isinstance(queue[0], tuple):
-        queue = list(queue[0])
-    return queue[0].new_zeros(len(queue[0]), 10)
+    if values["logits"] is None:
+        value = next(value for value in values.values() if value is not None)
+        while isinstance(value, tuple):
+            value = value[0]
+        values["logits"] = value.new_zeros(len(value), 10)
+    return Outputs(**values)
 
 
 def batch(inputs: Mapping[str, Tensor], suffix: str = "", epoch: int = 1, step: int = 0) -> Batch:
@@ -133,7 +124,7 @@ def batch(inputs: Mapping[str, Tensor], suffix: str = "", epoch: int = 1, step: 
 
 
 class StandIn(nn.Module):
-    """A network that only remembers what it put out: enough for a method to read shapes from."""
+    """A network that returns the same outputs whatever it is given: methods read shapes from it."""
 
     def __init__(
         self,
@@ -170,15 +161,15 @@ def info(student: Outputs, train_size: int | None = None, **changes: Any) -> Inf
 
 
 def build(
-    case: Case,
     method: str,
     student: Outputs | nn.Module,
     teacher: Outputs | nn.Module,
     dtype: torch.dtype,
     data: Info | None = None,
+    fill_scale: float = 1.0,
     **options: Any,
 ) -> Distiller:
-    """``method``, filled by the rule, in training mode, without cross-entropy unless asked for.
+    """``method``, filled by the fixtures' rule, in training mode, without cross-entropy by default.
 
     ``student`` and ``teacher`` are Outputs (a StandIn is made of them) or networks (then ``data``
     must be given; otherwise it defaults to ``info(student)``).
@@ -188,19 +179,17 @@ def build(
         data = info(student)
     networks = [StandIn(n) if isinstance(n, Outputs) else n for n in (student, teacher)]
     built = distillers.build(method, *networks, data, **{"ce": 0.0} | options)
-    fill(built, case.hparams.get("fill_scale", 1.0))
+    fill(built, fill_scale)
     return built.to(dtype).train()
 
 
-def fill(module: nn.Module, scale: float = 1.0, exceptions: Collection[str] = ()) -> None:
+def fill(module: nn.Module, scale: float = 1.0) -> None:
     """The fixtures' rule in place: p[k] = scale · 0.05 sin(0.7 k + 0.3 (numel mod 11)), in float32.
 
-    A BatchNorm's weight is 1 + that; ``exceptions`` (names in ``module``) stay as they are.
+    A BatchNorm's weight is 1 + that.
     """
-    for prefix, part in module.named_modules():
+    for part in module.modules():
         for name, parameter in part.named_parameters(recurse=False):
-            if f"{prefix}.{name}".lstrip(".") in exceptions:
-                continue
             count = parameter.numel()
             values = scale * 0.05 * np.sin(0.7 * np.arange(count) + 0.3 * (count % 11))
             if isinstance(part, nn.modules.batchnorm._BatchNorm) and name == "weight":
@@ -213,35 +202,25 @@ def fill(module: nn.Module, scale: float = 1.0, exceptions: Collection[str] = ()
 # ---- comparison ----------------------------------------------------------------------------------
 
 
-def check_value(case: Case, term: str, value: Tensor) -> float:
+def check_value(case: Case, term: str, value: Tensor) -> None:
     """Compare a scalar with the reference's, in the precision of ``value``."""
     double = value.dtype == torch.float64
     reference = case.tensor("out64" if double else "out", term).reshape(())
     rtol = 1e-8 if double else NOISY.get(case.method, 1e-5)
-    return _close(
-        f"{case.name} {term}", value, reference, atol=1e-12 if double else 1e-8, rtol=rtol
-    )
+    atol = 1e-12 if double else 1e-8
+    error = _close(f"{case.name} {term}", value, reference, atol, rtol)
+    _note(case, f"value {_precision(value)}", error)
 
 
-def check(case: Case, term: str, value: Tensor, inputs: Mapping[str, Tensor]) -> None:
-    """The value, and its gradients at all inputs."""
-    check_value(case, term, value)
-    value.backward()
-    check_gradients(case, inputs)
-
-
-def check_gradients(
-    case: Case, inputs: Mapping[str, Tensor], group: str = "grad", only: Collection[str] = ()
-) -> float:
-    """Compare the ``.grad`` of inputs with the reference's: all that are stored, or ``only`` these.
+def check_gradients(case: Case, inputs: Mapping[str, Tensor], group: str = "grad") -> None:
+    """Compare the ``.grad`` of inputs with all that the reference's fixture stores in ``group``.
 
     ``inputs`` may hold any tensors under the stored names (``{"W0_s": method.graph.weight}``).
     """
-    items = [item for item in case.groups[group] if not only or item in only]
-    assert items, (
-        f"{case.method} {case.name} stores no gradient in {group} for {only or 'anything'}"
-    )
-    return max(_check_gradient(case, group, item, inputs[item]) for item in items)
+    assert case.groups[group], f"{case.method} {case.name} stores no gradient in {group}"
+    for item in case.groups[group]:
+        error = _check_gradient(case, group, item, inputs[item])
+        _note(case, f"gradient {_precision(inputs[item])}", error)
 
 
 def _check_gradient(case: Case, group: str, item: str, leaf: Tensor) -> float:
@@ -256,13 +235,13 @@ def _check_gradient(case: Case, group: str, item: str, leaf: Tensor) -> float:
     return _close(f"{case.name} {group}/{item}", leaf.grad, reference, atol, rtol)
 
 
-def check_parameter_gradients(case: Case, module: nn.Module, renamed: Mapping[str, str]) -> float:
+def check_parameter_gradients(case: Case, module: nn.Module, renamed: Mapping[str, str]) -> None:
     """Compare parameters' ``.grad``; ``renamed`` maps the reference's names to those in ``module``.
 
     The references' are float32. Where theirs is only rounding noise around zero, ours must be, too.
     """
     own = dict(module.named_parameters())
-    worst = 0.0
+    _note(case, "parameters", 0.0)
     for theirs, ours in renamed.items():
         gradient = own[ours].grad
         assert gradient is not None, f"{case.name}: no gradient reached {ours}"
@@ -271,8 +250,7 @@ def check_parameter_gradients(case: Case, module: nn.Module, renamed: Mapping[st
             continue
         reference = case.tensor("pgrad", theirs)
         atol = _single_atol(case, f"pgrad/{theirs}", reference)
-        worst = max(worst, _close(f"{case.name} {ours}", gradient, reference, atol, 1e-4))
-    return worst
+        _note(case, "parameters", _close(f"{case.name} {ours}", gradient, reference, atol, 1e-4))
 
 
 def _single_atol(case: Case, key: str, reference: Tensor) -> float:
@@ -286,3 +264,12 @@ def _close(what: str, value: Tensor, reference: Tensor, atol: float, rtol: float
     torch.testing.assert_close(value, reference, atol=atol, rtol=rtol, msg=lambda m: f"{what}: {m}")
     scale = float(reference.abs().max()) or 1.0
     return float((value - reference).abs().max()) / scale
+
+
+def _note(case: Case, column: str, error: float) -> None:
+    errors = ERRORS[case.method, case.name]
+    errors[column] = max(errors.get(column, 0.0), error)
+
+
+def _precision(tensor: Tensor) -> str:
+    return "f64" if tensor.dtype == torch.float64 else "f32"

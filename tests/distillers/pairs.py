@@ -1,4 +1,4 @@
-"""Teachers and students that every method is tried on."""
+"""Pairs of teacher and student on which every method is tested."""
 
 import functools
 import os

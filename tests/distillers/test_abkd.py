@@ -6,31 +6,21 @@ import pytest
 import torch
 
 from distillers.abkd import ab_divergence
-from tests.distillers import golden
+from tests.distillers.loops import build, draw, losses, softmax
 
 PAIRS = [(0.8, 0.3), (0.5, 0.5), (1.2, -0.4), (-0.3, 0.9), (1.0, 0.0), (0.7, 0.0), (0.0, 1.0)]
 PAIRS += [(0.0, 0.6), (0.5, -0.5), (-0.8, 0.8), (0.0, 0.0)]
-SIZE, CLASSES, HEAT = 6, 5, 3.0
+SIZE, CLASSES, TEMPERATURE = 6, 5, 3.0
 
 
 def drawn():
-    generator = torch.Generator().manual_seed(0)
-    draw = {"generator": generator, "dtype": torch.float64}
-    student, teacher = (2 * torch.randn(SIZE, CLASSES, **draw) for _ in range(2))
+    student, teacher = draw((SIZE, CLASSES), (SIZE, CLASSES), scale=2)
     return student.requires_grad_(), teacher
 
 
 def run(student, teacher, **options):
-    case = golden.load("kd", "c0")
-    s, t = (golden.outputs({"s_logits": z}, "s") for z in (student, teacher))
-    given = {"weight": 1.0, "temperature": HEAT, **options}
-    method = golden.build(case, "abkd", s, t, student.dtype, **given)
-    return method(s, t, golden.batch({"s_logits": student}))["abkd"]
-
-
-def softmax(values):
-    powers = [math.exp(v / HEAT) for v in values]
-    return [power / sum(powers) for power in powers]
+    method = build("abkd", student, teacher, weight=1.0, temperature=TEMPERATURE, **options)
+    return losses(method, student, teacher)["abkd"]
 
 
 def summand(q, p, alpha, beta):
@@ -52,19 +42,19 @@ def expected(student, teacher, alpha, beta):
     return sum(
         summand(q, p, alpha, beta) / SIZE
         for s, t in rows
-        for p, q in zip(softmax(s), softmax(t), strict=True)
+        for p, q in zip(softmax(s, TEMPERATURE), softmax(t, TEMPERATURE), strict=True)
     )
 
 
 @pytest.mark.parametrize(("alpha", "beta"), PAIRS)
-def test_a_loop_over_the_formula(alpha, beta):
+def test_against_a_loop(alpha, beta):
     student, teacher = drawn()
     value = run(student, teacher, alpha=alpha, beta=beta)
     assert value.item() == pytest.approx(expected(student, teacher, alpha, beta), rel=1e-10)
 
 
 @pytest.mark.parametrize(("alpha", "beta"), PAIRS)
-def test_the_gradient(alpha, beta):
+def test_the_gradient_by_differences(alpha, beta):
     student, teacher = drawn()
     assert torch.autograd.gradcheck(lambda s: run(s, teacher, alpha=alpha, beta=beta), student)
 
@@ -79,7 +69,7 @@ def test_limits_are_those_of_the_general_case(alpha, beta):
 
 def test_forward_and_reverse_kl():
     student, teacher = drawn()
-    log_p, log_q = (torch.log_softmax(z / HEAT, dim=1) for z in (student, teacher))
+    log_p, log_q = (torch.log_softmax(z / TEMPERATURE, dim=1) for z in (student, teacher))
     forward, reverse = (
         (log_q.exp() * (log_q - log_p)).sum(1),
         (log_p.exp() * (log_p - log_q)).sum(1),
@@ -91,7 +81,7 @@ def test_forward_and_reverse_kl():
 @pytest.mark.parametrize(("alpha", "beta"), PAIRS)
 def test_it_is_zero_with_zero_gradient_only_where_both_agree(alpha, beta):
     student, teacher = drawn()
-    same = (teacher + 1.0).requires_grad_()  # soft-maxes do not see a constant
+    same = (teacher + 1.0).requires_grad_()  # a softmax ignores a constant
     value = run(same, teacher, alpha=alpha, beta=beta)
     value.backward()
     assert abs(value) < 1e-12 and same.grad.abs().max() < 1e-12
@@ -100,7 +90,7 @@ def test_it_is_zero_with_zero_gradient_only_where_both_agree(alpha, beta):
 
 
 @pytest.mark.parametrize(("alpha", "beta"), [p for p in PAIRS if min(p) >= 0])
-def test_far_logits(alpha, beta):
+def test_large_logits_stay_finite(alpha, beta):
     student, teacher = drawn()
     leaf = (1e4 * student.detach()).float().requires_grad_()
     value = run(leaf, (1e4 * teacher).float(), alpha=alpha, beta=beta)

@@ -1,4 +1,4 @@
-"""Patch alignment and subspaces: what holds for any batch."""
+"""Patch alignment and subspaces on batches of any kind."""
 
 from __future__ import annotations
 
@@ -19,12 +19,9 @@ from distillers.alignment import (
 )
 from distillers.gk_dfd import consistency_loss, projected_loss, signed_loss
 from distillers.graphs import squared_distances
+from tests.distillers.loops import normal
 
 DOUBLE = torch.float64
-
-
-def random(*shape, seed=0):
-    return torch.randn(*shape, dtype=DOUBLE, generator=torch.Generator().manual_seed(seed))
 
 
 BALANCED = torch.arange(4).repeat_interleave(4)
@@ -33,13 +30,13 @@ RAGGED = torch.tensor([0, 0, 0, 1, 1, 2, 3, 3, 3, 3, 4, 0])  # 2 and 4 are alone
 
 @pytest.mark.parametrize(("positives", "negatives"), [(None, None), (1, 2), (2, 5), (7, 56)])
 def test_alignment_is_the_sum_over_anchors(positives, negatives):
-    points = random(12, 3)
+    points = normal(12, 3)
     weights = alignment_weights(points, RAGGED, positives, negatives)
     expected = torch.zeros(12, 12, dtype=DOUBLE)
     for i in range(12):
         expected += local_alignment(points, i, positives or 99, negatives or 99)
     torch.testing.assert_close(alignment_matrix(weights), expected)
-    y = random(12, 2, seed=1)
+    y = normal(12, 2, seed=1)
     trace = (y.T @ alignment_matrix(weights) @ y).trace()
     torch.testing.assert_close(trace, (weights * squared_distances(y, y)).sum())
 
@@ -60,7 +57,7 @@ def local_alignment(points, i, positives, negatives):
 
 
 def test_a_balanced_batch_with_all_neighbours_gives_the_margin_criterion():
-    points = random(16, 5)
+    points = normal(16, 5)
     points = points - points.mean(0)
     weights = alignment_weights(points, BALANCED)
     laplacian = alignment_matrix(weights)
@@ -73,8 +70,8 @@ def test_a_balanced_batch_with_all_neighbours_gives_the_margin_criterion():
     torch.testing.assert_close(points.T @ laplacian @ points, expected)
 
 
-def test_a_sample_alone_in_its_class_repels_too():
-    relations = relation_weights(random(12, 3), RAGGED)
+def test_relations_repel_also_from_a_class_of_one():
+    relations = relation_weights(normal(12, 3), RAGGED)
     torch.testing.assert_close(relations[5, :5], torch.full((5,), -1 / 11, dtype=DOUBLE))
     assert relations[5, 5] == 1
     assert (relation_laplacian(relations).sum(1).abs() < 1e-12).all()
@@ -90,7 +87,7 @@ def test_component_count(samples, dimension, ratio, count):
 
 @pytest.mark.parametrize("shape", [(6, 20), (20, 6)])
 def test_both_sides_of_pca_give_the_same_axes(shape):
-    x = random(*shape)
+    x = normal(*shape)
     mean, axes, variances = principal_axes(x, ratio=2)
     count = component_count(*shape, 2)
     _, singular, right = torch.linalg.svd(x - x.mean(0), full_matrices=False)
@@ -101,14 +98,14 @@ def test_both_sides_of_pca_give_the_same_axes(shape):
 
 @pytest.mark.parametrize("shape", [(4, 20), (20, 6)])
 def test_axes_without_variance_are_zero(shape):
-    line = torch.linspace(0, 1, shape[0], dtype=DOUBLE)[:, None] * random(1, shape[1])
+    line = torch.linspace(0, 1, shape[0], dtype=DOUBLE)[:, None] * normal(1, shape[1])
     _, axes, _ = principal_axes(line, ratio=2)
     assert axes[:, 0].norm().item() == pytest.approx(1)
     assert torch.equal(axes[:, 1:], torch.zeros_like(axes[:, 1:]))
 
 
-def test_projection_is_orthonormal_with_one_column_fewer_than_classes():
-    nodes = F.normalize(random(16, 40))
+def test_projection_is_orthonormal_with_one_column_less_than_classes():
+    nodes = F.normalize(normal(16, 40))
     projection, exists = discriminative_projection(nodes, BALANCED)
     assert exists
     gram = projection.T @ projection
@@ -118,13 +115,13 @@ def test_projection_is_orthonormal_with_one_column_fewer_than_classes():
 
 
 def test_equal_nodes_have_no_loss():
-    nodes = F.normalize(random(16, 40))
+    nodes = F.normalize(normal(16, 40))
     projection, _ = discriminative_projection(nodes, BALANCED)
     assert consistency_loss(nodes, nodes) == 0
     assert projected_loss(nodes, nodes, projection) == 0
 
 
-NOWHERE = [
+NO_SUBSPACE = [
     (torch.zeros(6, dtype=torch.long), False),  # one class
     (torch.arange(6), True),  # one sample each: "signed" still repels
     (torch.tensor([0, 1]), False),
@@ -132,9 +129,9 @@ NOWHERE = [
 ]
 
 
-@pytest.mark.parametrize(("classes", "signed"), NOWHERE)
-def test_degenerate_batches_have_no_subspace(classes, signed):
-    nodes = F.normalize(random(len(classes), 8))
+@pytest.mark.parametrize(("classes", "signed"), NO_SUBSPACE)
+def test_without_a_subspace_the_projection_is_zero(classes, signed):
+    nodes = F.normalize(normal(len(classes), 8))
     projection, exists = discriminative_projection(nodes, classes)
     assert not exists
     assert torch.equal(projection, torch.zeros_like(projection))
@@ -143,8 +140,8 @@ def test_degenerate_batches_have_no_subspace(classes, signed):
     assert (signed_loss(-nodes, nodes, mean, projection, relations) != 0) == signed
 
 
-def test_nodes_with_nan_have_no_subspace():
-    nodes = F.normalize(random(16, 40))
+def test_broken_nodes_have_no_subspace():
+    nodes = F.normalize(normal(16, 40))
     nodes[3, 2] = torch.nan
     for project in (discriminative_projection, relation_projection):
         *matrices, exists = project(nodes, BALANCED)
@@ -152,5 +149,5 @@ def test_nodes_with_nan_have_no_subspace():
         assert all(matrix.isfinite().all() for matrix in matrices)
 
 
-def test_class_count():
+def test_classes_are_counted():
     assert class_count(RAGGED).item() == 5

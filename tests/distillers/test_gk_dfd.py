@@ -245,7 +245,7 @@ def test_whole_method_matches_the_fixture(name, dtype):
         "beta": hparams["beta"],
         "ce": 1.0,
     }
-    method = golden.build(case, "gk_dfd", student, teacher, dtype, **options)
+    method = golden.build("gk_dfd", student, teacher, dtype, **options)
     parameters = loaded(method, inputs)
     losses = method(student, teacher, golden.batch(inputs))
     parts = {"ce": "ce", "gk_dfd.gc": "L_GC", "gk_dfd.dfd": "L_DFD"}
@@ -276,9 +276,7 @@ def worked(case, dtype=DOUBLE, **options):
     student = golden.outputs(inputs, "s", embedding=inputs["x_s"])
     teacher = golden.outputs(inputs, "t", embedding=inputs["x_t"])
     width = inputs["x_s"].shape[1]
-    method = golden.build(
-        case, "gk_dfd", student, teacher, dtype, dimension=width, ce=1.0, **options
-    )
+    method = golden.build("gk_dfd", student, teacher, dtype, dimension=width, ce=1.0, **options)
     method.student_head, method.teacher_head = GivenVertices(width), GivenVertices(width)
     return inputs, method(student, teacher, golden.batch(inputs))
 

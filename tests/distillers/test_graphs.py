@@ -1,4 +1,4 @@
-"""Graphs over a batch: what holds for any of them."""
+"""Graphs over a batch: adjacency, edges and distances."""
 
 from __future__ import annotations
 
@@ -12,20 +12,14 @@ from distillers.graphs import (
     unified_edge_metric,
 )
 from distillers.losses import hard_labels
-
-DOUBLE = torch.float64
-
-
-def random(*shape, seed=0):
-    return torch.randn(*shape, dtype=DOUBLE, generator=torch.Generator().manual_seed(seed))
-
+from tests.distillers.loops import normal
 
 RAGGED = torch.tensor([0, 0, 0, 1, 1, 2, 3, 3, 3, 3, 4, 0])  # 2 and 4 are alone
 
 
 @pytest.mark.parametrize("smooth", [0.0, 1e-12])
 def test_adjacency_is_symmetric_non_negative_with_unit_diagonal(smooth):
-    for predictions in (random(12, 5).softmax(dim=1), random(12, 5), torch.zeros(12, 5)):
+    for predictions in (normal(12, 5).softmax(dim=1), normal(12, 5), torch.zeros(12, 5)):
         adjacency = class_aware_adjacency(predictions, RAGGED, smooth=smooth)
         torch.testing.assert_close(adjacency, adjacency.T)
         assert (adjacency >= 0).all()
@@ -34,8 +28,8 @@ def test_adjacency_is_symmetric_non_negative_with_unit_diagonal(smooth):
 
 @pytest.mark.parametrize("kappa", [0.0, 0.5, 1.0])
 def test_kappa_scales_only_edges_across_classes(kappa):
-    metric = unified_edge_metric(random(12, 5).softmax(dim=1)).clamp_min(0)
-    adjacency = class_aware_adjacency(random(12, 5).softmax(dim=1), RAGGED, kappa)
+    metric = unified_edge_metric(normal(12, 5).softmax(dim=1)).clamp_min(0)
+    adjacency = class_aware_adjacency(normal(12, 5).softmax(dim=1), RAGGED, kappa)
     same = RAGGED[:, None] == RAGGED[None]
     torch.testing.assert_close(adjacency, torch.where(same, 1, kappa) * metric)
 
@@ -46,7 +40,7 @@ def test_edges_between_equal_predictions_have_a_finite_gradient():
     assert p.grad.isfinite().all()
 
 
-def test_distances_come_from_differences():
+def test_distances_of_points_far_from_the_origin_are_exact():
     x = 1000 + torch.tensor([[0.0, 0.0], [0.25, 0.0], [0.0, 0.5]])
     expected = torch.tensor([[0, 0.0625, 0.25], [0.0625, 0, 0.3125], [0.25, 0.3125, 0]])
     torch.testing.assert_close(squared_distances(x, x), expected, rtol=1e-6, atol=0)

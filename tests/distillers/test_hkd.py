@@ -1,4 +1,4 @@
-"""HKD against its formulas, written out with plain loops and torch's own gradients."""
+"""HKD, for which there is no fixture, against loops over its formulas and torch's gradients."""
 
 import pytest
 import torch
@@ -39,8 +39,7 @@ def build(inputs, **options):
     labels = torch.arange(TRAIN) % 5
     data = golden.info(student, TRAIN, train_labels=labels)
     given = {"weight": 1.0, "feature_dim": 3, "negatives": K, "neighbours": 4}
-    case = golden.load("crd", "c0")
-    method = golden.build(case, "hkd", student, teacher, torch.float64, data, **(given | options))
+    method = golden.build("hkd", student, teacher, torch.float64, data, **(given | options))
     method.sample_negatives = lambda batch: torch.cat(
         [inputs["indices"][:, None], inputs["rows"]], dim=1
     )
@@ -106,7 +105,7 @@ def test_against_loops(inputs, source, product_up_to, monkeypatch):
     torch.testing.assert_close(gradients(method, inputs, loss), wanted)
 
 
-def test_the_banks_are_moving_averages_that_change_only_with_gradients_enabled(inputs):
+def test_the_banks_are_moving_averages_and_change_only_where_gradients_are_on(inputs):
     method = build(inputs)
     *_, embeddings = expected(method, inputs)
     before = {side: getattr(method, f"memory_{side}").clone() for side in ("student", "teacher")}
@@ -119,13 +118,13 @@ def test_the_banks_are_moving_averages_that_change_only_with_gradients_enabled(i
         torch.testing.assert_close(getattr(method, f"memory_{side}"), bank)
 
 
-def test_a_batch_with_too_few_neighbours_has_vertices_only(inputs):
+def test_a_batch_smaller_than_the_neighbourhood_has_no_graph_term(inputs):
     method = build(inputs, neighbours=SIZE + 1)
     vertex, *_ = expected(method, inputs)
     torch.testing.assert_close(run(method, inputs), vertex)
 
 
-def test_edges():
+def test_every_sample_has_itself_and_its_nearest_neighbour():
     logits = torch.tensor([[9.0, 0, 0], [8, 0, 0], [0, 9, 0], [0, 8, 0.1], [0.0, 0, 9]])
     edges = nearest(logits, 2)
     assert edges.sum(dim=1).tolist() == [2] * 5

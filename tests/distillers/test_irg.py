@@ -1,4 +1,4 @@
-"""IRG's formulas: worked examples, golden fixtures, and what holds for any batch."""
+"""IRG's formulas: worked examples, golden fixtures, and properties on any batch."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from distillers.irg import (
     transformation_loss,
 )
 from tests.distillers import golden
+from tests.distillers.loops import normal
 
 DOUBLE = torch.float64
 GRADIENT = 1e-8  # of the worked examples, which print nine digits
@@ -37,7 +38,7 @@ def test_edges_of_the_worked_example():
 
 
 @pytest.mark.parametrize(("caffe", "expected"), [(True, DETACHED / 2), (False, DETACHED)])
-def test_edge_gradient_of_the_authors_and_the_true_one(caffe, expected):
+def test_the_edge_gradient_is_the_authors_or_the_true_one(caffe, expected):
     x = STUDENT.clone().requires_grad_()
     edge_loss(edges(x, caffe_grad=caffe), edges(TEACHER)).backward()
     torch.testing.assert_close(x.grad, expected, atol=GRADIENT, rtol=0)
@@ -96,8 +97,7 @@ def test_one_edge_term_matches_the_fixture(group, caffe):
     case = golden.load("irg", "c0")
     inputs = golden.inputs(case, DOUBLE)
     student, teacher = golden.outputs(inputs, "s"), golden.outputs(inputs, "t")
-    method = golden.build(
-        case, "irg", student, teacher, DOUBLE,
+    method = golden.build("irg", student, teacher, DOUBLE,
         logits_weight=0.0, vertices="embedding", caffe_grad=caffe,
     )  # fmt: skip
     losses = method(student, teacher, golden.batch(inputs))
@@ -141,7 +141,7 @@ def test_all_terms_match_the_fixture(name, group, caffe):
     student = staged(inputs, "s", [inputs[f"s_tail{i}"] for i in range(3)])
     teacher = staged(inputs, "t", [inputs["t_tail"]])  # one block: no transformation there
     options = {"ce": 1.0, "transformation_weight": 0.005, "caffe_grad": caffe}
-    method = golden.build(case, "irg", student, teacher, DOUBLE, **options)
+    method = golden.build("irg", student, teacher, DOUBLE, **options)
     losses = method(student, teacher, golden.batch(inputs))
     golden.check_value(case, "ce", losses["ce"])
     for term, part, weight in (
@@ -162,7 +162,7 @@ def test_float32_matches_the_fixture_too():
     student = staged(inputs, "s", [inputs[f"s_tail{i}"] for i in range(3)])
     teacher = staged(inputs, "t", [inputs["t_tail"]])
     method = golden.build(
-        case, "irg", student, teacher, torch.float32, ce=1.0, transformation_weight=0.005
+        "irg", student, teacher, torch.float32, ce=1.0, transformation_weight=0.005
     )
     losses = method(student, teacher, golden.batch(inputs))
     total = sum(losses.values())
@@ -174,19 +174,15 @@ def test_float32_matches_the_fixture_too():
 # ---- any batch -----------------------------------------------------------------------------------
 
 
-def random(*shape, seed=0):
-    return torch.randn(*shape, dtype=DOUBLE, generator=torch.Generator().manual_seed(seed))
-
-
 def test_edges_ignore_translation_rotation_and_scale():
-    x = random(9, 5)
-    rotation = torch.linalg.qr(random(5, 5, seed=1)).Q
-    moved = 3.7 * (x @ rotation) + random(5, seed=2)
+    x = normal(9, 5)
+    rotation = torch.linalg.qr(normal(5, 5, seed=1)).Q
+    moved = 3.7 * (x @ rotation) + normal(5, seed=2)
     torch.testing.assert_close(edges(moved), edges(x), rtol=1e-10, atol=1e-12)
 
 
 def test_edges_and_transformations_follow_a_permutation_of_the_batch():
-    x, y, order = random(9, 5), random(9, 5, seed=1), torch.randperm(9)
+    x, y, order = normal(9, 5), normal(9, 5, seed=1), torch.randperm(9)
     torch.testing.assert_close(edges(x[order]), edges(x)[order][:, order])
     torch.testing.assert_close(transformation(x[order], y[order]), transformation(x, y)[order])
 
@@ -194,8 +190,8 @@ def test_edges_and_transformations_follow_a_permutation_of_the_batch():
 def test_caffe_gradient_is_half_of_the_true_one():
     gradients = []
     for caffe in (True, False):
-        x = random(9, 5).requires_grad_()
-        edge_loss(edges(x, caffe), edges(random(9, 7, seed=1))).backward()
+        x = normal(9, 5).requires_grad_()
+        edge_loss(edges(x, caffe), edges(normal(9, 7, seed=1))).backward()
         gradients.append(x.grad)
     torch.testing.assert_close(gradients[0], gradients[1] / 2, rtol=1e-10, atol=1e-15)
 
@@ -221,10 +217,10 @@ def test_a_stage_that_moves_nothing_has_zero_lambda():
     assert torch.equal(x.grad, torch.zeros(3, 2))
 
 
-def test_a_nan_feature_propagates():
+def test_nan_features_give_nan_edges():
     assert edges(torch.tensor([[1.0, float("nan")], [0, 0]])).isnan().any()
 
 
-def test_distances_survive_close_points_far_from_the_origin():
+def test_edges_of_close_points_far_from_the_origin_are_exact():
     x = 1000 + torch.tensor([[0.0], [0.25], [1.0]])
     torch.testing.assert_close(edges(x), edges(x.double() - 1000).float(), rtol=1e-6, atol=0)

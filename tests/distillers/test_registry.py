@@ -16,7 +16,7 @@ from tests.distillers import golden
 
 @pytest.fixture(autouse=True)
 def registry():
-    """Restores the registry and unloads plugins after each test."""
+    """Restore the registry, and forget the modules of plugins, afterwards."""
     entries, modules = dict(REGISTRY._entries), set(sys.modules)
     yield
     REGISTRY._entries.clear()
@@ -36,7 +36,7 @@ def build(name, **kwargs):
 
 
 @pytest.mark.parametrize("name", distillers.names())
-def test_every_method_describes_itself(name):
+def test_every_method_has_a_title_a_paper_and_a_docstring(name):
     cls = distillers.find(name)
     assert name == name.lower() == cls.name and "+" not in name
     assert cls.title and len(cls.__doc__.split()) >= 5
@@ -46,7 +46,7 @@ def test_every_method_describes_itself(name):
 
 
 @pytest.mark.parametrize("name", distillers.names())
-def test_every_methods_presets_and_choices_fit_its_options(name):
+def test_presets_and_choices_of_every_method_fit_its_options(name):
     cls, defaults = distillers.find(name), distillers.defaults(name)
     assert cls.choices.keys() <= defaults.keys()
     assert all(defaults[option] in values for option, values in cls.choices.items())
@@ -55,7 +55,7 @@ def test_every_methods_presets_and_choices_fit_its_options(name):
         assert distillers.resolve(name, dict(options)) == distillers.defaults(name, preset)
 
 
-def test_names_are_sorted_and_complete():
+def test_names_are_sorted():
     assert distillers.names() == sorted(distillers.names())
     assert {"vanilla", "kd", "fitnet", "at", "rkd", "crd", "dkd"} <= set(distillers.names())
 
@@ -81,7 +81,7 @@ def test_registering_makes_a_method_available():
     assert losses["testing"] == 6 and set(losses) == {"ce", "testing"}
 
 
-def test_a_duplicate_name_is_refused_and_both_modules_named():
+def test_a_taken_name_is_rejected_with_both_places():
     with pytest.raises(MethodError, match=r"'at' of .*Again: the name is taken by 'at' of .*AT"):
 
         @register("at", title="AT")
@@ -104,12 +104,12 @@ def test_only_distillers_can_be_registered():
     ("typed", "meant"),
     [("fitnets", "fitnet"), ("FitNet", "fitnet"), ("CRD", "crd"), ("dkdd", "dkd")],
 )
-def test_unknown_names_are_answered_with_near_matches(typed, meant):
+def test_unknown_names_get_suggestions(typed, meant):
     with pytest.raises(MethodError, match=f"unknown method '{typed}': did you mean .*{meant}"):
         distillers.find(typed)
 
 
-def test_without_a_near_match_all_names_are_listed():
+def test_without_a_similar_name_all_are_listed():
     with pytest.raises(MethodError, match=r"known: .*at, .*vanilla"):
         distillers.find("zzzzzzzz")
 
@@ -146,9 +146,22 @@ def test_options_are_overridden_in_the_order_base_method_preset_caller():
         ("crd", {"negatives": -5}, "option negatives = -5: expected a number from 1"),
         ("lskd+crd+kd", {"momentum": 2.0}, "momentum = 2.0: expected a number from 0 to 1"),
         ("ctkd+kd", {"curriculum_absolute": True}, "= True: expected float or null"),
+        ("gk_dfd", {"kappa": 1.5}, "kappa = 1.5: expected a number from 0 to 1"),
+        ("gk_dfd", {"pca_ratio": 0.0}, "pca_ratio = 0.0: expected a number above 0"),
+        ("gk_dfd", {"positives": 0}, "positives = 0: expected a number from 1"),
+        ("gk_dfd", {"negatives": 2.5}, "negatives = 2.5: expected int or null"),
+        ("gk_dfd", {"subspace_dimension": -1}, "subspace_dimension = -1"),
+        ("gk_dfd", {"structure": "equal"}, "expected one of eq, signed"),
+        ("gk_dfd", {"teacher_heads": "joint"}, "did you mean teacher_head"),
+        ("irg", {"student_blocks": 0}, "student_blocks = 0: expected"),
+        ("irg", {"vertices": "block"}, "expected one of blocks, embedding"),
+        ("irg", {"edges_weight": 1.0}, "did you mean edge_weight"),
+        ("vitkd", {"mask_ratio": 0.0}, "mask_ratio = 0.0: expected a number above 0 to 1"),
+        ("vitkd", {"mask_ratio": -0.5}, "mask_ratio = -0.5: expected a number above 0 to 1"),
+        ("vitkd", {"mask_ratio": 1.5}, "mask_ratio = 1.5: expected a number above 0 to 1"),
     ],
 )
-def test_invalid_options_are_refused(method, options, message):
+def test_wrong_options_are_rejected(method, options, message):
     with pytest.raises(MethodError, match=message):
         distillers.resolve(method, options)
 
@@ -177,7 +190,7 @@ def test_defaults_and_presets_are_valid_values(name):
         options = distillers.defaults(name, preset)
         assert distillers.resolve(name, options) == options
     for key, value in cls.defaults.items():
-        assert value is not None or key in cls.optional, f"{key}: declare its type in optional"
+        assert value is not None or key in cls.optional, f"{key}: null without a type in `optional`"
 
 
 def test_an_int_is_accepted_for_a_float():
@@ -185,7 +198,7 @@ def test_an_int_is_accepted_for_a_float():
     assert weight == 500.0 and isinstance(weight, float)
 
 
-def test_unknown_presets_are_refused():
+def test_unknown_presets_are_rejected():
     with pytest.raises(MethodError, match="unknown preset 'imagenett': did you mean imagenet"):
         distillers.defaults("dkd", "imagenett")
     with pytest.raises(MethodError, match="unknown preset 'imagenet': the method has none"):
@@ -230,7 +243,7 @@ def test_plus_kd_is_the_method_with_kd_1():
 
 
 @pytest.mark.parametrize("name", ["crd+", "crd+at", "+kd", "kd+kd", "vanilla+kd", "crd+kd+kd"])
-def test_other_compositions_are_refused(name):
+def test_other_compositions_are_rejected(name):
     with pytest.raises(MethodError):
         distillers.find(name)
 

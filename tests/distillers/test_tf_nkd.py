@@ -7,10 +7,11 @@ import torch
 
 import distillers
 from tests.distillers import golden
+from tests.distillers.loops import outputs, softmax
 
 
 def run(logits, labels):
-    student = golden.outputs({"s_logits": logits}, "s")
+    student = outputs(logits)
     network = golden.StandIn(student)
     method = distillers.build("tf_nkd", network, None, golden.info(student), ce=0.0)
     return method(student, None, golden.batch({"s_logits": logits, "labels": labels}))["tf_nkd"]
@@ -26,7 +27,7 @@ LABELS = 3 * torch.arange(8) % 10
 
 @pytest.mark.parametrize("dtype", golden.DTYPES)
 def test_the_references_number(dtype):
-    """Computed once by the authors' former code, in float32: the loss and its gradient's sum."""
+    """The loss and the sum of its gradient, computed once in float32 with the authors' old code."""
     logits = logits_by_formula().to(dtype).requires_grad_()
     value = run(logits, LABELS)
     value.backward()
@@ -34,10 +35,9 @@ def test_the_references_number(dtype):
     assert logits.grad.abs().sum().item() == pytest.approx(1.88607707, rel=1e-5)
 
 
-def test_a_loop_over_the_formula():
+def test_against_a_loop():
     logits = logits_by_formula().double()
-    rows = [[math.exp(v) for v in row] for row in logits.tolist()]
-    p = [row[y] / sum(row) for row, y in zip(rows, LABELS.tolist(), strict=True)]
+    p = [softmax(row)[y] for row, y in zip(logits.tolist(), LABELS.tolist(), strict=True)]
     mean = sum(p) / len(p)
     expected = -sum((v + 1 - mean) * math.log(v) for v in p) / len(p)
     assert run(logits, LABELS).item() == pytest.approx(expected, rel=1e-12)

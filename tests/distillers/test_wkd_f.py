@@ -9,14 +9,13 @@ from torch import nn
 from distillers import Unsupported
 from distillers.wkd_f import gaussian_loss
 from tests.distillers import golden
+from tests.distillers.loops import draw
 
 SIZE, CHANNELS, RATIO = 3, 4, 2.5
 
 
 def drawn(height=6, width=6):
-    generator = torch.Generator().manual_seed(height)
-    draw = {"generator": generator, "dtype": torch.float64}
-    student, teacher = (torch.randn(SIZE, CHANNELS, height, width, **draw) for _ in range(2))
+    student, teacher = draw(*2 * [(SIZE, CHANNELS, height, width)], seed=height)
     return student.requires_grad_(), teacher
 
 
@@ -47,14 +46,14 @@ SHAPES = [(6, 6, 1), (6, 6, 2), (7, 5, 4), (1, 1, 1), (2, 2, 4)]
 
 
 @pytest.mark.parametrize(("height", "width", "grid"), SHAPES)
-def test_a_loop_over_the_formula(height, width, grid):
+def test_against_a_loop(height, width, grid):
     student, teacher = drawn(height, width)
     value = gaussian_loss(student, teacher, RATIO, grid).item()
     assert value == pytest.approx(expected(student, teacher, grid), rel=1e-12)
 
 
 @pytest.mark.parametrize(("height", "width", "grid"), SHAPES)
-def test_the_gradient(height, width, grid):
+def test_the_gradient_by_differences(height, width, grid):
     student, teacher = drawn(height, width)
     assert torch.autograd.gradcheck(lambda s: gaussian_loss(s, teacher, RATIO, grid), student)
 
@@ -72,7 +71,7 @@ def test_it_is_the_wasserstein_distance_of_diagonal_gaussians():
     torch.testing.assert_close(gaussian_loss(student, teacher, 1.0, 1), distance)
 
 
-def test_positions_within_a_cell_are_exchangeable():
+def test_positions_within_a_cell_do_not_matter():
     student, teacher = drawn()
     shuffled = student.flatten(2)[:, :, torch.randperm(36)].view_as(student)
     same, other = (gaussian_loss(shuffled, teacher, RATIO, grid) for grid in (1, 2))
@@ -95,8 +94,7 @@ def outputs(maps):
 
 
 def build(student, teacher, **options):
-    case = golden.load("kd", "c0")
-    return golden.build(case, "wkd_f", outputs(student), outputs(teacher), torch.float64, **options)
+    return golden.build("wkd_f", outputs(student), outputs(teacher), torch.float64, **options)
 
 
 def run(method, student, teacher, epoch=1):
@@ -118,7 +116,7 @@ def test_the_student_goes_through_the_projector(projector):
     assert student.grad.any() and norm.weight.grad.any()
 
 
-def test_the_bottleneck_takes_equal_sizes_only():
+def test_the_bottleneck_needs_equal_sizes():
     (student, _), (_, teacher) = drawn(6, 6), drawn(3, 3)
     build(student, teacher)
     with pytest.raises(Unsupported, match=r"maps of 6×6 and 3×3"):
@@ -133,7 +131,7 @@ def test_the_weight_decays(epoch, share):
     torch.testing.assert_close(run(method, student, teacher, epoch), share * full)
 
 
-def test_the_decay_may_start_at_once():
+def test_the_decay_may_start_with_the_first_epoch():
     student, teacher = drawn()
     late, early = build(student, teacher), build(student, teacher, decay_start=0.0)
     half = run(early, student, teacher, epoch=120)

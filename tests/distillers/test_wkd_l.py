@@ -7,13 +7,15 @@ import torch
 from torch import nn
 
 from distillers import Unsupported
-from tests.distillers import golden
+from tests.distillers import golden, loops
+from tests.distillers.loops import draw, outputs, softmax
+from tests.distillers.loops import losses as terms
 
-SIZE, CLASSES, HEAT, ETA, STEPS, KAPPA = 6, 5, 2.0, 0.1, 7, 1.5
+SIZE, CLASSES, TEMPERATURE, ETA, STEPS, KAPPA = 6, 5, 2.0, 0.1, 7, 1.5
 OPTIONS = {
     "target_weight": 0.7,
     "transport_weight": 3.0,
-    "temperature": HEAT,
+    "temperature": TEMPERATURE,
     "sinkhorn_regularisation": ETA,
     "sinkhorn_steps": STEPS,
     "sharpening": KAPPA,
@@ -22,15 +24,10 @@ OPTIONS = {
 
 def drawn(classes=CLASSES):
     """Logits of student and teacher, labels, and the rows of the teacher's classifier."""
-    generator = torch.Generator().manual_seed(0)
-    draw = {"generator": generator, "dtype": torch.float64}
-    student, teacher = (3 * torch.randn(SIZE, classes, **draw) for _ in range(2))
-    labels = torch.randint(classes, (SIZE,), generator=generator)
-    return student.requires_grad_(), teacher, labels, torch.randn(classes, 8, **draw)
-
-
-def outputs(logits):
-    return golden.outputs({"s_logits": logits}, "s")
+    draws = draw((SIZE, classes), (SIZE, classes), (classes, 8))
+    student, teacher, weight = 3 * draws[0], 3 * draws[1], draws[2]
+    labels = torch.randint(classes, (SIZE,), generator=torch.Generator().manual_seed(0))
+    return student.requires_grad_(), teacher, labels, weight
 
 
 def build(student, teacher, weight, **options):
@@ -38,24 +35,13 @@ def build(student, teacher, weight, **options):
     with torch.no_grad():
         classifier.weight.copy_(weight)
     network = golden.StandIn(outputs(teacher), classifier)
-    case = golden.load("kd", "c0")
     given = {**OPTIONS, **options}
-    return golden.build(case, "wkd_l", outputs(student), network, student.dtype, **given)
-
-
-def terms(method, student, teacher, labels, epoch=1):
-    batch = golden.batch({"s_logits": student, "labels": labels}, epoch=epoch)
-    return method(outputs(student), outputs(teacher), batch)
+    return golden.build("wkd_l", outputs(student), network, student.dtype, **given)
 
 
 def run(student, teacher, labels, weight, epoch=1, **options):
     method = build(student, teacher, weight, **options)
     return torch.stack(list(terms(method, student, teacher, labels, epoch).values()))
-
-
-def softmax(values, temperature=1.0):
-    powers = [math.exp(v / temperature) for v in values]
-    return [power / sum(powers) for power in powers]
 
 
 def cost(a, b):
@@ -64,7 +50,7 @@ def cost(a, b):
 
 
 def transport(p, q, costs):
-    """Sinkhorn's plan of p and q, the scaling of p last; then what it costs."""
+    """The cost of Sinkhorn's plan between p and q, whose last step scales p."""
     indices = range(len(p))
     kernel = [[math.exp(-c / ETA) for c in row] for row in costs]
     u = [1 / len(p) for _ in p]
@@ -79,18 +65,18 @@ def expected(student, teacher, labels, weight):
     for s, t, y in zip(student.tolist(), teacher.tolist(), labels.tolist(), strict=True):
         confidence -= softmax(t)[y] * math.log(softmax(s)[y]) / SIZE
         kept = [c for c in range(CLASSES) if c != y]
-        p, q = (softmax([z[c] for c in kept], HEAT) for z in (s, t))
+        p, q = (softmax([z[c] for c in kept], TEMPERATURE) for z in (s, t))
         moved += transport(p, q, [[cost(rows[i], rows[j]) for j in kept] for i in kept]) / SIZE
     return OPTIONS["target_weight"] * confidence, OPTIONS["transport_weight"] * moved
 
 
-def test_a_loop_over_the_formulas():
+def test_against_a_loop():
     student, teacher, labels, weight = drawn()
     values = run(student, teacher, labels, weight).tolist()
     assert values == pytest.approx(expected(student, teacher, labels, weight), rel=1e-10)
 
 
-def test_the_gradient():
+def test_the_gradient_by_differences():
     student, teacher, labels, weight = drawn()
     assert torch.autograd.gradcheck(lambda s: run(s, teacher, labels, weight), student)
 
@@ -105,7 +91,7 @@ def test_with_little_entropy_it_is_the_wasserstein_distance():
     method = build(student, teacher, weight, sinkhorn_steps=2000, sinkhorn_regularisation=0.1)
     places = torch.arange(CLASSES).double()
     method.costs = (places - places[:, None]).abs()
-    p, q = ((z[:, :-1] / HEAT).softmax(dim=1).cumsum(dim=1) for z in (student, teacher))
+    p, q = ((z[:, :-1] / TEMPERATURE).softmax(dim=1).cumsum(dim=1) for z in (student, teacher))
     value = terms(method, student, teacher, labels)["wkd_l.transport"]
     distance = OPTIONS["transport_weight"] * (p - q).abs().sum(dim=1).mean()
     torch.testing.assert_close(value, distance, rtol=2e-2, atol=0.0)
@@ -141,7 +127,7 @@ def test_the_transport_decays_and_the_target_stays(epoch, share):
 
 
 @pytest.mark.parametrize("scale", [30.0, 1e4])
-def test_far_logits(scale):
+def test_large_logits_stay_finite(scale):
     student, teacher, labels, weight = (z.detach() for z in drawn())
     leaf = (scale * student).float().requires_grad_()
     published = {"temperature": 8.0, "sinkhorn_regularisation": 0.05, "sinkhorn_steps": 10}
@@ -161,6 +147,4 @@ def test_a_classifier_with_a_zero_row():
 def test_a_teacher_without_a_classifier_is_unsupported():
     student, teacher, *_ = drawn()
     with pytest.raises(Unsupported, match="wkd_l needs classifier"):
-        golden.build(
-            golden.load("kd", "c0"), "wkd_l", outputs(student), outputs(teacher), torch.float64
-        )
+        loops.build("wkd_l", student, teacher)

@@ -1,4 +1,4 @@
-"""Methods composed by "+": names, options, and that both parts of a composition work."""
+"""Methods composed by "+": their names and options, and that both parts take effect."""
 
 import copy
 from types import SimpleNamespace
@@ -16,19 +16,19 @@ from distillers.registry import REGISTRY, WRAPPERS
 from distillers.wttm import WithWTTM
 from tests.distillers import golden
 from tests.distillers.pairs import SAME_FAMILY
-from tests.distillers.test_every_method import Run, check_finite, own, total
+from tests.distillers.runs import Run, check_finite, own, total
 
 INNER = ["kd", "dkd+kd", "crd+kd", "fitnet+kd", "gk_dfd+kd", "mlkd+kd", "wttm+kd"]
 COMPOSED = [f"{wrapper}+{inner}" for wrapper in distillers.wrappers() for inner in INNER]
 COMPOSED += ["lskd+ctkd+kd", "wttm+lskd+dkd", "ctkd+dkd", "sdd+nkd", "dot+lskd+sdd+dkd"]
-NONE = {"wttm+kd"}  # that is WTTM with Hinton's term
-NONE |= {f"sdd+{inner}" for inner in INNER if inner not in ("kd", "dkd+kd")}  # refused
-COMPOSED = [name for name in COMPOSED if name not in NONE]
+EXCLUDED = {"wttm+kd"}  # the method WTTM with Hinton's term
+EXCLUDED |= {f"sdd+{inner}" for inner in INNER if inner not in ("kd", "dkd+kd")}  # unsupported
+COMPOSED = [name for name in COMPOSED if name not in EXCLUDED]
 
 
 @pytest.fixture(autouse=True)
 def registries():
-    """Restores both registries after each test."""
+    """Restore both registries afterwards."""
     before = [(registry, dict(registry._entries)) for registry in (REGISTRY, WRAPPERS)]
     yield
     for registry, entries in before:
@@ -55,7 +55,7 @@ def test_names(name, title, bases):
     assert title.split("+")[0] in cls.title and bases[0].__doc__ in cls.__doc__
 
 
-def test_a_name_that_is_method_and_wrapper_is_the_method_before_kd():
+def test_wttm_before_kd_is_the_method_not_the_wrapper():
     assert distillers.find("wttm+kd") is distillers.find("wttm")
     assert distillers.title("wttm+kd") == "WTTM+KD"
     assert not issubclass(distillers.find("wttm"), Wrapper)
@@ -66,8 +66,8 @@ def test_a_name_that_is_method_and_wrapper_is_the_method_before_kd():
     [
         ("lskd", r"lskd changes another method: expected lskd\+NAME"),
         ("lskd+ctkd", r"ctkd changes another method: expected ctkd\+NAME"),
-        ("lskd+lskd+kd", "lskd is applied twice"),
-        ("lskd+ctkd+lskd+kd", "lskd is applied twice"),
+        ("lskd+lskd+kd", "lskd .*twice"),
+        ("lskd+ctkd+lskd+kd", "lskd .*twice"),
         ("lskd+vanilla", "vanilla has no teacher"),
         ("lskd+kd+kd", r"expected NAME or NAME\+kd"),
         ("lskdd+dkd", r"expected NAME or NAME\+kd, optionally prefixed by ctkd\+, dot\+, lskd\+"),
@@ -76,7 +76,7 @@ def test_a_name_that_is_method_and_wrapper_is_the_method_before_kd():
         ("lskd+", r"expected NAME or NAME\+kd"),
     ],
 )
-def test_invalid_compositions_are_refused(name, message):
+def test_wrong_compositions_are_rejected(name, message):
     with pytest.raises(MethodError, match=message):
         distillers.find(name)
 
@@ -90,7 +90,7 @@ def test_wrappers_are_not_listed_as_methods():
 # ---- options and needs ---------------------------------------------------------------------------
 
 
-def test_options_of_both_are_available():
+def test_the_options_of_both_are_known():
     options = distillers.defaults("wttm+crd")
     assert options == distillers.defaults("crd") | {"wttm_weight": 4.0, "wttm_exponent": 0.2}
     assert distillers.resolve("wttm+crd+kd", {"negatives": 8, "wttm_weight": 2})["kd"] == 1.0
@@ -111,7 +111,7 @@ def make(name, **attributes):
 
 
 @pytest.mark.parametrize("option", ["negatives", "kd", "weight"])
-def test_an_option_of_both_is_refused(option):
+def test_an_option_of_the_same_name_is_rejected(option):
     with pytest.raises(MethodError, match=f"both have an option {option}"):
         composed(make("Own", defaults={option: 1.0}), CRD)
 
@@ -142,7 +142,7 @@ def test_losses_are_finite_in_half_precision(name):
 
 
 @pytest.mark.parametrize("name", COMPOSED)
-def test_all_terms_of_the_wrapped_method_are_kept(name):
+def test_all_terms_of_the_wrapped_method_remain(name):
     inner = name.partition("+")[2]
     added = {"wttm"} if name.startswith("wttm") else set()
     assert Run(name).losses().keys() == Run(inner).losses().keys() | added
@@ -150,7 +150,7 @@ def test_all_terms_of_the_wrapped_method_are_kept(name):
 
 @pytest.mark.parametrize("name", COMPOSED)
 def test_only_soft_labels_change(name):
-    """Under equal weights, the wrapped method's other terms are untouched."""
+    """With equal weights, terms without soft labels are the same as those of the wrapped method."""
     inner = name.partition("+")[2]
     same = {"ce": 1.0, "weight": 1.0}
     wrapped, plain = Run(name, **same).losses(), Run(inner, **same).losses()
@@ -234,7 +234,7 @@ class EveryHook(Distiller):
 
 
 @pytest.mark.parametrize("wrapper", [name for name in distillers.wrappers() if name != "sdd"])
-def test_every_hook_of_the_wrapped_method_works(wrapper):
+def test_every_hook_of_the_wrapped_method_is_called(wrapper):
     cls = composed(WRAPPERS.get(wrapper), EveryHook)
     logits, embedding = torch.randn(2, 4, 3), torch.randn(4, 5)
     student, teacher = (golden.outputs({"s_logits": z}, "s", embedding=embedding) for z in logits)
@@ -295,7 +295,7 @@ def test_a_wrapper_can_be_registered_like_a_method():
     torch.testing.assert_close(doubled, expected)
 
 
-def test_standardising_logits_that_nothing_reads_is_refused():
+def test_standardising_logits_that_no_term_reads_is_rejected():
     with pytest.raises(Unsupported, match=r"lskd changes KL terms.*expected lskd\+at\+kd"):
         Run("lskd+at", pair=SAME_FAMILY)
     Run("lskd+at+kd", pair=SAME_FAMILY)

@@ -1,4 +1,4 @@
-"""The smallest network of tokens, for methods that read what transformers show."""
+"""A tiny network of tokens, for methods that read the tokens of transformers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from models import Classifier, Outputs
 
 
 class TokenNet(Classifier):
-    """Patches of 4×4 pixels, three layers that mix channels, a linear classifier of the mean."""
+    """Patches of 4×4 pixels, three layers that mix channels, a classifier of the mean token."""
 
     def __init__(self, width: int, num_classes: int = 10) -> None:
         super().__init__()

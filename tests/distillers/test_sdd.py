@@ -1,4 +1,4 @@
-"""SDD around KD, DKD and NKD against the authors' numbers; its regions and weights."""
+"""SDD: its regions against the authors' numbers, and the methods that it wraps."""
 
 import copy
 import dataclasses
@@ -12,74 +12,25 @@ from distillers import Unsupported, sdd
 from distillers.sdd import region_logits
 from models import Outputs
 from tests.distillers import golden
-from tests.distillers.test_every_method import Run, check_finite, total
+from tests.distillers.golden_rows import ROWS, example
+from tests.distillers.runs import Run, check_finite, total
 
-KINDS = {name: "kind" in golden.load("sdd", name).hparams for name in golden.names("sdd")}
-LOSSES = [name for name, regions in KINDS.items() if not regions]
-REGIONS = [name for name, regions in KINDS.items() if regions]
 NAMES = ["sdd+kd", "sdd+dkd", "sdd+nkd"]
 
 
-def given(outputs, head, finest_scale):
-    """Logits (N, B, C) that stand where a map would."""
-    return outputs.final_map.permute(2, 0, 1)
-
-
-def build(case, name, inputs, dtype, **options):
-    student, teacher = (
-        golden.outputs(inputs, side, final_map=inputs[f"{side}_patch"]) for side in "st"
-    )
-    heads = [nn.Linear(2, student.logits.shape[1]) for _ in "st"]
-    networks = [golden.StandIn(o, h) for o, h in zip((student, teacher), heads, strict=True)]
-    data = golden.info(student)
-    method = golden.build(case, name, *networks, dtype, data, **options)
-    return method, student, teacher
+@pytest.mark.parametrize("name", ["c0", "c1"])
+def test_regions_where_the_teacher_differs_from_the_whole(name, monkeypatch):
+    monkeypatch.setattr(*ROWS["sdd"].patch)
+    made = example("sdd", name)
+    right = made.case.tensor("aux", "teacher_region_correct").T
+    logits = sdd.region_logits(made.teacher, None, 4)
+    differs = made.methods[0]._complementary(logits, golden.batch(made.inputs))
+    assert differs.equal((right != right[0]).flatten().double())
+    assert 0 < differs.sum() < differs.numel()
 
 
 @pytest.mark.parametrize("dtype", golden.DTYPES)
-@pytest.mark.parametrize("name", LOSSES)
-def test_losses(name, dtype, monkeypatch):
-    monkeypatch.setattr(sdd, "region_logits", given)
-    case = golden.load("sdd", name)
-    inputs, hparams = golden.inputs(case, dtype), case.hparams
-    shared = {"complementary_weight": hparams["complementary_weight"]}
-    t, warmup = hparams["T"], float(hparams["warmup"])
-    methods = {
-        "kd": {"kd": hparams["kd_weight"], "kd_temperature": t},
-        "dkd": {
-            "alpha": hparams["alpha"],
-            "beta": hparams["beta"],
-            "temperature": t,
-            "warmup": warmup,
-        },
-        "nkd": distillers.defaults("sdd+nkd", "sdd")
-        | {"ce": 0.0, "gamma": hparams["nkd_gamma"], "temperature": t, "warmup": warmup},
-    }
-    values = []
-    for base, options in methods.items():
-        method, student, teacher = build(case, f"sdd+{base}", inputs, dtype, **shared | options)
-        losses = method(student, teacher, golden.batch(inputs, epoch=hparams["epoch"]))
-        values.append(total(losses))
-        golden.check_value(case, f"sdd_{base}", values[-1])
-    golden.check_value(case, "sum", torch.stack(values).sum())
-    torch.stack(values).sum().backward()
-    golden.check_gradients(case, inputs)
-
-
-@pytest.mark.parametrize("name", LOSSES)
-def test_where_the_teacher_is_right(name, monkeypatch):
-    monkeypatch.setattr(sdd, "region_logits", given)
-    case = golden.load("sdd", name)
-    inputs = golden.inputs(case, torch.float64)
-    method, _, teacher = build(case, "sdd+kd", inputs, torch.float64)
-    right = case.tensor("aux", "teacher_region_correct").T
-    found = method._complementary(given(teacher, None, 4), golden.batch(inputs))
-    assert found.equal((right != right[0]).flatten().double())
-    assert 0 < found.sum() < found.numel()
-
-
-@pytest.mark.parametrize("dtype", golden.DTYPES)
-@pytest.mark.parametrize("name", REGIONS)
+@pytest.mark.parametrize("name", ["c2", "c3"])
 def test_regions(name, dtype):
     case = golden.load("sdd", name)
     inputs = golden.inputs(case, dtype)
@@ -111,7 +62,7 @@ def test_the_first_region_is_the_whole(side):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_equal_regions_are_the_method_itself(name):
-    """On a map without differences in space every region is the whole, and no weight counts."""
+    """On a spatially constant map every region equals the whole, and no weight matters."""
     run, plain = Run(name), Run(name.removeprefix("sdd+"))
     options = vars(run.method.options)
     for option in vars(plain.method.options):
@@ -170,26 +121,10 @@ def test_soft_labels_small_batches_and_steps(name):
     assert not torch.equal(run.student.classifier.weight, before)
 
 
-def test_others_are_refused():
+def test_unsuitable_methods_and_networks_are_rejected():
     networks = [Run("kd").student, Run("kd").teacher]
-    with pytest.raises(Unsupported, match=r"sdd needs a loss per sample, which crd has not; expec"):
+    with pytest.raises(Unsupported, match=r"sdd needs a loss per sample, .*crd"):
         distillers.build("sdd+crd+kd", *networks, golden.info(Outputs(torch.zeros(4, 10))))
     networks[0].outputs = lambda *_, **__: Outputs(torch.zeros(2, 10))
     with pytest.raises(Unsupported, match="needs final_map"):
         distillers.build("sdd+kd", *networks, golden.info(Outputs(torch.zeros(4, 10))))
-
-
-@pytest.mark.parametrize(
-    ("name", "preset", "expected"),
-    [
-        ("sdd+kd", None, {"ce": 0.1, "kd": 0.9, "kd_temperature": 4.0, "finest_scale": 4}),
-        ("sdd+kd", "imagenet", {"ce": 0.5, "kd": 0.5, "kd_temperature": 1.0, "finest_scale": 2}),
-        ("sdd+dkd", None, {"beta": 8.0, "temperature": 4.0, "warmup": 20.0}),
-        ("sdd+nkd", None, {"gamma": 8.0, "temperature": 4.0, "warmup": 20.0, "keep_target": False}),
-        ("sdd+nkd", "sdd", {"gamma": 8.0, "temperature": 4.0, "warmup": 20.0, "keep_target": True}),
-        ("sdd+nkd", "imagenet", {"gamma": 0.5, "temperature": 1.0, "warmup": 2.4}),
-    ],
-)
-def test_defaults_are_the_authors(name, preset, expected):
-    found = distillers.defaults(name, preset)
-    assert {option: found[option] for option in expected} == expected

@@ -1,4 +1,4 @@
-"""What methods declare about logits is true, and their banks survive an overflow."""
+"""Whether methods read and soften logits as they declare."""
 
 import copy
 import dataclasses
@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from distillers import catalogue
-from tests.distillers.test_every_method import DISTILLING, Run, check_finite, total
+from tests.distillers.runs import DISTILLING, Run, total
 
 
 @pytest.mark.parametrize("name", DISTILLING)
-def test_declarations_about_logits_are_true(name):
-    """Whether it reads the teacher's (listings), and whether `soften` affects it (wrappers)."""
+def test_logits_are_read_and_softened_as_declared(name):
+    """`catalogue.reads`: the teacher's logits matter; ``softens``: the method calls `soften`."""
     run = Run(name, kd=0.0, ce=0.0)
     method, batch = run.method, run.batch()
     student = run.outputs(run.student, batch)
@@ -37,18 +37,3 @@ def test_declarations_about_logits_are_true(name):
         method.options.kd = 1.0
     assert reads == bool(losses(mirrored) != losses(lambda outputs: outputs))
     assert method.softens == (bool(softened) and name != "kd")
-
-
-@pytest.mark.parametrize("name", ["crd", "crd_queue", "hkd", "rrd", "rrd_bank"])
-def test_banks_survive_a_forward_pass_that_overflows(name):
-    """This happens in half precision; the trainer then skips the step."""
-    run = Run(name, negatives=32)
-
-    def broken(outputs):
-        embedding = outputs.embedding.clone()
-        embedding[0] = torch.inf
-        return dataclasses.replace(outputs, embedding=embedding)
-
-    run.losses(change=broken)
-    assert all(torch.isfinite(value).all() for value in run.method.state_dict().values())
-    check_finite(run, run.losses(step=1))

@@ -1,4 +1,4 @@
-"""DOT's optimiser against mdistiller's trace; what a scaler does to gradients reaches both."""
+"""DOT's optimiser against mdistiller's trace; what a scaler does reaches both gradients."""
 
 import copy
 from types import SimpleNamespace
@@ -11,16 +11,15 @@ import distillers
 from distillers import MethodError
 from distillers.dot import TwoMomenta
 from tests.distillers import golden
-from tests.distillers.test_every_method import Run
+from tests.distillers.runs import Run
 
 PLAIN = torch.amp.GradScaler("cpu", enabled=False)
 
 
 def build(**options):
-    """The method; its networks do not matter here."""
+    """DOT around KD; the networks do not matter here."""
     outputs = golden.outputs({"s_logits": torch.zeros(2, 3)}, "s")
-    case = golden.load("dot", "c0")
-    return golden.build(case, "dot+kd", outputs, outputs, torch.float32, **options)
+    return golden.build("dot+kd", outputs, outputs, torch.float32, **options)
 
 
 def recipe(case):
@@ -98,7 +97,7 @@ def test_without_delta_it_is_sgd():
 
 
 class Halving(torch.amp.GradScaler):
-    """Halves all gradients before the update: what averaging or a limit on the norm amounts to."""
+    """Halves all gradients before the update, as gradient averaging or clipping might."""
 
     def step(self, optimizer):
         for group in optimizer.param_groups:
@@ -108,7 +107,7 @@ class Halving(torch.amp.GradScaler):
         return super().step(optimizer)
 
 
-def test_what_a_scaler_does_reaches_both_gradients():
+def test_the_scaler_applies_to_both_gradients():
     case = golden.load("dot", "c0")
     *_, halved = train(case, torch.float64, Halving("cpu", enabled=False), factor=2.0)
     *_, plain = train(case, torch.float64)
@@ -134,7 +133,7 @@ def test_an_overflow_of_either_gradient_skips_the_update(overflow):
     assert all(torch.equal(a, b) for a, b in zip(params, before, strict=True))
 
 
-def test_a_saved_state_goes_on():
+def test_training_resumes_from_a_saved_state():
     case = golden.load("dot", "c0")
     method, params, optimizer = start(case, torch.float64)
     *_, expected = train(case, torch.float64)
@@ -148,7 +147,7 @@ def test_a_saved_state_goes_on():
     assert all(torch.equal(a, b) for a, b in zip(params, expected, strict=True))
 
 
-def test_groups_and_rates_are_the_recipes():
+def test_parameter_groups_and_learning_rates_are_the_recipes():
     p, q = (nn.Parameter(torch.ones(2)) for _ in range(2))
     groups = [{"params": [p]}, {"params": [q], "weight_decay": 0.0}]
     made = torch.optim.SGD(groups, lr=0.1, momentum=0.9, weight_decay=0.5)
@@ -173,7 +172,7 @@ def test_one_term_alone(term):
         (lambda p: torch.optim.SGD(p, 0.1, momentum=0.9, nesterov=True), "SGD Nesterov"),
     ],
 )
-def test_other_optimisers_are_refused(make, kind):
+def test_other_optimisers_are_rejected(make, kind):
     params = [nn.Parameter(torch.zeros(2))]
     with pytest.raises(MethodError, match=f"optimiser {kind}: expected plain SGD"):
         build().optimizer(params, SimpleNamespace(make_optimizer=make))
@@ -181,7 +180,7 @@ def test_other_optimisers_are_refused(make, kind):
 
 @pytest.mark.parametrize("inner", ["kd", "dkd", "crd", "fitnet+kd", "simkd"])
 def test_around_a_method(inner):
-    """Without Δ and weight decay it is that method; with Δ it is not, if there is a task, too."""
+    """At Δ = 0 without weight decay it is that method; at Δ > 0 it differs if there is a task."""
 
     def trained(name, **options):
         run = Run(name, **options)
@@ -199,7 +198,7 @@ def test_around_a_method(inner):
         assert (trained(f"dot+{inner}", delta=0.5)[0] - expected[0]).abs().max() > 1e-3
 
 
-def test_an_initial_stage_has_its_own_optimiser():
+def test_an_initial_stage_takes_a_plain_optimiser():
     run = Run("dot+fsp", ("resnet14", "resnet8"))
     params = list(run.method.init_stage().modules.parameters())
     before = copy.deepcopy(params)
@@ -207,14 +206,3 @@ def test_an_initial_stage_has_its_own_optimiser():
     losses = run.method.initial(*(run.outputs(n, batch) for n in run.networks()), batch)
     run.method.step(losses, torch.optim.SGD(params, 0.1), PLAIN)
     assert not all(torch.equal(a, b) for a, b in zip(params, before, strict=True))
-
-
-def test_what_it_stands_before():
-    assert distillers.defaults("dot+kd") == distillers.defaults("kd") | {"delta": 0.075}
-    preset = distillers.defaults("dot+kd", "imagenet")
-    assert preset == distillers.defaults("kd", "imagenet") | {"delta": 0.09}
-    for name in distillers.names():
-        if distillers.find(name).needs.teacher:
-            assert distillers.title(f"dot+{name}") == "DOT+" + distillers.title(name)
-    with pytest.raises(MethodError, match=r"dot changes another method: expected dot\+NAME"):
-        distillers.find("dot")
