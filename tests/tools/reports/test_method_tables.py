@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.experiments import cli
-from tools import golden_errors, pairs_table
+from tools.reports import golden_errors, pairs_table
 
 
 def test_pairs_and_reasons(tmp_path: Path) -> None:
