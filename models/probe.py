@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from .base import Classifier, ModelError, build
-from .checkpoint import load
-from .fitting import fits, fitting
-from .formats import read_checkpoint
+from .checkpoints.files import load
+from .checkpoints.formats import read_checkpoint
+from .checkpoints.matching import fits, fitting
 from .outputs import Outputs
 
 BN_MODES = ("eval", "train")

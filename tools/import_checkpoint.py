@@ -32,9 +32,9 @@ from experiments.arguments import Parser, add_checkpoint_arguments
 from experiments.environment import CHECKOUT
 from experiments.errors import InputError
 from experiments.evaluate import Scores
-from models.checkpoint import save_weights, sha256
-from models.fitting import Fit, fits, nearest, parameters
-from models.formats import Checkpoint, read_checkpoint
+from models.checkpoints.files import save_weights, sha256
+from models.checkpoints.formats import Checkpoint, read_checkpoint
+from models.checkpoints.matching import Fit, fits, nearest, parameters
 
 BAD_INPUT = (InputError, models.ModelError, datasets.DataError, distillers.MethodError, OSError)
 

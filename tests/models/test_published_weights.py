@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from models.fitting import Fit, fits
-from models.formats import read_checkpoint
+from models.checkpoints.formats import read_checkpoint
+from models.checkpoints.matching import Fit, fits
 from tools import import_checkpoint
 
 DATA = Path(__file__).resolve().parents[2] / "data"

@@ -14,8 +14,8 @@ from torch import nn
 
 import models
 from experiments.evaluate import Scores
-from models.checkpoint import load_checkpoint, save_weights, sha256
-from models.formats import read_checkpoint
+from models.checkpoints.files import load_checkpoint, save_weights, sha256
+from models.checkpoints.formats import read_checkpoint
 from tools import import_checkpoint
 
 TOOL = Path(import_checkpoint.__file__)

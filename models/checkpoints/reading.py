@@ -13,7 +13,7 @@ import safetensors
 import safetensors.torch
 import torch
 
-from .base import ModelError
+from ..base import ModelError
 
 MEANINGS = {  # of names that files of known programs hold, and torch does not read
     "numpy": "a NumPy number or array, often an accuracy",

@@ -26,8 +26,8 @@ from typing import Any
 
 from torch import Tensor
 
-from .about import KEY, About, about
-from .base import ModelError
+from ..base import ModelError
+from .metadata import KEY, About, about
 from .reading import read
 
 State = Mapping[str, Tensor]

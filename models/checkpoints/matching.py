@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from .base import PREFIXES, Factory, ModelError, build, find, names
+from ..base import PREFIXES, Factory, ModelError, build, find, names
 from .formats import Checkpoint, State
 
 COUNTER = "num_batches_tracked"  # absent before torch 0.4.1; BatchNorm then keeps its own

@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 import models
-from models import fitting
-from models.checkpoint import load_checkpoint, save_weights
-from models.fitting import Fit, fits, nearest, parameters
-from models.formats import read_checkpoint
+from models.checkpoints import matching
+from models.checkpoints.files import load_checkpoint, save_weights
+from models.checkpoints.formats import read_checkpoint
+from models.checkpoints.matching import Fit, fits, nearest, parameters
 
 
 def built(name="resnet8", num_classes=10, seed=0):
@@ -273,7 +273,7 @@ def test_torchvisions_files_are_found_by_their_size_without_building_the_rest(
         built_names.append(asked)
         return models.base.REGISTRY.get(asked)
 
-    monkeypatch.setattr(fitting, "find", noted)
+    monkeypatch.setattr(matching, "find", noted)
     theirs = torchvision.models.get_model(name, num_classes=37)
     torch.save(theirs.state_dict(), tmp_path / "w.pth")
     assert fits(read_checkpoint(tmp_path / "w.pth")) == [Fit(f"torchvision/{name}", 37)]

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 import models
-from models.checkpoint import load_checkpoint, save_weights, sha256
+from models.checkpoints.files import load_checkpoint, save_weights, sha256
 
 
 def built(name="resnet8", num_classes=10, seed=0):
@@ -43,7 +43,7 @@ def refused(model, path, pattern):
     assert all(value.equal(before[key]) for key, value in model.state_dict().items())
 
 
-# ---- what is loaded (the formats: test_checkpoint_formats.py) ------------------------------------
+# ---- what is loaded (the formats: test_formats.py) ------------------------------------
 
 
 def test_torchs_old_file_format(tmp_path):
@@ -156,7 +156,7 @@ class Bag(Namespace):
 
 @pytest.mark.parametrize("hide", [lambda evil: Namespace(lr=evil), lambda evil: Bag(lr=1)])
 def test_a_command_line_opens_no_door(tmp_path, hide):
-    """argparse.Namespace is read (see test_checkpoint_formats); nothing in it, and no heir, is."""
+    """argparse.Namespace is read (see test_formats); nothing in it, and no heir, is."""
     content = {"opt": hide(Malicious(tmp_path / "owned")), "model": built().state_dict()}
     torch.save(content, tmp_path / "resnet8_last.pth")
     refused(built(), tmp_path / "resnet8_last.pth", "refused, because .*it names ")

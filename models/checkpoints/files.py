@@ -14,10 +14,10 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from .about import About
-from .base import Classifier
-from .fitting import checked_state
+from ..base import Classifier
 from .formats import Checkpoint, read_checkpoint
+from .matching import checked_state
+from .metadata import About
 from .reading import existing
 
 StrPath = str | os.PathLike[str]

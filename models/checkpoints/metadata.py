@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from .base import ModelError
+from ..base import ModelError
 
 # One entry for everything: safetensors writes several in an order that changes from process to
 # process, and equal weights must be equal files.

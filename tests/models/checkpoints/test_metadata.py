@@ -13,12 +13,12 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import models
-from models.about import KEY, About
-from models.checkpoint import load_checkpoint, save_weights, sha256
-from models.fitting import fits
-from models.formats import read_checkpoint
+from models.checkpoints.files import load_checkpoint, save_weights, sha256
+from models.checkpoints.formats import read_checkpoint
+from models.checkpoints.matching import fits
+from models.checkpoints.metadata import KEY, About
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 FACTS = {
     "dataset": "cifar100",
     "normalisation": {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.2]},
@@ -68,7 +68,7 @@ def test_equal_files_in_every_process(tmp_path):
     """safetensors orders several metadata by a hash that differs from process to process."""
     code = f"""if True:
         import torch, models
-        from models.checkpoint import save_weights
+        from models.checkpoints.files import save_weights
         torch.manual_seed(0)
         save_weights(models.build("resnet8", 10), "{tmp_path}/other", {FACTS!r})"""
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
