@@ -1,1 +1,1 @@
-"""Checkpoint files: read anyone's, tell which network they hold, write our own."""
+"""Checkpoint files: read any known format, match it to a network of the zoo, write our own."""

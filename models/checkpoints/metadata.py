@@ -1,4 +1,4 @@
-"""What our own weight files say of themselves, in the metadata of their safetensors header."""
+"""The metadata of our own weight files, stored in their safetensors header."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..base import ModelError
 
-# One entry for everything: safetensors writes several in an order that changes from process to
-# process, and equal weights must be equal files.
+# All metadata is one JSON entry: safetensors writes several entries in an order that changes from
+# process to process, but equal weights must give equal files.
 KEY = "distillers"
 
-Three = Annotated[list[float], Field(min_length=3, max_length=3)]
+PerChannel = Annotated[list[float], Field(min_length=3, max_length=3)]
 
 
 class Normalisation(BaseModel):
-    """Per channel of RGB in 0…1: a network was trained on (x - mean) / std."""
+    """Per RGB channel, scaled to [0, 1]: the network was trained on (x - mean) / std."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
-    mean: Three
-    std: Three
+    mean: PerChannel
+    std: PerChannel
 
 
-class About(BaseModel):
-    """The facts about a network that its tensors do not tell; what nobody knows is None.
+class Metadata(BaseModel):
+    """What a network's tensors do not say about it; unknown values are None.
 
-    ``accuracy`` is top-1 in percent on the test part of ``dataset``, ``source`` where the weights
-    come from. No times and no paths: the same weights give the same bytes.
+    ``accuracy`` is top-1 in percent on the test part of ``dataset``, ``source`` says where the
+    weights come from. There are no times and no paths: the same weights give the same bytes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
@@ -44,26 +44,26 @@ class About(BaseModel):
     accuracy: float | None = Field(None, ge=0, le=100)
     source: str | None = None
 
-    def metadata(self) -> dict[str, str]:
-        """As safetensors takes it."""
+    def header(self) -> dict[str, str]:
+        """The metadata argument of ``safetensors.torch.save``."""
         return {KEY: json.dumps(self.model_dump(exclude_none=True), sort_keys=True)}
 
     def __str__(self) -> str:
         return f"{self.architecture} with {self.num_classes} classes"
 
 
-def about(metadata: Mapping[str, str], path: Path) -> About | None:
-    """What the metadata of the file at ``path`` say; None where they are not ours.
+def parse_metadata(header: Mapping[str, str], path: Path) -> Metadata | None:
+    """Our metadata in the safetensors header of the file ``path``; None if it has none.
 
-    Raises ModelError where they are, but make no sense, or are of a later format.
+    Raises ModelError for metadata that is invalid or of a later format.
     """
-    if KEY not in metadata:
+    if KEY not in header:
         return None
     try:
-        return About.model_validate_json(metadata[KEY])
+        return Metadata.model_validate_json(header[KEY])
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"])) or "metadata"
         given = "" if first["type"] == "missing" else f" = {first['input']!r}"
-        said = first["msg"][:1].lower() + first["msg"][1:]
-        raise ModelError(f"{path}: metadata that make no sense: {place}{given}: {said}") from error
+        reason = first["msg"][:1].lower() + first["msg"][1:]
+        raise ModelError(f"{path}: invalid metadata: {place}{given}: {reason}") from error
