@@ -219,7 +219,6 @@ def cutout(images: Tensor, boxes: Tensor) -> Tensor:
     across = (columns >= left) & (columns <= right)
     down = (rows >= top) & (rows <= bottom)
     inside = (down[:, :, None] & across[:, None, :])[:, None]
-    colours = [
-        torch.full_like(images[:, :1], value) for value in COLOUR
-    ]  # made on the device: no copy to wait for
+    # Filled on the device: a tensor made from COLOUR would have to be copied there.
+    colours = [torch.full_like(images[:, :1], value) for value in COLOUR]
     return torch.where(inside, torch.cat(colours, dim=1), images)
