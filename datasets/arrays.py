@@ -1,4 +1,4 @@
-"""A user's own images: one .npz file."""
+"""A user's own images in one .npz file."""
 
 from __future__ import annotations
 
@@ -29,28 +29,28 @@ def arrays(
 ) -> Data:
     """The images of an .npz file.
 
-    file     its path, under the data folder or as it stands. It holds x_train, x_test: uint8
-             (N, H, W, 3), (N, 3, H, W) or grey (N, H, W), square; y_train, y_test: (N,) whole
-             numbers from 0; and if it likes class_names (C,), and mean and std (3,) of pixels
-             scaled to [0, 1], by default those of x_train
+    file     its path, relative to the data folder or to the working directory. It holds x_train
+             and x_test: uint8 (N, H, W, 3), (N, 3, H, W) or grey (N, H, W), square; y_train and
+             y_test: (N,) integers from 0; optionally class_names (C,), and mean and std (3,) of
+             pixels scaled to [0, 1], by default those of x_train
     flip     whether training mirrors images
-    padding  by how many pixels training shifts them at most; None: H // 8
+    padding  maximum shift of training images in pixels; None: H // 8
     """
     path = _find(settings, file)
-    found = _read(path)
-    train, test = (_part(found, name, path) for name in ("train", "test"))
+    arrays = _read(path)
+    train, test = (_part(arrays, name, path) for name in ("train", "test"))
     side = train.images.shape[-1]
     if test.images.shape[-1] != side:
         raise DataError(f"{path}: x_test has {test.images.shape[-1]} pixels a side, x_train {side}")
     if padding is not None and (type(padding) is not int or padding < 0):
         raise DataError(f"arrays: option padding = {padding!r}: expected a whole number from 0")
-    mean, std = _constants(found, train.images, path)
+    mean, std = _constants(arrays, train.images, path)
     return MemoryData(
         settings,
         Images(
             train=train,
             test=test,
-            class_names=_class_names(found, path),
+            class_names=_class_names(arrays, path),
             mean=mean,
             std=std,
             padding=side // 8 if padding is None else padding,
@@ -62,8 +62,8 @@ def arrays(
 def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation per channel of uint8 images (N, 3, H, W) scaled to [0, 1].
 
-    From whole-number sums, so that they are the same on every machine. A channel without any
-    variation gets the deviation 1.
+    Computed from integer sums, so the result is the same on every machine. A constant channel gets
+    the deviation 1.
     """
     means, deviations = [], []
     for channel in images.unbind(1):
@@ -93,9 +93,8 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     try:
         archive = np.load(path, allow_pickle=False)
         if not isinstance(archive, NpzFile):
-            raise DataError(
-                f"{path}: is a single array, expected an .npz with {', '.join(REQUIRED)}"
-            )
+            expected = f"expected an .npz with {', '.join(REQUIRED)}"
+            raise DataError(f"{path}: is a single array, {expected}")
         with archive:
             _check_keys(archive.files, path)
             return {key: archive[key] for key in archive.files}
@@ -115,10 +114,10 @@ def _check_keys(keys: list[str], path: Path) -> None:
         raise DataError(f"{path}: no {', '.join(missing)}; it holds {', '.join(keys) or 'nothing'}")
 
 
-def _part(found: Arrays, name: str, path: Path) -> Part:
+def _part(arrays: Arrays, name: str, path: Path) -> Part:
     """The images and labels of "train" or "test", checked."""
-    images = _images(found[f"x_{name}"], f"{path}: x_{name}")
-    key, labels = f"y_{name}", found[f"y_{name}"]
+    images = _images(arrays[f"x_{name}"], f"{path}: x_{name}")
+    key, labels = f"y_{name}", arrays[f"y_{name}"]
     if labels.dtype.kind not in "iu" or labels.shape != (len(images),):
         expected = f"expected whole numbers ({len(images)},), one per image of x_{name}"
         raise DataError(f"{path}: {key} is {labels.dtype} {labels.shape}, {expected}")
@@ -128,46 +127,46 @@ def _part(found: Arrays, name: str, path: Path) -> Part:
 
 
 def _images(array: np.ndarray, where: str) -> Tensor:
-    """Any of the three layouts as (N, 3, H, W)."""
-    found = f"{where} is {array.dtype} {array.shape}"
+    """An array in any of the three layouts as (N, 3, H, W)."""
+    given = f"{where} is {array.dtype} {array.shape}"
     if array.dtype != np.uint8 or array.ndim not in (3, 4) or 0 in array.shape:
-        raise DataError(f"{found}, expected {LAYOUTS}")
+        raise DataError(f"{given}, expected {LAYOUTS}")
     images = torch.from_numpy(array)
     if array.ndim == 3:
         images = images[:, None].expand(-1, 3, -1, -1)
     elif array.shape[3] == 3:
         images = images.permute(0, 3, 1, 2)
     elif array.shape[1] != 3:
-        raise DataError(f"{found}, expected {LAYOUTS}")
+        raise DataError(f"{given}, expected {LAYOUTS}")
     if images.shape[2] != images.shape[3]:
-        raise DataError(f"{found}, expected square images")
+        raise DataError(f"{given}, expected square images")
     return images.contiguous()
 
 
-def _class_names(found: Arrays, path: Path) -> tuple[str, ...]:
+def _class_names(arrays: Arrays, path: Path) -> tuple[str, ...]:
     """One name per class: the file's, or the numbers up to the highest label."""
-    highest = int(max(found["y_train"].max(), found["y_test"].max()))
-    names = found.get("class_names")
+    highest = int(max(arrays["y_train"].max(), arrays["y_test"].max()))
+    names = arrays.get("class_names")
     if names is None:
         return tuple(str(number) for number in range(highest + 1))
     if names.dtype.kind != "U" or names.ndim != 1:
         shown = f"{names.dtype} {names.shape}"
-        raise DataError(f"{path}: class_names is {shown}, expected one text per class")
+        raise DataError(f"{path}: class_names is {shown}, expected one string per class")
     if len(names) <= highest:
         raise DataError(f"{path}: {len(names)} class_names, but the labels go up to {highest}")
     return tuple(names.tolist())
 
 
 def _constants(
-    found: Arrays, train: Tensor, path: Path
+    arrays: Arrays, train: Tensor, path: Path
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and std: the file's, or those of its training images."""
-    given = [key for key in ("mean", "std") if key in found]
+    given = [key for key in ("mean", "std") if key in arrays]
     if len(given) == 1:
-        raise DataError(f"{path}: {given[0]} without the other of mean and std, expected both")
+        raise DataError(f"{path}: has only {given[0]} of mean and std, expected both or neither")
     if not given:
         return channel_statistics(train)
-    mean, std = (_three(found[key], f"{path}: {key}") for key in ("mean", "std"))
+    mean, std = (_three(arrays[key], f"{path}: {key}") for key in ("mean", "std"))
     if min(std) <= 0:
         raise DataError(f"{path}: std = {std}, expected numbers above 0")
     return mean, std

@@ -1,4 +1,4 @@
-"""What every data set is: its `Info`, and batches as a pure function of where training stands."""
+"""The interface of a data set: its `Info`, and batches that depend on (trial, epoch, step) only."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ MAIN = Stream()  # every sample once per epoch, no extra views
 
 @dataclass(frozen=True)
 class Settings:
-    """What `build` was asked for, beside the data set's own options.
+    """The arguments of `build` that all data sets share.
 
     subset      train on a stratified selection of that many images, the same for every trial
-    validation  hold out that many images (int), or that part (0 < float < 1), of the training part
-    shard       (rank, world): of every batch the rows of process ``rank`` among ``world``
+    validation  hold out that many images (int) or that fraction (0 < float < 1) for validation
+    shard       (rank, world): return only process ``rank``'s rows of every batch, among ``world``
     """
 
     name: str
@@ -43,12 +43,11 @@ class Settings:
                 raise DataError(f"{self.name}: {key} = {value!r}: expected a whole number from 1")
         rank, world = self.shard
         if not 0 <= rank < world:
-            raise DataError(
-                f"{self.name}: shard = {self.shard}: expected (rank, world), rank < world"
-            )
+            expected = "expected (rank, world), 0 ≤ rank < world"
+            raise DataError(f"{self.name}: shard = {self.shard}: {expected}")
 
     def info(self, class_names: tuple[str, ...], image_size: int, train_labels: Tensor) -> Info:
-        """The `Info` of a data set of these settings; ``train_labels`` (N,) is what remains."""
+        """The `Info` of a data set; ``train_labels`` (N,) are those after hold-out and subset."""
         return Info(
             name=self.name,
             num_classes=len(class_names),
@@ -62,12 +61,12 @@ class Settings:
 
 
 class Data(ABC):
-    """A data set of one benchmark: a training part, a test part, perhaps a validation part.
+    """A data set: a training part, a test part and, if held out, a validation part.
 
-    info         describes the training part as it is trained on
-    warnings     what a reader of the results should know about the files; stored with them
-    fingerprint  sha256 of the images and labels of all parts in use; of sets that stay in their
-                 files (ImageNet) of the files' names and sizes
+    info         describes the training part after hold-out and subset
+    warnings     what a reader of the results should know about the files; stored with the results
+    fingerprint  sha256 of the images and labels of all parts in use; for data sets streamed from
+                 their files (ImageNet), of the files' names and sizes
     """
 
     info: Info
@@ -77,32 +76,32 @@ class Data(ABC):
     @property
     @abstractmethod
     def sizes(self) -> dict[str, int]:
-        """Number of images of the parts to test on: "test", and "validation" where held out."""
+        """Number of images of the parts to test on: "test" and, if held out, "validation"."""
 
     @abstractmethod
     def steps_per_epoch(self, stream: Stream = MAIN) -> int:
-        """Number of batches of ``stream`` in an epoch."""
+        """Number of batches in an epoch of ``stream``."""
 
     @abstractmethod
     def train_stream(
         self, trial: int, epoch: int, start_step: int = 0, stream: Stream = MAIN
     ) -> Iterator[Batch]:
-        """The batches of an epoch (from 1), from ``start_step`` (from 0) on.
+        """The batches of an epoch (counted from 1) beginning at ``start_step`` (counted from 0).
 
-        The same arguments give the same batches, whatever was drawn before. Of ``world`` processes
-        each gets its rows, ``torch.tensor_split(batch, world)[rank]``; a last batch without two
-        samples for every process is left out. ``batch.whole`` is the size of the global batch.
-        Raises DataError for a sampler, view or step that there is not.
+        The same arguments give the same batches, whatever was drawn before. Each of ``world``
+        processes gets its rows, ``torch.tensor_split(batch, world)[rank]``; a last batch with fewer
+        than two samples per process is left out. ``batch.whole`` is the size of the global batch.
+        Raises DataError for an unknown sampler or view, or a step outside the epoch.
         """
 
     @abstractmethod
     def test_batches(self, split: str = "test", batch_size: int = 250) -> Iterator[Batch]:
-        """The "test" or "validation" part in its order, not augmented; ``epoch`` is 0.
+        """The "test" or "validation" part in order, not augmented; ``epoch`` is 0.
 
-        ``indices`` count within that part. Of ``world`` processes each gets every world-th batch.
-        Raises DataError for a split that there is not.
+        ``indices`` count within that part. Each of ``world`` processes gets every world-th batch.
+        Raises DataError for an unknown split.
         """
 
     @abstractmethod
     def to(self, device: torch.device | str) -> Data:
-        """The same data set, its batches on ``device``."""
+        """The same data set with its batches on ``device``."""

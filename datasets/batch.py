@@ -1,4 +1,4 @@
-"""The plain types that travel from the data to the trainer and the methods."""
+"""The plain types passed from the data to the trainer and the methods."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Batch:
     images   (B, 3, H, W) float, normalised
     labels   (B,) class numbers, or soft labels (B, C)
     indices  (B,) into the training part
-    epoch    from 1; step from 0
+    epoch    counted from 1; step from 0
     views    further images (B, 3, H, W) of the same samples, one per extra view
-    whole    samples of the batch over all processes; 0: it is this batch alone
+    whole    size of the global batch over all processes; 0 if this batch is the whole one
     """
 
     images: Tensor
@@ -51,12 +51,12 @@ class Batch:
 
 @dataclass(frozen=True)
 class Stream:
-    """Which kind of batches a run eats; runs with equal streams share theirs.
+    """The kind of batches a run consumes; runs with equal streams share them.
 
-    sampler  None: every sample once per epoch, in random order, the last partial batch kept;
-             "balanced": classes × samples per class, drawn independently per batch
+    sampler  None: every sample once per epoch, in random order, with the last partial batch;
+             "balanced": classes × samples per class, drawn independently for each batch
     views    names of the extra views
-    stage    "main", or "initial" for the stage some methods train before it
+    stage    "main", or "initial" for the stage that some methods train before it
     """
 
     sampler: str | None = None

@@ -2,10 +2,9 @@
 
 The file is in the format of safetensors: for "train" and "test" the images (N, 3, H, W) uint8 and
 the labels (N,) int64, and as metadata the class names and the sha256 of the content.
-It is built under another name, synchronised and then renamed, so that a file with the final name is
-whole. A lock file keeps a second process from building the same; a lock whose holder is dead, or
-gives no sign of life for a minute, is taken over. Even then nothing can go wrong but work done
-twice: two builders write the same bytes, and each renames its own.
+It is built under another name, synchronised and then renamed, so a file with the final name is
+complete. A lock keeps several processes from building the same file. It only saves work: two
+builders write the same bytes, and each renames its own file.
 """
 
 from __future__ import annotations
@@ -15,39 +14,39 @@ import hashlib
 import json
 import math
 import os
-import socket
 import struct
 import sys
-import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from filelock import SoftFileLease
 from safetensors import SafetensorError, safe_open
 
 from .errors import DataError
 from .memory import Images, Part
 
-VERSION = 1  # of the pixels' making: raised when the same files give other pixels
-STALE = 60.0  # seconds without a sign of life after which a lock is taken over
-POLL = 0.2  # seconds between two looks at somebody else's lock
+VERSION = 1  # of the decoding: raised when the same files give different pixels
+STALE = 60.0  # seconds without a heartbeat after which a lock is taken over
+MAX_WAIT = 3600.0  # seconds; a lock file that a crash left empty never counts as stale
 CHUNK = 256  # images that are decoded, hashed and written together
 PARTS = ("test", "train")
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """A part to be decoded: ``chunk(places)`` gives the images (k, 3, H, W) of a range."""
+class ImageSource:
+    """A part to be decoded: ``chunk(places)`` returns the images (k, 3, H, W) of a range."""
 
     labels: np.ndarray
     chunk: Callable[[range], np.ndarray]
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """What a cache file is made of, and what it is known by.
+class CacheSpec:
+    """What a cache file is built from, which determines its name.
 
     key      changes when the files or the way they are decoded do
     parts    "train" and "test"
@@ -56,7 +55,7 @@ class Recipe:
     name: str
     key: str
     size: int
-    parts: Mapping[str, Pictures]
+    parts: Mapping[str, ImageSource]
     class_names: tuple[str, ...]
 
     @property
@@ -67,7 +66,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Cached:
-    """A cache file, mapped: nothing is read before it is used."""
+    """An open cache file, memory-mapped: nothing is read before it is used."""
 
     train: Part
     test: Part
@@ -75,7 +74,7 @@ class Cached:
     sha256: str
 
     def images(self, **presentation: Any) -> Images:
-        """The set with the rest of what `Images` says: constants, augmentation, warnings."""
+        """The set as `Images`, with its other fields: constants, augmentation, warnings."""
         return Images(
             train=self.train,
             test=self.test,
@@ -85,25 +84,27 @@ class Cached:
         )
 
 
-def cached(recipe: Recipe, root: Path, cache: str | None) -> Cached:
-    """The set's file in the first of its places that has it; else it is built in the first it can.
+def cached(spec: CacheSpec, root: Path, cache: str | None) -> Cached:
+    """Open the cache file; if no folder has it, build it in the first writable one.
 
-    The places are the folder ``cache``, or else ROOT/.cache and, where that cannot be written,
-    $XDG_CACHE_HOME/kd-datasets. Raises DataError where none can be written.
+    The folders are ``cache`` if given, otherwise ROOT/.cache and $XDG_CACHE_HOME/kd-datasets.
+    Raises DataError if none is writable.
     """
-    folders = places(root, cache)
-    for folder in folders:
-        if (folder / recipe.file_name).is_file():
-            return load(folder / recipe.file_name)
-    for folder in folders:
+    candidates = folders(root, cache)
+    for folder in candidates:
+        if (folder / spec.file_name).is_file():
+            return load(folder / spec.file_name)
+    for folder in candidates:
         if _writable(folder):
-            return load(_built(recipe, folder / recipe.file_name))
-    looked = " or ".join(map(str, folders))
-    raise DataError(f"{recipe.name}: cannot write {looked}; name a folder with option cache")
+            path = folder / spec.file_name
+            _build_once(spec, path)
+            return load(path)
+    tried = " or ".join(map(str, candidates))
+    raise DataError(f"{spec.name}: cannot write {tried}; name a folder with option cache")
 
 
-def places(root: Path, cache: str | None) -> list[Path]:
-    """Where cache files may lie, best first."""
+def folders(root: Path, cache: str | None) -> list[Path]:
+    """Folders that may hold cache files, in order of preference."""
     if cache is not None:
         return [Path(cache).expanduser()]
     home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
@@ -114,7 +115,7 @@ def load(path: Path) -> Cached:
     """The parts of a cache file. Raises DataError if it is damaged."""
     try:
         with safe_open(path, "pt") as file:
-            about = file.metadata()
+            metadata = file.metadata()
             parts = {
                 name: Part(
                     file.get_tensor(f"{name}.images"),
@@ -123,17 +124,22 @@ def load(path: Path) -> Cached:
                 )
                 for name in PARTS
             }
-            names, sha256 = tuple(json.loads(about["class_names"])), about["sha256"]
+            names, sha256 = tuple(json.loads(metadata["class_names"])), metadata["sha256"]
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: damaged ({error}); delete it to have it made again") from error
+        raise DataError(f"{path}: damaged ({error}); delete it to have it rebuilt") from error
     return Cached(parts["train"], parts["test"], names, sha256)
 
 
+def draft_of(path: Path) -> Path:
+    """A name in the same folder under which to write a file before renaming it to ``path``."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+
+
 def _writable(folder: Path) -> bool:
-    """Whether files can be made in a folder, which is made if need be."""
+    """Whether files can be created in the folder, which is created if necessary."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe-{who()}"
+        probe = draft_of(folder / "probe")
         probe.touch()
         probe.unlink()
     except OSError:
@@ -141,94 +147,38 @@ def _writable(folder: Path) -> bool:
     return True
 
 
-# ---- one builder at a time -----------------------------------------------------------------------
-
-
-def _built(recipe: Recipe, path: Path) -> Path:
-    """``path``, once somebody has built it."""
-    lock = path.with_suffix(".lock")
-    while not path.is_file():
-        if _taken(lock):
-            try:
-                if not path.is_file():
-                    _build(recipe, path, beat=lambda: _beat(lock))
-            finally:
-                lock.unlink(missing_ok=True)
-        else:
-            _wait(path, lock)
-    return path
-
-
-def who() -> str:
-    return f"{socket.gethostname()}-{os.getpid()}"
-
-
-def _taken(lock: Path) -> bool:
-    """Whether the lock is now ours."""
-    try:
-        with lock.open("x") as file:
-            file.write(who())
-    except FileExistsError:
-        return False
-    return True
-
-
-def _beat(lock: Path) -> None:
-    """A sign of life; somebody may have taken the lock over meanwhile."""
-    with contextlib.suppress(FileNotFoundError):
-        os.utime(lock)
-
-
-def _wait(path: Path, lock: Path) -> None:
-    """Until the file is there or the lock is gone; a lock without life is removed.
-
-    Life is a change of the lock's time, seen by this process's own clock: those of two machines
-    may differ.
-    """
-    seen, since = None, time.monotonic()
-    while not path.is_file():
-        try:
-            now, holder = lock.stat().st_mtime_ns, lock.read_text()
-        except FileNotFoundError:
-            return
-        if now != seen:
-            seen, since = now, time.monotonic()
-        if _is_dead(holder) or time.monotonic() - since > STALE:
-            lock.unlink(missing_ok=True)
-            return
-        time.sleep(POLL)
-
-
-def _is_dead(holder: str) -> bool:
-    """Whether a lock's holder was a process of this machine that is no more."""
-    host, _, pid = holder.rpartition("-")
-    if host != socket.gethostname() or not pid.isdigit():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
-
-
 # ---- building ------------------------------------------------------------------------------------
 
 
-def _build(recipe: Recipe, path: Path, beat: Callable[[], None]) -> None:
-    total = sum(len(part.labels) for part in recipe.parts.values())
-    print(f"{recipe.name}: decoding {total:,} images once, into {path}", file=sys.stderr)
-    draft = path.with_name(f".{path.name}.{who()}")
+def _build_once(spec: CacheSpec, path: Path) -> None:
+    """Build ``path``, or wait until another process has built it."""
+    # A lease and not an OS lock: data often lie on network file systems, where flock may be
+    # unsupported, local to one machine, or held by a machine that died. A lease needs only
+    # exclusive creation. Waiting processes recognise a dead holder on their own machine by its
+    # process id, and one elsewhere by its missing heartbeats, timed on their own clocks.
+    lock = SoftFileLease(path.with_suffix(".lock"), lease_duration=STALE)
+    with contextlib.suppress(OSError):  # timed out, or not possible here: build without the lock
+        lock.acquire(timeout=MAX_WAIT)
+    try:
+        if not path.is_file():
+            _build(spec, path)
+    finally:
+        lock.release()
+
+
+def _build(spec: CacheSpec, path: Path) -> None:
+    total = sum(len(part.labels) for part in spec.parts.values())
+    print(f"{spec.name}: decoding {total:,} images once, into {path}", file=sys.stderr)
+    draft = draft_of(path)
     try:
         with draft.open("w+b") as file:
-            _write(recipe, file, beat)
+            _write(spec, file)
             file.flush()
             os.fsync(file.fileno())
         _publish(draft, path)
     except OSError as error:
         raise DataError(
-            f"{recipe.name}: cannot write {path} ({error.strerror}); "
+            f"{spec.name}: cannot write {path} ({error.strerror}); "
             "name another folder with option cache"
         ) from error
     finally:
@@ -236,9 +186,9 @@ def _build(recipe: Recipe, path: Path, beat: Callable[[], None]) -> None:
 
 
 def _publish(draft: Path, path: Path) -> None:
-    """Give the file its name, and remove what builders left behind who did not get so far.
+    """Rename the draft, and delete the drafts of builders that died.
 
-    One of them may be at work yet, believed dead: it will find its draft gone and the file there.
+    A builder that was only believed dead finds its own draft deleted and the file in place.
     """
     try:
         draft.replace(path)
@@ -249,38 +199,37 @@ def _publish(draft: Path, path: Path) -> None:
         left.unlink(missing_ok=True)
 
 
-def _write(recipe: Recipe, file: BinaryIO, beat: Callable[[], None]) -> None:
-    """Everything in the order of the header, whose sha256 is filled in at the end."""
-    file.write(_header(recipe, "0" * 64))
-    digest = hashlib.sha256(json.dumps([recipe.class_names, recipe.size]).encode())
-    for array in _arrays(recipe):
+def _write(spec: CacheSpec, file: BinaryIO) -> None:
+    """Write everything in the order of the header, then rewrite the header with the sha256."""
+    file.write(_header(spec, "0" * 64))
+    digest = hashlib.sha256(json.dumps([spec.class_names, spec.size]).encode())
+    for array in _arrays(spec):
         file.write(array.data)
         digest.update(array.data)
-        beat()
     file.seek(0)
-    file.write(_header(recipe, digest.hexdigest()))
+    file.write(_header(spec, digest.hexdigest()))
 
 
-def _arrays(recipe: Recipe) -> Iterator[np.ndarray]:
-    """The labels, which so lie at multiples of 8 bytes, then the images in chunks."""
+def _arrays(spec: CacheSpec) -> Iterator[np.ndarray]:
+    """The labels first, so that they are aligned to 8 bytes, then the images in chunks."""
     for name in PARTS:
-        yield recipe.parts[name].labels.astype("<i8")
+        yield spec.parts[name].labels.astype("<i8")
     for name in PARTS:
-        part = recipe.parts[name]
+        part = spec.parts[name]
         for start in range(0, len(part.labels), CHUNK):
             span = range(start, min(start + CHUNK, len(part.labels)))
             yield np.ascontiguousarray(part.chunk(span))
 
 
-def _header(recipe: Recipe, sha256: str) -> bytes:
-    """Of a safetensors file: its length in 8 bytes, then JSON, padded to a multiple of 8."""
+def _header(spec: CacheSpec, sha256: str) -> bytes:
+    """A safetensors header: its length in 8 bytes, then JSON, padded to a multiple of 8."""
     entries: dict[str, object] = {
-        "__metadata__": {"class_names": json.dumps(recipe.class_names), "sha256": sha256}
+        "__metadata__": {"class_names": json.dumps(spec.class_names), "sha256": sha256}
     }
-    counts = {name: len(recipe.parts[name].labels) for name in PARTS}
+    counts = {name: len(spec.parts[name].labels) for name in PARTS}
     tensors: list[tuple[str, str, list[int], int]] = [
         *((f"{name}.labels", "I64", [count], 8) for name, count in counts.items()),
-        *((f"{n}.images", "U8", [c, 3, recipe.size, recipe.size], 1) for n, c in counts.items()),
+        *((f"{n}.images", "U8", [c, 3, spec.size, spec.size], 1) for n, c in counts.items()),
     ]
     start = 0
     for name, kind, shape, width in tensors:

@@ -22,12 +22,11 @@ SIZE = 32
 
 
 @dataclass(frozen=True)
-class Layout:
-    """The files of one of the two sets, each with the md5 of the official download.
+class Variant:
+    """CIFAR-10 or CIFAR-100: its files, each with the md5 of the official download.
 
-    train, test   file names to md5; all files of a part hold equally many images
-    train_size    number of training images; the test part has 10,000
-    label_key     under which the files hold the labels, names_key: their names
+    train, test, meta     file names to md5; all files of a part hold equally many images
+    label_key, names_key  keys of the labels and the class names in the files
     """
 
     title: str
@@ -44,7 +43,7 @@ class Layout:
     test_size: int = 10_000
 
 
-CIFAR10 = Layout(
+CIFAR10 = Variant(
     title="CIFAR10",
     folder="cifar-10-batches-py",
     train={
@@ -63,7 +62,7 @@ CIFAR10 = Layout(
     std=(0.2470, 0.2435, 0.2616),
 )
 
-CIFAR100 = Layout(
+CIFAR100 = Variant(
     title="CIFAR100",
     folder="cifar-100-python",
     train={"train": "16019d7e3df5f24257cddd939b257f8d"},
@@ -72,7 +71,7 @@ CIFAR100 = Layout(
     label_key="fine_labels",
     names_key="fine_label_names",
     num_classes=100,
-    mean=(0.5071, 0.4867, 0.4408),  # RepDistiller's, which all published numbers use
+    mean=(0.5071, 0.4867, 0.4408),  # RepDistiller's, which published numbers use
     std=(0.2675, 0.2565, 0.2761),
 )
 
@@ -89,16 +88,16 @@ def cifar100(settings: Settings) -> Data:
     return _build(CIFAR100, settings)
 
 
-def _build(layout: Layout, settings: Settings) -> Data:
-    folder = settings.root / layout.folder
-    files = {**layout.train, **layout.test, **layout.meta}
-    _check_present(layout, settings.root, list(files))
+def _build(variant: Variant, settings: Settings) -> Data:
+    folder = settings.root / variant.folder
+    files = {**variant.train, **variant.test, **variant.meta}
+    _check_present(variant, settings.root, list(files))
     images = Images(
-        train=_part(layout, folder, list(layout.train), layout.train_size),
-        test=_part(layout, folder, list(layout.test), layout.test_size),
-        class_names=_class_names(layout, folder),
-        mean=layout.mean,
-        std=layout.std,
+        train=_part(variant, folder, list(variant.train), variant.train_size),
+        test=_part(variant, folder, list(variant.test), variant.test_size),
+        class_names=_class_names(variant, folder),
+        mean=variant.mean,
+        std=variant.std,
         padding=4,
         flip=True,
         warnings=functools.partial(_unofficial, settings.name, folder, files),
@@ -106,27 +105,28 @@ def _build(layout: Layout, settings: Settings) -> Data:
     return MemoryData(settings, images)
 
 
-def _check_present(layout: Layout, root: Path, files: list[str]) -> None:
-    """Raise DataError, saying how to get the data, unless all ``files`` are there."""
-    folder = root / layout.folder
+def _check_present(variant: Variant, root: Path, files: list[str]) -> None:
+    """Raise DataError, explaining how to get the data, unless all ``files`` exist."""
+    folder = root / variant.folder
     missing = [name for name in files if not (folder / name).is_file()]
     if not missing:
         return
-    where = "no such folder" if not folder.is_dir() else f"without {', '.join(missing)}"
+    where = f"{', '.join(missing)} missing" if folder.is_dir() else "no such folder"
     command = (
-        f"import torchvision; torchvision.datasets.{layout.title}({str(root)!r}, download=True)"
+        f"import torchvision; torchvision.datasets.{variant.title}({str(root)!r}, download=True)"
     )
     raise DataError(
-        f'{layout.title}: looked in {folder.resolve()}: {where}; get it with: python -c "{command}"'
+        f"{variant.title}: looked in {folder.resolve()}: {where}; "
+        f'get it with: python -c "{command}"'
     )
 
 
-def _part(layout: Layout, folder: Path, files: list[str], size: int) -> Part:
-    """The images and labels of ``files``, in their order, ``size`` in all."""
-    pieces = [_read(folder / name, layout, size // len(files)) for name in files]
+def _part(variant: Variant, folder: Path, files: list[str], size: int) -> Part:
+    """The images and labels of ``files`` in their order, ``size`` in total."""
+    pieces = [_read(folder / name, variant, size // len(files)) for name in files]
     labels = np.concatenate([labels for _, labels in pieces])
-    counts = np.bincount(labels, minlength=layout.num_classes)
-    expected = size // layout.num_classes
+    counts = np.bincount(labels, minlength=variant.num_classes)
+    expected = size // variant.num_classes
     if (counts != expected).any():
         worst = int(np.abs(counts - expected).argmax())
         raise DataError(
@@ -137,31 +137,32 @@ def _part(layout: Layout, folder: Path, files: list[str], size: int) -> Part:
     return Part(torch.from_numpy(images).view(-1, 3, SIZE, SIZE), torch.from_numpy(labels))
 
 
-def _read(path: Path, layout: Layout, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels (size, 3072) uint8 and labels (size,) int64 of one file, checked."""
+def _read(path: Path, variant: Variant, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The pixels (size, 3072) uint8 and labels (size,) int64 of one file, checked."""
     entry = load_dict(path)
     pixels = _entry(entry, "data", path)
     shape = (size, 3 * SIZE * SIZE)
     if not isinstance(pixels, np.ndarray) or pixels.shape != shape or pixels.dtype != np.uint8:
         raise DataError(f"{path}: data is {_describe(pixels)}, expected uint8 {shape}")
-    labels = _whole_numbers(_entry(entry, layout.label_key, path))
+    labels = _integers(_entry(entry, variant.label_key, path))
     if labels is None or labels.shape != (size,):
-        found = _describe(entry[layout.label_key])
-        raise DataError(f"{path}: {layout.label_key} is {found}, expected {size} whole numbers")
+        given = _describe(entry[variant.label_key])
+        raise DataError(f"{path}: {variant.label_key} is {given}, expected {size} whole numbers")
     low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= layout.num_classes:
-        limits = f"expected 0 to {layout.num_classes - 1}"
-        raise DataError(f"{path}: {layout.label_key} go from {low} to {high}, {limits}")
+    if low < 0 or high >= variant.num_classes:
+        limits = f"expected 0 to {variant.num_classes - 1}"
+        raise DataError(f"{path}: {variant.label_key} go from {low} to {high}, {limits}")
     return pixels, labels
 
 
-def _class_names(layout: Layout, folder: Path) -> tuple[str, ...]:
-    (path,) = (folder / name for name in layout.meta)
-    names = _entry(load_dict(path), layout.names_key, path)
-    texts = [n.decode("latin1") if isinstance(n, bytes) else n for n in _listed(names)]
-    if len(texts) != layout.num_classes or not all(isinstance(text, str) for text in texts):
-        expected = f"expected {layout.num_classes} names"
-        raise DataError(f"{path}: {layout.names_key} is {_describe(names)}, {expected}")
+def _class_names(variant: Variant, folder: Path) -> tuple[str, ...]:
+    (path,) = (folder / name for name in variant.meta)
+    names = _entry(load_dict(path), variant.names_key, path)
+    listed = names if isinstance(names, list) else []
+    texts = [n.decode("latin1") if isinstance(n, bytes) else n for n in listed]
+    if len(texts) != variant.num_classes or not all(isinstance(text, str) for text in texts):
+        expected = f"expected {variant.num_classes} names"
+        raise DataError(f"{path}: {variant.names_key} is {_describe(names)}, {expected}")
     return tuple(texts)
 
 
@@ -171,12 +172,8 @@ def _entry(entry: Mapping[str, Any], key: str, path: Path) -> Any:
     return entry[key]
 
 
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _whole_numbers(value: Any) -> np.ndarray | None:
-    """A list or array of whole numbers as int64; None if it is something else."""
+def _integers(value: Any) -> np.ndarray | None:
+    """A list or array of integers as int64; None if it is something else."""
     if isinstance(value, list) and all(type(number) is int for number in value):
         value = np.array(value) if value else None
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "iu":
@@ -192,7 +189,7 @@ def _describe(value: Any) -> str:
 
 
 def _unofficial(name: str, folder: Path, files: Mapping[str, str]) -> tuple[str, ...]:
-    """A warning that names the files whose md5 is not the official download's."""
+    """A warning naming the files whose md5 differs from the official download's."""
     differing = [file for file, md5 in files.items() if _md5(folder / file) != md5]
     if not differing:
         return ()

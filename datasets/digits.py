@@ -1,4 +1,4 @@
-"""scikit-learn's embedded handwritten digits: a real task that needs no download."""
+"""scikit-learn's bundled handwritten digits: a real task that needs no download."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from .registry import register
 from .samplers import stratified
 
 TEST_SIZE = 360  # of 1,797: one fifth
-# Of the pixels of the training part (1,437 images), scaled to [0, 1]; the channels are equal.
+# Of the training part's pixels (1,437 images), scaled to [0, 1]; the three channels are equal.
 MEAN, STD = 0.3054, 0.3187
 
 
 @register("digits")
 def digits(settings: Settings) -> Data:
-    """1,797 digits of 8×8 pixels, as 3×16×16; a fixed stratified fifth is the test part.
+    """1,797 digits of 8×8 pixels, upsampled to 3×16×16; a fixed stratified fifth is the test part.
 
-    Shifted by up to two pixels (one of the original); never mirrored, a digit is no longer itself.
+    Training shifts images by up to two pixels (one of the original), but never mirrors digits.
     """
-    from sklearn.datasets import load_digits  # here: it takes a second that only this set needs
+    from sklearn.datasets import load_digits  # slow to import, and used only here
 
     bunch = load_digits()
     images = torch.from_numpy(upsample(bunch.images.astype(np.int64)))
@@ -46,8 +46,8 @@ def digits(settings: Settings) -> Data:
 def upsample(images: np.ndarray) -> np.ndarray:
     """(N, 8, 8) of values 0 … 16 to (N, 16, 16) uint8 of 0 … 255, bilinearly.
 
-    In whole numbers, so that the pixels, and with them the fingerprint, are the same everywhere:
-    the two weights along each axis are 3/4 and 1/4.
+    Computed in integers, so that the pixels, and therefore the fingerprint, are the same on every
+    machine: the two weights along each axis are 3/4 and 1/4.
     """
     for axis in (1, 2):
         widths = [(1, 1) if a == axis else (0, 0) for a in range(3)]
@@ -57,4 +57,4 @@ def upsample(images: np.ndarray) -> np.ndarray:
         pair = np.stack((3 * images + before, 3 * images + after), axis=axis + 1)
         shape = [2 * side if a == axis else side for a, side in enumerate(images.shape)]
         images = pair.reshape(shape)
-    return ((images * 255 + 128) // 256).astype(np.uint8)  # 16 × the weights' 4 × 4 is 256
+    return ((images * 255 + 128) // 256).astype(np.uint8)  # 256 = 16 (values) × 4 × 4 (weights)

@@ -1,4 +1,4 @@
-"""What goes wrong with data, said in one line."""
+"""The error of this package, and near matches for its messages."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterable
 
 
 class DataError(ValueError):
-    """A data set, file, option or stream that cannot be used; the message is one line."""
+    """A data set, file, option or stream cannot be used; the message is one line."""
 
 
 def near(name: str, known: Iterable[str]) -> str:
-    """The end of a message about an unknown ``name``: near matches, or all there is.
+    """The end of a message about an unknown ``name``: near matches, or all known names.
 
     >>> near("digit", ["cifar10", "cifar100", "digits"])
     'did you mean digits?'

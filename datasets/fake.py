@@ -1,4 +1,4 @@
-"""Seeded noise that can be learned: for tests and for trying a matrix without any data."""
+"""Seeded noise that can be learned: for tests and for trying a matrix without data."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .memory import Images, MemoryData, Part
 from .randomness import generator
 from .registry import register
 
-BANDS = 4  # horizontal bands of a class's pattern, which mirroring leaves as they are
+BANDS = 4  # horizontal bands of a class's pattern, which mirroring does not change
 
 
 @register("fake")
@@ -24,7 +24,7 @@ def fake(
     test_size: int = 128,
     seed: int = 0,
 ) -> Data:
-    """Noise around a mean that depends on the class: per channel and quarter of the height."""
+    """Noise around a mean that depends on the class, the channel and the quarter of the height."""
     _check(num_classes=(num_classes, 2), image_size=(image_size, 4))
     _check(train_size=(train_size, 1), test_size=(test_size, 1))
     means = torch.randint(
@@ -47,7 +47,7 @@ def fake(
 
 
 def _part(patterns: Tensor, size: int, name: str, seed: int) -> Part:
-    """``size`` images, the classes in turn: their pattern (C, 3, H, 1) plus noise below 128."""
+    """``size`` images, cycling through the classes: patterns (C, 3, H, 1) plus noise below 128."""
     labels = torch.arange(size) % len(patterns)
     shape = (size, 3, patterns.shape[2], patterns.shape[2])
     noise = torch.randint(128, shape, dtype=torch.uint8, generator=generator("fake", name, seed))

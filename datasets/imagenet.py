@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import index
 from .base import Data, Settings
+from .cache import folders as cache_folders
 from .decoding import decoded_set
 from .errors import DataError
+from .image_files import by_class, check_size, classes, find
+from .index import indexed_listing
 from .loaders import count_workers
 from .memory import MemoryData
-from .pictures import by_class, check_size, classes, find
 from .registry import register
 from .streamed import Files, StreamedData
 
@@ -19,7 +20,7 @@ FOLDERS = ("imagenet", "imagenet-1k", "ImageNet", "ILSVRC2012", "ILSVRC/Data/CLS
 LAYOUT = "imagenet/train/<wnid>/*.JPEG and imagenet/val/<wnid>/*.JPEG"
 TEST_FOLDERS = ("val", "test", "validation")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-SIZE, MARGIN = 224, 32  # tested on the middle 224 of 256 pixels
+SIZE, MARGIN = 224, 32  # tested on the central 224 of 256 pixels
 
 
 @register("imagenet", placement=("cache", "workers"))
@@ -32,12 +33,12 @@ def imagenet(
 ) -> Data:
     """ImageNet-1k: 1,281,167 + 50,000 images; the val part is the test part.
 
-    Training: RandomResizedCrop and flip; test: the shorter side to image_size · 256 / 224, the
-    middle of it.
+    Training uses RandomResizedCrop and flip. Test images are resized to a shorter side of
+    image_size · 256 / 224, then cropped at the centre.
 
-    image_size  pixels a side that the networks see
-    cache       folder of the index of files; default: ROOT/.cache, or the user's cache
-    workers     processes that decode; 0: none beside the trainer; default: one per core
+    image_size  pixels a side of the networks' input
+    cache       folder for the index of files; default: ROOT/.cache, or the user's cache
+    workers     decoding processes; 0: decode in the trainer; default: one per core
     """
     name = settings.name
     check_size(name, "image_size", image_size)
@@ -46,9 +47,9 @@ def imagenet(
     wnids = classes(folder / "train")
     if not (folder / "val").is_dir():
         raise DataError(f"{folder / 'val'}: no such folder; expected {LAYOUT}")
-    places = index.places(settings.root, cache)
-    train, test = (index.listing(folder / part, wnids, places) for part in ("train", "val"))
-    short = f"{name}: {len(wnids)} of {CLASSES} classes"
+    folders = cache_folders(settings.root, cache)
+    train, test = (indexed_listing(folder / part, wnids, folders) for part in ("train", "val"))
+    incomplete = f"{name}: {len(wnids)} of {CLASSES} classes"
     return StreamedData(
         settings,
         Files(
@@ -59,7 +60,7 @@ def imagenet(
             std=STD,
             size=image_size,
             margin=margin(image_size),
-            warnings=() if len(wnids) == CLASSES else (short,),
+            warnings=() if len(wnids) == CLASSES else (incomplete,),
         ),
         count,
     )
@@ -78,16 +79,17 @@ def folder(
 ) -> Data:
     """A user's own images: FOLDER/train/<class>/* and FOLDER/val/<class>/* (or test).
 
-    folder      its path, under the data folder or as it stands
-    image_size  pixels a side that the networks see
-    decode      "stream": every batch from its files, by RandomResizedCrop, as ImageNet; "once": all
-                images are resized once, and shifted by up to image_size // 8 pixels, as CIFAR
+    folder      its path, relative to the data folder or to the working directory
+    image_size  pixels a side of the networks' input
+    decode      "stream": decode every batch from its files, with RandomResizedCrop, as ImageNet;
+                "once": resize all images once and shift them by up to image_size // 8 pixels, as
+                CIFAR
     flip        whether training mirrors images
-    cache       folder of the images decoded once; default: ROOT/.cache, or the user's cache
-    workers     processes or threads that decode; default: one per core
+    cache       folder for the images decoded once; default: ROOT/.cache, or the user's cache
+    workers     decoding processes or threads; default: one per core
 
-    Normalised with ImageNet's constants, as pretrained networks expect. The data is known by the
-    names and sizes of its files, or by its pixels if decoded once.
+    Normalised with ImageNet's constants, as pretrained networks expect. The fingerprint covers the
+    names and sizes of the files, or the pixels if they are decoded once.
     """
     name = settings.name
     check_size(name, "image_size", image_size)
@@ -102,13 +104,13 @@ def folder(
     if decode == "stream":
         files = Files(train, test, tuple(names), MEAN, STD, image_size, margin(image_size), flip)
         return StreamedData(settings, files, count)
-    made = decoded_set(settings, train, test, names, image_size, count, cache)
-    images = made.images(mean=MEAN, std=STD, padding=image_size // 8, flip=flip)
+    decoded = decoded_set(settings, train, test, names, image_size, count, cache)
+    images = decoded.images(mean=MEAN, std=STD, padding=image_size // 8, flip=flip)
     return MemoryData(settings, images)
 
 
 def margin(size: int) -> int:
-    """Pixels that the shorter side has more than the middle part tested on: 32 at 224."""
+    """Pixels by which the shorter side of a test image exceeds the centre crop: 32 at 224."""
     return round(size * MARGIN / SIZE)
 
 

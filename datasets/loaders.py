@@ -1,8 +1,8 @@
-"""Decoding processes that live as long as the data set and serve one stream after the other.
+"""Decoding processes that live as long as the data set and serve one stream after another.
 
-They are started by a *fork server*: a fork of the trainer would copy locks that its other threads
-(CUDA, the heartbeat, OpenMP) hold at that moment, and a fresh interpreter for each would import
-torch as many times. The fork server imports it once and has no threads.
+They are started by a *fork server*. Forking the trainer would copy locks that its other threads
+(CUDA, the heartbeat, OpenMP) hold at that moment, and spawning would import torch once for every
+process. The fork server imports it once and has no threads.
 """
 
 from __future__ import annotations
@@ -31,56 +31,56 @@ from .errors import DataError
 
 PRELOAD = ["torch", "torchvision.transforms.v2", "PIL.Image"]
 PREFETCH = 4  # batches per process ahead of the trainer
-MOST = 12  # processes by default: what one GPU can eat of ImageNet at 224 pixels
-# What ends or interrupts a job is the trainer's to handle: it saves, then its processes leave.
+MAX_DEFAULT = 12  # default limit of processes: enough to feed one GPU with ImageNet at 224 pixels
+# The trainer alone handles signals that end or interrupt a job: it saves, then its workers exit.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
 def count_workers(name: str, workers: object) -> int:
     """The option ``workers``: how many processes or threads decode; None: one per core."""
     if workers is None:
-        return min(MOST, len(os.sched_getaffinity(0)))
+        return min(MAX_DEFAULT, len(os.sched_getaffinity(0)))
     if type(workers) is not int or workers < 0:
         raise DataError(f"{name}: option workers = {workers!r}: expected a whole number from 0")
     return workers
 
 
 class Requests(Sampler[list[Request]]):
-    """What the loader's next iteration is to read, batch after batch.
+    """The batches that the loader's next iteration will read.
 
-    What is still to come is held in one place, which is emptied when the loader is given back: it
-    refers to the data set, and a loader that is kept must not.
+    The pending batches refer to the data set. A loader that is kept must not, or the data set would
+    never be collected, so ``pending`` is emptied when the loader is given back.
     """
 
     def __init__(self) -> None:
-        self.coming: Iterator[list[Request]] = iter(())
+        self.pending: Iterator[list[Request]] = iter(())
 
     def __iter__(self) -> Iterator[list[Request]]:
-        while (batch := next(self.coming, None)) is not None:
+        while (batch := next(self.pending, None)) is not None:
             yield batch
 
 
 class Loaders:
-    """Batches of decoded images, in order, by ``workers`` processes (0: this one).
+    """Batches of decoded images, in order, from ``workers`` processes (0: this one).
 
-    One `DataLoader` is kept between streams. A stream that is asked for while another is not yet
-    finished gets a loader of its own.
+    One `DataLoader` is kept between streams. A stream requested while another is unfinished gets
+    its own loader.
     """
 
     def __init__(self, decoder: Decoder, workers: int, pin: bool) -> None:
         self.decoder, self.workers, self.pin = decoder, workers, pin
         self._idle: list[DataLoader] = []
-        # Held by the finalizer, what is idle is whole when this object is garbage.
+        # The finalizer keeps the idle loaders intact until this object is collected.
         self.close = weakref.finalize(self, _stop_all, self._idle)
 
     def batches(self, requests: Iterable[list[Request]]) -> Iterator[Tensor]:
         """uint8 (B, views, 3, H, W) for each list of requests.
 
-        Raises DataError for a file that cannot be read, and when a process was killed.
+        Raises DataError if a file cannot be read or a process was killed.
         """
         loader = self._idle.pop() if self._idle else self._new()
         assert isinstance(loader.batch_sampler, Requests)
-        loader.batch_sampler.coming = iter(requests)
+        loader.batch_sampler.pending = iter(requests)
         try:
             for images in _started(loader):
                 if isinstance(images, str):
@@ -96,7 +96,7 @@ class Loaders:
             self._give_back(loader)
 
     def _new(self) -> DataLoader:
-        """A loader with a generator of its own: it must not touch the global one."""
+        """A loader with its own generator, so that it does not use the global one."""
         several = self.workers > 0
         return DataLoader(
             self.decoder,
@@ -106,14 +106,14 @@ class Loaders:
             prefetch_factor=PREFETCH if several else None,
             multiprocessing_context=_context() if several else None,
             worker_init_fn=_leave_with_trainer if several else None,
-            collate_fn=_as_it_is,
+            collate_fn=_unchanged,
             pin_memory=self.pin,
             generator=torch.Generator(),
         )
 
     def _give_back(self, loader: DataLoader) -> None:
         assert isinstance(loader.batch_sampler, Requests)
-        loader.batch_sampler.coming = iter(())
+        loader.batch_sampler.pending = iter(())
         alive = self.workers == 0 or loader._iterator is not None
         if alive and not self._idle:
             self._idle.append(loader)
@@ -121,15 +121,15 @@ class Loaders:
             _stop(loader)
 
 
-def _as_it_is(batch: Any) -> Any:
+def _unchanged(batch: Any) -> Any:
     return batch
 
 
 def _context() -> BaseContext:
-    """The fork server, started deaf to signals, as are the processes that it forks."""
+    """The fork server, started with SIGNALS blocked, which the processes it forks inherit."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
-    resource_tracker.ensure_running()  # by itself, since it sets the signals as it likes
+    resource_tracker.ensure_running()  # first and unblocked: it sets its own signal mask
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         forkserver.ensure_running()
@@ -139,7 +139,7 @@ def _context() -> BaseContext:
 
 
 def _started(loader: DataLoader) -> Iterator[Tensor | str]:
-    """The loader's batches; its processes are started if they are not yet."""
+    """The loader's batches; starts its processes if they are not running."""
     fresh = loader.num_workers > 0 and loader._iterator is None
     with _no_main():
         batches = iter(loader)
@@ -151,7 +151,7 @@ def _started(loader: DataLoader) -> Iterator[Tensor | str]:
 
 @contextlib.contextmanager
 def _no_main() -> Iterator[None]:
-    """Without the program's main module, which every new process would import for nothing."""
+    """Hide the program's main module, which every new process would import needlessly."""
     main = sys.modules["__main__"]
     sys.modules["__main__"] = types.ModuleType("__main__")
     try:
@@ -172,7 +172,7 @@ def _stop_all(loaders: list[DataLoader]) -> None:
 
 
 def _stop(loader: DataLoader) -> None:
-    """End the loader's processes; torch has no public way to say so."""
+    """Stop the loader's processes; torch has no public function for this."""
     iterator = loader._iterator
     loader._iterator = None
     if iterator is not None and hasattr(iterator, "_shutdown_workers"):
@@ -180,24 +180,24 @@ def _stop(loader: DataLoader) -> None:
 
 
 def _leave_with_trainer(_worker: int) -> None:
-    """End this process when the trainer is gone, even if it was killed, or tells it to.
+    """Exit this process when the trainer exits, even if killed, or sends SIGTERM.
 
-    (torch watches the parent's number; that parent is the fork server, which lives as long as any
-    of its children.)
+    torch watches the parent's process id, but here the parent is the fork server, which lives as
+    long as any of its children.
     """
     trainer = multiprocessing.parent_process()
     assert trainer is not None
-    for watch in (_watch_life, _watch_orders):
+    for watch in (_exit_with, _exit_on_sigterm_from):
         threading.Thread(target=watch, args=(trainer,), daemon=True).start()
 
 
-def _watch_life(trainer: BaseProcess) -> None:
+def _exit_with(trainer: BaseProcess) -> None:
     connection.wait([trainer.sentinel])
     os._exit(1)
 
 
-def _watch_orders(trainer: BaseProcess) -> None:
-    """SIGTERM is blocked; one from the trainer itself is torch's last means to end a process."""
+def _exit_on_sigterm_from(trainer: BaseProcess) -> None:
+    """SIGTERM is blocked, but torch's last resort to stop a worker is to send it one."""
     while signal.sigwaitinfo([signal.SIGTERM]).si_pid != trainer.pid:
         continue
     os._exit(1)

@@ -1,4 +1,4 @@
-"""Small data sets: all images as uint8 on the device, batches made there."""
+"""Small data sets: all images stay on the device as uint8, and batches are made there."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from .batch import Batch, Stream
 from .randaugment import send
 from .randomness import generator
 from .splits import split_training
-from .streams import Finish, Place, Streams
+from .streams import Coordinates, PixelTransform, Streams
 
 
 @dataclass(frozen=True)
 class Part:
-    """Images (N, 3, H, W) uint8 and the labels (n,) int64 of those that belong to the part.
+    """Images (N, 3, H, W) uint8, and the labels (n,) int64 of those that belong to the part.
 
-    rows    which of the images belong (n,); None: all, in their order
-    mapped  the images lie in a memory-mapped file, and stay there as long as the CPU trains
+    rows    indices (n,) of the images that belong; None: all, in order
+    mapped  the images are in a memory-mapped file, and stay there while training on the CPU
     """
 
     images: Tensor
@@ -41,7 +41,7 @@ class Part:
         return replace(self, labels=labels, rows=rows)
 
     def pick(self, places: Tensor | slice) -> Tensor:
-        """The images at ``places`` of the part."""
+        """The images at positions ``places`` of the part."""
         return self.images[places if self.rows is None else self.rows[places]]
 
     def to(self, device: torch.device | str) -> Part:
@@ -53,13 +53,13 @@ class Part:
 
 @dataclass(frozen=True)
 class Images:
-    """What the loader of an in-memory data set reads: two parts and how to present them.
+    """An in-memory data set as read: two parts, and how to present them.
 
     mean, std      per channel, of pixels scaled to [0, 1]
     padding, flip  of the training augmentation
-    rotation       degrees by which training turns images instead of shifting them; 0: shift
-    warnings       finds what is wrong with the files; asked when somebody wants to know
-    content        sha256 of the parts, where it is known; else it is taken when it is asked for
+    rotation       degrees by which training rotates images instead of shifting them; 0: shift
+    warnings       function that checks the files; called only when the warnings are read
+    content        sha256 of the parts if known; otherwise it is computed when it is needed
     """
 
     train: Part
@@ -82,22 +82,22 @@ class Images:
 
 @dataclass(frozen=True)
 class EpochPlan:
-    """An epoch position by position: indices and labels (n,), and what makes each view.
+    """An epoch, position by position: indices and labels (n,), and the views' random draws.
 
-    draws     per view, (k, n) on the device, of the augmentation
-    finishes  per view, what is done to its pixels after that
+    draws       per view, the augmentation's draws (k, n) on the device
+    transforms  per view, the pixel transform after the augmentation
     """
 
     indices: Tensor
     labels: Tensor
     draws: tuple[Tensor, ...]
-    finishes: tuple[Finish, ...]
+    transforms: tuple[PixelTransform, ...]
 
 
 class MemoryData(Streams):
-    """A `Data` whose images are held as uint8 and augmented in one batched gather per view.
+    """A `Data` whose images are kept as uint8 and augmented in one batched gather per view.
 
-    On the CPU, images of a memory-mapped file stay there: only a batch's are read and padded.
+    On the CPU, memory-mapped images stay in their file: only those of a batch are read and padded.
     """
 
     def __init__(self, settings: Settings, images: Images) -> None:
@@ -117,7 +117,7 @@ class MemoryData(Streams):
         self._train = train if train.mapped else self._padded(train)
         self._place(settings.device)
 
-    # Both read all of the data: seconds, which only somebody who trains needs to spend.
+    # Both read all of the data, which takes seconds, so they are computed only when needed.
 
     @functools.cached_property
     def warnings(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -142,8 +142,8 @@ class MemoryData(Streams):
     def _place(self, device: torch.device) -> None:
         self._device = device
         moved = self._train.to(device)
-        leaves_its_file = self._train.mapped and not moved.mapped
-        self._train = self._padded(moved) if leaves_its_file else moved
+        was_copied_from_file = self._train.mapped and not moved.mapped
+        self._train = self._padded(moved) if was_copied_from_file else moved
         self._parts = {name: part.to(device) for name, part in self._parts.items()}
         self._normalise = self._normalise.to(device)
 
@@ -166,8 +166,8 @@ class MemoryData(Streams):
             now, whole = self._rows(step, len(plan.indices))
             indices = plan.indices[now]
             images, *views = (
-                self._normalise(finish(self._view(indices, draws[:, now]), now))
-                for draws, finish in zip(plan.draws, plan.finishes, strict=True)
+                self._normalise(transform(self._view(indices, draws[:, now]), now))
+                for draws, transform in zip(plan.draws, plan.transforms, strict=True)
             )
             yield Batch(images, plan.labels[now], indices, epoch, step, tuple(views), whole)
 
@@ -177,8 +177,8 @@ class MemoryData(Streams):
         read = self._augmentation.pad(self._train.pick(indices))
         return self._augmentation.apply(read, torch.arange(len(read)), draws)
 
-    def _plan(self, where: Place, stream: Stream) -> EpochPlan:
-        """Drawn on the CPU whole, wherever the epoch starts; sent to the device once."""
+    def _plan(self, where: Coordinates, stream: Stream) -> EpochPlan:
+        """Draw the whole epoch on the CPU, whatever its first step, and send it to the device."""
         indices = self._order(where, stream)
         purposes = ["augment", *(f"view {k} {view}" for k, view in enumerate(stream.views))]
         draws = [
@@ -187,12 +187,12 @@ class MemoryData(Streams):
         ]
         labels = self.info.train_labels[indices]
         sent = [send(tensor, self._device) for tensor in (indices, labels, *draws)]
-        finishes = self._finishes(len(indices), where, stream)
-        return EpochPlan(sent[0], sent[1], tuple(sent[2:]), finishes)
+        transforms = self._transforms(len(indices), where, stream)
+        return EpochPlan(sent[0], sent[1], tuple(sent[2:]), transforms)
 
 
 def content_in_use(content: str, kept: Tensor, held: Tensor | None) -> str:
-    """From the hash of all images that of those in use: which are trained on, which held out."""
+    """The hash of the images in use, from that of all images and which are kept and held out."""
     digest = hashlib.sha256(content.encode())
     for part in (kept, held if held is not None else kept[:0]):
         digest.update(f" {len(part)} ".encode() + part.numpy().tobytes())
@@ -200,7 +200,7 @@ def content_in_use(content: str, kept: Tensor, held: Tensor | None) -> str:
 
 
 def fingerprint(parts: Mapping[str, Part], mean: tuple[float, ...], std: tuple[float, ...]) -> str:
-    """sha256 of all images and labels, and of the constants they are normalised with."""
+    """sha256 of all images and labels, and of the normalisation constants."""
     digest = hashlib.sha256(repr((mean, std)).encode())
     for name, part in sorted(parts.items()):
         digest.update(f"{name} {tuple(part.images.shape)}".encode())

@@ -2,9 +2,9 @@
 
 Two of fourteen operations are drawn with replacement, each with a magnitude uniform in its range,
 and always applied; then a grey square is painted. The order and the ranges are those of Multi-level
-Logit Distillation's code (CVPR 2023), the arithmetic is Pillow's, in whole numbers wherever Pillow
-has them. Samples are grouped by operation, so that a batch takes some tens of kernels and no sample
-is looked at alone. The groups are made from draws on the CPU, so that nothing waits for the device.
+Logit Distillation's code (CVPR 2023). The arithmetic is Pillow's, in integers wherever Pillow uses
+them. Samples are grouped by operation, so a batch takes a few dozen kernels instead of some per
+sample. The groups come from draws on the CPU, so nothing waits for the device.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Generator, Tensor
 from . import warp
 
 OPERATIONS = 2  # per image
-CUTOUT = 0.5  # the square's side is uniform from 0 to this part of the width
+CUTOUT = 0.5  # the square's side is uniform between 0 and this fraction of the width
 COLOUR = (125, 123, 114)  # of the square: ImageNet's mean
 
 # operation -> range of its magnitude
@@ -47,7 +47,7 @@ AFFINE = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
 
 
 class Strong:
-    """RandAugment and Cutout as draws and as a pure function of them."""
+    """RandAugment and Cutout: random draws, and a pure function of them."""
 
     def draw(self, count: int, generator: Generator) -> Tensor:
         """(7, count), uniform in [0, 1): two operations, their magnitudes, side and centre."""
@@ -55,7 +55,7 @@ class Strong:
         return torch.rand(shape, generator=generator, dtype=torch.float64)
 
     def apply(self, images: Tensor, draws: Tensor) -> Tensor:
-        """uint8 images (B, 3, H, W), H = W, by ``draws`` (7, B) on the CPU: the same shape."""
+        """Augment uint8 images (B, 3, H, W), H = W, by ``draws`` (7, B) on the CPU."""
         size = images.shape[-1]
         for turn in range(OPERATIONS):
             kinds = (draws[turn] * len(NAMES)).long()
@@ -66,14 +66,14 @@ class Strong:
 
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the CPU on ``device``, without waiting for it."""
+    """Copy a CPU tensor to ``device`` without waiting for the device."""
     if device.type == "cuda" and not tensor.is_pinned():
-        tensor = tensor.pin_memory()  # without it the copy would wait for the device
+        tensor = tensor.pin_memory()  # copies from pageable memory wait for the device
     return tensor.to(device, non_blocking=True)
 
 
 def _in_groups(images: Tensor, kinds: Tensor, magnitudes: Tensor) -> Tensor:
-    """Every image by its operation; ``kinds`` and ``magnitudes`` (B,) on the CPU."""
+    """Apply each image's operation; ``kinds`` and ``magnitudes`` (B,) are on the CPU."""
     order = kinds.argsort(stable=True)
     sizes = kinds.bincount(minlength=len(NAMES)).tolist()
     values = magnitudes[order].split(sizes)
@@ -138,7 +138,7 @@ def contrast(images: Tensor, share: Tensor) -> Tensor:
 
 
 def sharpness(images: Tensor, share: Tensor) -> Tensor:
-    """Towards a 3×3 mean in which the centre weighs 5 of 13; the border stays."""
+    """Blend with a 3×3 mean whose centre has weight 5/13; the border is unchanged."""
     height, width = images.shape[-2:]
     whole = images.int()
     rows = whole[..., : height - 2, :] + whole[..., 1:-1, :] + whole[..., 2:, :]
@@ -149,7 +149,7 @@ def sharpness(images: Tensor, share: Tensor) -> Tensor:
 
 
 def posterize(images: Tensor, bits: Tensor) -> Tensor:
-    """The highest ``bits`` (rounded down) of every value."""
+    """Keep the highest ``bits`` (rounded down) of every value."""
     step = 2 ** (8 - bits.long())
     return (images // step * step).to(torch.uint8)
 
@@ -159,7 +159,7 @@ def solarize(images: Tensor, threshold: Tensor) -> Tensor:
 
 
 def autocontrast(images: Tensor) -> Tensor:
-    """Every channel stretched to 0 … 255; one of a single value stays."""
+    """Stretch every channel to 0 … 255; constant channels are unchanged."""
     low, high = (f(images, dim=(2, 3), keepdim=True).double() for f in (torch.amin, torch.amax))
     scale = torch.full_like(low, 255) / (high - low)  # a plain 255 would become a reciprocal
     stretched = images.double() * scale - low * scale
@@ -168,9 +168,9 @@ def autocontrast(images: Tensor) -> Tensor:
 
 
 def equalize(images: Tensor) -> Tensor:
-    """Every channel with its histogram made even.
+    """Equalise the histogram of every channel.
 
-    The cumulative histogram is read off the sorted values: counting would need atomic additions.
+    The cumulative histogram is read from the sorted values: counting would need atomic additions.
     """
     ordered = images.flatten(2).sort(dim=2).values
     levels = torch.arange(256, device=images.device, dtype=torch.uint8)
@@ -201,9 +201,9 @@ _GRADUAL: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def cutout_boxes(draws: Tensor, size: int) -> Tensor:
-    """(B, 4): left, top, right, bottom of the squares, both ends within, from ``draws`` (3, B).
+    """(B, 4): inclusive left, top, right, bottom of the squares, from ``draws`` (3, B).
 
-    A square that would leave the image at its left or top is moved in, as in the reference.
+    A square beyond the image's left or top edge is moved inside, as in the reference.
     """
     side = draws[0] * CUTOUT * size
     start = (draws[1:] * size - side / 2).clamp(min=0).floor()
@@ -213,11 +213,12 @@ def cutout_boxes(draws: Tensor, size: int) -> Tensor:
 
 
 def cutout(images: Tensor, boxes: Tensor) -> Tensor:
-    """uint8 images with ``boxes`` (B, 4) painted grey."""
+    """Paint the ``boxes`` (B, 4) of uint8 images grey."""
     rows, columns = (torch.arange(side, device=images.device) for side in images.shape[-2:])
     left, top, right, bottom = boxes[:, :, None].unbind(1)
     across = (columns >= left) & (columns <= right)
     down = (rows >= top) & (rows <= bottom)
     inside = (down[:, :, None] & across[:, None, :])[:, None]
-    colours = [torch.full_like(images[:, :1], value) for value in COLOUR]  # no copy to wait for
+    # Filled on the device: a tensor made from COLOUR would have to be copied there.
+    colours = [torch.full_like(images[:, :1], value) for value in COLOUR]
     return torch.where(inside, torch.cat(colours, dim=1), images)

@@ -1,8 +1,8 @@
 """Randomness as a pure function of coordinates.
 
 Every draw of the harness comes from a generator seeded by where it is used (data set, trial, epoch,
-step, …), never by what was drawn before. So a run's numbers depend neither on its company nor on
-where it was interrupted. Generators live on the CPU, so that every device sees the same numbers.
+step, …), never by what was drawn before. So a run's numbers depend neither on the runs trained
+beside it nor on interruptions. Generators are on the CPU, so every device gets the same numbers.
 """
 
 from __future__ import annotations

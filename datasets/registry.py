@@ -1,4 +1,4 @@
-"""Registering, naming and building data sets."""
+"""Register data sets, list them and build them by name."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from .errors import DataError, near
 Factory = Callable[..., Data]
 _FACTORIES: dict[str, Factory] = {}
 _PLACEMENT: dict[Factory, frozenset[str]] = {}
-OWN_DATA = ("file", "folder")  # options that say where a user's own images lie
+OWN_DATA = ("file", "folder")  # options that give the path of a user's own images
 
 
 def register(name: str, placement: Iterable[str] = ()) -> Callable[[Factory], Factory]:
     """Decorator: make ``build(name, …)`` call ``factory(settings, **options)``.
 
-    The factory's keyword-only parameters, which all need defaults, are the data set's options;
-    those named in ``placement`` say where things lie or how fast they come, and change no result.
-    Raises DataError when the name is taken (case is ignored: people type names from papers).
+    The factory's keyword-only parameters, which all need defaults, are the data set's options.
+    Those named in ``placement`` are paths or affect speed only, and change no result.
+    Raises DataError if the name is taken (ignoring case: people type names from papers).
     """
 
     def add(factory: Factory) -> Factory:
@@ -52,20 +52,20 @@ def names() -> list[str]:
 
 
 def options(name: str) -> dict[str, Any]:
-    """The options of a data set, beside those that all have, with their defaults."""
+    """A data set's own options, without those that all data sets share, and their defaults."""
     return dict(_options(_find(name)))
 
 
 def is_placement(name: str, option: str) -> bool:
-    """Whether an option of a data set changes no result: a path, or how fast images come.
+    """Whether an option changes no result, being a path or affecting speed only.
 
-    A user's own data is known by its content, not by the path that `is_own_data`.
+    A user's own data is identified by its content, not by its path (see `is_own_data`).
     """
     return is_own_data(option) or option in _PLACEMENT.get(_find(name), ())
 
 
 def is_own_data(option: str) -> bool:
-    """Whether an option of a data set says where a user's own images lie."""
+    """Whether an option gives the path of a user's own images."""
     return option in OWN_DATA
 
 
@@ -84,12 +84,12 @@ def build(
     """A data set by name, its files under ``root``, its batches on ``device``.
 
     subset      train on a stratified selection of that many images
-    validation  hold out that many images, or that part, of the training part (before the subset)
-    shard       (rank, world): this process's rows of every batch; batch_size is the global size
+    validation  hold out that many images, or that fraction, of the training part, before the subset
+    shard       (rank, world): return this process's rows of every batch; batch_size is global
     options     the data set's own, see `options`
 
-    Raises DataError for an unknown name or option (with near matches), a wrong value, and files
-    that are missing or not what they should be.
+    Raises DataError for an unknown name or option (with near matches), an invalid value, and files
+    that are missing or malformed.
     """
     factory = _find(name)
     checked = _check_options(name, options)
@@ -115,7 +115,7 @@ def _find(name: str) -> Factory:
 
 
 def _check_options(name: str, given: dict[str, Any]) -> dict[str, Any]:
-    """``given`` if each is an option of the data set and of its default's type."""
+    """Return ``given`` if each is an option of the data set with the type of its default."""
     known = options(name)
     for key, value in given.items():
         if key not in known:

@@ -1,4 +1,4 @@
-"""Which samples, in which order: fixed stratified selections, and the two samplers of an epoch."""
+"""Fixed stratified selections of samples, and the two samplers that order an epoch."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ CLASSES_PER_BATCH = 8  # of a balanced batch: 8 classes × 8 samples at the usua
 
 
 def stratified(labels: Tensor, count: int, generator: Generator) -> Tensor:
-    """``count`` of the samples with ``labels`` (N,), each class in its proportion.
+    """Choose ``count`` of the samples with ``labels`` (N,), in proportion to their classes.
 
-    What does not divide goes to the largest remainders. Returns sorted indices (count,).
+    Fractions are rounded by the largest remainders. Returns sorted indices (count,).
     """
     total = len(labels)
     _, sizes = labels.unique(return_counts=True)  # classes in ascending order
@@ -31,9 +31,9 @@ def stratified(labels: Tensor, count: int, generator: Generator) -> Tensor:
 
 
 def distinct(sizes: Tensor, count: int, generator: Generator) -> Tensor:
-    """For each size n of ``sizes`` (R,), ``count`` distinct numbers 0 ≤ i < n: (R, count).
+    """For each n in ``sizes`` (R,), ``count`` distinct numbers 0 ≤ i < n: (R, count).
 
-    Uniform, in uniformly random order. Numbers repeat only in rows with n < count.
+    Uniform and in random order. Numbers repeat only in rows with n < count.
     """
     draws = torch.rand(len(sizes), count, generator=generator, dtype=torch.float64)
     # The k-th number is drawn among the n - k not yet taken, then moved up past those taken.
@@ -46,7 +46,7 @@ def distinct(sizes: Tensor, count: int, generator: Generator) -> Tensor:
 
 
 class PlainSampler:
-    """Every sample once per epoch, in random order; the last partial batch is kept."""
+    """Every sample once per epoch, in random order, with the last partial batch."""
 
     def __init__(self, labels: Tensor, batch_size: int) -> None:
         self.total = len(labels)
@@ -60,12 +60,12 @@ class PlainSampler:
 class BalancedSampler:
     """Batches of 8 classes (all, if fewer) × as many samples of each, drawn independently.
 
-    Classes are drawn uniformly without repetition, samples within a class too unless it has fewer
-    than are needed; then the batch is shuffled. An epoch has floor(N / batch size) batches, and one
-    for a set smaller than a batch; it need not cover the set. Where the classes do not divide the
-    batch size, some have one sample more. Source: GKD-FD, sampling.
+    Classes are drawn uniformly without replacement, and so are samples within a class unless it has
+    too few; then the batch is shuffled. An epoch has floor(N / batch size) batches, but at least
+    one, and need not cover the set. If the number of classes does not divide the batch size, some
+    classes have one sample more. Source: GKD-FD, sampling.
 
-    labels (N,) on the CPU. Raises DataError if a batch cannot hold one sample of each class.
+    labels (N,) are on the CPU. Raises DataError if a batch cannot hold one sample of each class.
     """
 
     def __init__(self, labels: Tensor, batch_size: int) -> None:
@@ -89,7 +89,7 @@ class BalancedSampler:
         per_class = -(-self.batch_size // self.classes)
         picks = distinct(self.sizes[classes.flatten()], per_class, generator)
         places = self.starts[classes][..., None] + picks.view(*classes.shape, per_class)
-        # Sample k of every class before k + 1 of any, so that a cut leaves the classes even.
+        # Sample k of every class comes before sample k + 1 of any, so truncation keeps the balance.
         batches = self.members[places].transpose(1, 2).flatten(1)[:, : self.batch_size]
         keys = torch.rand(batches.shape, generator=generator, dtype=torch.float64)
         return batches.gather(1, keys.argsort(dim=1)).flatten()

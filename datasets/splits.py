@@ -1,4 +1,4 @@
-"""Hold-out and subset: which images of a training part are trained on, the same for every trial."""
+"""Hold-out and subset: the images of a training part to train on, the same for every trial."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from .samplers import stratified
 
 
 def split_training(settings: Settings, labels: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Indices of what is trained on, and of the validation part (None without one).
+    """Indices of the images to train on, and of the validation part (None if there is none).
 
-    ``labels`` (N,) are those of the whole training part. The hold-out is taken first, so that it
-    is the same for every subset; both are stratified and keep the order of the files.
+    ``labels`` (N,) are those of the whole training part. The hold-out is taken first, so it is the
+    same for every subset. Both are stratified and keep the order of the files.
     """
     kept, held = torch.arange(len(labels)), None
     if settings.validation is not None:
@@ -33,12 +33,12 @@ def split_training(settings: Settings, labels: Tensor) -> tuple[Tensor, Tensor |
 
 
 def _hold_out_size(settings: Settings, total: int) -> int:
-    """Number of images that ``validation`` (a number or a fraction) means out of ``total``."""
+    """The number of images that ``validation`` (a number or a fraction) holds out of ``total``."""
     asked = settings.validation
     count = round(asked * total) if isinstance(asked, float) and 0 < asked < 1 else asked
-    if type(count) is not int or not 1 <= count < total:  # `type`: True is no number of images
+    if type(count) is not int or not 1 <= count < total:  # not isinstance: True is an int
         raise DataError(
             f"{settings.name}: validation = {asked!r}: expected a number of images "
-            f"from 1 to {total - 1}, or a fraction between 0 and 1 that leaves both parts some"
+            f"from 1 to {total - 1}, or a fraction between 0 and 1 that leaves neither part empty"
         )
     return count

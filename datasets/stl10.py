@@ -9,12 +9,12 @@ import numpy as np
 from PIL import Image
 
 from .base import Data, Settings
-from .cache import Pictures, Recipe, cached
+from .cache import CacheSpec, ImageSource, cached
 from .decoding import in_threads
 from .errors import DataError
+from .image_files import check_size, fitted, pixels
 from .loaders import count_workers
 from .memory import MemoryData
-from .pictures import check_size, fitted, pixels
 from .registry import register
 
 FOLDERS = ("stl10_binary", "stl10", "STL10")
@@ -34,19 +34,19 @@ def stl10(
     cache: str | None = None,
     workers: int | None = None,
 ) -> Data:
-    """STL-10's labelled parts; shifted by up to image_size // 8 pixels and mirrored.
+    """STL-10's labelled parts; training shifts by up to image_size // 8 pixels and mirrors.
 
-    image_size  pixels a side; 32 is the transfer protocol's
-    cache       folder of the resized images; default: ROOT/.cache, or the user's cache
-    workers     threads that resize, the first time
+    image_size  pixels a side; the transfer protocol uses 32
+    cache       folder for the resized images; default: ROOT/.cache, or the user's cache
+    workers     threads that resize the images the first time
     """
     check_size(settings.name, "image_size", image_size)
     threads = count_workers(settings.name, workers)
     folder = _find(settings)
     parts = {name: _part(folder, name, image_size, threads) for name in SIZES}
     stats = [(folder / file).stat() for file in FILES]
-    made = cached(
-        Recipe(
+    resized = cached(
+        CacheSpec(
             name=settings.name,
             key=repr([(s.st_size, s.st_mtime_ns) for s in stats]),
             size=image_size,
@@ -56,7 +56,7 @@ def stl10(
         settings.root,
         cache,
     )
-    images = made.images(mean=MEAN, std=STD, padding=image_size // 8, flip=True)
+    images = resized.images(mean=MEAN, std=STD, padding=image_size // 8, flip=True)
     return MemoryData(settings, images)
 
 
@@ -66,14 +66,14 @@ def _find(settings: Settings) -> Path:
         if (place / FILES[0]).is_file():
             missing = [file for file in FILES if not (place / file).is_file()]
             if missing:
-                raise DataError(f"{settings.name}: {place} is without {', '.join(missing)}")
+                raise DataError(f"{settings.name}: {place} lacks {', '.join(missing)}")
             return place
     looked = ", ".join(str(place.resolve()) for place in places)
     raise DataError(f"{settings.name}: no {FILES[0]} in {looked}; expected {LAYOUT}")
 
 
-def _part(folder: Path, name: str, size: int, threads: int) -> Pictures:
-    """A part's labels, and its images at the wanted size when they are asked for."""
+def _part(folder: Path, name: str, size: int, threads: int) -> ImageSource:
+    """A part's labels, and a source of its images resized to ``size``."""
     path = folder / f"{name}_y.bin"
     labels = np.fromfile(path, dtype=np.uint8).astype(np.int64) - 1  # the file counts from 1
     if len(labels) != SIZES[name] or labels.min() < 0 or labels.max() >= CLASSES:
@@ -82,13 +82,13 @@ def _part(folder: Path, name: str, size: int, threads: int) -> Pictures:
     expected = SIZES[name] * 3 * SIZE * SIZE
     if path.stat().st_size != expected:
         raise DataError(f"{path}: {path.stat().st_size} bytes, expected {expected}")
-    return Pictures(labels, in_threads(_reader(path, size), threads))
+    return ImageSource(labels, in_threads(_reader(path, size), threads))
 
 
 def _reader(path: Path, size: int) -> Callable[[int], np.ndarray]:
     def image(place: int) -> np.ndarray:
         stored = np.memmap(path, np.uint8, "r", place * 3 * SIZE**2, (3, SIZE, SIZE))
-        upright = stored.transpose(2, 1, 0)  # the file goes down the columns
+        upright = stored.transpose(2, 1, 0)  # the file stores columns first
         return pixels(fitted(Image.fromarray(np.ascontiguousarray(upright)), size))
 
     return image

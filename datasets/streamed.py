@@ -1,4 +1,4 @@
-"""Image sets too large for memory: every batch is decoded from its files when it is needed."""
+"""Image sets too large for memory: every batch is decoded from its files when needed."""
 
 from __future__ import annotations
 
@@ -15,21 +15,18 @@ from .augment import Normalisation
 from .base import Settings
 from .batch import Batch, Stream
 from .decoding import Decoder, Request
+from .image_files import Listing
 from .loaders import Loaders
 from .memory import content_in_use
-from .pictures import Listing
 from .randaugment import send
 from .randomness import seed
 from .splits import split_training
-from .streams import Place, Streams
+from .streams import Coordinates, Streams
 
 
 @dataclass(frozen=True)
 class Files:
-    """What the loader of a folder data set finds, and how to present it.
-
-    margin  see `Decoder`
-    """
+    """The files of a folder data set, and how to present them; ``margin`` as in `Decoder`."""
 
     train: Listing
     test: Listing
@@ -44,7 +41,7 @@ class Files:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The files of a part that are in use, and their labels (n,), on the CPU."""
+    """The files of a part in use: their rows (n,) in ``listing`` and labels (n,), on the CPU."""
 
     listing: Listing
     rows: Tensor
@@ -57,9 +54,9 @@ class Chosen:
 class StreamedData(Streams):
     """A `Data` whose images stay in their files.
 
-    Processes decode, crop and flip; the uint8 pixels are sent to the device and normalised there.
-    What a sample looks like depends on its place in the epoch alone. The fingerprint is that of
-    names and sizes of the files: reading them all would take as long as an epoch.
+    Worker processes decode, crop and flip; the uint8 pixels are sent to the device and normalised
+    there. A sample's augmentation depends only on its position in the epoch. The fingerprint covers
+    the names and sizes of the files: reading them all would take as long as an epoch.
     """
 
     def __init__(self, settings: Settings, files: Files, workers: int) -> None:
@@ -103,20 +100,23 @@ class StreamedData(Streams):
     ) -> Iterator[Batch]:
         where = (int(trial), stream.stage, int(epoch))
         order = self._order(where, stream)
-        finishes = self._finishes(len(order), where, stream)
+        transforms = self._transforms(len(order), where, stream)
         rows = [self._rows(step, len(order)) for step in steps]
         requests = (self._requests(order, now, where, stream) for now, _ in rows)
         pixels = self._loaders.batches(requests)
         for step, (now, whole), views in zip(steps, rows, pixels, strict=True):
-            there = send(views, self._device)
+            views = send(views, self._device)
             images, *extra = (
-                self._normalise(finish(there[:, k], now)) for k, finish in enumerate(finishes)
+                self._normalise(transform(views[:, k], now))
+                for k, transform in enumerate(transforms)
             )
             labels, indices = self._sent(self.info.train_labels[order[now]], order[now])
             yield Batch(images, labels, indices, epoch, step, tuple(extra), whole)
 
-    def _requests(self, order: Tensor, now: slice, where: Place, stream: Stream) -> list[Request]:
-        """What the processes need to know of a batch: its files, and a seed per sample and view."""
+    def _requests(
+        self, order: Tensor, now: slice, where: Coordinates, stream: Stream
+    ) -> list[Request]:
+        """What the worker processes need for a batch: its files, and a seed per sample and view."""
         name = self.info.name
         purposes = ["augment", *(f"view {k} {view}" for k, view in enumerate(stream.views))]
         return [

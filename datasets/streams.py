@@ -1,4 +1,4 @@
-"""What data sets of both kinds have in common: order, steps, one process's share of a batch."""
+"""The part shared by both kinds of data sets: order, steps, and each process's rows of a batch."""
 
 from __future__ import annotations
 
@@ -15,33 +15,32 @@ from .errors import DataError, near
 from .randaugment import Strong
 from .randomness import generator
 
-# Extra views: the standard augmentation drawn again, and what is done to its pixels after that.
+# Extra views: the standard augmentation drawn again, then this transform of its pixels.
 VIEWS: dict[str, Strong | None] = {"weak": None, "strong": Strong()}
-LEAST = 2  # samples of a batch per process: batch normalisation cannot train on one
+MIN_SAMPLES = 2  # per batch and process: batch normalisation cannot train on one
 
-
-Place = tuple[int, str, int]  # trial, stage, epoch
+Coordinates = tuple[int, str, int]  # trial, stage, epoch
 
 
 @dataclass(frozen=True)
-class Finish:
-    """What is done to the pixels of a view, with the draws (k, n) of an epoch, on the CPU."""
+class PixelTransform:
+    """The transform of a view's pixels, with its draws (k, n) for an epoch, on the CPU."""
 
     strong: Strong | None = None
     draws: Tensor | None = None
 
     def __call__(self, images: Tensor, now: slice) -> Tensor:
-        """uint8 images (B, 3, H, W) that stand at the places ``now`` of the epoch."""
+        """Transform the uint8 images (B, 3, H, W) at positions ``now`` of the epoch."""
         if self.strong is None or self.draws is None:
             return images
         return self.strong.apply(images, self.draws[:, now])
 
 
 class Streams(Data):
-    """A `Data` that checks what it is asked for and knows which samples make up each batch.
+    """A `Data` that checks its arguments and determines the samples of each batch.
 
     With ``settings.shard = (rank, world)`` every process draws the same global batches and keeps
-    its rows of them, so that neither order nor augmentation depends on the number of processes.
+    its own rows, so neither order nor augmentation depends on the number of processes.
     """
 
     def __init__(self, settings: Settings, info: Info) -> None:
@@ -54,9 +53,9 @@ class Streams(Data):
     def steps_per_epoch(self, stream: Stream = MAIN) -> int:
         sampler, world = self._sampler(stream), self._shard[1]
         last = (self.info.train_size - 1) % self.info.batch_size + 1
-        # The balanced sampler's batches are all full.
+        # Only the plain sampler has a partial batch.
         partial = isinstance(sampler, samplers.PlainSampler)
-        short = partial and world > 1 and last < LEAST * world
+        short = partial and world > 1 and last < MIN_SAMPLES * world
         return sampler.steps - short
 
     def train_stream(
@@ -84,61 +83,60 @@ class Streams(Data):
     def _train_batches(
         self, trial: int, epoch: int, steps: range, stream: Stream
     ) -> Iterator[Batch]:
-        """The batches number ``steps`` of an epoch."""
+        """The batches ``steps`` of an epoch."""
 
     @abstractmethod
     def _test_batches(self, split: str, batch_size: int) -> Iterator[Batch]:
-        """This process's batches of a part in its order."""
+        """This process's batches of a part, in order."""
 
-    def _order(self, where: Place, stream: Stream) -> Tensor:
-        """Indices (n,) of a whole epoch, batch after batch; drawn whole wherever it is entered."""
+    def _order(self, where: Coordinates, stream: Stream) -> Tensor:
+        """Indices (n,) of an epoch, batch after batch; always drawn whole, whatever its start."""
         draws = generator(self.info.name, stream.sampler or "order", *where)
         return self._sampler(stream).draw(draws)
 
-    def _finishes(self, total: int, where: Place, stream: Stream) -> tuple[Finish, ...]:
-        """What is done to the pixels of the images and of each view of an epoch of ``total``."""
-        found = [Finish()]
+    def _transforms(
+        self, total: int, where: Coordinates, stream: Stream
+    ) -> tuple[PixelTransform, ...]:
+        """The transforms of the images and of each view, for an epoch of ``total`` samples."""
+        transforms = [PixelTransform()]
         for k, view in enumerate(stream.views):
             strong = VIEWS[view]
             draws = generator(self.info.name, f"view {k} {view} pixels", *where)
-            found.append(Finish(strong, strong.draw(total, draws)) if strong else Finish())
-        return tuple(found)
+            drawn = (strong, strong.draw(total, draws)) if strong else ()
+            transforms.append(PixelTransform(*drawn))
+        return tuple(transforms)
 
     def _rows(self, step: int, total: int) -> tuple[slice, int]:
-        """This process's places in an epoch of ``total`` places, and the global batch's size."""
+        """This process's positions in an epoch of ``total``, and the global batch's size."""
         start = step * self.info.batch_size
         whole = min(self.info.batch_size, total - start)
         mine = share(whole, self._shard)
         return slice(start + mine.start, start + mine.stop), whole
 
     def _sampler(self, stream: Stream) -> samplers.Sampler:
-        """Built once per kind: the class index of the balanced one is a sort of all labels."""
+        """Built once per kind, because the balanced one sorts all labels."""
         if stream.sampler not in self._samplers:
-            made = samplers.make(stream, self.info.train_labels, self.info.batch_size)
-            self._samplers[stream.sampler] = made
+            sampler = samplers.make(stream, self.info.train_labels, self.info.batch_size)
+            self._samplers[stream.sampler] = sampler
         return self._samplers[stream.sampler]
 
     def _test_rows(self, total: int, batch_size: int) -> Iterator[tuple[int, slice]]:
-        """Number and places of this process's batches of a part of ``total`` images."""
+        """Step and positions of this process's batches of a part of ``total`` images."""
         rank, world = self._shard
         for step in range(rank, -(-total // batch_size), world):
             yield step, slice(step * batch_size, min(total, (step + 1) * batch_size))
 
     def _check_shard(self) -> None:
-        """Every process must find its least number of samples in every batch."""
+        """Every process needs MIN_SAMPLES samples in every batch."""
         world, name = self._shard[1], self.info.name
-        for what, size in (
-            ("batch_size", self.info.batch_size),
-            ("training images", self.info.train_size),
-        ):
-            if world > 1 and size < LEAST * world:
-                raise DataError(
-                    f"{name}: {what} = {size}: {world} processes need at least {LEAST * world}"
-                )
+        least, info = MIN_SAMPLES * world, self.info
+        for what, size in ("batch_size", info.batch_size), ("training images", info.train_size):
+            if world > 1 and size < least:
+                raise DataError(f"{name}: {what} = {size}: {world} processes need at least {least}")
 
 
 def share(count: int, shard: tuple[int, int]) -> slice:
-    """The rows of process ``rank`` of ``world`` among ``count``: torch.tensor_split's parts.
+    """The rows of process ``rank`` of ``world`` among ``count``, as torch.tensor_split divides.
 
     >>> [share(5, (rank, 2)) for rank in (0, 1)]
     [slice(0, 3, None), slice(3, 5, None)]

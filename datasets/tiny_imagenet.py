@@ -9,9 +9,9 @@ import numpy as np
 from .base import Data, Settings
 from .decoding import decoded_set
 from .errors import DataError, near
+from .image_files import Listing, by_class, check_size, classes, find, listing
 from .loaders import count_workers
 from .memory import MemoryData
-from .pictures import Listing, by_class, check_size, classes, find, listing
 from .registry import register
 
 FOLDERS = ("tiny-imagenet-200", "tiny-imagenet", "tiny_imagenet", "TinyImageNet")
@@ -38,12 +38,12 @@ def tiny_imagenet(
 ) -> Data:
     """Tiny-ImageNet-200; its labelled val part is the test part.
 
-    image_size    pixels a side; 32 is the transfer protocol's, with its constants
-    augmentation  "crop": shifted by up to image_size // 8 pixels and mirrored, as transfer and most
-                  of the literature have it; "rotation": turned by up to 20° and mirrored, the
-                  recipe of mdistiller (DOT's tables)
-    cache         folder of the decoded images; default: ROOT/.cache, or the user's cache
-    workers       threads that decode, the first time
+    image_size    pixels a side; the transfer protocol uses 32, with its own constants
+    augmentation  "crop": shift by up to image_size // 8 pixels and mirror, as in transfer and most
+                  of the literature; "rotation": rotate by up to 20° and mirror, mdistiller's
+                  recipe (DOT's tables)
+    cache         folder for the decoded images; default: ROOT/.cache, or the user's cache
+    workers       threads that decode the images the first time
     """
     name = settings.name
     check_size(name, "image_size", image_size)
@@ -54,8 +54,8 @@ def tiny_imagenet(
     folder = find(name, settings.root, FOLDERS, LAYOUT)
     wnids = classes(folder / "train")
     train, test = by_class(folder / "train", wnids), _test_part(folder / "val", wnids)
-    made = decoded_set(settings, train, test, wnids, image_size, threads, cache)
-    images = made.images(
+    decoded = decoded_set(settings, train, test, wnids, image_size, threads, cache)
+    images = decoded.images(
         mean=MEAN,
         std=STD_32 if image_size == 32 else STD,
         padding=image_size // 8,
@@ -67,7 +67,7 @@ def tiny_imagenet(
 
 
 def _test_part(folder: Path, wnids: list[str]) -> Listing:
-    """The val part, in class folders or as it is distributed."""
+    """The val part, in class folders or in the distributed layout."""
     annotations = folder / "val_annotations.txt"
     if not (annotations.is_file() and (folder / "images").is_dir()):
         return by_class(folder, wnids)
@@ -78,22 +78,22 @@ def _test_part(folder: Path, wnids: list[str]) -> Listing:
             expected = near(wnid, wnids)
             raise DataError(f"{annotations}:{number}: {wnid!r}: no class of train: {expected}")
         path = folder / "images" / image
-        if path.is_file():  # a sample of the images comes with the whole list
+        if path.is_file():  # a reduced copy may keep the full list
             files[wnid].append((f"images/{image}", path.stat().st_size))
     if not any(files.values()):
         raise DataError(f"{folder / 'images'}: none of the images of {annotations.name}")
-    return listing(folder, wnids, {wnid: sorted(found) for wnid, found in files.items()})
+    return listing(folder, wnids, {wnid: sorted(images) for wnid, images in files.items()})
 
 
 def _incomplete(name: str, train: Listing, test: Listing, count: int) -> tuple[str, ...]:
-    """Warnings where less than the whole set is there."""
-    found = []
+    """Warnings if images or classes are missing."""
+    warnings = []
     if count != CLASSES:
-        found.append(f"{name}: {count} of {CLASSES} classes")
+        warnings.append(f"{name}: {count} of {CLASSES} classes")
     for title, part, expected in (("training", train, TRAIN_SIZE), ("test", test, TEST_SIZE)):
         sizes = np.bincount(part.labels, minlength=count)
         low, high = int(sizes.min()), int(sizes.max())
         if (low, high) != (expected, expected):
             shown = f"{low}" if low == high else f"{low} to {high}"
-            found.append(f"{name}: {shown} of {expected} {title} images per class")
-    return tuple(found)
+            warnings.append(f"{name}: {shown} of {expected} {title} images per class")
+    return tuple(warnings)

@@ -1,8 +1,8 @@
-"""Read the pickles that CIFAR is distributed as, without running anything that is in them.
+"""Read the pickles that CIFAR is distributed in, without running any code from them.
 
 A pickle is a program: it may call whatever it can import. This reader lets it import nothing.
-The few names that numpy arrays need are answered by stand-ins of our own (numpy's own
-``__setstate__`` would trust sizes and types from the file), everything else is refused.
+The few names that numpy arrays need are replaced by stand-ins of our own (numpy's own
+``__setstate__`` would trust sizes and types from the file); everything else is refused.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .errors import DataError
 
 
 class _DType:
-    """Stands in for numpy.dtype: whole numbers only."""
+    """Stands in for numpy.dtype: integers only."""
 
     def __init__(self, code: str, *_flags: object) -> None:
         if not re.fullmatch(r"[ui][1248]", str(code)):
@@ -58,7 +58,7 @@ def _from_buffer(raw: bytes, dtype: _DType, shape: tuple[int, ...], order: str) 
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """Stands in for codecs.encode, as which Python 3 writes bytes in pickle protocol 2."""
+    """Stands in for codecs.encode, which pickle protocol 2 uses for Python 3's bytes."""
     if encoding != "latin1":
         raise DataError(f"refused: text encoding {encoding!r}")
     return text.encode("latin1")
@@ -81,7 +81,7 @@ class _Unpickler(pickle.Unpickler):
         return _ADMITTED[module, name]
 
 
-# What a damaged pickle raises, by the documentation of `pickle` and by trying.
+# The exceptions of damaged pickles, from the documentation of `pickle` and from experiments.
 _DAMAGE = (
     pickle.UnpicklingError, EOFError, AttributeError, ImportError, LookupError, TypeError,
     ValueError, OverflowError, MemoryError, RecursionError,
@@ -89,10 +89,10 @@ _DAMAGE = (
 
 
 def load_dict(path: Path) -> dict[str, Any]:
-    """The dictionary that the file ``path`` holds; numpy arrays as such, keys as text.
+    """The dictionary in the file ``path``, with numpy arrays, and with keys as text.
 
-    Raises DataError, naming the file, if it is damaged, no dictionary, or holds anything else than
-    arrays of whole numbers, lists, dictionaries, text and bytes.
+    Raises DataError if the file is damaged, is not a dictionary, or holds anything but arrays of
+    integers, lists, dictionaries, text and bytes.
     """
     try:
         with path.open("rb") as file:

@@ -1,7 +1,7 @@
 """Nearest-neighbour affine maps of whole batches, with Pillow's arithmetic.
 
 Pillow maps the centre of every output pixel back into the image in fixed point and takes the pixel
-that holds it; outside is black. Whole numbers make that the same on every device.
+it falls into; outside is black. Integer arithmetic gives the same result on every device.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-FIXED = 1 << 16  # Pillow's fixed point: 16 bits behind the point
+FIXED = 1 << 16  # Pillow's fixed point: 16 fractional bits
 
 
 def rotations(degrees: Tensor, size: int) -> Tensor:
-    """Maps (B, 6) that turn square images of ``size`` by ``degrees`` (B,), counter-clockwise."""
+    """Maps (B, 6) that rotate square images of ``size`` by ``degrees`` (B,), counter-clockwise."""
     angle = -degrees.double().deg2rad()
     cos, sin, centre = angle.cos(), angle.sin(), size / 2
     across = centre - centre * (cos + sin)
@@ -22,20 +22,20 @@ def rotations(degrees: Tensor, size: int) -> Tensor:
 
 
 def fixed(maps: Tensor) -> Tensor:
-    """Maps (B, 6), (x, y) to (a·x + b·y + c, d·x + e·y + f), of pixel centres in fixed point."""
+    """Maps (B, 6), (x, y) to (a·x + b·y + c, d·x + e·y + f), for pixel centres in fixed point."""
     a, b, c, d, e, f = maps.double().unbind(1)
     moved = torch.stack((a, b, c + (a + b) / 2, d, e, f + (d + e) / 2), dim=1)
     return (moved * FIXED + 0.5).floor().long()
 
 
 def warp(images: Tensor, maps: Tensor) -> Tensor:
-    """Images (B, 3, H, W), every pixel from where its map of ``maps`` (B, 6), `fixed`, sends it."""
+    """Images (B, 3, H, W) whose pixels come from where ``maps`` (B, 6), from `fixed`, send them."""
     height, width = images.shape[-2:]
     rows = torch.arange(height, device=images.device)[:, None]
     columns = torch.arange(width, device=images.device)
     a, b, c, d, e, f = maps.view(len(maps), 6, 1, 1).unbind(1)
     x, y = (a * columns + b * rows + c) >> 16, (d * columns + e * rows + f) >> 16
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    place = (y * width + x) * inside  # what lies outside reads pixel 0, and is blacked out
+    place = (y * width + x) * inside  # positions outside read pixel 0 and are blacked out
     pixels = images.flatten(2).gather(2, place.flatten(1)[:, None].expand(-1, 3, -1))
     return pixels.view_as(images) * inside[:, None]

@@ -5,8 +5,9 @@ from .outputs import MissingOutputError, Outputs
 
 import_families(__name__, list(__path__))
 
-from .aliases import canonical  # noqa: E402  (after the families it names)
-from .checkpoint import load_checkpoint  # noqa: E402  (after the families it names in its errors)
+# Below the families: both modules look networks up by name.
+from .aliases import canonical  # noqa: E402
+from .checkpoints.files import load_checkpoint  # noqa: E402
 from .probe import LinearProbe, restored  # noqa: E402
 
 __all__ = [

@@ -1,7 +1,7 @@
-"""Names of networks as papers and their repositories print them, joined to the zoo's own.
+"""Map the network names printed in papers and their repositories to the zoo's own.
 
-The same words mean other networks on ImageNet than on small images: "ResNet50" of a CIFAR-100 table
-has a 3×3 stem, that of an ImageNet table is torchvision's.
+The same name means different networks on ImageNet and on small images: "ResNet50" in a CIFAR-100
+table has a 3×3 stem, in an ImageNet table it is torchvision's.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import re
 from .base import ModelError, find, names
 from .registry import near
 
-# Every data set but ImageNet: the CIFAR zoo. Keys as `_key` makes them.
+# For every data set but ImageNet. Keys are in the form that `_key` returns.
 SMALL = {
-    "mobilenetv2": "MobileNetV2",  # half width, whatever the table says: CRD's, as all copy it
+    "mobilenetv2": "MobileNetV2",  # half width: CRD's network, which later papers copied
     "mobilev2": "MobileNetV2",
     "mobilehalf": "MobileNetV2",
     "mobilenetv2x0.5": "MobileNetV2",
@@ -57,20 +57,20 @@ IMAGENET = {
     **{f"deit{size}": f"timm/deit_{size}_patch16_224" for size in ("tiny", "small", "base")},
     **{f"deit3{size}": f"timm/deit3_{size}_patch16_224" for size in ("small", "base", "large")},
 }
-# Other networks behind a name that would join: refused on that data set.
-OTHERS = {
+# (data set, key) where the name means a network that the zoo does not have.
+NOT_OURS = {
     ("tinyimagenet", "mobilenetv2"): "there it is a full-width network with a padded 1×1 stem",
 }
 
 
 def canonical(published: str, dataset: str = "cifar100") -> str:
-    """Our name of a network that a table about ``dataset`` prints as ``published``.
+    """Our name for the network that a table for ``dataset`` prints as ``published``.
 
-    Case, blanks, "-", "_" and "×" for "x" do not matter; our own names are returned unchanged. A
-    name that says only "MobileNetV2" is the half-width one on small images, as in CRD's tables,
-    which all others copy. Data sets whose names begin with "imagenet" are ImageNet.
+    Case, blanks, "-", "_" and "×" for "x" are ignored; our own names are returned unchanged. On
+    small images plain "MobileNetV2" is the half-width network of CRD's tables, which later papers
+    copied. Data sets whose names begin with "imagenet" count as ImageNet.
 
-    Raises ModelError with near matches where nothing of ours is meant.
+    Raises ModelError with near matches if the zoo has no such network.
 
     >>> canonical("shuffle_v1"), canonical("WRN-40-2"), canonical("ResNet32×4")
     ('ShuffleV1', 'wrn_40_2', 'resnet32x4')
@@ -80,26 +80,25 @@ def canonical(published: str, dataset: str = "cifar100") -> str:
     if _is_ours(published):
         return published
     key, where = _key(published), f"model {published!r} of {dataset}"
-    if (dataset, key) in OTHERS:
-        raise ModelError(f"{where}: {OTHERS[dataset, key]}, none of ours")
-    table = IMAGENET if dataset.startswith("imagenet") else {**_plain(), **SMALL}
-    if key not in table:
-        raise ModelError(f"unknown {where}: {near(published, table)}")
-    return table[key]
+    if (dataset, key) in NOT_OURS:
+        raise ModelError(f"{where}: {NOT_OURS[dataset, key]}, which the zoo does not have")
+    if dataset.startswith("imagenet"):
+        aliases = IMAGENET
+    else:  # MobileNetV1 is an ImageNet network without a prefix in its name
+        own = [name for name in names() if "/" not in name and name != "MobileNetV1"]
+        aliases = {_key(name): name for name in own} | SMALL
+    if key not in aliases:
+        raise ModelError(f"unknown {where}: {near(published, aliases)}")
+    return aliases[key]
 
 
 def _key(name: str) -> str:
-    """What is left when spelling is: small letters, digits and decimal points."""
+    """The name without variations of spelling: lower case letters, digits and points."""
     return re.sub(r"[^a-z0-9.]", "", name.lower().replace("×", "x").replace("wideresnet", "wrn"))
-
-
-def _plain() -> dict[str, str]:
-    """Our networks for small images, under their own names however spelt."""
-    return {_key(name): name for name in names() if "/" not in name and name != "MobileNetV1"}
 
 
 def _is_ours(name: str) -> bool:
     if "/" not in name:
         return name in names()
-    find(name)  # with the error of the library it names
+    find(name)  # raises the error of the library that the prefix names
     return True

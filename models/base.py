@@ -1,7 +1,8 @@
-"""The contract every network of the zoo keeps, and the registry that builds networks by name."""
+"""The contract of every network in the zoo, and the registry that builds networks by name."""
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pkgutil
 from abc import abstractmethod
@@ -14,7 +15,7 @@ from .registry import Registry
 
 
 class ModelError(ValueError):
-    """A model or a checkpoint that cannot be used, said in one line."""
+    """A model or checkpoint cannot be used; the message is one line."""
 
 
 Factory = Callable[..., "Classifier"]
@@ -23,7 +24,7 @@ PREFIXES: dict[str, Callable[[str], Factory]] = {}  # "timm/" and the like
 
 
 class Classifier(nn.Module):
-    """An image classifier that shows its inside to distillation methods."""
+    """An image classifier that exposes its intermediate outputs to distillation methods."""
 
     name: str = ""  # the registry's name, set by build()
     num_classes: int
@@ -39,12 +40,12 @@ class Classifier(nn.Module):
     @property
     @abstractmethod
     def classifier(self) -> nn.Linear | None:
-        """The last linear layer, or None where there is none."""
+        """The last linear layer, or None if the network does not end in one."""
 
     @property
     @abstractmethod
     def preact_norms(self) -> tuple[nn.Module | None, ...]:
-        """Per feature, the BatchNorm whose output is that preact, or None (OFD's margins)."""
+        """Per feature, the BatchNorm whose output is that preact, or None (for OFD's margins)."""
 
     @abstractmethod
     def feature_modules(self) -> nn.ModuleList:
@@ -53,19 +54,20 @@ class Classifier(nn.Module):
 
 def register(name: str, factory: Factory) -> None:
     """Make ``build(name, num_classes=…)`` call ``factory(num_classes=…)``."""
-    REGISTRY.add(name, factory, getattr(factory, "__module__", "?"))
+    function = factory.func if isinstance(factory, functools.partial) else factory
+    REGISTRY.add(name, factory, getattr(function, "__module__", "?"))
 
 
 def register_prefix(prefix: str, resolve: Callable[[str], Factory]) -> None:
-    """Let ``resolve`` find the factory of names that begin so and are not registered one by one.
+    """Let ``resolve`` find the factory of unregistered names that begin with ``prefix``.
 
-    It gets the whole name, and raises ModelError for one it does not know.
+    It gets the whole name and raises ModelError if it does not know it.
     """
     PREFIXES[prefix] = resolve
 
 
 def find(name: str) -> Factory:
-    """The factory of that name; raises ModelError with near matches for an unknown one."""
+    """The factory of that name; raises ModelError with near matches if it is unknown."""
     for prefix, resolve in PREFIXES.items():
         if name.startswith(prefix) and name not in REGISTRY:
             return resolve(name)
@@ -83,12 +85,12 @@ def build(name: str, num_classes: int) -> Classifier:
 
 
 def check(name: str) -> None:
-    """Raise ModelError with near matches where `build` would not know ``name``; builds nothing."""
+    """Raise ModelError with near matches if `build` does not know ``name``; builds nothing."""
     find(name)
 
 
 def names() -> list[str]:
-    """All registered names, sorted. What only a prefix leads to (timm/…) is not among them."""
+    """All registered names, sorted; without those that only a prefix resolves (timm/…)."""
     return REGISTRY.names()
 
 

@@ -1,7 +1,7 @@
 """MobileNetV2 for CIFAR: Sandler et al., arXiv 1801.04381.
 
-Against the paper: the stem has stride 2 and stage 2 stride 1 (32×32 images), ReLU stands for
-ReLU6, there is no dropout, and channels are int(c·width) without rounding to multiples of 8.
+Differences from the paper: the stem has stride 2 and stage 2 stride 1 (32×32 images), ReLU replaces
+ReLU6, there is no dropout, and channels are int(c·width), not rounded to multiples of 8.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from .adopted import seat
 from .base import register
 from .resnet import conv3x3
 from .staged import StagedClassifier, conv1x1, depthwise, init_convs
+from .wrapped import alias_linear
 
 # (expansion, channels at width 1, blocks, stride of the first block)
 SETTINGS = (
@@ -26,13 +26,13 @@ SETTINGS = (
     (6, 160, 3, 2),
     (6, 320, 1, 1),
 )
-ENDS = (2, 3, 5, 7)  # a stage's settings are those up to here: all that share a resolution
+ENDS = (2, 3, 5, 7)  # where each stage's settings end; a stage is all that share a resolution
 
 
 class InvertedResidual(nn.Module):
-    """Pointwise expansion, depthwise 3×3, linear pointwise projection; a residual if it fits.
+    """Pointwise expansion, depthwise 3×3, linear pointwise projection; a shortcut if shapes agree.
 
-    The first one (expansion 1) has its pointwise convolution too, unlike the paper's.
+    Unlike the paper's, the first block (expansion 1) has a pointwise expansion too.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int, expansion: int) -> None:
@@ -63,7 +63,7 @@ class MobileNetV2(StagedClassifier):
     """Features: the stem at 16×16 (post-ReLU), then linear bottlenecks at 16, 8, 4 and 2.
 
     A linear bottleneck has no activation after it, so ``preacts`` are the features themselves
-    (the reference returns the same list). The embedding (N, 1280) is pooled behind one more
+    (the reference returns the same list). The embedding (N, 1280) is pooled after one more
     1×1 convolution.
     """
 
@@ -81,7 +81,7 @@ class MobileNetV2(StagedClassifier):
         self.conv2 = nn.Sequential(conv1x1(channels, last), nn.BatchNorm2d(last), nn.ReLU())
         # Published files call it classifier.0; `model.classifier` itself is the linear layer.
         self._modules["classifier"] = nn.Sequential(nn.Linear(last, num_classes))
-        seat(self, "classifier.0")
+        alias_linear(self, "classifier.0")
         init_convs(self)
         nn.init.normal_(self.classifier.weight, std=0.01)
         nn.init.zeros_(self.classifier.bias)
@@ -108,11 +108,11 @@ class MobileNetV2(StagedClassifier):
 
     @property
     def preact_norms(self) -> tuple[nn.Module | None, ...]:
-        """The BatchNorm that ends each stage's last bottleneck; a residual may be added to it."""
+        """The BatchNorm that ends each stage's last bottleneck, before any shortcut is added."""
         return None, *(stage[-1].get_submodule("conv.7") for stage in self.stages())
 
     def feature_modules(self) -> nn.ModuleList:
-        """Without conv2, which initial stages leave untrained."""
+        """Without conv2, which initial training stages leave untrained."""
         return nn.ModuleList([self.conv1, self.blocks])
 
 

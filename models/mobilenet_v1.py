@@ -1,7 +1,6 @@
 """MobileNetV1 for ImageNet: Howard et al., arXiv 1704.04861, as distillation papers use it.
 
-Parameter names are mdistiller's. (What some of its forks call MobileNetV2 on ImageNet is this
-network too.)
+Parameter names are mdistiller's. Some of its forks call this network MobileNetV2 on ImageNet.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from .resnet import conv3x3
 from .staged import StagedClassifier, conv1x1, depthwise
 
 STEM = 32  # channels of the first convolution
-# Per stage, the (channels, stride) of its blocks; a stage ends where the resolution does.
+# Per stage, the (channels, stride) of its blocks; a stage is all blocks at one resolution.
 STAGES = (
     ((64, 1), (128, 2), (128, 1)),
     ((256, 2), (256, 1)),
@@ -23,7 +22,7 @@ STAGES = (
 
 
 class Unit(nn.Sequential):
-    """Depthwise 3×3 and pointwise convolution; returns what comes before the second ReLU."""
+    """Depthwise 3×3 and pointwise convolution; returns the input of the second ReLU."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__(
@@ -36,12 +35,12 @@ class Unit(nn.Sequential):
 
 
 class MobileNetV1(StagedClassifier):
-    """Thirteen depthwise-separable blocks behind a convolution with stride 2.
+    """A convolution with stride 2, then thirteen depthwise-separable blocks.
 
     Features of a 224×224 image, post-ReLU: the stem 32@112, then 128@56, 256@28, 512@14 and
-    1024@7. Deviation: mdistiller's list lacks the stem, and so do its pre-activations; methods that
-    skip the first feature then pair every stage with a teacher's next one. Behind the stem the two
-    lists agree. The embedding (N, 1024) is the pooled last feature.
+    1024@7. Deviation: mdistiller's features and preacts lack the stem, so methods that skip the
+    first feature pair every stage with the teacher's next one; after the stem the lists agree. The
+    embedding (N, 1024) is the pooled last feature.
     """
 
     def __init__(self, num_classes: int) -> None:

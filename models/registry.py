@@ -1,4 +1,4 @@
-"""Names to things: duplicates refused, typos answered with near matches."""
+"""A registry of named entries that refuses duplicates and suggests near matches for typos."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def near(name: str, known: Iterable[str]) -> str:
-    """The end of an error message about an unknown ``name``: near matches, or all there is.
+    """The end of an error message about an unknown ``name``: near matches, or all known names.
 
     >>> near("resnet3x4", ["resnet32x4", "vgg8"])
     'did you mean resnet32x4?'
@@ -24,16 +24,16 @@ def near(name: str, known: Iterable[str]) -> str:
 
 
 class Registry(Generic[T]):
-    """A dictionary that explains itself. ``kind`` is the word its messages use, e.g. "model"."""
+    """Entries by name. ``kind`` is what error messages call an entry, for example "model"."""
 
     def __init__(self, kind: str, error: type[ValueError]) -> None:
         self.kind, self.error = kind, error
         self._entries: dict[str, tuple[T, str]] = {}
 
     def add(self, name: str, entry: T, source: str) -> None:
-        """Register ``entry``; ``source`` (its module) is named when the name is taken.
+        """Register ``entry``; ``source`` is its module, which later conflicts are reported with.
 
-        Names that differ only in case are refused too: people type them from papers.
+        Names that differ only in case conflict too: people type them from papers.
         """
         taken = {known.lower(): known for known in self._entries}.get(name.lower())
         if taken is not None:
@@ -44,7 +44,7 @@ class Registry(Generic[T]):
         self._entries[name] = (entry, source)
 
     def get(self, name: str) -> T:
-        """The entry of that name; an unknown one raises with near matches."""
+        """The entry of that name; raises ``error`` with near matches if it is unknown."""
         if name not in self._entries:
             raise self.error(f"unknown {self.kind} {name!r}: {near(name, self._entries)}")
         return self._entries[name][0]

@@ -1,15 +1,17 @@
 """ResNets for small images: He et al., CVPR 2016, §4.2, in several widths.
 
-The ×4 widths are CRD's (ICLR 2020), ×2 and the doubled ×4 are SimKD's and SemCKD's. The number
-counts the stages; the stem of ×2 and ×4 is half of what it says.
+The ×4 widths are CRD's (ICLR 2020); ×2 and the doubled ×4 are SimKD's and SemCKD's. The factor
+applies to the stages: the stems of ×2 and ×4 are 1 and 2 times as wide as the plain one.
 """
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .base import Factory, ModelError, register
+from .base import ModelError, register
 from .staged import StagedClassifier, init_convs
 
 Widths = tuple[int, int, int, int]  # channels of the stem and of the three stages
@@ -20,7 +22,7 @@ X4_DOUBLE: Widths = (64, 128, 256, 512)
 
 
 def conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
-    """Without bias, since a BatchNorm follows; the size is kept at stride 1."""
+    """A padded 3×3 convolution without bias: a BatchNorm follows."""
     return nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
 
 
@@ -77,7 +79,7 @@ class ResNet(StagedClassifier):
 
     @property
     def preact_norms(self) -> tuple[nn.Module | None, ...]:
-        """The last BatchNorm of each stage's last block; the shortcut is added after it."""
+        """The last BatchNorm of each stage's last block, before the shortcut is added."""
         return None, *(stage[-1].get_submodule("bn2") for stage in self.stages())
 
     def feature_modules(self) -> nn.ModuleList:
@@ -85,24 +87,15 @@ class ResNet(StagedClassifier):
 
 
 def stack(inputs: int, outputs: int, n: int, stride: int) -> nn.Sequential:
-    """One stage: its first block takes the stride."""
+    """One stage of n blocks; the first has the stride."""
     rest = [BasicBlock(outputs, outputs, stride=1) for _ in range(n - 1)]
     return nn.Sequential(BasicBlock(inputs, outputs, stride), *rest)
 
 
-def resnet(depth: int, widths: Widths) -> Factory:
-    """The constructor of one shape, for the registry."""
-
-    def factory(num_classes: int) -> ResNet:
-        return ResNet(depth, widths, num_classes)
-
-    return factory
-
-
 for _depth in (8, 14, 20, 32, 38, 44, 56, 110, 116):
-    register(f"resnet{_depth}", resnet(_depth, PLAIN))
+    register(f"resnet{_depth}", partial(ResNet, _depth, PLAIN))
 for _depth in (14, 38, 110):
-    register(f"resnet{_depth}x2", resnet(_depth, X2))
+    register(f"resnet{_depth}x2", partial(ResNet, _depth, X2))
 for _depth in (8, 14, 32, 38):
-    register(f"resnet{_depth}x4", resnet(_depth, X4))
-register("resnet8x4_double", resnet(8, X4_DOUBLE))
+    register(f"resnet{_depth}x4", partial(ResNet, _depth, X4))
+register("resnet8x4_double", partial(ResNet, 8, X4_DOUBLE))

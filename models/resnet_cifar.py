@@ -1,7 +1,7 @@
-"""ResNet18, 34 and 50 with a CIFAR stem: ImageNet's widths without its early down-sampling.
+"""ResNet18, 34 and 50 with a CIFAR stem: ImageNet's widths without its early downsampling.
 
-He et al., "Deep residual learning", arXiv 1512.03385; the stem is one 3×3 convolution with
-stride 1 and no max-pooling follows it. Parameter names are those of the released teachers.
+He et al., "Deep residual learning", arXiv 1512.03385. The stem is one 3×3 convolution with stride 1
+and without max-pooling. Parameter names are those of the released teachers.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .staged import StagedClassifier, conv1x1, init_convs
 
 
 def shortcut(inputs: int, outputs: int, stride: int) -> nn.Sequential:
-    """The identity (empty), or a projection where the block changes the shape."""
+    """The identity (empty), or a projection if the block changes the shape."""
     if stride == 1 and inputs == outputs:
         return nn.Sequential()
     return nn.Sequential(conv1x1(inputs, outputs, stride), nn.BatchNorm2d(outputs))
@@ -75,7 +75,7 @@ Block = type[BasicBlock] | type[Bottleneck]
 
 
 def stack(block: Block, inputs: int, width: int, depth: int, stride: int) -> nn.Sequential:
-    """One stage: its first block takes the stride."""
+    """One stage of ``depth`` blocks; the first has the stride."""
     rest = [block(width * block.expansion, width, 1) for _ in range(depth - 1)]
     return nn.Sequential(block(inputs, width, stride), *rest)
 
@@ -107,7 +107,7 @@ class CifarResNet(StagedClassifier):
 
     @property
     def preact_norms(self) -> tuple[nn.Module | None, ...]:
-        """The last BatchNorm of each stage's last block; the shortcut is added after it."""
+        """The last BatchNorm of each stage's last block, before the shortcut is added."""
         last = (cast("BasicBlock | Bottleneck", stage[-1]) for stage in self.stages())
         return None, *(block.last_norm for block in last)
 

@@ -1,6 +1,6 @@
 """ShuffleNetV1 and V2 for CIFAR: arXiv 1707.01083 and 1807.11164.
 
-Against the papers: the stem is one 1×1 convolution without stride or max-pooling, so that
+Difference from the papers: the stem is one 1×1 convolution without stride or max-pooling, so that
 32×32 images reach the stages at full size. Weights keep torch's default initialisation.
 """
 
@@ -19,8 +19,8 @@ STEM = 24  # channels of the stem, of every variant
 def channel_shuffle(x: Tensor, groups: int) -> Tensor:
     """Interleave the channel groups of x (N, C, h, w): channel i·C/g + j goes to j·g + i.
 
-    ``F.channel_shuffle`` does the same, but on a GPU it returns a channels_last map as a
-    contiguous one, and every following convolution pays for turning it back.
+    ``F.channel_shuffle`` does the same, but on a GPU it returns channels_last maps as contiguous
+    ones, which every following convolution has to convert back.
     """
     last = x.is_contiguous(memory_format=torch.channels_last)
     x, dim = (x.movedim(1, 3), 3) if last else (x, 1)
@@ -29,10 +29,10 @@ def channel_shuffle(x: Tensor, groups: int) -> Tensor:
 
 
 class UnitV1(nn.Module):
-    """Grouped 1×1, shuffle, depthwise 3×3, grouped 1×1; returns what comes before the ReLU.
+    """Grouped 1×1, shuffle, depthwise 3×3, grouped 1×1; returns the input of the last ReLU.
 
-    With stride 2 the pooled input is appended to the branch, else it is added. A third ReLU
-    follows the depthwise convolution, which the paper leaves linear.
+    With stride 2 the pooled input is concatenated to the branch, else the input is added to it. A
+    ReLU follows the depthwise convolution too, which the paper leaves linear.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int, groups: int) -> None:
@@ -61,7 +61,7 @@ class UnitV1(nn.Module):
 
 
 class DownUnitV2(nn.Module):
-    """Halves the resolution: both branches read all channels; returns both before the ReLU."""
+    """Halves the resolution; both branches read all channels. Returns the inputs of their ReLUs."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class DownUnitV2(nn.Module):
 
 
 class UnitV2(nn.Module):
-    """The second half of the channels goes through the branch, the first half by it."""
+    """The second half of the channels passes through the branch, the first half is kept."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ class UnitV2(nn.Module):
 
 
 class ShuffleNet(StagedClassifier):
-    """What the two versions share. Features: stem 24@32, then the stages at 16, 8 and 4."""
+    """The parts shared by both versions. Features: stem 24@32, then the stages at 16, 8 and 4."""
 
     layer1: nn.Sequential
     layer2: nn.Sequential
@@ -133,7 +133,7 @@ class ShuffleNet(StagedClassifier):
         return (None,) * (1 + len(self.stages()))
 
     def feature_modules(self) -> nn.ModuleList:
-        """Without V2's conv2 and bn2, which initial stages leave untrained."""
+        """Without V2's conv2 and bn2, which initial training stages leave untrained."""
         return nn.ModuleList([self.conv1, self.bn1, *self.stages()])
 
 
@@ -154,11 +154,11 @@ def stack_v1(inputs: int, outputs: int, depth: int, groups: int) -> nn.Sequentia
 
 
 class ShuffleV2(ShuffleNet):
-    """ShuffleNetV2: ``widths`` are the stages' channels and the embedding's.
+    """ShuffleNetV2: ``widths`` are the channels of the stages and of the embedding.
 
-    Features are shuffled. ``preacts`` are not: cat(by-passed half, branch before its ReLU), as
-    in the reference, so features[i] == channel_shuffle(relu(preacts[i]), 2). The embedding is
-    pooled behind one more 1×1 convolution.
+    Features are shuffled, ``preacts`` are not: as in the reference they are cat(kept half, branch
+    before its ReLU), so features[i] == channel_shuffle(relu(preacts[i]), 2). The embedding is
+    pooled after one more 1×1 convolution.
     """
 
     def __init__(self, widths: tuple[int, int, int, int], num_classes: int) -> None:
@@ -172,7 +172,7 @@ class ShuffleV2(ShuffleNet):
         self.linear = nn.Linear(last, num_classes)
 
     def activate(self, preact: Tensor) -> Tensor:
-        # The by-passed half is a ReLU's output already, so this one leaves it as it is.
+        # The kept half is already the output of a ReLU, so this one does not change it.
         return channel_shuffle(F.relu(preact), 2)
 
     def head(self, x: Tensor) -> Tensor:

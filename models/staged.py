@@ -1,4 +1,4 @@
-"""What the stem–stages–head networks share: one forward pass that shows every tap."""
+"""Networks of a stem, stages and a head: one forward pass that returns every tap."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from torch import Tensor, nn
 from .base import Classifier
 from .outputs import Outputs
 
-Block = Callable[[Tensor], Tensor]  # a module, mostly
+Block = Callable[[Tensor], Tensor]  # usually a module
 
 
 class StagedClassifier(Classifier):
     """stem → stages of blocks → head → mean over h, w → classifier.
 
-    A block maps its input to a pre-activation; ``activate`` makes the block's output of it.
-    Features are the stem's and every stage's output, and ``blocks`` are those of the stages, so
+    A block maps its input to a pre-activation; ``activate`` turns that into the block's output.
+    Features are the outputs of the stem and of every stage. ``blocks`` leaves out the stem, so
     blocks[i][-1] is features[i + 1].
     """
 
     @abstractmethod
     def stem(self, x: Tensor) -> Tensor:
-        """Images (N, 3, H, W) to the first feature."""
+        """The first feature, from images (N, 3, H, W)."""
 
     @abstractmethod
     def stages(self) -> tuple[Iterable[Block], ...]:
@@ -35,7 +35,7 @@ class StagedClassifier(Classifier):
         return F.relu(preact)
 
     def head(self, x: Tensor) -> Tensor:
-        """The last stage's output to the map that is pooled."""
+        """The map that is pooled, from the last stage's output."""
         return x
 
     def outputs(self, x: Tensor, preacts: bool = False, blocks: bool = False) -> Outputs:
@@ -46,7 +46,7 @@ class StagedClassifier(Classifier):
             for block in stage:
                 preact = block(x)
                 x = self.activate(preact)
-                if blocks:  # else an evaluation would keep every map of the network alive
+                if blocks:  # otherwise an evaluation would keep every map in memory
                     inside.append(x)
             features.append(x)
             within.append(tuple(inside))
@@ -80,9 +80,9 @@ def depthwise(channels: int, stride: int = 1) -> nn.Conv2d:
 
 
 def init_convs(model: nn.Module) -> None:
-    """Every convolution from N(0, 2 / (k²·out)), its bias 0: He et al., arXiv 1502.01852, fan-out.
+    """Draw convolutions from N(0, 2 / (k²·out)), biases 0: He et al., arXiv 1502.01852, fan-out.
 
-    Depthwise ones too: the fan counts all output channels, as the reference does.
+    For depthwise convolutions too, the fan counts all output channels, as in the reference.
     """
     for module in model.modules():
         if isinstance(module, nn.Conv2d):

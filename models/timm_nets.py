@@ -1,7 +1,7 @@
-"""timm's classifiers as "timm/NAME", with fresh weights, where timm is installed.
+"""timm's classifiers as "timm/NAME", with fresh weights, if timm is installed.
 
-timm is no requirement: without it only these names are refused. They are thousands, so they are not
-listed. Vision transformers are those of Dosovitskiy et al., arXiv 2010.11929, and their kin.
+timm is optional: without it only these names are refused. There are more than a thousand, so they
+are not listed. Vision transformers follow Dosovitskiy et al., arXiv 2010.11929.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .adopted import Adopted, skeleton
 from .base import Factory, ModelError, register_prefix
 from .outputs import Outputs
 from .registry import near
+from .wrapped import WrappedClassifier, skeleton
 
 PREFIX = "timm/"
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What is the same for all networks of one name.
+    """What all networks of one name have in common.
 
-    maps    how many maps ``forward_intermediates`` gives; 0: the net has patch tokens, or nothing
-    stem    the name of the patch embedding whose output belongs before them, or ""
-    tokens  the net is a plain transformer: patch tokens per layer behind its prefix tokens
-    nhwc    its last map is (N, h, w, c)
-    linear  logits == classifier(embedding) in eval mode
-    pooled  classifier(mean of the last map over h, w) == logits in eval mode
+    maps    number of maps that ``forward_intermediates`` returns; 0 if it returns tokens or nothing
+    stem    name of the patch embedding whose output precedes these maps, or ""
+    tokens  whether the net is a plain transformer, with prefix tokens and patch tokens per layer
+    nhwc    whether its last map is (N, h, w, c)
+    linear  whether logits == classifier(embedding) in eval mode
+    pooled  whether classifier(mean of the last map over h, w) == logits in eval mode
     """
 
     maps: int
@@ -44,36 +44,36 @@ class Layout:
     pooled: bool
 
 
-class TimmNet(Adopted):
-    """A timm network, through the methods that timm's share.
+class TimmNet(WrappedClassifier):
+    """A timm network, run through the methods that all of timm's networks share.
 
-    Features are ``forward_intermediates``: one map per reduction, mostly behind the last
-    activation. Where the first is a stage already (patch embeddings: Swin, ConvNeXt), the embedding
-    is computed once more and comes before it, so that features[1:] are the stages of every network.
-    Transformers with a plain sequence of tokens (ViT, DeiT, …) have ``tokens`` (without class,
-    distillation and register tokens) of every block, and ``cls`` where timm hands it out; their
-    features and final map are None. There are no preacts, no blocks.
+    Features are the maps of ``forward_intermediates``: one per reduction, usually after the last
+    activation. If the first map is already a stage's output (networks with patch embeddings: Swin,
+    ConvNeXt), the patch embedding is computed once more and precedes it, so that features[1:] are
+    the stages of every network. Transformers with a plain sequence of tokens (ViT, DeiT, …) have
+    the ``tokens`` of every block (without class, distillation and register tokens), and ``cls`` if
+    timm returns it; their features and final map are None. Preacts and blocks are always None.
 
-    The embedding is what the last linear layer reads; both are None where logits come from
-    elsewhere (distilled DeiT averages two heads). The final map is None unless its mean over h, w
-    is the embedding in eval mode, which is tried when the first network of a name is built.
+    The embedding is the last linear layer's input; both are None if the logits are computed
+    differently (distilled DeiT averages two heads). The final map is None unless its mean over h, w
+    is the embedding in eval mode, which is tested when the first network of a name is built.
     """
 
     def __init__(self, net: Any, name: str) -> None:
         if name not in LAYOUTS:
-            LAYOUTS[name] = layout(net)
+            LAYOUTS[name] = find_layout(net)
         self._layout = LAYOUTS[name]
         super().__init__(net, classifier_name(net) if self._layout.linear else "")
         self._token_options = token_options(net) if self._layout.tokens else {}
 
     def outputs(self, x: Tensor, preacts: bool = False, blocks: bool = False) -> Outputs:
-        net, seen = self.net, self._layout
+        net, layout = self.net, self._layout
         features = tokens = cls = None
-        if seen.tokens:
+        if layout.tokens:
             x, layers = net.forward_intermediates(x, **self._token_options)
             tokens, cls = split(net, layers)
-        elif seen.maps:
-            stem = (as_map(self.at(seen.stem)(x), seen.nhwc),) if seen.stem else ()
+        elif layout.maps:
+            stem = (as_map(self.at(layout.stem)(x), layout.nhwc),) if layout.stem else ()
             x, maps = net.forward_intermediates(x, output_fmt="NCHW")
             features = (*stem, *maps)
         else:
@@ -84,7 +84,7 @@ class TimmNet(Adopted):
             logits=net.forward_head(x) if linear is None else linear(embedding),
             embedding=embedding,
             features=features,
-            final_map=as_map(x, seen.nhwc) if seen.pooled else None,
+            final_map=as_map(x, layout.nhwc) if layout.pooled else None,
             tokens=tokens,
             cls=cls,
         )
@@ -100,23 +100,25 @@ class TimmNet(Adopted):
         return nn.ModuleList([m for name, m in self.named_children() if name not in tops])
 
 
-LAYOUTS: dict[str, Layout] = {}
-TRACES = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
+LAYOUTS: dict[str, Layout] = {}  # by name, filled when the first network of a name is built
+# Modules that change state, or random numbers, every time they run.
+STATEFUL = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
 
 
 def as_map(x: Tensor, nhwc: bool) -> Tensor:
-    """(N, c, h, w), whichever of the two orders ``x`` has."""
+    """``x`` as (N, c, h, w)."""
     return x.permute(0, 3, 1, 2) if nhwc else x
 
 
 def token_options(net: Any) -> dict[str, Any]:
-    """How to ask for sequences of tokens: with the prefix tokens, where the net hands them out."""
-    given = "return_prefix_tokens" in inspect.signature(net.forward_intermediates).parameters
-    return {"output_fmt": "NLC"} | ({"return_prefix_tokens": True} if given else {})
+    """Arguments of ``forward_intermediates`` for tokens, with prefix tokens if possible."""
+    parameters = inspect.signature(net.forward_intermediates).parameters
+    has_prefix = "return_prefix_tokens" in parameters
+    return {"output_fmt": "NLC"} | ({"return_prefix_tokens": True} if has_prefix else {})
 
 
 def split(net: Any, layers: list[Any]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...] | None]:
-    """Patch tokens per layer, and class tokens if there are any."""
+    """Patch tokens per layer, and class tokens per layer if the net has them."""
     if isinstance(layers[0], Tensor):
         return tuple(layers), None
     patches, prefixes = zip(*layers, strict=True)
@@ -126,7 +128,7 @@ def split(net: Any, layers: list[Any]) -> tuple[tuple[Tensor, ...], tuple[Tensor
 
 
 def classifier_name(net: Any) -> str:
-    """The dotted name of the one linear layer that makes the logits; "" where it is not one."""
+    """The dotted name of the linear layer that computes the logits; "" if it is not just one."""
     head = net.get_classifier()
     named = [name for name, module in net.named_modules() if module is head]
     return named[0] if isinstance(head, nn.Linear) and named else ""
@@ -136,8 +138,8 @@ def classifier_name(net: Any) -> str:
 
 
 @torch.no_grad()
-def layout(net: Any) -> Layout:
-    """Shapes for one image on the meta device, and the head tried on random numbers."""
+def find_layout(net: Any) -> Layout:
+    """Run one image on the meta device for the shapes, and the head on random numbers."""
     shadow: Any = skeleton(net)
     images = torch.empty(1, *net.default_cfg["input_size"], device="meta")
     tokens = isinstance(getattr(net, "num_prefix_tokens", None), int)
@@ -155,9 +157,10 @@ def layout(net: Any) -> Layout:
 
 
 def patch_embedding(net: nn.Module, images: Tensor, maps: Sequence[Tensor], nhwc: bool) -> str:
-    """The module whose map the features lack: as large as the first of them, a quarter or less.
+    """The name of the module that makes the patch embedding, if ``maps`` do not include it.
 
-    A second pass must leave no trace, so it has no BatchNorm and no dropout.
+    Its map is as large as the first of ``maps``, at most a quarter of the image. It is run a second
+    time, so a module with a BatchNorm or dropout, on which that would have an effect, is left out.
     """
     if not maps or 4 * maps[0].shape[2] > images.shape[2]:
         return ""
@@ -165,16 +168,16 @@ def patch_embedding(net: nn.Module, images: Tensor, maps: Sequence[Tensor], nhwc
         module = net._modules.get(name)
         if module is None or isinstance(module, nn.ModuleList):
             continue
-        if any(isinstance(m, TRACES) for m in module.modules()):
+        if any(isinstance(m, STATEFUL) for m in module.modules()):
             continue
-        found = module(images)
-        if isinstance(found, Tensor) and found.ndim == 4:
-            return name if as_map(found, nhwc).shape[2:] == maps[0].shape[2:] else ""
+        embedding = module(images)
+        if isinstance(embedding, Tensor) and embedding.ndim == 4:
+            return name if as_map(embedding, nhwc).shape[2:] == maps[0].shape[2:] else ""
     return ""
 
 
 def _head(net: Any, name: str, shape: torch.Size, nhwc: bool) -> tuple[bool, bool]:
-    """``linear`` and ``pooled`` of the layout; ``shape`` is that of one image's last map."""
+    """``linear`` and ``pooled`` of the layout; ``shape`` is that of the last map of one image."""
     if not name:
         return False, False
     training = net.training
@@ -192,7 +195,10 @@ def _head(net: Any, name: str, shape: torch.Size, nhwc: bool) -> tuple[bool, boo
 
 
 def resolve(name: str) -> Factory:
-    """The constructor of "timm/NAME"; ModelError without timm, or with near matches."""
+    """The constructor of "timm/NAME".
+
+    Raises ModelError if timm is not installed, and with near matches for an unknown name.
+    """
     if importlib.util.find_spec("timm") is None:
         raise ModelError(f"model {name!r}: timm is not installed; pip install timm")
     timm: Any = importlib.import_module("timm")

@@ -1,16 +1,15 @@
 """torchvision's classifiers as "torchvision/NAME", with fresh weights.
 
-Which parts of the contract a family keeps:
+Outputs of each family:
 
-resnet, resnext, wide_resnet   everything (`torchvision_resnet.py`)
+resnet, resnext, wide_resnet   all but tokens (`torchvision_resnet.py`)
 vit                            embedding, tokens, cls (`torchvision_vit.py`)
-all others                     features, embedding, and the final map where the pooled map is all
-                               that the classifier sees (`torchvision_path.py`); no preacts and
-                               no blocks
+all others                     features, embedding, and the final map if the classifier reads
+                               nothing but its mean (`torchvision_path.py`); no preacts, no blocks
 
-torchvision is imported when the first of its networks is built, not before: that takes more than a
-second. The names below are in every version that requirements.txt allows; what a newer one adds can
-be built, but is not listed.
+torchvision is imported only when the first of its networks is built, because the import takes more
+than a second. The names below exist in every version that requirements.txt allows; networks that
+newer versions add can be built, but are not listed.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from .base import Factory, ModelError, register, register_prefix
 from .registry import near
 
 if TYPE_CHECKING:
-    from .adopted import Adopted
+    from .wrapped import WrappedClassifier
 
 PREFIX = "torchvision/"
 NAMES = (
@@ -43,11 +42,12 @@ NAMES = (
     "vit_b_16", "vit_b_32", "vit_h_14", "vit_l_16", "vit_l_32", "wide_resnet101_2",
     "wide_resnet50_2",
 )  # fmt: skip
-WARN_WITHOUT = {"googlenet", "inception_v3"}  # ... init_weights: their initialisation is to change
+# They warn that their initialisation will change unless init_weights is given.
+NEED_INIT_WEIGHTS = {"googlenet", "inception_v3"}
 
 
-def build(name: str, num_classes: int) -> Adopted:
-    """``name`` without the prefix; never any downloaded weights."""
+def build(name: str, num_classes: int) -> WrappedClassifier:
+    """The network ``name`` (without the prefix); weights are never downloaded."""
     from . import torchvision_path, torchvision_resnet, torchvision_vit
 
     net = library_net(name, num_classes)
@@ -63,7 +63,7 @@ def library_net(name: str, num_classes: int) -> nn.Module:
     """torchvision's own module, freshly initialised."""
     from torchvision.models import get_model
 
-    options = {"init_weights": True} if name in WARN_WITHOUT else {}
+    options = {"init_weights": True} if name in NEED_INIT_WEIGHTS else {}
     return get_model(name, weights=None, num_classes=num_classes, **options)
 
 
@@ -73,7 +73,7 @@ def factory(name: str) -> Factory:
 
 
 def resolve(name: str) -> Factory:
-    """As `factory`, for a full name that is not listed here: a newer torchvision may have it."""
+    """The constructor for a full name that is not in NAMES: a newer torchvision may have it."""
     import torchvision.models
 
     known = torchvision.models.list_models(module=torchvision.models)

@@ -1,7 +1,7 @@
-"""torchvision's other classifiers, each of which is one path: a trunk of layers, then a head.
+"""torchvision's other classifiers: each is one path of layers, a trunk followed by a head.
 
-The taps are found by shapes, once per architecture, on the meta device; nothing is hooked, and a
-forward pass keeps only the taps.
+The taps are found from the shapes, once per architecture, on the meta device. No hooks are used,
+and a forward pass keeps only the taps.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .adopted import Adopted, last_linear, skeleton
 from .base import ModelError
 from .outputs import Outputs
+from .wrapped import WrappedClassifier, last_linear, skeleton
 
 GAP, FLATTEN, RELU = "(mean)", "(flatten)", "(relu)"
 FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -34,8 +34,8 @@ INCEPTION = (
     "Mixed_5b Mixed_5c Mixed_5d Mixed_6a Mixed_6b Mixed_6c Mixed_6d Mixed_6e "
     "Mixed_7a Mixed_7b Mixed_7c"
 )
-# Per class of torchvision, the trunk and the head in the order of its forward; "x.*" stands for
-# all children of x. GoogLeNet and Inception have side branches in train mode; they are left out.
+# Per torchvision class, the steps of the trunk and of the head in the order of its forward(); "x.*"
+# means all children of x. The auxiliary branches of GoogLeNet and Inception are left out.
 PATHS = {
     "AlexNet": ("features.*", f"avgpool {FLATTEN} classifier.*"),
     "ConvNeXt": ("features.*", "avgpool classifier.*"),
@@ -53,16 +53,16 @@ PATHS = {
     "SwinTransformer": ("features.* norm permute", f"avgpool {FLATTEN} head"),
     "VGG": ("features.*", f"avgpool {FLATTEN} classifier.*"),
 }
-TRACED_SIZE = {"Inception3": 299}  # the image size that the stages are told apart by; else 224
+TRACED_SIZE = {"Inception3": 299}  # image size for finding the stages; 224 for all others
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What is the same for all networks of one name.
+    """What all networks of one name have in common.
 
-    taps    indices into the trunk whose outputs are the features
-    nhwc    the trunk's maps are (N, h, w, c) up to its last step, as in Swin
-    pooled  classifier(mean of the trunk's output over h, w) == logits in eval mode
+    taps    indices of the trunk's steps whose outputs are the features
+    nhwc    whether the trunk's maps are (N, h, w, c) up to its last step, as in Swin
+    pooled  whether classifier(mean of the trunk's output over h, w) == logits in eval mode
     """
 
     taps: tuple[int, ...]
@@ -70,22 +70,22 @@ class Layout:
     pooled: bool
 
 
-class PathNet(Adopted):
+class PathNet(WrappedClassifier):
     """A torchvision network as a path.
 
-    Features are the last map at each resolution (a power of two below the image's) at which a
-    learned layer runs. Where the first resolution is a quarter of the image's or less and belongs
-    to the first stage already (patch embeddings: ConvNeXt, Swin), the stem's own output comes
-    first, so that features[1:] are the stages of every network.
+    Features are the last map at each resolution (the image's divided by a power of two) at which a
+    layer with parameters runs. If the first resolution is at most a quarter of the image's and the
+    first stage shares it (networks with patch embeddings: ConvNeXt, Swin), the stem's own output
+    comes first, so that features[1:] are the stages of every network.
 
-    The embedding is what the last linear layer reads; None where there is none (SqueezeNet). The
-    final map is the trunk's output where its mean over h, w is that embedding in eval mode, which
-    is tried with random numbers when the first network of the name is built; so it is None for VGG,
-    AlexNet, MobileNetV3, ConvNeXt, MaxViT and SqueezeNet. There are no preacts and no blocks.
+    The embedding is the last linear layer's input; None if there is no such layer (SqueezeNet). The
+    final map is the trunk's output if its mean over h, w is that embedding in eval mode, which is
+    tested with random numbers when the first network of a name is built; it is None for VGG,
+    AlexNet, MobileNetV3, ConvNeXt, MaxViT and SqueezeNet. Preacts and blocks are always None.
 
     In train mode the auxiliary classifiers of GoogLeNet and Inception do not run; their parameters
-    are there, so that published weights fit, but get no gradients. MaxViT takes images of 224×224
-    only, Inception of 75 and more.
+    exist, so that published weights load, but get no gradients. MaxViT takes only images of
+    224×224, Inception only images of at least 75×75.
     """
 
     def __init__(self, net: nn.Module, name: str) -> None:
@@ -99,7 +99,7 @@ class PathNet(Adopted):
         trunk, head = PATHS[family]
         self._trunk, self._head = steps(self, trunk), steps(self, head)
         if name not in LAYOUTS:
-            LAYOUTS[name] = layout(self, TRACED_SIZE.get(family, 224))
+            LAYOUTS[name] = find_layout(self, TRACED_SIZE.get(family, 224))
         self._layout = LAYOUTS[name]
 
     def outputs(self, x: Tensor, preacts: bool = False, blocks: bool = False) -> Outputs:
@@ -121,7 +121,7 @@ class PathNet(Adopted):
         )
 
     def take(self, step: str, x: Tensor) -> Tensor:
-        """One step of the path: a submodule by its name, or one of `FUNCTIONS`."""
+        """Run one step of the path: a submodule by its name, or one of `FUNCTIONS`."""
         function = FUNCTIONS.get(step)
         return function(x) if function else self.at(step)(x)
 
@@ -130,31 +130,31 @@ class PathNet(Adopted):
         return (None,) * len(self._layout.taps)
 
     def feature_modules(self) -> nn.ModuleList:
-        """The trunk's."""
+        """The modules of the trunk."""
         return nn.ModuleList([self.at(step) for step in self._trunk if step not in FUNCTIONS])
 
 
-LAYOUTS: dict[str, Layout] = {}
+LAYOUTS: dict[str, Layout] = {}  # by name, filled when the first network of a name is built
 
 
-def steps(net: Adopted, path: str) -> tuple[str, ...]:
-    """The path's steps by name, with every "x.*" replaced by x's children."""
-    found: list[str] = []
+def steps(net: WrappedClassifier, path: str) -> tuple[str, ...]:
+    """The names of the path's steps, with every "x.*" replaced by x's children."""
+    expanded: list[str] = []
     for step in path.split():
         if step.endswith(".*"):
             parent = step.removesuffix(".*")
-            found += [f"{parent}.{child}" for child, _ in net.at(parent).named_children()]
+            expanded += [f"{parent}.{child}" for child, _ in net.at(parent).named_children()]
         else:
-            found.append(step)
-    return tuple(found)
+            expanded.append(step)
+    return tuple(expanded)
 
 
 # ---- the layout ----------------------------------------------------------------------------------
 
 
 @torch.no_grad()
-def layout(net: PathNet, size: int) -> Layout:
-    """Shapes of the trunk's outputs on the meta device for one image, and a test of the head."""
+def find_layout(net: PathNet, size: int) -> Layout:
+    """Run one image through the trunk on the meta device for the shapes, and test the head."""
     shadow: Any = skeleton(net)
     nhwc = shadow._trunk[-1] == "permute"
     x = torch.empty(1, 3, size, size, device="meta")
@@ -168,10 +168,11 @@ def layout(net: PathNet, size: int) -> Layout:
 
 
 def taps(sides: Sequence[int], learned: Sequence[bool], size: int) -> tuple[int, ...]:
-    """The last index at every resolution with a learned step, and before them the stem's if lost.
+    """The last index at each resolution with a learned step, preceded by the stem's if missing.
 
-    ``sides`` are the heights of the maps, ``learned`` says which steps have parameters. Sides that
-    round to the same power of two below ``size`` count as one resolution (unpadded convolutions).
+    ``sides`` are the heights of the maps, ``learned`` says which steps have parameters. Heights
+    that round to ``size`` divided by the same power of two count as one resolution, because
+    unpadded convolutions lose a few pixels.
 
     >>> taps([112, 112, 56, 56, 28], [True, True, False, True, True], 224)
     (1, 3, 4)
@@ -188,13 +189,13 @@ def taps(sides: Sequence[int], learned: Sequence[bool], size: int) -> tuple[int,
 
 
 def reads_the_mean(shadow: Any, channels: int) -> bool:
-    """Whether the head is the last linear layer on the mean over h, w, tried on a random map."""
+    """Whether the head equals its linear layer applied to the mean over h, w of a random map."""
     linear = shadow.classifier
     if linear is None or linear.in_features != channels:
         return False
     for step in shadow._head:
         if step not in FUNCTIONS:
-            _random(shadow.at(step))
+            _materialise(shadow.at(step))
     draw = torch.Generator().manual_seed(0)
     final_map = torch.randn(2, channels, 3, 3, generator=draw)
     x = final_map
@@ -203,8 +204,8 @@ def reads_the_mean(shadow: Any, channels: int) -> bool:
     return torch.allclose(x, linear(final_map.mean((2, 3))), rtol=1e-3, atol=1e-4)
 
 
-def _random(module: nn.Module) -> None:
-    """Real, random numbers for a module on the meta device; torch's global generator stays."""
+def _materialise(module: nn.Module) -> None:
+    """Give a module on the meta device random values, without using torch's global generator."""
     draw = torch.Generator().manual_seed(1)
     module.to_empty(device="cpu")
     for parameter in module.parameters():

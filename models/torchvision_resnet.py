@@ -11,12 +11,12 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .adopted import Adopted, last_linear
 from .staged import Block, StagedClassifier
+from .wrapped import WrappedClassifier, last_linear
 
 
-class ImageNetResNet(Adopted, StagedClassifier):
-    """Keeps the whole contract. The library's modules do the work, but not its in-place ReLUs.
+class ImageNetResNet(WrappedClassifier, StagedClassifier):
+    """Runs the library's modules, but not its in-place ReLUs, which would overwrite the preacts.
 
     Features of a 224×224 image, post-ReLU: the stem 64@112 (before the max-pooling), then the
     stages at 56, 28, 14 and 7. The embedding is the pooled last feature.
@@ -44,7 +44,7 @@ class ImageNetResNet(Adopted, StagedClassifier):
 
     @property
     def preact_norms(self) -> tuple[nn.Module | None, ...]:
-        """The last BatchNorm of each stage's last block; the shortcut is added after it."""
+        """The last BatchNorm of each stage's last block, before the shortcut is added."""
         last = [list(self.at(f"layer{i}").children())[-1] for i in (1, 2, 3, 4)]
         return None, *(b.bn3 if hasattr(b, "bn3") else b.bn2 for b in last)
 
@@ -54,7 +54,7 @@ class ImageNetResNet(Adopted, StagedClassifier):
 
 
 def before_relu(block: Any, x: Tensor) -> Tensor:
-    """What a torchvision block (basic or bottleneck) computes, up to its last ReLU."""
+    """The output of a torchvision block (basic or bottleneck) before its last ReLU."""
     shortcut = x if block.downsample is None else block.downsample(x)
     out = F.relu(block.bn1(block.conv1(x)))
     out = block.bn2(block.conv2(out))
@@ -64,5 +64,5 @@ def before_relu(block: Any, x: Tensor) -> Tensor:
 
 
 def pooled_first(pool: nn.Module, block: Any, x: Tensor) -> Tensor:
-    """The first block of all reads the stem behind the max-pooling."""
+    """The network's first block, which reads the stem's output after the max-pooling."""
     return before_relu(block, pool(x))

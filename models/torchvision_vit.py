@@ -5,16 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .adopted import Adopted, last_linear
 from .base import ModelError
 from .outputs import Outputs
+from .wrapped import WrappedClassifier, last_linear
 
 
-class VisionTransformer(Adopted):
-    """Patch embedding, class token, encoder; only images of the net's own size (224×224).
+class VisionTransformer(WrappedClassifier):
+    """Patch embedding, class token, encoder; takes only images of the net's own size (224×224).
 
-    ``tokens`` (N, T, D) and ``cls`` (N, D) are every encoder block's output, patch tokens in
-    row-major order. The embedding (N, D) is the last class token behind the final LayerNorm. There
+    ``tokens`` (N, T, D) and ``cls`` (N, D) are the output of each encoder block, patch tokens in
+    row-major order. The embedding (N, D) is the last class token after the final LayerNorm. There
     are no maps: features, preacts, blocks and the final map are None.
     """
 
@@ -36,7 +36,10 @@ class VisionTransformer(Adopted):
         return Outputs(logits=logits, embedding=embedding, tokens=tuple(tokens), cls=tuple(cls))
 
     def embedded(self, images: Tensor) -> Tensor:
-        """Images (N, 3, H, W) to the first block's input: class token and patches (N, 1 + T, D)."""
+        """The first block's input, class token and patches (N, 1 + T, D), from images (N, 3, H, W).
+
+        Raises ModelError for images of another size.
+        """
         size = self._library[0].image_size
         if images.shape[2:] != (size, size):
             height, width = images.shape[2:]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .base import Classifier, Factory, register
+from .base import Classifier, register
 from .outputs import Outputs
 from .staged import init_convs
 
@@ -17,8 +19,8 @@ class VGG(Classifier):
     """Five blocks of 3×3 convolutions, each with BatchNorm and ReLU; max-pooling between blocks.
 
     Block 0 is the stem. Features are the blocks' outputs, post-ReLU and before any pooling;
-    ``blocks`` holds the output of every ReLU in blocks 1 to 4. Behind block 3 only images 64 high
-    are pooled, as in the reference: both last features of a 32×32 image are 4×4. The embedding
+    ``blocks`` holds the output of every ReLU in blocks 1 to 4. After block 3 only images of height
+    64 are pooled, as in the reference: both last features of a 32×32 image are 4×4. The embedding
     (N, 512) is the pooled last feature.
     """
 
@@ -32,17 +34,11 @@ class VGG(Classifier):
         self.pool0, self.pool1 = nn.MaxPool2d(2), nn.MaxPool2d(2)
         self.pool2, self.pool3 = nn.MaxPool2d(2), nn.MaxPool2d(2)
         self.pool4 = nn.AdaptiveAvgPool2d(1)
-        # Not `self.classifier =`: that name is a property of every model.
+        # Not `self.classifier =`: that name is a read-only property of every model.
         self._modules["classifier"] = nn.Linear(WIDTHS[4], num_classes)
-        self._initialise()
-
-    def _initialise(self) -> None:
-        """Convolutions as ever, linear weights from N(0, 0.01²), all biases zero."""
         init_convs(self)
         nn.init.normal_(self.classifier.weight, std=0.01)
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d | nn.Linear) and layer.bias is not None:
-                nn.init.zeros_(layer.bias)
+        nn.init.zeros_(self.classifier.bias)
 
     def outputs(self, x: Tensor, preacts: bool = False, blocks: bool = False) -> Outputs:
         pool3 = self.pool3 if x.shape[2] == 64 else None
@@ -88,7 +84,7 @@ class VGG(Classifier):
 
 
 def conv_block(inputs: int, outputs: int, length: int) -> nn.Sequential:
-    """Convolution – BatchNorm – ReLU, ``length`` times; the last ReLU is left to the caller."""
+    """Convolution – BatchNorm – ReLU, ``length`` times, without the last ReLU."""
     layers: list[nn.Module] = []
     for _ in range(length):
         layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU()]
@@ -97,7 +93,7 @@ def conv_block(inputs: int, outputs: int, length: int) -> nn.Sequential:
 
 
 def run_block(block: nn.Sequential, x: Tensor, keep: bool) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """The block's pre-activation, and on request the outputs of the ReLUs inside it."""
+    """The block's pre-activation and, if ``keep``, the outputs of the ReLUs inside it."""
     inside = []
     for layer in block:
         x = layer(x)
@@ -106,17 +102,8 @@ def run_block(block: nn.Sequential, x: Tensor, keep: bool) -> tuple[Tensor, tupl
     return x, tuple(inside)
 
 
-def vgg(lengths: Lengths) -> Factory:
-    """The constructor of one shape, for the registry."""
-
-    def factory(num_classes: int) -> VGG:
-        return VGG(lengths, num_classes)
-
-    return factory
-
-
-register("vgg8", vgg((1, 1, 1, 1, 1)))
-register("vgg11", vgg((1, 1, 2, 2, 2)))
-register("vgg13", vgg((2, 2, 2, 2, 2)))
-register("vgg16", vgg((2, 2, 3, 3, 3)))
-register("vgg19", vgg((2, 2, 4, 4, 4)))
+register("vgg8", partial(VGG, (1, 1, 1, 1, 1)))
+register("vgg11", partial(VGG, (1, 1, 2, 2, 2)))
+register("vgg13", partial(VGG, (2, 2, 2, 2, 2)))
+register("vgg16", partial(VGG, (2, 2, 3, 3, 3)))
+register("vgg19", partial(VGG, (2, 2, 4, 4, 4)))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .base import Classifier, Factory, ModelError, register
+from .base import Classifier, ModelError, register
 from .outputs import Outputs
 from .resnet import conv3x3
 from .staged import init_convs
@@ -14,8 +16,8 @@ from .staged import init_convs
 class PreactBlock(nn.Module):
     """BN – ReLU – 3×3 – BN – ReLU – 3×3 and the shortcut.
 
-    The shortcut is the raw input, or where the channels change a 1×1 convolution (no BatchNorm)
-    of the normalised and rectified one. Returns the sum, and ``bn1``'s output on the way to it.
+    The shortcut is the raw input or, if the number of channels changes, a 1×1 convolution (without
+    BatchNorm) of the input after ``bn1`` and ReLU. Returns the sum and the output of ``bn1``.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
@@ -37,7 +39,7 @@ class PreactBlock(nn.Module):
 
 
 class Stage(nn.Module):
-    """n blocks; the first takes the stride. Published files call them ``layer``."""
+    """n blocks; the first has the stride. Published files call them ``layer``."""
 
     def __init__(self, inputs: int, outputs: int, n: int, stride: int) -> None:
         super().__init__()
@@ -45,7 +47,7 @@ class Stage(nn.Module):
         self.layer = nn.Sequential(PreactBlock(inputs, outputs, stride), *rest)
 
     def forward(self, x: Tensor, blocks: bool) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-        """The raw output, the input after the first ``bn1``, and on request each block's output."""
+        """The raw output, the first ``bn1``'s output, and on request the output of each block."""
         x, entry = self.layer[0](x)
         inside = [x] if blocks else []
         for block in self.layer[1:]:
@@ -58,14 +60,13 @@ class Stage(nn.Module):
 class WideResNet(Classifier):
     """``depth`` = 6n + 4 layers, ``width`` times as wide as the plain network.
 
-    Features are the stem's and the stages' raw outputs: before BatchNorm and ReLU, of either
-    sign. Their preacts are what the next BatchNorm makes of them (the next stage's first, in the
-    end the network's own): before the ReLU, after the norm. The embedding (N, 64·width) is
-    pooled behind that last norm and its ReLU.
+    Features are the raw outputs of the stem and the stages, before BatchNorm and ReLU. A preact is
+    the output of the next BatchNorm (the next stage's first, finally the network's own), before
+    its ReLU. The embedding (N, 64·width) is pooled after that last norm and its ReLU.
 
-    Deviation: mdistiller evaluates these norms once more to obtain the preacts, so its running
-    statistics move twice per training step. Here the forward pass hands out what it has computed
-    anyway: same values, same gradients, one update.
+    Deviation: mdistiller evaluates these norms a second time to get the preacts, so its running
+    statistics are updated twice per training step. Here the forward pass returns the values it
+    computes anyway: same values and gradients, one update.
     """
 
     def __init__(self, depth: int, width: int, num_classes: int) -> None:
@@ -113,18 +114,9 @@ class WideResNet(Classifier):
         return None, *(self.get_submodule(name) for name in entries), self.bn1
 
     def feature_modules(self) -> nn.ModuleList:
-        """Without the last norm, which initial stages leave untrained."""
+        """Without the last norm, which initial training stages leave untrained."""
         return nn.ModuleList([self.conv1, self.block1, self.block2, self.block3])
 
 
-def wrn(depth: int, width: int) -> Factory:
-    """The constructor of one shape, for the registry."""
-
-    def factory(num_classes: int) -> WideResNet:
-        return WideResNet(depth, width, num_classes)
-
-    return factory
-
-
 for _depth, _width in ((16, 1), (16, 2), (16, 4), (28, 2), (28, 4), (40, 1), (40, 2)):
-    register(f"wrn_{_depth}_{_width}", wrn(_depth, _width))
+    register(f"wrn_{_depth}_{_width}", partial(WideResNet, _depth, _width))

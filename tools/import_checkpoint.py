@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""Look into anyone's checkpoint: what it is, which network it fits, what it is worth; convert it.
+"""Inspect any checkpoint: its format, the network it fits, its accuracy; convert it to our format.
 
-    tools/import_checkpoint.py FILE                                  only look
-    tools/import_checkpoint.py FILE --dataset cifar100 --data DIR    measure it on the test part
-    tools/import_checkpoint.py FILE … --to teacher.safetensors       and write it as a file of ours
+    tools/import_checkpoint.py FILE                                  inspect only
+    tools/import_checkpoint.py FILE --dataset cifar100 --data DIR    evaluate on the test part
+    tools/import_checkpoint.py FILE … --to teacher.safetensors       also write it in our format
 
-Read are our own files and those of RepDistiller, mdistiller, SimKD, ReviewKD, OpenMMLab,
-pytorch-cifar, torchvision and timm. Nothing in a file is executed: what holds more than tensors and
-plain values is refused, with its reason. A file of ours says which network it holds, with how many
-classes, and, where it was measured, on which data and how well.
+Reads our own files and those of RepDistiller, mdistiller, SimKD, ReviewKD, OpenMMLab,
+pytorch-cifar, torchvision and timm. Nothing in a file is executed: a file that holds more than
+tensors and plain values is refused, with the reason. Our own files state the network, its number of
+classes and, if it was evaluated, the data set and the accuracy.
 
-Exit codes: 0; 1 the weights fit no network of the zoo, or several; 2 bad input.
+Exit codes: 0 success; 1 the weights fit no network of the zoo, or several; 2 bad input.
 """
 
 from __future__ import annotations
@@ -32,98 +32,91 @@ from experiments.commands.common import Parser
 from experiments.commands.evaluate import Scores, add_checkpoint_arguments
 from experiments.environment import CHECKOUT
 from experiments.errors import InputError
-from models.checkpoint import save_weights, sha256
-from models.fitting import Fit, fits, nearest, parameters
-from models.formats import Checkpoint, read_checkpoint
+from models.checkpoints.files import save_weights, sha256
+from models.checkpoints.formats import Checkpoint, read_checkpoint
+from models.checkpoints.matching import Fit, fits, nearest, parameters
+from models.checkpoints.metadata import Metadata
 
 BAD_INPUT = (InputError, models.ModelError, datasets.DataError, distillers.MethodError, OSError)
 
 
 def inspect(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
-    """What is in the file, as pairs of a heading and a text."""
+    """The file's content, as pairs of a heading and a text."""
     path, state = checkpoint.path, checkpoint.state
     size = f"{path.stat().st_size / 1e6:,.1f} MB"
     yield "file", f"{path} ({size}, sha256 {sha256(path)[:16]}…)"
     yield "format", checkpoint.format
     if checkpoint.part:
-        yield "part", f"{checkpoint.part} of a distiller (--part chooses)"
+        yield "part", f"{checkpoint.part} of a distiller (choose with --part)"
     if checkpoint.stripped:
         yield "without", f"the prefixes {' '.join(checkpoint.stripped)}"
     yield "holds", f"{len(state)} tensors, {parameters(state):,} parameters"
     for name, value in checkpoint.extra.items():
-        yield "beside", f"{name}: {value}"
-    if checkpoint.about:
-        yield "says", _said(checkpoint)
+        yield "also", f"{name}: {value}"
+    if checkpoint.metadata:
+        yield "says", _summary(checkpoint.metadata)
 
 
-def _said(checkpoint: Checkpoint) -> str:
-    assert checkpoint.about is not None
-    about = checkpoint.about
-    accuracy = f": {about.accuracy:.2f} %" if about.accuracy is not None else ""
-    known = [f"on {about.dataset}{accuracy}"] if about.dataset else []
-    known += [f"from {about.source}"] if about.source else []
-    return ", ".join([str(about), *known])
+def _summary(metadata: Metadata) -> str:
+    accuracy = f": {metadata.accuracy:.2f} %" if metadata.accuracy is not None else ""
+    known = [f"on {metadata.dataset}{accuracy}"] if metadata.dataset else []
+    known += [f"from {metadata.source}"] if metadata.source else []
+    return ", ".join([str(metadata), *known])
 
 
-def fitting(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
-    """Which networks the weights fit, or which comes nearest."""
-    found = fits(checkpoint)
-    for fit in found:
+def match(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
+    """The networks that the weights fit, or the nearest one."""
+    matches = fits(checkpoint)
+    for fit in matches:
         yield "fits", str(fit)
-    if not found:
+    if not matches:
         yield "fits", "no network of the zoo"
         close = nearest(checkpoint)
         if close:
             yield "nearest", f"{close[0]}: {close[1]}"
 
 
-# ---- measuring and converting --------------------------------------------------------------------
+# ---- evaluation and conversion -------------------------------------------------------------------
 
 
 def convert(
     model: models.Classifier, checkpoint: Checkpoint, facts: dict[str, Any], to: Path
 ) -> None:
-    """Write the weights as a file of ours, with where they come from."""
+    """Write the weights in our format, with their source."""
     if to.suffix != ".safetensors":
         raise InputError(f"--to {to}: expected a name that ends in .safetensors")
     if to.exists():
-        raise InputError(f"--to {to}: exists already, and is not overwritten")
+        raise InputError(f"--to {to}: exists already and will not be overwritten")
     if not to.absolute().parent.is_dir():
         raise InputError(f"--to {to}: no directory {to.absolute().parent}")
-    source = f"{checkpoint.path.name}, sha256 {sha256(checkpoint.path)}"
-    save_weights(model, to, {"source": source, **_known(checkpoint), **facts})
-
-
-def _known(checkpoint: Checkpoint) -> dict[str, Any]:
-    """What a file of ours already said of itself stays true."""
-    if checkpoint.about is None:
-        return {}
-    return checkpoint.about.model_dump(
-        exclude_none=True, exclude={"format", "architecture", "num_classes"}
-    )
+    known = {"source": f"{checkpoint.path.name}, sha256 {sha256(checkpoint.path)}"}
+    if checkpoint.metadata:  # what one of our own files already says remains true
+        given = {"format", "architecture", "num_classes"}  # save_weights sets these
+        known |= checkpoint.metadata.model_dump(exclude_none=True, exclude=given)
+    save_weights(model, to, known | facts)
 
 
 def facts_of(scores: Scores, data: Data) -> dict[str, Any]:
-    """What a measurement lets a file say."""
+    """The metadata that follows from an evaluation."""
     facts = {"dataset": scores.name, "accuracy": round(scores.top1, 4)}
-    normalisation = getattr(data, "normalisation", None)  # data sets may have their own way
+    normalisation = getattr(data, "normalisation", None)  # an optional attribute of data sets
     return facts | ({"normalisation": normalisation} if normalisation else {})
 
 
 def examine(args: argparse.Namespace) -> int:
-    """Everything that was asked for, in its order."""
+    """Inspect the file, then evaluate and convert it as requested; returns the exit code."""
     for plugin in args.plugin:
         distillers.load_plugin(plugin)
     checkpoint = read_checkpoint(args.file, args.part)
-    _print(inspect(checkpoint))
-    _print(fitting(checkpoint))
-    measured = args.dataset is not None or args.data is not None
+    for heading, text in (*inspect(checkpoint), *match(checkpoint)):
+        print(f"{heading:<8} {text}", flush=True)
+    evaluated = args.dataset is not None or args.data is not None
     args.data = args.data or CHECKOUT / "data"
-    if not (measured or args.to):
-        return 0 if args.model or checkpoint.about or len(fits(checkpoint)) == 1 else 1
-    found, device = evaluate.which(checkpoint, args.model), evaluate.device_of(args)
-    data = evaluate.build_data(args, checkpoint, device) if measured else None
-    model = evaluate.load(checkpoint, found, data.info if data else None, device)
+    if not (evaluated or args.to):
+        return 0 if args.model or checkpoint.metadata or len(fits(checkpoint)) == 1 else 1
+    fit, device = evaluate.which(checkpoint, args.model), evaluate.device_of(args)
+    data = evaluate.build_data(args, checkpoint, device) if evaluated else None
+    model = evaluate.load(checkpoint, fit, data.info if data else None, device)
     facts: dict[str, Any] = {}
     if data:
         scores = evaluate.measure(model, data, args.batch_size)
@@ -135,16 +128,11 @@ def examine(args: argparse.Namespace) -> int:
     return 0
 
 
-def _print(pairs: Iterator[tuple[str, str]]) -> None:
-    for heading, text in pairs:
-        print(f"{heading:<8} {text}", flush=True)
-
-
 # ---- the command line ----------------------------------------------------------------------------
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Look, measure, convert; bad input is one line on standard error and exit code 2."""
+    """Run the tool; bad input gives one line on standard error and exit code 2."""
     args = _parser().parse_args(arguments)
     try:
         return examine(args)
@@ -156,9 +144,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_checkpoint_arguments(parser)
-    parser.set_defaults(data=None)  # told from its default: who gives it wants a measurement
-    parser.add_argument("--to", type=Path, metavar="OUT.safetensors", help="write a file of ours")
-    parser.add_argument("--plugin", type=Path, action="append", default=[], help="registers models")
+    parser.set_defaults(data=None)  # None tells that it was not given: giving it means to evaluate
+    parser.add_argument(
+        "--to", type=Path, metavar="OUT.safetensors", help="write the weights in our format"
+    )
+    parser.add_argument(
+        "--plugin", type=Path, action="append", default=[], help="a file that registers models"
+    )
     return parser
 
 

@@ -27,9 +27,9 @@ from experiments.matrix.recipe import Recipe
 from experiments.plan.workspace import Workspace
 from experiments.rundir.layout import HEAD, WEIGHTS
 from experiments.train import networks
-from models import checkpoint as checkpoints
-from models.fitting import Fit, fits, fitting, nearest
-from models.formats import Checkpoint, read_checkpoint
+from models.checkpoints import files as checkpoints
+from models.checkpoints.formats import Checkpoint, read_checkpoint
+from models.checkpoints.matching import Fit, describe_fits, fits, nearest
 from results import records
 
 RECIPE = Recipe(channels_last=True)  # the faster format, on a CPU too; full precision
@@ -69,7 +69,7 @@ def which(checkpoint: Checkpoint, asked: str | None = None) -> Fit:
 
     Raises ModelError where that is not one network, or not the one asked for.
     """
-    said = checkpoint.about
+    said = checkpoint.metadata
     if said and asked not in (None, said.architecture):
         raise models.ModelError(f"{checkpoint.path}: says that it is {said}, not {asked}")
     if said:
@@ -80,8 +80,10 @@ def which(checkpoint: Checkpoint, asked: str | None = None) -> Fit:
     if asked:
         return Fit(asked, None)  # loading says what is wrong
     if found:
-        raise models.ModelError(f"{checkpoint.path}: {fitting(checkpoint)}: choose with --model")
-    raise models.ModelError(f"{checkpoint.path}: {fitting(checkpoint)}{_nearest(checkpoint)}")
+        raise models.ModelError(
+            f"{checkpoint.path}: {describe_fits(checkpoint)}: choose with --model"
+        )
+    raise models.ModelError(f"{checkpoint.path}: {describe_fits(checkpoint)}{_nearest(checkpoint)}")
 
 
 def _nearest(checkpoint: Checkpoint) -> str:
@@ -95,7 +97,7 @@ def load(
     """The network with its weights. Its classes are the data's, where there is data."""
     classes = info.num_classes if info else found.num_classes
     if classes is None:
-        raise InputError(f"{checkpoint.path}: does not tell its classes: give --dataset")
+        raise InputError(f"{checkpoint.path}: number of classes unknown: give --dataset")
     if info and found.num_classes not in (None, classes):
         raise InputError(f"{checkpoint.path}: {found}, but {info.name} has {classes}")
     with torch.random.fork_rng(devices=[]):
@@ -131,7 +133,7 @@ def _stated(checkpoint: Checkpoint) -> tuple[str | None, dict[str, Any]]:
     run = checkpoint.path.name == WEIGHTS and records.read(checkpoint.path.parent)
     if run:
         return run["spec"]["dataset"]["name"], run["spec"]["dataset"].get("options", {})
-    return (checkpoint.about.dataset if checkpoint.about else None), {}
+    return (checkpoint.metadata.dataset if checkpoint.metadata else None), {}
 
 
 def _option(text: str) -> tuple[str, Any]:

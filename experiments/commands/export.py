@@ -23,8 +23,8 @@ from experiments.commands.evaluate import which
 from experiments.environment import CHECKOUT
 from experiments.errors import InputError
 from experiments.rundir.layout import HEAD, WEIGHTS, find
-from models.checkpoint import load, save_weights, sha256
-from models.formats import read_checkpoint
+from models.checkpoints.files import load, save_weights, sha256
+from models.checkpoints.formats import read_checkpoint
 from results import records
 
 ENDINGS = {"repdistiller": ".pth", "ours": ".safetensors"}
@@ -61,7 +61,7 @@ def _student(directory: Path, record: Mapping[str, Any]) -> models.Classifier:
     checkpoint = read_checkpoint(weights)
     fit = which(checkpoint, record["spec"]["student"])
     if fit.num_classes is None:
-        raise InputError(f"{weights}: {fit.name}: does not tell its classes")
+        raise InputError(f"{weights}: {fit.name}: number of classes unknown")
     with torch.random.fork_rng(devices=[]):
         student = models.build(fit.name, fit.num_classes)
     kinds = (v.dtype for v in checkpoint.state.values() if v.is_floating_point())

@@ -13,7 +13,7 @@ import models
 from datasets import Data
 from experiments.errors import InputError, beside
 from experiments.matrix.schema import Matrix
-from models.checkpoint import sha256
+from models.checkpoints.files import sha256
 
 
 @dataclass(frozen=True)

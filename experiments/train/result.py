@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.rundir.layout import WEIGHTS
 from experiments.train import numerics
-from models.checkpoint import sha256
+from models.checkpoints.files import sha256
 from results import provenance, records
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 from experiments.rundir.layout import HEAD
 from experiments.train.checkpoint import _write_history
 from experiments.train.learner import Learner
-from models.checkpoint import save_weights
+from models.checkpoints.files import save_weights
 
 
 def record(learner: Learner, test: dict[str, float] | None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from experiments.matrix.recipe import Recipe
 from experiments.matrix.run_spec import TeacherSpec
 from experiments.train import networks
 from experiments.train.distributed import SINGLE, ProcessGroup
-from models.checkpoint import sha256
+from models.checkpoints.files import sha256
 from results import records
 
 

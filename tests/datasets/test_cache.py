@@ -1,4 +1,4 @@
-"""Images decoded once: one right file whoever builds it, and how it is used."""
+"""Images decoded once: one correct file whichever process builds it, and how it is used."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 import datasets
 from datasets import DataError, Stream, cache
-from datasets.cache import Pictures, Recipe, cached
+from datasets.cache import CacheSpec, ImageSource, cached
 
 CHECKOUT = Path(__file__).parents[2]
 STREAMS = [Stream(), Stream("balanced"), Stream(views=("weak", "strong"))]
@@ -28,8 +28,8 @@ def noise(count, size, seed):
     return np.random.default_rng(seed).integers(0, 256, (count, 3, size, size), dtype=np.uint8)
 
 
-def recipe(size=8, train=70, test=30, key="k", log=None):
-    """A set of noise whose decoding can be counted in the file ``log``."""
+def spec(size=8, train=70, test=30, key="k", log=None):
+    """A set of noise; the file ``log`` counts the images decoded."""
 
     def part(count, seed):
         images = noise(count, size, seed)
@@ -41,9 +41,9 @@ def recipe(size=8, train=70, test=30, key="k", log=None):
                 time.sleep(0.02)
             return images[span.start : span.stop]
 
-        return Pictures(np.arange(count) % 3, chunk)
+        return ImageSource(np.arange(count) % 3, chunk)
 
-    return Recipe(
+    return CacheSpec(
         "noise", key, size, {"train": part(train, 0), "test": part(test, 1)}, tuple("abc")
     )
 
@@ -51,7 +51,6 @@ def recipe(size=8, train=70, test=30, key="k", log=None):
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
     monkeypatch.setattr(cache, "CHUNK", 7)
-    monkeypatch.setattr(cache, "POLL", 0.02)
 
 
 def files(folder):
@@ -59,7 +58,7 @@ def files(folder):
 
 
 def test_the_file_holds_what_was_decoded(tmp_path):
-    made = cached(recipe(size=9), tmp_path, None)
+    made = cached(spec(size=9), tmp_path, None)
     assert torch.equal(made.train.images, torch.from_numpy(noise(70, 9, 0)))
     assert torch.equal(made.test.images, torch.from_numpy(noise(30, 9, 1)))
     assert made.train.labels.tolist() == [i % 3 for i in range(70)]
@@ -71,43 +70,43 @@ def test_the_file_holds_what_was_decoded(tmp_path):
 
 
 def test_it_is_made_once(tmp_path):
-    first = cached(recipe(log=tmp_path / "log"), tmp_path, None)
+    first = cached(spec(log=tmp_path / "log"), tmp_path, None)
     decoded = (tmp_path / "log").read_text()
     assert sum(map(int, decoded.split())) == 100
-    again = cached(recipe(log=tmp_path / "log"), tmp_path, None)
+    again = cached(spec(log=tmp_path / "log"), tmp_path, None)
     assert (tmp_path / "log").read_text() == decoded
     assert again.sha256 == first.sha256
     assert torch.equal(again.train.images, first.train.images)
 
 
 def test_other_files_or_another_size_are_another_cache(tmp_path):
-    hashes = {cached(made, tmp_path, None).sha256 for made in (recipe(), recipe(size=4))}
-    cached(recipe(key="other files"), tmp_path, None)
+    hashes = {cached(made, tmp_path, None).sha256 for made in (spec(), spec(size=4))}
+    cached(spec(key="other files"), tmp_path, None)
     assert len(hashes) == 2
     assert len(files(tmp_path / ".cache")) == 3
 
 
 def test_the_hash_is_that_of_the_content(tmp_path):
-    made = [
-        cached(r, tmp_path, None) for r in (recipe(), recipe(key="b"), recipe(key="c", train=69))
-    ]
+    made = [cached(r, tmp_path, None) for r in (spec(), spec(key="b"), spec(key="c", train=69))]
     assert made[0].sha256 == made[1].sha256 != made[2].sha256
 
 
 BUILDER = """
-    import os, sys, time
+    import os, socket, sys, time
     from pathlib import Path
     sys.path.insert(0, {checkout!r})
     from datasets import cache
-    from tests.datasets.test_cache import recipe
-    cache.CHUNK, cache.POLL = 2, 0.01
+    from tests.datasets.test_cache import spec
+    cache.CHUNK, cache.STALE = 2, 0.5
     if sys.argv[2] == "unlocked":
-        cache._taken = lambda lock: True
+        cache.SoftFileLease.acquire = lambda lock, timeout: None
+    if sys.argv[2] == "elsewhere":
+        socket.gethostname = lambda: "another-machine"
     root = Path(sys.argv[1])
     (root / f"ready-{{os.getpid()}}").touch()
     while not (root / "go").exists():
         time.sleep(0.005)
-    made = cache.cached(recipe(log=root / "log"), root, None)
+    made = cache.cached(spec(log=root / "log"), root, None)
     print(made.sha256, int(made.train.images.long().sum()))
 """
 
@@ -134,59 +133,52 @@ def test_two_processes_at_once_give_one_right_file(tmp_path, mode):
     (tmp_path / "go").touch()
     said = [started.communicate(timeout=60)[0] for started in builders]
     assert [started.returncode for started in builders] == [0, 0]
-    expected = cached(recipe(), tmp_path / "elsewhere", None)
+    expected = cached(spec(), tmp_path / "elsewhere", None)
     total = int(expected.train.images.long().sum())
     assert said == [f"{expected.sha256} {total}\n"] * 2
-    assert len(files(tmp_path / ".cache")) == 1  # neither draft nor lock is left
+    assert len(files(tmp_path / ".cache")) == 1  # neither drafts nor locks are left
     times = 1 if mode == "locked" else 2
     assert sum(map(int, (tmp_path / "log").read_text().split())) == 100 * times
 
 
-def test_a_builder_that_was_killed_does_not_block(tmp_path):
-    killed = builder(tmp_path)
-    (tmp_path / "go").touch()
-    wait_until(lambda: (tmp_path / "log").exists())
+def start_building(root, mode):
+    """A builder that has begun to decode and holds the lock."""
+    started = builder(root, mode)
+    (root / "go").touch()
+    wait_until(lambda: (root / "log").exists())
+    assert [name for name in files(root / ".cache") if name.endswith(".lock")]
+    return started
+
+
+@pytest.mark.parametrize(("mode", "least"), [("locked", 0), ("elsewhere", 0.5)])
+def test_a_builder_that_was_killed_does_not_block(tmp_path, monkeypatch, mode, least):
+    """At once on this machine; elsewhere only the missing heartbeats tell."""
+    monkeypatch.setattr(cache, "STALE", 0.5 if mode == "elsewhere" else 60)
+    killed = start_building(tmp_path, mode)
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
-    assert [name for name in files(tmp_path / ".cache") if name.endswith(".lock")]
     start = time.monotonic()
-    made = cached(recipe(), tmp_path, None)
-    assert time.monotonic() - start < 5
+    made = cached(spec(), tmp_path, None)
+    assert least < time.monotonic() - start < 5
     assert torch.equal(made.train.images, torch.from_numpy(noise(70, 8, 0)))
-    assert len(files(tmp_path / ".cache")) == 1  # its draft is gone as well
+    assert len(files(tmp_path / ".cache")) == 1  # its draft is deleted too
 
 
-def test_a_silent_holder_on_another_machine_does_not_block(tmp_path, monkeypatch):
-    monkeypatch.setattr(cache, "STALE", 0.3)
+@pytest.mark.parametrize("mode", ["locked", "elsewhere"])
+def test_a_living_builder_is_waited_for(tmp_path, monkeypatch, mode):
+    monkeypatch.setattr(cache, "STALE", 0.5)  # half as long as building takes
+    started = start_building(tmp_path, mode)
+    made = cached(spec(log=tmp_path / "log"), tmp_path, None)
+    assert started.communicate(timeout=60)[0].startswith(made.sha256)
+    assert sum(map(int, (tmp_path / "log").read_text().split())) == 100
+
+
+@pytest.mark.parametrize("content", ["", "another-machine-17"])
+def test_a_damaged_lock_file_blocks_for_a_limited_time(tmp_path, monkeypatch, content):
+    monkeypatch.setattr(cache, "MAX_WAIT", 0.3)
     (tmp_path / ".cache").mkdir()
-    lock = (tmp_path / ".cache" / recipe().file_name).with_suffix(".lock")
-    lock.write_text("another-machine-17")
-    start = time.monotonic()
-    cached(recipe(), tmp_path, None)
-    assert 0.3 < time.monotonic() - start < 5
-    assert not lock.exists()
-
-
-def test_a_living_holder_is_waited_for(tmp_path, monkeypatch):
-    monkeypatch.setattr(cache, "STALE", 0.4)
-    path = tmp_path / recipe().file_name
-    lock = path.with_suffix(".lock")
-    lock.write_text("another-machine-17")
-    asleep = []
-
-    def beats(seconds):
-        asleep.append(seconds)
-        time.sleep(seconds)
-        os.utime(lock, ns=(len(asleep), len(asleep)))
-        if len(asleep) == 40:  # twice as long as the lock could be silent
-            path.touch()
-
-    monkeypatch.setattr(
-        cache, "time", type("Clock", (), {"sleep": beats, "monotonic": time.monotonic})
-    )
-    cache._wait(path, lock)
-    assert len(asleep) == 40
-    assert lock.exists()
+    (tmp_path / ".cache" / spec().file_name).with_suffix(".lock").write_text(content)
+    assert len(cached(spec(), tmp_path, None).train.labels) == 70
 
 
 def test_where_the_data_is_read_only_the_users_cache_serves(tmp_path, monkeypatch):
@@ -197,25 +189,25 @@ def test_where_the_data_is_read_only_the_users_cache_serves(tmp_path, monkeypatc
     monkeypatch.setattr(
         cache, "_writable", lambda folder: not folder.is_relative_to(root) and writable(folder)
     )
-    cached(recipe(), root, None)
+    cached(spec(), root, None)
     assert files(root) == []
     assert len(files(tmp_path / "home" / "kd-datasets")) == 1
 
 
 def test_a_file_beside_read_only_data_is_used(tmp_path, monkeypatch):
-    cached(recipe(), tmp_path, None)
+    cached(spec(), tmp_path, None)
     monkeypatch.setattr(cache, "_writable", lambda folder: False)
-    assert len(cached(recipe(), tmp_path, None).train.labels) == 70
+    assert len(cached(spec(), tmp_path, None).train.labels) == 70
 
 
 def test_no_place_at_all_is_said_with_the_way_out(tmp_path, monkeypatch):
     monkeypatch.setattr(cache, "_writable", lambda folder: False)
     with pytest.raises(DataError, match=r"noise: cannot write .*\.cache or .*; name a folder with"):
-        cached(recipe(), tmp_path, None)
+        cached(spec(), tmp_path, None)
 
 
 def test_the_named_folder_is_the_only_place(tmp_path):
-    cached(recipe(), tmp_path, str(tmp_path / "mine"))
+    cached(spec(), tmp_path, str(tmp_path / "mine"))
     assert files(tmp_path) == ["mine"]
 
 
@@ -225,16 +217,16 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(DataError, match=r"\(No space left on device\); name another folder"):
-        cached(recipe(), tmp_path, None)
+        cached(spec(), tmp_path, None)
     assert files(tmp_path / ".cache") == []
 
 
 def test_a_damaged_file_is_named(tmp_path):
-    cached(recipe(), tmp_path, None)
+    cached(spec(), tmp_path, None)
     (path,) = (tmp_path / ".cache").iterdir()
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(DataError, match=rf"{path.name}: damaged .*; delete it"):
-        cached(recipe(), tmp_path, None)
+        cached(spec(), tmp_path, None)
 
 
 # ---- as a data set -------------------------------------------------------------------------------
@@ -257,7 +249,7 @@ def in_memory(made, mapped, **settings):
 @pytest.mark.parametrize("rotation", [0, 20])
 @pytest.mark.parametrize("stream", STREAMS, ids=str)
 def test_images_in_the_file_give_the_same_batches(tmp_path, stream, rotation):
-    made = cached(recipe(), tmp_path, None)
+    made = cached(spec(), tmp_path, None)
     settings = {"validation": 12, "subset": 50, "batch_size": 16, "rotation": rotation}
     mapped, copied = (in_memory(made, in_file, **settings) for in_file in (True, False))
     assert mapped._train.images.data_ptr() == made.train.images.data_ptr()  # nothing was copied
@@ -273,12 +265,12 @@ def test_images_in_the_file_give_the_same_batches(tmp_path, stream, rotation):
 
 
 def test_the_fingerprint_follows_the_content_in_use(tmp_path):
-    made = cached(recipe(), tmp_path, None)
+    made = cached(spec(), tmp_path, None)
     prints = [
         in_memory(made, True, **settings).fingerprint
         for settings in ({}, {"subset": 60}, {"validation": 10}, {"validation": 10, "subset": 50})
     ]
     assert len(set(prints)) == 4
     assert in_memory(made, True, subset=70, batch_size=3).fingerprint == prints[0]
-    other = cached(recipe(key="more", train=71), tmp_path, None)
+    other = cached(spec(key="more", train=71), tmp_path, None)
     assert in_memory(other, True).fingerprint != prints[0]

@@ -182,7 +182,7 @@ def test_missing_data_say_where_and_how(tmp_path, name):
 
 def test_a_single_missing_file_is_named(small):
     (small / "meta").unlink()
-    with pytest.raises(DataError, match="cifar-100-python: without meta; get it with"):
+    with pytest.raises(DataError, match="cifar-100-python: meta missing; get it with"):
         datasets.build("cifar100", small.parent)
 
 

@@ -193,7 +193,7 @@ def test_stl_files_are_checked(stl, tmp_path):
     with pytest.raises(DataError, match=r"train_y.bin: expected 20 numbers from 1 to 10"):
         datasets.build("stl10", tmp_path)
     (tmp_path / "stl10_binary/test_y.bin").unlink()
-    with pytest.raises(DataError, match=r"stl10_binary is without test_y.bin"):
+    with pytest.raises(DataError, match=r"stl10_binary lacks test_y.bin"):
         datasets.build("stl10", tmp_path)
 
 

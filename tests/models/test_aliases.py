@@ -1,4 +1,4 @@
-"""Published names of networks join ours."""
+"""Published names of networks are mapped to ours."""
 
 from __future__ import annotations
 
@@ -30,16 +30,15 @@ PUBLISHED = {
 
 
 @pytest.mark.parametrize("pair", CLASSIC_PAIRS)
-def test_the_thirteen_classic_pairs_join(pair):
+def test_the_networks_of_the_thirteen_classic_pairs_are_found(pair):
     for name in pair.split(">"):
-        model = models.build(models.canonical(name), num_classes=100)
-        assert model.name in models.names()
-        assert "/" not in model.name
-    assert len(CLASSIC_PAIRS) == 13
+        ours = models.canonical(name)
+        assert ours in models.names()
+        assert "/" not in ours
 
 
 @pytest.mark.parametrize("dataset", PUBLISHED)
-def test_every_published_network_that_is_ours_joins(dataset):
+def test_every_published_network_of_the_zoo_is_found(dataset):
     for name in PUBLISHED[dataset].split():
         ours = models.canonical(name, dataset)
         assert ours in models.names() or ours.startswith("timm/")
@@ -66,12 +65,12 @@ def test_spelling_and_data_set(published, dataset, ours):
     assert models.canonical(published, dataset) == ours
 
 
-def test_our_own_names_are_themselves():
+def test_our_own_names_are_unchanged():
     for dataset in PUBLISHED:
         assert [models.canonical(name, dataset) for name in models.names()] == models.names()
 
 
-def test_aliases_lead_to_networks_of_ours():
+def test_aliases_name_networks_of_the_zoo():
     ours = {*SMALL.values(), *IMAGENET.values()}
     assert {name for name in ours if not name.startswith("timm/")} <= set(models.names())
 
@@ -87,6 +86,6 @@ def test_aliases_lead_to_networks_of_ours():
         ("torchvision/resnet5", "imagenet", "did you mean torchvision/resnet50"),
     ],
 )
-def test_another_name_is_answered_with_near_ones(published, dataset, words):
+def test_an_unknown_name_gives_near_matches(published, dataset, words):
     with pytest.raises(models.ModelError, match=words):
         models.canonical(published, dataset)

@@ -1,4 +1,4 @@
-"""What every network of the zoo promises (models/base.py, models/outputs.py)."""
+"""The contract that every network of the zoo keeps (models/base.py, models/outputs.py)."""
 
 from __future__ import annotations
 
@@ -13,25 +13,16 @@ import models
 from models.mobilenet import MobileNetV2
 from models.shufflenet import ShuffleV2, channel_shuffle
 from models.wrn import WideResNet
+from tests.models.helpers import built, equal_states, images, same
 
-# Foreign networks ("torchvision/…") have tests of their own: other sizes, other gaps.
+# Library networks ("torchvision/…") have their own tests: other image sizes, other gaps.
 ZOO = [name for name in models.names() if "/" not in name]
 CLASSES = 10
 
 
 @pytest.fixture(scope="module", params=ZOO)
 def model(request):
-    torch.manual_seed(0)
-    return models.build(request.param, num_classes=CLASSES).eval()
-
-
-def images(height=32, width=None, n=2, dtype=torch.float32):
-    draw = torch.Generator().manual_seed(1)
-    return torch.randn(n, 3, height, width or height, generator=draw, dtype=dtype)
-
-
-def same(actual, expected, rtol=1e-5):
-    torch.testing.assert_close(actual, expected, rtol=rtol, atol=rtol * expected.abs().max().item())
+    return built(request.param, CLASSES).eval()
 
 
 @torch.no_grad()
@@ -49,7 +40,7 @@ def test_outputs_hold_together(model):
 
 @torch.no_grad()
 def test_features_follow_from_preacts(model):
-    """By ReLU, but for the families whose taps are linear, shuffled or raw."""
+    """By ReLU, except in families whose taps are linear, shuffled or raw."""
     out = model.outputs(images(), preacts=True)
     pairs = list(zip(out.features[1:], out.preacts[1:], strict=True))
     if isinstance(model, WideResNet):
@@ -62,13 +53,13 @@ def test_features_follow_from_preacts(model):
         assert all(f.equal(channel_shuffle(p.relu(), 2)) for f, p in pairs)
     else:
         assert all(f.equal(p.relu()) for f, p in pairs)
-    assert isinstance(model, MobileNetV2) or all((p < 0).any() for _, p in pairs)
+    assert all((p < 0).any() for _, p in pairs)
 
 
 @torch.no_grad()
-def test_a_state_dict_carries_everything(model, tmp_path):
+def test_a_state_dict_holds_everything(model, tmp_path):
     first = deepcopy(model).train()
-    first(images(16))  # other running statistics than a new network's
+    first(images(16))  # running statistics that differ from a new network's
     torch.save(first.state_dict(), tmp_path / "weights.pth")
     second = models.build(model.name, CLASSES)
     models.load_checkpoint(second, tmp_path / "weights.pth")
@@ -104,7 +95,7 @@ def test_every_parameter_gets_a_gradient(model):
     for name, parameter in trained.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
-        # A bias in front of a BatchNorm has no effect; rounding alone may make it non-zero.
+        # A bias before a BatchNorm has no effect: its gradient is zero up to rounding.
         assert parameter.ndim == 1 or parameter.grad.any(), name
 
 
@@ -122,7 +113,7 @@ def test_channels_last_stays_channels_last(model):
     out = deepcopy(model).to(memory_format=torch.channels_last).outputs(x, preacts=True)
     same(out.logits, model(images(16)), rtol=1e-4)
     for feature in (*out.features, *out.preacts):
-        # Maps of one pixel are in either format at once.
+        # Maps of one pixel satisfy both formats.
         assert feature.is_contiguous(memory_format=torch.channels_last)
 
 
@@ -136,12 +127,8 @@ def test_bfloat16_autocast(model):
 
 
 def test_the_generator_decides_the_weights():
-    def weights(seed):
-        torch.manual_seed(seed)
-        return torch.cat([p.flatten() for p in models.build("resnet8", 10).parameters()])
-
-    assert weights(0).equal(weights(0))
-    assert not weights(0).equal(weights(1))
+    assert equal_states(built(seed=0), built(seed=0))
+    assert not built(seed=0).fc.weight.equal(built(seed=1).fc.weight)
 
 
 def test_names_differ_by_more_than_case():
@@ -158,6 +145,6 @@ def test_a_taken_name_is_refused_whatever_its_case():
     ("typed", "meant"),
     [("resnet3x4", "resnet32x4"), ("wrn_40_3", "wrn_40_2"), ("VGG13", "vgg13")],
 )
-def test_an_unknown_name_is_answered_with_near_ones(typed, meant):
+def test_an_unknown_name_gives_near_matches(typed, meant):
     with pytest.raises(models.ModelError, match=f"unknown model '{typed}'.*{meant}"):
         models.build(typed, num_classes=10)

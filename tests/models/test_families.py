@@ -1,4 +1,4 @@
-"""What is particular to the ResNet, wide ResNet and VGG families."""
+"""What is particular to each family: initialisation, taps, norms, and one forward pass."""
 
 from __future__ import annotations
 
@@ -12,26 +12,19 @@ from torch import nn
 
 import models
 from models.resnet import PLAIN, ResNet
+from models.shufflenet import channel_shuffle
 from models.wrn import WideResNet
+from tests.models.helpers import built, images
 
-FAMILIES = ["resnet8x4", "wrn_16_2", "vgg8"]
-
-
-def built(name):
-    torch.manual_seed(0)
-    return models.build(name, num_classes=10)
-
-
-def images(size=32, dtype=torch.float32):
-    draw = torch.Generator().manual_seed(1)
-    return torch.randn(2, 3, size, size, generator=draw, dtype=dtype)
+FAMILIES = ["resnet8x4", "wrn_16_2", "vgg8", "MobileNetV2", "ShuffleV1", "ShuffleV2"]
 
 
 # ---- initialisation ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["resnet8x4", "wrn_40_2", "vgg11"])
+@pytest.mark.parametrize("name", ["resnet8x4", "wrn_40_2", "vgg11", "MobileNetV2", "ResNet18"])
 def test_convolutions_start_as_in_the_reference(name):
+    """Normal with the variance of He et al.'s fan-out, depthwise convolutions included."""
     for layer in built(name).modules():
         if isinstance(layer, nn.Conv2d):
             fan_out = layer.out_channels * prod(layer.kernel_size)
@@ -42,15 +35,26 @@ def test_convolutions_start_as_in_the_reference(name):
             assert layer.bias is None or not layer.bias.any()
 
 
+@pytest.mark.parametrize("name", ["ShuffleV1", "ShuffleV2"])
+def test_shuffle_nets_keep_torchs_initialisation(name):
+    """Uniform in ±1/√fan_in."""
+    for module in built(name).modules():
+        if isinstance(module, nn.Conv2d) and module.weight.numel() > 5000:
+            bound = 1 / sqrt(module.weight[0].numel())
+            assert bound * 0.99 < module.weight.abs().max().item() <= bound
+
+
 def test_the_last_layers_start_as_in_the_reference():
-    resnet, wrn, vgg = (models.build(n, 100).classifier for n in ("resnet8x4", "wrn_40_2", "vgg8"))
+    resnet, wrn, vgg, mobilenet = (
+        built(name, 100).classifier for name in ("resnet8x4", "wrn_40_2", "vgg8", "MobileNetV2")
+    )
     for linear in (resnet, wrn):  # torch's default: uniform within 1/√in
         bound = 1 / sqrt(linear.in_features)
         assert 0.95 * bound < linear.weight.abs().max() <= bound
     assert 0 < resnet.bias.abs().max() <= 1 / sqrt(resnet.in_features)
-    assert vgg.weight.std().item() == pytest.approx(0.01, rel=0.05)
-    assert not wrn.bias.any()
-    assert not vgg.bias.any()
+    for linear in (vgg, mobilenet):
+        assert linear.weight.std().item() == pytest.approx(0.01, rel=0.05)
+    assert not any(linear.bias.any() for linear in (wrn, vgg, mobilenet))
 
 
 # ---- shapes and taps -----------------------------------------------------------------------------
@@ -67,16 +71,18 @@ def test_the_last_layers_start_as_in_the_reference():
         ("resnet14x4", 2_783_620, [32, 64, 128, 256]),
         ("resnet38x4", 8_983_940, [32, 64, 128, 256]),
         ("resnet8x4_double", 4_875_428, [64, 128, 256, 512]),
+        ("MobileNetV2_1_0", 2_353_060, [32, 24, 32, 96, 320]),
+        ("ShuffleV2_1_5", 2_580_548, [24, 176, 352, 704]),
     ],
 )
-def test_resnets_without_a_fixture(name, parameters, channels):
-    """Counts measured with SimKD's and SemCKD's zoos."""
+def test_networks_without_a_fixture(name, parameters, channels):
+    """ResNet counts were measured with SimKD's and SemCKD's zoos, the others are published."""
     model = models.build(name, num_classes=100).eval()
     assert sum(p.numel() for p in model.parameters()) == parameters
     with torch.no_grad():
         features = model.outputs(images()).features
     assert [x.shape[1] for x in features] == channels
-    assert [x.shape[2] for x in features] == [32, 32, 16, 8]
+    assert not name.startswith("resnet") or [x.shape[2] for x in features] == [32, 32, 16, 8]
 
 
 @pytest.mark.parametrize(("family", "depth"), [(ResNet, 9), (WideResNet, 18)])
@@ -94,41 +100,52 @@ def test_vgg_pools_once_more_only_when_images_are_64_high(size, sides):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", ["resnet8", "resnet14", "resnet8x4", "vgg8", "vgg11", "vgg13"])
-def test_features_are_rectified_preacts(name):
-    out = built(name).outputs(images(16), preacts=True)
-    assert all(p.min() < 0 for p in out.preacts[1:])
-    assert all(f.equal(p.relu()) for f, p in zip(out.features, out.preacts, strict=True))
-
-
-@torch.no_grad()
-def test_wrn_features_are_raw_and_its_last_preact_is_the_final_maps():
-    out = built("wrn_16_2").outputs(images(16), preacts=True)
-    assert all(f.min() < 0 for f in out.features)
-    assert out.final_map.equal(out.preacts[-1].relu())
+def test_shuffle_v2_preacts_are_the_kept_half_and_the_branch_before_its_relu():
+    for preact in built("ShuffleV2").eval().outputs(images(), preacts=True).preacts[1:]:
+        kept, branch = preact.chunk(2, 1)
+        assert (kept >= 0).all()
+        assert (branch < 0).any()
 
 
 @pytest.mark.parametrize(
     ("name", "lengths"),
-    [("resnet20", [3, 3, 3]), ("wrn_16_1", [2, 2, 2]), ("vgg16", [2, 3, 3, 3])],
+    [
+        ("resnet20", [3, 3, 3]),
+        ("wrn_16_1", [2, 2, 2]),
+        ("vgg16", [2, 3, 3, 3]),
+        ("MobileNetV2", [3, 3, 7, 4]),
+        ("ShuffleV1", [4, 8, 4]),
+        ("ShuffleV2", [4, 8, 4]),
+        ("ResNet50", [3, 4, 6, 3]),
+        ("ResNet18", [2, 2, 2, 2]),
+    ],
 )
 def test_blocks_of_each_stage(name, lengths):
     with torch.no_grad():
-        out = built(name).outputs(images(16), blocks=True)
+        out = built(name).outputs(images(), blocks=True)
     assert [len(inside) for inside in out.blocks] == lengths
-    signed = name.startswith("wrn")  # raw outputs; else behind a ReLU
+    for inside, feature in zip(out.blocks, out.features[1:], strict=True):
+        assert {x.shape[2:] for x in inside} == {feature.shape[2:]}
+    signed = name.startswith(("wrn", "Mobile"))  # raw outputs; the others are rectified
     assert all((x.min() < 0) == signed for inside in out.blocks for x in inside)
 
 
 @pytest.mark.parametrize(
-    ("name", "without"),
-    [("resnet8", {"fc"}), ("wrn_16_1", {"bn1", "fc"}), ("vgg8", {"classifier"})],
+    ("name", "left_out"),
+    [
+        ("resnet8", {"fc"}),
+        ("wrn_16_1", {"bn1", "fc"}),
+        ("vgg8", {"classifier"}),
+        ("MobileNetV2", {"conv2", "classifier"}),
+        ("ShuffleV1", {"linear"}),
+        ("ShuffleV2", {"conv2", "bn2", "linear"}),
+        ("ResNet50", {"linear"}),
+    ],
 )
-def test_feature_modules_leave_out_the_head(name, without):
+def test_feature_modules_leave_out_the_head(name, left_out):
     model = built(name)
     trained = set(model.feature_modules().parameters())
-    left = {n.split(".")[0] for n, p in model.named_parameters() if p not in trained}
-    assert left == without
+    assert {n.split(".")[0] for n, p in model.named_parameters() if p not in trained} == left_out
 
 
 @pytest.mark.parametrize(
@@ -137,11 +154,17 @@ def test_feature_modules_leave_out_the_head(name, without):
         ("resnet14", ["layer1.1.bn2", "layer2.1.bn2", "layer3.1.bn2"]),
         ("wrn_16_2", ["block2.layer.0.bn1", "block3.layer.0.bn1", "bn1"]),
         ("vgg13", ["block1.4", "block2.4", "block3.4", "block4.4"]),
+        ("MobileNetV2", [f"blocks.{place}.conv.7" for place in ("1.1", "2.2", "4.2", "6.0")]),
+        ("ResNet50", [f"layer{place}.bn3" for place in ("1.2", "2.3", "3.5", "4.2")]),
+        ("ResNet18", [f"layer{stage}.1.bn2" for stage in (1, 2, 3, 4)]),
+        ("ShuffleV1", [None, None, None]),
+        ("ShuffleV2", [None, None, None]),
     ],
 )
 def test_preact_norms(name, norms):
     model = built(name)
-    assert model.preact_norms == (None, *(model.get_submodule(norm) for norm in norms))
+    places = {module: place for place, module in model.named_modules()}
+    assert [places.get(norm) for norm in model.preact_norms] == [None, *norms]
 
 
 @pytest.mark.parametrize("name", ["wrn_16_2", "vgg13"])
@@ -153,21 +176,39 @@ def test_preacts_are_those_norms_outputs(name):
     assert all(a is b for a, b in zip(preacts, seen, strict=True))
 
 
-# ---- one pass ------------------------------------------------------------------------------------
+def test_mobilenets_classifier_is_the_linear_layer_under_its_published_name():
+    model = built("MobileNetV2").eval()
+    assert model.get_submodule("classifier.0") is model.classifier
+    zeroed = {"classifier.0.weight": torch.zeros(10, 1280), "classifier.0.bias": torch.arange(10.0)}
+    logits = torch.func.functional_call(model, zeroed, (images(),))
+    assert torch.equal(logits, torch.arange(10.0).expand(2, 10))
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("groups", [2, 3])
+def test_channel_shuffle(groups, layout):
+    x = torch.randn(2, 12, 4, 5).to(memory_format=layout).requires_grad_()
+    y = channel_shuffle(x, groups)
+    expected = [j // groups + (j % groups) * (12 // groups) for j in range(12)]
+    assert torch.equal(y, x[:, expected])
+    assert y.is_contiguous(memory_format=layout)
+    weights = torch.randn_like(y)
+    (gradient,) = torch.autograd.grad((y * weights).sum(), x)
+    assert torch.equal(gradient[:, expected], weights)
+
+
+# ---- one forward pass ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_preacts_and_blocks_cost_no_further_layer(name):
-    """Every layer runs at most once, whatever is asked for; so statistics move once per step."""
+    """Every layer runs once, whatever is requested, so statistics are updated once per step."""
     model, calls = built(name).train(), Counter()
-    for layer in model.modules():
+    layers = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.BatchNorm2d | nn.Linear)]
+    for layer in layers:
         layer.register_forward_hook(lambda module, args, result: calls.update([module]))
-    model.outputs(images(16), preacts=True, blocks=True)
-    used = Counter(m for m in calls if isinstance(m, nn.Conv2d | nn.BatchNorm2d | nn.Linear))
-    assert used == Counter(
-        m for m in model.modules() if isinstance(m, nn.Conv2d | nn.BatchNorm2d | nn.Linear)
-    )
-    assert set(calls.values()) == {1}
+    model.outputs(images(), preacts=True, blocks=True)
+    assert calls == Counter(layers)
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -184,7 +225,7 @@ def test_wrn_preacts_and_their_gradients_are_the_references(training):
         return F.batch_norm(x, *stats, norm.weight, norm.bias, training, eps=norm.eps)
 
     def gradients(preacts_of):
-        out = model.outputs(images(16, torch.float64), preacts=True)
+        out = model.outputs(images(16, dtype=torch.float64), preacts=True)
         preacts = preacts_of(out)
         loss = out.logits.square().sum() + sum((p - 0.3).square().mean() for p in preacts)
         return preacts, torch.autograd.grad(loss, list(model.parameters()))
@@ -198,11 +239,13 @@ def test_wrn_preacts_and_their_gradients_are_the_references(training):
     torch.testing.assert_close(ours[1], reference[1], rtol=1e-8, atol=1e-10)
 
 
+@torch.no_grad()
 @pytest.mark.parametrize("name", FAMILIES)
-def test_compiles_without_a_graph_break(name):
-    model, x = built(name).eval(), images(16)
-    seen = torch.compile(model.outputs, backend="eager", fullgraph=True)
-    with torch.no_grad():
-        out, expected = seen(x, preacts=True, blocks=True), model.outputs(x, preacts=True)
+def test_compiles_into_one_graph(name):
+    """``fullgraph`` refuses graph breaks; the eager backend needs no C++ compiler."""
+    torch.compiler.reset()
+    model, x = built(name).eval(), images()
+    compiled = torch.compile(model.outputs, backend="eager", fullgraph=True)
+    out, expected = compiled(x, preacts=True, blocks=True), model.outputs(x, preacts=True)
     torch.testing.assert_close(out.logits, expected.logits)
     torch.testing.assert_close(out.preacts, expected.preacts)

@@ -1,4 +1,4 @@
-"""Real published weights on real data: zoo, loader, normalisation and import tool together."""
+"""Published weights on real data: zoo, loader, normalisation and import tool together."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from models.fitting import Fit, fits
-from models.formats import read_checkpoint
+from models.checkpoints.formats import read_checkpoint
+from models.checkpoints.matching import Fit, fits
 from tools import import_checkpoint
 
 DATA = Path(__file__).resolve().parents[2] / "data"
@@ -18,36 +18,33 @@ MEASURED = {"resnet20": 66.09, "resnet32": 68.10, "resnet56": 71.59}
 
 
 @pytest.fixture(params=MEASURED)
-def name(request: pytest.FixtureRequest) -> str:
+def name(request):
     if not (DATA / "weights" / f"{request.param}.pth").is_file():
         pytest.skip(f"no {request.param}.pth in {DATA / 'weights'}: see the README on teachers")
-    return str(request.param)
+    return request.param
 
 
-def test_identity(name: str) -> None:
+def test_identity(name):
     file = DATA / "weights" / f"{name}.pth"
     assert fits(read_checkpoint(file)) == [Fit(name, 100)]
 
 
 @pytest.mark.slow
-def test_accuracy(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_accuracy(name, tmp_path, capsys):
     if not (DATA / "cifar-100-python").is_dir():
         pytest.skip(f"no CIFAR-100 in {DATA}: see the README on how to get it")
     file, ours = DATA / "weights" / f"{name}.pth", tmp_path / "ours.safetensors"
     call = [str(file), "--dataset", "cifar100", "--data", str(DATA), "--to", str(ours)]
     assert import_checkpoint.main(call) == 0
-    said = capsys.readouterr().out
-    assert f"fits     {name} with 100 classes\n" in said
-    top1, top5 = (_percentage(said, key) for key in ("top-1", "top-5"))
+    printed = capsys.readouterr().out
+    assert f"fits     {name} with 100 classes\n" in printed
+    top1, top5 = (
+        float(re.search(rf"^{key} +(\S+) %$", printed, re.MULTILINE)[1])
+        for key in ("top-1", "top-5")
+    )
     assert top1 == pytest.approx(MEASURED[name], abs=0.02)
     assert top5 > top1 + 15
-    about = read_checkpoint(ours).about
-    assert about is not None
-    assert (about.architecture, about.num_classes, about.dataset) == (name, 100, "cifar100")
-    assert about.accuracy == pytest.approx(top1, abs=0.005)
-
-
-def _percentage(said: str, key: str) -> float:
-    found = re.search(rf"^{key} +(\S+) %$", said, re.MULTILINE)
-    assert found, said
-    return float(found[1])
+    metadata = read_checkpoint(ours).metadata
+    assert (metadata.architecture, metadata.num_classes) == (name, 100)
+    assert metadata.dataset == "cifar100"
+    assert metadata.accuracy == pytest.approx(top1, abs=0.005)

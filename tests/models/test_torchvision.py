@@ -1,4 +1,4 @@
-"""torchvision's classifiers behind the contract: one net per family; all with KD_ALL_MODELS=1."""
+"""torchvision's classifiers under the contract: one per family, all with KD_ALL_MODELS=1."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from torch import nn
 import models
 from experiments.train import networks
 from models import torchvision_nets, torchvision_path, torchvision_vit
+from tests.models.helpers import built, equal_states, images, same
 
 CLASSES = 7
 LISTED = [f"torchvision/{name}" for name in torchvision_nets.NAMES]
@@ -27,38 +28,28 @@ FAMILIES = (
     "vit_b_32",
 )  # fmt: skip
 TESTED = LISTED if os.environ.get("KD_ALL_MODELS") else [f"torchvision/{n}" for n in FAMILIES]
-# Between the pooled map and the logits there is more than one linear layer, or none.
+# These have several layers, or no linear layer, between the pooled map and the logits.
 NO_FINAL_MAP = ("alexnet", "convnext", "maxvit", "mobilenet_v3", "squeezenet", "vgg", "vit")
 AUXILIARY = ("aux1", "aux2", "AuxLogits")
 
 
-def images(name, n=2):
-    """As small as the net takes them."""
+def smallest(name, n=2):
+    """Images about as small as the network accepts."""
     sizes = {"torchvision/inception_v3": 96, "torchvision/maxvit_t": 224}
-    size = 224 if "/vit_" in name else sizes.get(name, 64)
-    return torch.randn(n, 3, size, size, generator=torch.Generator().manual_seed(1))
-
-
-def built(name):
-    torch.manual_seed(0)
-    return models.build(name, CLASSES)
+    return images(224 if "/vit_" in name else sizes.get(name, 64), n=n)
 
 
 @pytest.fixture(scope="module", params=TESTED)
 def model(request):
-    model = built(request.param).eval()
-    if "/vit_" in request.param:  # torchvision starts its head at zero, which would hide faults
+    model = built(request.param, CLASSES).eval()
+    if "/vit_" in request.param:  # torchvision initialises its head to zero, which would hide bugs
         nn.init.normal_(model.classifier.weight, std=0.05)
     return model
 
 
-def same(actual, expected, rtol=1e-5):
-    torch.testing.assert_close(actual, expected, rtol=rtol, atol=rtol * expected.abs().max().item())
-
-
 @torch.no_grad()
 def test_outputs_hold_together(model):
-    x = images(model.name, n=1)
+    x = smallest(model.name, n=1)
     out = model.outputs(x, preacts=True, blocks=True)
     assert out.logits.shape == (len(x), CLASSES)
     same(out.logits, model.net(x))  # the library's own forward
@@ -73,8 +64,8 @@ def test_outputs_hold_together(model):
 
 
 @torch.no_grad()
-def test_features_are_maps_of_falling_size(model):
-    out = model.outputs(images(model.name, n=1))
+def test_features_are_maps_of_decreasing_size(model):
+    out = model.outputs(smallest(model.name, n=1))
     if "/vit_" in model.name:
         assert out.features is None
         return
@@ -88,7 +79,7 @@ def test_features_are_maps_of_falling_size(model):
 def test_no_later_layer_writes_into_a_feature(model):
     if not isinstance(model, torchvision_path.PathNet):
         return
-    x, kept = images(model.name, n=1), []
+    x, kept = smallest(model.name, n=1), []
     features = model.outputs(x).features
     for i, step in enumerate(model._trunk):
         x = model.take(step, x)
@@ -100,7 +91,7 @@ def test_no_later_layer_writes_into_a_feature(model):
 
 def test_every_parameter_gets_a_gradient_in_train_mode(model):
     trained = deepcopy(model).train()
-    x = images(model.name, n=1 if "maxvit" in model.name else 2)  # a second one costs two seconds
+    x = smallest(model.name, n=1 if "maxvit" in model.name else 2)  # the second costs two seconds
     out = trained.outputs(x)
     assert out.logits.shape == (len(x), CLASSES)
     F.cross_entropy(out.logits, torch.tensor([3, 6])[: len(x)]).backward()
@@ -108,14 +99,14 @@ def test_every_parameter_gets_a_gradient_in_train_mode(model):
     assert without <= set(AUXILIARY)
     head = trained.classifier.weight if trained.classifier else trained.at("classifier.1").weight
     assert head.grad.any()
-    assert next(model.parameters()).grad is None  # the copy is one, inside and out
+    assert next(model.parameters()).grad is None  # deepcopy copied the parameters
 
 
 @torch.no_grad()
 def test_channels_last_and_bfloat16(model):
     if "maxvit" in model.name and TESTED is not LISTED:
         pytest.skip("two seconds; KD_ALL_MODELS=1 runs it")
-    x = images(model.name, n=1)
+    x = smallest(model.name, n=1)
     exact = model(x)
     last = deepcopy(model).to(memory_format=torch.channels_last)
     same(last(x.contiguous(memory_format=torch.channels_last)), exact, rtol=1e-4)
@@ -140,48 +131,42 @@ def test_norms_and_modules_belong_to_the_network(model):
 @pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18", "googlenet", "mobilenet_v3_small"])
 def test_the_librarys_weights_load_under_its_own_names(name):
     library = torchvision_nets.library_net(name, CLASSES).eval()
-    model = built(f"torchvision/{name}").eval()
+    model = built(f"torchvision/{name}", CLASSES).eval()
     assert list(model.state_dict()) == list(library.state_dict())
     model.load_state_dict(library.state_dict(), strict=True)
-    x = images(name)
+    x = smallest(name)
     same(model(x), library(x))
     for path, _ in library.named_parameters():  # names can be walked by attributes
-        assert (
-            model.get_parameter(path)
-            is model.get_submodule(path.rpartition(".")[0])._parameters[path.rpartition(".")[2]]
-        )
+        parent, _, name = path.rpartition(".")
+        assert model.get_parameter(path) is model.get_submodule(parent)._parameters[name]
 
 
 def test_a_checkpoint_round_trip(tmp_path):
-    first, second = (
-        built("torchvision/mobilenet_v3_small"),
-        models.build("torchvision/mobilenet_v3_small", CLASSES),
-    )
-    torch.save(first.state_dict(), tmp_path / "weights.pth")
-    models.load_checkpoint(second, tmp_path / "weights.pth")
-    assert all(a.equal(b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    name, path = "torchvision/mobilenet_v3_small", tmp_path / "weights.pth"
+    first, second = (built(name, CLASSES, seed) for seed in (0, 1))
+    torch.save(first.state_dict(), path)
+    models.load_checkpoint(second, path)
+    assert equal_states(first, second)
     with pytest.raises(models.ModelError, match="file has 7 classes, model has 3"):
-        models.load_checkpoint(
-            models.build("torchvision/mobilenet_v3_small", 3), tmp_path / "weights.pth"
-        )
+        models.load_checkpoint(built(name, 3), path)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "shufflenet_v2_x0_5"])
 def test_the_generator_decides_the_weights(name):
-    """Also when the layout is found out on the way."""
+    """Even if finding the layout comes first."""
     torchvision_path.LAYOUTS.pop(name, None)
     first, after = built(f"torchvision/{name}"), torch.rand(1)
     second, again = built(f"torchvision/{name}"), torch.rand(1)
-    assert all(a.equal(b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    assert equal_states(first, second)
     assert after.equal(again)
 
 
 @torch.no_grad()
 def test_a_resnets_blocks_and_preacts():
     model = built("torchvision/resnet34").eval()
-    plain = model.outputs(images("", n=1))
+    plain = model.outputs(images(64, n=1))
     assert plain.preacts is plain.blocks is None
-    out = model.outputs(images("", n=1), preacts=True, blocks=True)
+    out = model.outputs(images(64, n=1), preacts=True, blocks=True)
     assert [len(inside) for inside in out.blocks] == [3, 4, 6, 3]
     assert all(b[-1] is f for b, f in zip(out.blocks, out.features[1:], strict=True))
     assert out.preacts[0] is out.features[0]
@@ -205,17 +190,13 @@ def small_vit(**options):
     return model
 
 
-def small_images():
-    return torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
-
-
 @torch.no_grad()
 @pytest.mark.parametrize("options", [{}, {"representation_size": 5}], ids=str)
 def test_a_vits_tokens(options):
     model, seen = small_vit(**options), []
     for layer in model.at("encoder.layers").children():
         layer.register_forward_hook(lambda module, args, result: seen.append(result))
-    out = model.outputs(small_images())
+    out = model.outputs(images())
     assert {t.shape for t in out.tokens} == {(2, 16, 16)}
     for tokens, cls, result in zip(out.tokens, out.cls, seen, strict=True):
         assert tokens.equal(result[:, 1:])
@@ -223,16 +204,16 @@ def test_a_vits_tokens(options):
     if not options:
         same(out.embedding, model.at("encoder.ln")(out.cls[-1]))
     same(model.classifier(out.embedding), out.logits)
-    same(model.net(small_images()), out.logits)
+    same(model.net(images()), out.logits)
     with pytest.raises(models.ModelError, match="images of 64×48; expected 32×32"):
         model(torch.zeros(1, 3, 64, 48))
 
 
 @pytest.mark.parametrize("name", ["resnet18", "squeezenet1_1", "vit"])
 def test_compiles_into_one_graph(name):
-    """One per kind of wrapper; `tools/reports/compile_zoo.py` takes the whole zoo."""
+    """One network per wrapper; `tools/reports/compile_zoo.py` compiles the whole zoo."""
     torch.compiler.reset()
-    model, x = small_vit() if name == "vit" else built(f"torchvision/{name}").eval(), small_images()
+    model, x = small_vit() if name == "vit" else built(f"torchvision/{name}").eval(), images()
     compiled = torch.compile(model.outputs, backend="eager", fullgraph=True)
     with torch.no_grad():
         same(compiled(x).logits, model(x))
@@ -241,7 +222,7 @@ def test_compiles_into_one_graph(name):
 def test_a_frozen_teacher_stays_in_eval_mode():
     model = networks.freeze(built("torchvision/googlenet"))
     model.train()
-    x = images("")
+    x = images(64)
     assert not model.training
     assert model(x).equal(model(x))  # dropout would differ
     assert not model.net.training
@@ -253,7 +234,7 @@ def test_a_frozen_teacher_stays_in_eval_mode():
         ([112, 112, 56, 28], [True, True, True, True], 224, (1, 2, 3)),  # the stem's last map
         ([56, 56, 28], [True, True, True], 224, (0, 1, 2)),  # a patch embedding and its stage
         ([56, 56, 28], [True, False, True], 224, (1, 2)),  # a convolution and its ReLU
-        ([224, 112, 112, 56], [True, False, True, False], 224, (0, 2)),  # pooling alone is none
+        ([224, 112, 112, 56], [True, False, True, False], 224, (0, 2)),  # pooling alone: no stage
         ([149, 147, 73, 71, 35], [True] * 5, 299, (1, 3, 4)),  # unpadded convolutions
     ],
 )
@@ -266,7 +247,7 @@ def test_names_are_those_of_the_library():
     assert set(LISTED) <= set(models.names())
 
 
-def test_what_is_not_known_is_answered_with_near_names():
+def test_an_unknown_name_gives_near_matches():
     for call in (models.check, lambda name: models.build(name, 10)):
         with pytest.raises(
             models.ModelError, match=r"'torchvision/resnet43'.*torchvision/resnet34"
@@ -275,7 +256,7 @@ def test_what_is_not_known_is_answered_with_near_names():
     models.check("torchvision/vit_b_16")
 
 
-def test_a_net_of_an_unknown_kind_is_refused():
+def test_an_unknown_kind_of_network_is_refused():
     with pytest.raises(models.ModelError, match=r"torchvision/new: unknown kind .* Sequential"):
         torchvision_path.PathNet(nn.Sequential(nn.Conv2d(3, 4, 1)), "new")
 

@@ -1,4 +1,4 @@
-"""The import tool: what it says of a file, what it measures, what it writes."""
+"""The import tool: what it prints about a file, what it measures, what it writes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from torch import nn
 
 import models
 from experiments.commands.evaluate import Scores
-from models.checkpoint import load_checkpoint, save_weights, sha256
-from models.formats import read_checkpoint
+from models.checkpoints.files import load_checkpoint, save_weights, sha256
+from models.checkpoints.formats import read_checkpoint
 from tools import import_checkpoint
 
 TOOL = Path(import_checkpoint.__file__)
@@ -29,7 +29,7 @@ def built(name="resnet8", num_classes=10):
 
 @pytest.fixture
 def call(capsys):
-    """The tool in this process: exit code, output as lines, error text."""
+    """Runs the tool in this process: exit code, output lines, error text."""
 
     def run(*arguments):
         torch.set_num_threads(1)
@@ -53,15 +53,15 @@ def file(tmp_path):
     return path
 
 
-def test_looking(call, file):
+def test_inspection(call, file):
     said = call(file)
     assert said.code == 0
     assert said.out == [
         f"file     {file} (0.3 MB, sha256 {sha256(file)[:16]}…)",
         "format   RepDistiller's or SimKD's {\"model\": …}",
         "holds    56 tensors, 78,042 parameters",
-        "beside   epoch: 240",
-        "beside   accuracy: 72.5",
+        "also     epoch: 240",
+        "also     accuracy: 72.5",
         "fits     resnet8 with 10 classes",
     ]
 
@@ -72,10 +72,10 @@ def test_the_parts_of_a_distiller(call, tmp_path):
     said = call(tmp_path / "best")
     for line in (
         "format   mdistiller's, a whole distiller",
-        "part     student of a distiller (--part chooses)",
+        "part     student of a distiller (choose with --part)",
         "without  the prefixes module. student.",
-        "beside   best_acc: 70.0",
-        "beside   c.: 2 tensors",
+        "also     best_acc: 70.0",
+        "also     c.: 2 tensors",
         "fits     resnet8 with 10 classes",
     ):
         assert line in said.out
@@ -93,30 +93,34 @@ def test_measuring_and_converting(call, file, tmp_path):
     assert said.out[7] == f"top-1    {accuracy:.2f} %"
     assert [line.split()[0] for line in said.out[8:]] == ["top-5", "loss", "wrote"]
     assert said.out[-1] == f"wrote    {to}: resnet8 with 10 classes"
-    about = read_checkpoint(to).about
-    assert (about.architecture, about.num_classes, about.dataset) == ("resnet8", 10, "fake")
-    assert about.accuracy == pytest.approx(accuracy, abs=0.005)
-    assert about.source == f"ckpt_epoch_240.pth, sha256 {sha256(file)}"
+    metadata = read_checkpoint(to).metadata
+    assert (metadata.architecture, metadata.num_classes, metadata.dataset) == (
+        "resnet8",
+        10,
+        "fake",
+    )
+    assert metadata.accuracy == pytest.approx(accuracy, abs=0.005)
+    assert metadata.source == f"ckpt_epoch_240.pth, sha256 {sha256(file)}"
     ours = built(num_classes=10)
     load_checkpoint(ours, to)
     assert all(p.equal(q) for p, q in zip(ours.parameters(), built().parameters(), strict=True))
 
 
-def test_the_data_that_a_file_names(call, tmp_path):
+def test_the_data_set_that_a_file_names(call, tmp_path):
     save_weights(built(), tmp_path / "w", {"dataset": "fake", "accuracy": 12.5, "source": "home"})
     said = call(tmp_path / "w", "--data", tmp_path, "--option", "test_size=8")
     assert "says     resnet8 with 10 classes, on fake: 12.50 %, from home" in said.out
     assert "data     fake, test part, n = 8" in said.out
 
 
-def test_what_a_file_said_stays_true_where_nothing_is_measured(call, tmp_path):
+def test_metadata_is_kept_when_nothing_is_measured(call, tmp_path):
     facts = {"dataset": "cifar100", "accuracy": 12.5, "source": "home"}
     save_weights(built(), tmp_path / "w", facts)
     assert call(tmp_path / "w", "--to", tmp_path / "v.safetensors").code == 0
     assert sha256(tmp_path / "v.safetensors") == sha256(tmp_path / "w")
 
 
-def test_a_data_set_that_tells_its_normalisation_has_it_written():
+def test_the_normalisation_of_a_data_set_is_written():
     normalisation = {"mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2]}
     scores = Scores("x", 10, 71.23456, 90.0, 1.0)
     facts = import_checkpoint.facts_of(scores, SimpleNamespace(normalisation=normalisation))
@@ -124,7 +128,7 @@ def test_a_data_set_that_tells_its_normalisation_has_it_written():
     assert "normalisation" not in import_checkpoint.facts_of(scores, SimpleNamespace())
 
 
-def test_weights_of_nobody(call, tmp_path):
+def test_weights_of_no_known_network(call, tmp_path):
     state = built("resnet14").state_dict()
     state["extra.weight"] = state.pop("fc.bias")
     torch.save(state, tmp_path / "w.pth")
@@ -158,7 +162,7 @@ def test_several_networks_that_fit(call, file, twin, tmp_path):
     assert said.code == 2
     assert said.err.endswith("resnet8_twin with 10 classes: choose with --model\n")
     assert call(file, "--model", "resnet8_twin", "--to", tmp_path / "t.safetensors").code == 0
-    assert read_checkpoint(tmp_path / "t.safetensors").about.architecture == "resnet8_twin"
+    assert read_checkpoint(tmp_path / "t.safetensors").metadata.architecture == "resnet8_twin"
 
 
 @pytest.mark.parametrize(
@@ -199,7 +203,7 @@ def test_a_broken_file(call, tmp_path):
     (tmp_path / "w.safetensors").write_bytes((tmp_path / "w.safetensors").read_bytes()[:-1])
     said = call(tmp_path / "w.safetensors")
     assert (said.code, said.out) == (2, [])
-    assert "truncated, corrupt or no checkpoint" in said.err
+    assert "truncated, corrupt or not a checkpoint" in said.err
 
 
 def test_as_a_program_from_anywhere(tmp_path, file):

@@ -37,12 +37,12 @@ from torch.nn import functional as F
 import datasets
 import models
 from datasets import Batch, Data, Settings
-from datasets.cache import Recipe, cached
+from datasets.cache import CacheSpec, cached
 from datasets.decoding import decoded_once
+from datasets.image_files import Listing, by_class, classes
 from datasets.imagenet import MEAN, STD, margin
 from datasets.loaders import PREFETCH
 from datasets.memory import Images, MemoryData, Part
-from datasets.pictures import Listing, by_class, classes
 from datasets.streamed import Files, StreamedData
 from experiments import environment
 from results import records
@@ -162,10 +162,10 @@ def _streamed(
     return StreamedData(settings, found, workers)
 
 
-def _recipe(files: Parts, names: Sequence[str], args: argparse.Namespace) -> Recipe:
+def _recipe(files: Parts, names: Sequence[str], args: argparse.Namespace) -> CacheSpec:
     train, test = (decoded_once(part, args.image_size, max(args.workers)) for part in files)
     parts = {"train": train, "test": test}
-    return Recipe("speed", files[0].sha256, args.image_size, parts, tuple(names))
+    return CacheSpec("speed", files[0].sha256, args.image_size, parts, tuple(names))
 
 
 def _in_memory(settings: Settings, part: Part, names: Sequence[str]) -> Data:

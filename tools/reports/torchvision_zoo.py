@@ -25,8 +25,8 @@ from torch import Tensor, nn
 
 import models
 from models import Outputs
-from models.adopted import skeleton
 from models.torchvision_nets import NAMES, PREFIX
+from models.wrapped import skeleton
 
 HEADER = ("torchvision/", "parameters", "features", "embedding", "final map", "also", "error")
 ABOUT = """\

@@ -10,7 +10,7 @@ import torch
 
 import models
 from experiments.rundir.layout import HEAD
-from models.checkpoint import save_weights
+from models.checkpoints.files import save_weights
 from results import records
 from tests.experiments import cli
 

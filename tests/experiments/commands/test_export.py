@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 import models
 from experiments.commands.export import ENDINGS
 from experiments.rundir.layout import HEAD
-from models.formats import read_checkpoint
+from models.checkpoints.formats import read_checkpoint
 from results import records
 from tests.experiments import cli
 
@@ -55,7 +55,7 @@ def test_ours_says_what_it_is(done, run, monkeypatch, by):
     monkeypatch.chdir(directory.parent)
     said = export(done, by(spec, directory), "--format", "ours", "--output", "w.safetensors")
     assert said.code == 0, said.err
-    about = read_checkpoint(directory.parent / "w.safetensors").about
+    about = read_checkpoint(directory.parent / "w.safetensors").metadata
     assert about.model_dump(exclude_none=True) == {
         "format": 1,
         "architecture": "resnet8",
@@ -91,7 +91,7 @@ def test_a_method_that_predicts_with_modules_of_its_own(done, run, kind):
     if kind == "ours":
         assert "wrote student.method.safetensors\n" in said.out
         kept = load_file("student.method.safetensors")
-        assert read_checkpoint(output).about.accuracy is None
+        assert read_checkpoint(output).metadata.accuracy is None
     else:
         content = torch.load(output, weights_only=True)
         assert "accuracy" not in content

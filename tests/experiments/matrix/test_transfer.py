@@ -159,7 +159,7 @@ HEADS = ("resnet8", "wrn_16_1", "vgg8", "MobileNetV2", "ShuffleV1", "ResNet18")
 def test_every_head_can_be_probed(name, tmp_path):
     torch.manual_seed(0)
     network = models.build(name, 7)
-    models.checkpoint.save_weights(network, tmp_path / "w.safetensors")
+    models.checkpoints.files.save_weights(network, tmp_path / "w.safetensors")
     probe = models.LinearProbe(models.restored(name, tmp_path / "w.safetensors"), 3)
     images = torch.randn(4, 3, 32, 32)
     out = probe.train().outputs(images)

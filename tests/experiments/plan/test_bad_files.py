@@ -13,7 +13,7 @@ import torch
 
 import models
 from experiments.train import numerics
-from models.checkpoint import save_weights, sha256
+from models.checkpoints.files import save_weights, sha256
 from tests.experiments import cli
 from tests.experiments.plan.test_bad_input import refused
 
@@ -82,7 +82,7 @@ def test_truncated(tmp_path, size):
     path.write_bytes(path.read_bytes()[:size])
     text = refused(tmp_path)
     assert f"matrix.yaml: teachers.resnet14.file: {path}: " in text
-    assert "truncated, corrupt or no checkpoint" in text or "refused" in text
+    assert "truncated, corrupt or not a checkpoint" in text or "refused" in text
 
 
 def test_corrupt(tmp_path):

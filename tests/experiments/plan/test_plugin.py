@@ -17,7 +17,7 @@ import torch
 import models
 from experiments.plan.plan import prepare
 from experiments.plan.workspace import Workspace
-from models.checkpoint import save_weights
+from models.checkpoints.files import save_weights
 from tests.experiments import cli
 
 pytestmark = pytest.mark.usefixtures("own_registry")

@@ -32,7 +32,7 @@ from experiments.train.learner import Learner
 from experiments.train.teachers import Teacher, TeacherRecord
 from experiments.worker.job import STOPPED, Job, command
 from models import Outputs
-from models.checkpoint import load_checkpoint, save_weights, sha256
+from models.checkpoints.files import load_checkpoint, save_weights, sha256
 from results import records
 from tests.experiments import tiny
 

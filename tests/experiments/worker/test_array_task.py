@@ -11,7 +11,7 @@ from experiments.rundir.layout import WEIGHTS
 from experiments.rundir.status import State, count_states
 from experiments.worker import worker
 from experiments.worker.job import REFUSED, STOPPED
-from models.checkpoint import sha256
+from models.checkpoints.files import sha256
 from results import records
 from tests.experiments import sending
 from tests.experiments.sending import FIRST, SECOND, TEACHER_TASK, Place

@@ -1,4 +1,4 @@
-"""Everybody's checkpoints, nested as their own programs write them."""
+"""Published checkpoint formats, nested as the programs that write them do."""
 
 from __future__ import annotations
 
@@ -11,20 +11,11 @@ import torch
 from torch import nn
 
 import models
-from models import fitting
-from models.checkpoint import load_checkpoint, save_weights
-from models.fitting import Fit, fits, nearest, parameters
-from models.formats import read_checkpoint
-
-
-def built(name="resnet8", num_classes=10, seed=0):
-    torch.manual_seed(seed)
-    return models.build(name, num_classes)
-
-
-def equal(a, b):
-    a, b = a.state_dict(), b.state_dict()
-    return a.keys() == b.keys() and all(a[key].equal(b[key]) for key in a)
+from models.checkpoints import matching
+from models.checkpoints.files import load_checkpoint, save_weights
+from models.checkpoints.formats import read_checkpoint
+from models.checkpoints.matching import Fit, fits, nearest, parameters
+from tests.models.helpers import built, equal_states
 
 
 def optimizer(model):
@@ -32,7 +23,7 @@ def optimizer(model):
 
 
 class Distiller(nn.Module):
-    """As mdistiller and OpenMMLab have it: both networks and what is between them."""
+    """As in mdistiller and OpenMMLab: both networks and the modules between them."""
 
     def __init__(self, student, teacher=None):
         super().__init__()
@@ -139,7 +130,7 @@ def test_published_formats(tmp_path, name, content):
     theirs, ours, path = built(seed=1), built(), tmp_path / "ckpt_epoch_240.pth"
     torch.save(content(theirs), path)
     load_checkpoint(ours, path)
-    assert equal(ours, theirs)
+    assert equal_states(ours, theirs)
     found = read_checkpoint(path)
     assert found.format.startswith(name)
     assert fits(found) == [Fit("resnet8", 10)]
@@ -148,7 +139,7 @@ def test_published_formats(tmp_path, name, content):
 
 @pytest.mark.parametrize("versioned", [True, False])
 def test_files_from_before_torch_0_4_1(tmp_path, versioned):
-    """They count no batches, whether or not a later program has put its version beside them."""
+    """They have no batch counters, whether or not a later program added its version to them."""
     theirs, ours = built(seed=1), built()
     state = theirs.state_dict()
     old = OrderedDict((k, v) for k, v in state.items() if not k.endswith("num_batches_tracked"))
@@ -156,7 +147,7 @@ def test_files_from_before_torch_0_4_1(tmp_path, versioned):
         old._metadata = state._metadata
     torch.save(old, tmp_path / "w.pth")
     load_checkpoint(ours, tmp_path / "w.pth")
-    assert equal(ours, theirs)
+    assert equal_states(ours, theirs)
 
 
 @pytest.mark.parametrize("kind", ["mdistiller distiller", "OpenMMLab distiller"])
@@ -174,17 +165,17 @@ def test_the_teacher_of_a_distiller(tmp_path, kind):
     ("content", "part", "said"),
     [
         (lambda: Distiller(built()).state_dict(), "teacher", "without 'teacher'.* 'student' only"),
-        (lambda: built().state_dict(), "teacher", "no part 'teacher': it holds one network"),
+        (lambda: built().state_dict(), "teacher", "no part 'teacher': it holds one network, not"),
         (lambda: built().state_dict(), "pupil", "part 'pupil': expected 'student' or 'teacher'"),
     ],
 )
-def test_a_part_that_is_not_there(tmp_path, content, part, said):
+def test_a_missing_part(tmp_path, content, part, said):
     torch.save(content(), tmp_path / "w.pth")
     with pytest.raises(models.ModelError, match=said):
         read_checkpoint(tmp_path / "w.pth", part)
 
 
-def test_what_else_is_in_a_file(tmp_path):
+def test_other_content_of_a_file(tmp_path):
     def extra(kind):
         torch.save(FORMATS[kind][1](built()), tmp_path / "w.pth")
         return read_checkpoint(tmp_path / "w.pth").extra
@@ -201,14 +192,14 @@ def test_what_else_is_in_a_file(tmp_path):
     assert found["teacher."].endswith(" tensors")
 
 
-def test_the_prefixes_that_were_taken_off(tmp_path):
+def test_removed_prefixes(tmp_path):
     torch.save(FORMATS["mdistiller distiller"][1](built()), tmp_path / "w.pth")
     assert read_checkpoint(tmp_path / "w.pth").stripped == ("module.", "student.")
     torch.save(FORMATS["OpenMMLab classifier"][1](built()), tmp_path / "w.pth")
     assert read_checkpoint(tmp_path / "w.pth").stripped == ("backbone.", "head.")
 
 
-def test_openmmlabs_resnet_for_cifar_has_pytorch_cifars_names_here(tmp_path):
+def test_openmmlabs_resnet_for_cifar_loads_under_pytorch_cifars_names(tmp_path):
     theirs, ours = built("ResNet18", seed=1), built("ResNet18")
     state = {
         k.replace("shortcut", "downsample").replace("linear.", "fc."): v
@@ -217,13 +208,15 @@ def test_openmmlabs_resnet_for_cifar_has_pytorch_cifars_names_here(tmp_path):
     named = {(f"head.{k}" if k.startswith("fc.") else f"backbone.{k}"): v for k, v in state.items()}
     torch.save({"state_dict": named}, tmp_path / "w.pth")
     load_checkpoint(ours, tmp_path / "w.pth")
-    assert equal(ours, theirs)
+    assert equal_states(ours, theirs)
 
 
-def test_what_of_openmmlab_is_not_known_is_said(tmp_path):
+def test_unknown_networks_of_openmmlab(tmp_path):
     state = {"backbone.conv1.conv.weight": torch.zeros(3, 3), "head.fc.weight": torch.zeros(2, 2)}
     torch.save({"state_dict": state}, tmp_path / "w.pth")
-    said = r"no model of the zoo \(of OpenMMLab's only ResNet and ResNet_CIFAR are known\)$"
+    said = (
+        r"no model of the zoo \(of OpenMMLab's networks only ResNet and ResNet_CIFAR are known\)$"
+    )
     with pytest.raises(models.ModelError, match=said):
         load_checkpoint(built(), tmp_path / "w.pth")
 
@@ -235,10 +228,10 @@ def test_half_precision_files_load(tmp_path):
     assert {p.dtype for p in ours.parameters()} == {torch.float32}
 
 
-# ---- which network is it? ------------------------------------------------------------------------
+# ---- which network fits --------------------------------------------------------------------------
 
 
-def test_the_nearest_network_and_what_is_missing(tmp_path):
+def test_the_nearest_network_and_how_it_differs(tmp_path):
     state = built("resnet14").state_dict()
     del state["fc.bias"]
     torch.save(state, tmp_path / "w.pth")
@@ -247,14 +240,14 @@ def test_the_nearest_network_and_what_is_missing(tmp_path):
     assert nearest(found) == ("resnet14", "the file lacks 'fc.bias'")
 
 
-def test_nothing_is_near_what_has_nothing_in_common(tmp_path):
+def test_without_common_tensors_no_network_is_near(tmp_path):
     torch.save({"a": torch.zeros(7)}, tmp_path / "w.pth")
     assert nearest(read_checkpoint(tmp_path / "w.pth")) is None
 
 
 @pytest.fixture
 def registry():
-    """What a test registers is forgotten after it."""
+    """Registers networks for one test."""
     before = dict(models.base.REGISTRY._entries)
     yield models.register
     models.base.REGISTRY._entries = before
@@ -266,21 +259,20 @@ def test_torchvisions_files_are_found_by_their_size_without_building_the_rest(
 ):
     import torchvision
 
-    built_names = []
-    factory = models.base.find(f"torchvision/{name}")
+    looked_up = []
 
-    def noted(asked):
-        built_names.append(asked)
-        return models.base.REGISTRY.get(asked)
+    def recording_find(name):
+        looked_up.append(name)
+        return models.base.REGISTRY.get(name)
 
-    monkeypatch.setattr(fitting, "find", noted)
+    monkeypatch.setattr(matching, "find", recording_find)
     theirs = torchvision.models.get_model(name, num_classes=37)
     torch.save(theirs.state_dict(), tmp_path / "w.pth")
     assert fits(read_checkpoint(tmp_path / "w.pth")) == [Fit(f"torchvision/{name}", 37)]
-    assert [n for n in built_names if "/" in n] == [f"torchvision/{name}"]
-    ours = factory(37)
+    assert [n for n in looked_up if "/" in n] == [f"torchvision/{name}"]
+    ours = models.build(f"torchvision/{name}", 37)
     load_checkpoint(ours, tmp_path / "w.pth")
-    assert equal(ours, theirs)
+    assert equal_states(ours, theirs)
 
 
 def test_the_error_names_torchvisions_networks_too(tmp_path):
@@ -289,7 +281,7 @@ def test_the_error_names_torchvisions_networks_too(tmp_path):
         load_checkpoint(built(), tmp_path / "w.pth")
 
 
-def test_a_network_that_cannot_be_built_without_values_is_found_all_the_same(tmp_path, registry):
+def test_a_network_that_reads_its_own_weight_values_is_found(tmp_path, registry):
     def demanding(num_classes):
         net = built("resnet8", num_classes)
         net.extra = nn.Parameter(torch.linspace(0, 1, 5))
@@ -303,7 +295,7 @@ def test_a_network_that_cannot_be_built_without_values_is_found_all_the_same(tmp
 
 
 class Linear(models.Classifier):
-    """What no catalogue knows."""
+    """In no catalogue."""
 
     outputs = preact_norms = feature_modules = classifier = None
 
@@ -312,7 +304,7 @@ class Linear(models.Classifier):
         self.fc = nn.Linear(3, num_classes)
 
 
-def test_a_name_in_the_file_is_tried_but_not_believed(tmp_path, registry):
+def test_a_name_in_the_file_is_tried_but_not_trusted(tmp_path, registry):
     registry("timm/anything", Linear)
     for arch, found in (("anything", [Fit("timm/anything", 7)]), ("other", [])):
         torch.save({"arch": arch, "state_dict": Linear(7).state_dict()}, tmp_path / "w.pth")
@@ -321,7 +313,7 @@ def test_a_name_in_the_file_is_tried_but_not_believed(tmp_path, registry):
     assert fits(read_checkpoint(tmp_path / "w.pth")) == [Fit("resnet8", 10)]
 
 
-def test_looking_draws_no_random_numbers(tmp_path):
+def test_matching_draws_no_random_numbers(tmp_path):
     save_weights(built("resnet14"), tmp_path / "w")
     torch.manual_seed(3)
     before = torch.random.get_rng_state()

@@ -1,4 +1,4 @@
-"""What our own files say of themselves, and that it is checked."""
+"""The metadata of our own weight files: written, read, checked."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 import models
-from models.about import KEY, About
-from models.checkpoint import load_checkpoint, save_weights, sha256
-from models.fitting import fits
-from models.formats import read_checkpoint
+from models.checkpoints.files import load_checkpoint, save_weights, sha256
+from models.checkpoints.formats import read_checkpoint
+from models.checkpoints.matching import fits
+from models.checkpoints.metadata import KEY, Metadata
+from tests.models.helpers import built
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 FACTS = {
     "dataset": "cifar100",
     "normalisation": {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.2]},
@@ -27,48 +27,38 @@ FACTS = {
 }
 
 
-def built(name="resnet8", num_classes=10):
-    torch.manual_seed(0)
-    return models.build(name, num_classes)
-
-
 def rewrite(path, **changes):
-    """The file with other words about the same weights."""
-    said = {"format": 1, "architecture": "resnet8", "num_classes": 10, **changes}
-    said = {key: value for key, value in said.items() if value is not ...}
-    save_file(load_file(path), path, {KEY: json.dumps(said)})
+    """Change the metadata of a file, or drop it (...), keeping the weights."""
+    metadata = {"format": 1, "architecture": "resnet8", "num_classes": 10, **changes}
+    metadata = {key: value for key, value in metadata.items() if value is not ...}
+    save_file(load_file(path), path, {KEY: json.dumps(metadata)})
 
 
-def test_a_saved_network_says_what_it_is(tmp_path):
+def test_a_saved_network_names_itself(tmp_path):
     save_weights(built("resnet14", 7), tmp_path / "w")
-    found = read_checkpoint(tmp_path / "w")
-    assert found.format == "ours (safetensors)"
-    assert found.about == About(architecture="resnet14", num_classes=7)
-    assert str(found.about) == "resnet14 with 7 classes"
+    checkpoint = read_checkpoint(tmp_path / "w")
+    assert checkpoint.format == "ours (safetensors)"
+    assert checkpoint.metadata == Metadata(architecture="resnet14", num_classes=7)
+    assert str(checkpoint.metadata) == "resnet14 with 7 classes"
 
 
-def test_what_is_known_goes_along(tmp_path):
+def test_known_facts_are_stored(tmp_path):
     save_weights(built(), tmp_path / "w", FACTS)
-    about = read_checkpoint(tmp_path / "w").about
-    assert about.model_dump() == {
-        "format": 1,
-        "architecture": "resnet8",
-        "num_classes": 10,
-        **FACTS,
-    }
+    stored = read_checkpoint(tmp_path / "w").metadata.model_dump()
+    assert stored == {"format": 1, "architecture": "resnet8", "num_classes": 10, **FACTS}
     load_checkpoint(built(), tmp_path / "w")
 
 
-def test_a_method_and_a_network_of_nobody_are_tensors_without_a_story(tmp_path):
+def test_unregistered_modules_have_no_metadata(tmp_path):
     save_weights(nn.Linear(2, 3), tmp_path / "w")
-    assert read_checkpoint(tmp_path / "w").about is None
+    assert read_checkpoint(tmp_path / "w").metadata is None
 
 
 def test_equal_files_in_every_process(tmp_path):
-    """safetensors orders several metadata by a hash that differs from process to process."""
+    """safetensors orders several entries by a hash that differs from process to process."""
     code = f"""if True:
         import torch, models
-        from models.checkpoint import save_weights
+        from models.checkpoints.files import save_weights
         torch.manual_seed(0)
         save_weights(models.build("resnet8", 10), "{tmp_path}/other", {FACTS!r})"""
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
@@ -76,21 +66,17 @@ def test_equal_files_in_every_process(tmp_path):
     assert sha256(tmp_path / "own") == sha256(tmp_path / "other")
 
 
-def test_files_of_former_versions_say_nothing_and_load(tmp_path):
-    save_file(built().state_dict(), tmp_path / "weights.safetensors")
-    load_checkpoint(built(), tmp_path / "weights.safetensors")
-    found = read_checkpoint(tmp_path / "weights.safetensors")
-    assert found.about is None
-    assert [str(fit) for fit in fits(found)] == ["resnet8 with 10 classes"]
-
-
-def test_other_peoples_metadata_are_not_ours(tmp_path):
-    save_file(built().state_dict(), tmp_path / "w", {"format": "pt"})
+@pytest.mark.parametrize("header", [None, {"format": "pt"}], ids=["none", "not ours"])
+def test_files_without_our_metadata_load(tmp_path, header):
+    save_file(built().state_dict(), tmp_path / "w", header)
     load_checkpoint(built(), tmp_path / "w")
+    checkpoint = read_checkpoint(tmp_path / "w")
+    assert checkpoint.metadata is None
+    assert [str(fit) for fit in fits(checkpoint)] == ["resnet8 with 10 classes"]
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"format": 2}, "format = 2: input should be 1"),
         ({"architecture": ...}, "architecture: field required"),
@@ -103,25 +89,21 @@ def test_other_peoples_metadata_are_not_ours(tmp_path):
         ({"colour": "blue"}, "colour = 'blue': extra"),
     ],
 )
-def test_words_that_make_no_sense(tmp_path, changes, said):
+def test_invalid_metadata(tmp_path, changes, message):
     save_weights(built(), tmp_path / "w")
     rewrite(tmp_path / "w", **changes)
-    with pytest.raises(
-        models.ModelError, match=f"w: metadata that make no sense: {said}"
-    ) as caught:
+    with pytest.raises(models.ModelError, match=f"w: invalid metadata: {message}") as caught:
         load_checkpoint(built(), tmp_path / "w")
     assert "\n" not in str(caught.value)
 
 
-def test_metadata_that_are_no_json(tmp_path):
+def test_metadata_that_is_not_json(tmp_path):
     save_file(built().state_dict(), tmp_path / "w", {KEY: "resnet8"})
-    with pytest.raises(
-        models.ModelError, match="metadata that make no sense: metadata = 'resnet8'"
-    ):
+    with pytest.raises(models.ModelError, match="invalid metadata: metadata = 'resnet8'"):
         load_checkpoint(built(), tmp_path / "w")
 
 
-def test_words_and_weights_must_agree(tmp_path):
+def test_metadata_and_weights_must_agree(tmp_path):
     save_weights(built(), tmp_path / "w")
     rewrite(tmp_path / "w", architecture="resnet14")
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""Image files: which there are, by class, and their pixels."""
+"""List image files by class, and read their pixels."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".
 class Listing:
     """The image files of a part.
 
-    paths   (n) relative to ``folder``, class after class, sorted
+    paths   (n) relative to ``folder``, class by class, sorted
     labels  (n,) int64
-    sha256  over sorted (class, relative path, size): what identifies a set too large to be read
+    sha256  of the sorted (class, relative path, size): identifies a set too large to be read
     """
 
     folder: Path
@@ -38,9 +38,9 @@ class Listing:
 
 
 def find(name: str, root: Path, folders: Sequence[str], layout: str) -> Path:
-    """The first of ``folders`` under ``root``, or ``root`` itself, that has a folder "train".
+    """The first of ``folders`` under ``root``, or ``root`` itself, with a sub-folder "train".
 
-    Raises DataError saying where it looked and which ``layout`` is expected.
+    Raises DataError naming the folders tried and the expected ``layout``.
     """
     places = [root / folder for folder in folders] + [root]
     for place in places:
@@ -51,7 +51,7 @@ def find(name: str, root: Path, folders: Sequence[str], layout: str) -> Path:
 
 
 def check_size(name: str, option: str, value: object, least: int = 8) -> int:
-    """An image size that was given as an option."""
+    """An image size given as an option. Raises DataError if it is invalid."""
     if type(value) is not int or value < least:
         raise DataError(
             f"{name}: option {option} = {value!r}: expected a whole number from {least}"
@@ -60,7 +60,7 @@ def check_size(name: str, option: str, value: object, least: int = 8) -> int:
 
 
 def classes(folder: Path) -> list[str]:
-    """Names of the class folders of a part, sorted. Raises DataError where there are none."""
+    """Names of the class folders of a part, sorted. Raises DataError if there are none."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; expected one folder per class in it")
     names = sorted(e.name for e in os.scandir(folder) if e.is_dir() and e.name[0] != ".")
@@ -70,17 +70,16 @@ def classes(folder: Path) -> list[str]:
 
 
 def by_class(folder: Path, names: Sequence[str]) -> Listing:
-    """The images under ``folder``/<class>/, at any depth; labels are places in ``names``.
+    """The images under ``folder``/<class>/, at any depth; labels are positions in ``names``.
 
-    Raises DataError for a class that ``names`` lacks, and for a folder without any image.
+    Raises DataError for a class that is not in ``names``, and for a class without images.
     """
-    found = classes(folder)
-    for name in found:
+    files = {}
+    for name in classes(folder):
         if name not in names:
             raise DataError(f"{folder / name}: no class of the training part: {near(name, names)}")
-    files = {name: sorted(_images(folder / name, name)) for name in found}
-    for name, entries in files.items():
-        if not entries:
+        files[name] = sorted(_images(folder / name, name))
+        if not files[name]:
             raise DataError(f"{folder / name}: holds no image ({', '.join(SUFFIXES)})")
     return listing(folder, names, files)
 
@@ -97,7 +96,7 @@ def listing(folder: Path, names: Sequence[str], files: dict[str, list[tuple[str,
 
 
 def _images(folder: Path, relative: str) -> Iterator[tuple[str, int]]:
-    """Relative path and size of every image file under a folder; hidden ones are left out."""
+    """Relative path and size of every image file under a folder, except hidden ones."""
     for entry in os.scandir(folder):
         path = f"{relative}/{entry.name}"
         if entry.name.startswith("."):
@@ -109,7 +108,7 @@ def _images(folder: Path, relative: str) -> Iterator[tuple[str, int]]:
 
 
 def read(path: str | Path) -> Image.Image:
-    """An image file as RGB, whatever its mode. Raises DataError, naming it, if it is none."""
+    """An image file as RGB, whatever its mode. Raises DataError if it cannot be read."""
     try:
         with Image.open(path) as file:
             return file.convert("RGB")
@@ -119,15 +118,15 @@ def read(path: str | Path) -> Image.Image:
 
 
 def fitted(picture: Image.Image, size: int, margin: int = 0) -> Image.Image:
-    """The middle ``size``² pixels, after resizing the shorter side to ``size`` + ``margin``.
+    """The central ``size``² pixels, after resizing the shorter side to ``size`` + ``margin``.
 
-    Bilinear and rounded as torchvision's ``Resize`` and ``CenterCrop``.
+    Interpolates and rounds like torchvision's ``Resize`` and ``CenterCrop``.
     """
     goal = size + margin
     width, height = picture.size
     short = min(width, height)
     if short != goal:
-        # One of the two is `goal` exactly; the other is cut off as torchvision does it.
+        # One side becomes exactly `goal`; the other is rounded down, as in torchvision.
         width, height = (goal * side // short for side in (width, height))
         picture = picture.resize((width, height), Image.Resampling.BILINEAR)
     left, top = (round((side - size) / 2) for side in (width, height))
@@ -135,5 +134,5 @@ def fitted(picture: Image.Image, size: int, margin: int = 0) -> Image.Image:
 
 
 def pixels(picture: Image.Image) -> np.ndarray:
-    """(3, H, W) uint8."""
+    """The pixels (3, H, W) uint8."""
     return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))

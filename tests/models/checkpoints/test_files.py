@@ -1,4 +1,4 @@
-"""Whose files are loaded, and what is said of those that are not."""
+"""Loading and saving weight files, and the errors for files that cannot be loaded."""
 
 from __future__ import annotations
 
@@ -20,21 +20,12 @@ from safetensors.torch import load_file
 from torch import nn
 
 import models
-from models.checkpoint import load_checkpoint, save_weights, sha256
-
-
-def built(name="resnet8", num_classes=10, seed=0):
-    torch.manual_seed(seed)
-    return models.build(name, num_classes)
-
-
-def equal(a, b):
-    a, b = a.state_dict(), b.state_dict()
-    return a.keys() == b.keys() and all(a[key].equal(b[key]) for key in a)
+from models.checkpoints.files import load_checkpoint, save_weights, sha256
+from tests.models.helpers import built, equal_states
 
 
 def refused(model, path, pattern):
-    """Loading fails in one line that begins with the path, and leaves the model alone."""
+    """Loading fails with one line that begins with the path, and leaves the model unchanged."""
     before = {key: value.clone() for key, value in model.state_dict().items()}
     with pytest.raises(models.ModelError, match=pattern) as caught:
         load_checkpoint(model, path)
@@ -43,7 +34,7 @@ def refused(model, path, pattern):
     assert all(value.equal(before[key]) for key, value in model.state_dict().items())
 
 
-# ---- what is loaded (the formats: test_checkpoint_formats.py) ------------------------------------
+# ---- files that load (for the formats see test_formats.py) ---------------------------------------
 
 
 def test_torchs_old_file_format(tmp_path):
@@ -51,7 +42,7 @@ def test_torchs_old_file_format(tmp_path):
     old = {"_use_new_zipfile_serialization": False}
     torch.save({"model": theirs.state_dict()}, tmp_path / "student_best", **old)
     load_checkpoint(ours, str(tmp_path / "student_best"))
-    assert equal(ours, theirs)
+    assert equal_states(ours, theirs)
 
 
 @pytest.mark.parametrize("name", ["resnet8x4", "wrn_16_2", "vgg8", "MobileNetV2"])
@@ -61,19 +52,19 @@ def test_what_is_saved_is_loaded(tmp_path, name):
     theirs.train()(images)  # statistics and counters are part of the state
     save_weights(theirs.to(memory_format=torch.channels_last), tmp_path / "weights.safetensors")
     load_checkpoint(ours, tmp_path / "weights.safetensors")
-    assert equal(ours, theirs)
+    assert equal_states(ours, theirs)
     with torch.no_grad():
         torch.testing.assert_close(ours.eval()(images), theirs.eval()(images))
 
 
-def test_safetensors_are_known_by_their_content(tmp_path):
+def test_safetensors_are_recognised_by_their_content(tmp_path):
     theirs, ours = built(seed=1), built()
     save_weights(theirs, tmp_path / "weights")
     load_checkpoint(ours, tmp_path / "weights")
-    assert equal(ours, theirs)
+    assert equal_states(ours, theirs)
 
 
-# ---- what is not ---------------------------------------------------------------------------------
+# ---- files that do not load ----------------------------------------------------------------------
 
 
 def test_a_missing_file(tmp_path):
@@ -90,7 +81,7 @@ def test_a_truncated_file(tmp_path, suffix, share):
     else:
         save_weights(built(), path)
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
-    refused(built(), path, r"truncated, corrupt or no checkpoint \(")
+    refused(built(), path, r"truncated, corrupt or not a checkpoint \(")
 
 
 @pytest.mark.parametrize(
@@ -102,7 +93,7 @@ def test_something_else(tmp_path, content):
 
 
 class Malicious:
-    """Unpickled carelessly, it makes a directory."""
+    """Creates a directory if it is unpickled without protection."""
 
     def __init__(self, victim):
         self.victim = str(victim)
@@ -133,13 +124,13 @@ def test_a_file_that_would_run_code_is_refused(tmp_path, writer):
 def test_more_than_tensors_is_refused_by_name(tmp_path, what, named):
     path = tmp_path / "resnet8_best.pth"
     torch.save({"best_acc": what, "model": built().state_dict()}, path)
-    advice = r"may save its weights alone: torch\.save\(model\.state_dict\(\), FILE\)$"
+    advice = r"re-save only its state dict: torch\.save\(model\.state_dict\(\), FILE\)$"
     refused(
         built(), path, f"refused, because reading it could run code: it names {named}; .*{advice}"
     )
 
 
-def test_the_training_state_of_openmmlab_is_refused_with_its_own_remedy(tmp_path):
+def test_the_training_state_of_openmmlab_is_refused_with_a_remedy(tmp_path):
     module = types.ModuleType("mmengine.logging")
     module.HistoryBuffer = type("HistoryBuffer", (), {"__module__": "mmengine.logging"})
     with pytest.MonkeyPatch.context() as patch:
@@ -151,20 +142,20 @@ def test_the_training_state_of_openmmlab_is_refused_with_its_own_remedy(tmp_path
 
 
 class Bag(Namespace):
-    """As harmless as its base, but nobody looked at it."""
+    """As harmless as its base class, but not on the list of safe classes."""
 
 
 @pytest.mark.parametrize("hide", [lambda evil: Namespace(lr=evil), lambda evil: Bag(lr=1)])
-def test_a_command_line_opens_no_door(tmp_path, hide):
-    """argparse.Namespace is read (see test_checkpoint_formats); nothing in it, and no heir, is."""
+def test_a_stored_command_line_runs_no_code(tmp_path, hide):
+    """argparse.Namespace is read (see test_formats), but not objects in it, nor subclasses."""
     content = {"opt": hide(Malicious(tmp_path / "owned")), "model": built().state_dict()}
     torch.save(content, tmp_path / "resnet8_last.pth")
     refused(built(), tmp_path / "resnet8_last.pth", "refused, because .*it names ")
     assert not (tmp_path / "owned").exists()
 
 
-def test_a_command_line_runs_nothing_by_its_attributes(tmp_path):
-    """torch would call an instance's own __setstate__: a pickle names only what is read anyway."""
+def test_the_attributes_of_a_command_line_run_no_code(tmp_path):
+    """torch would call an instance's own __setstate__, if it could be unpickled."""
     opt = Namespace(__setstate__=Malicious(tmp_path / "owned"), __reduce__=1)
     torch.save({"opt": opt, "model": built().state_dict()}, tmp_path / "resnet8_last.pth")
     refused(built(), tmp_path / "resnet8_last.pth", "refused")
@@ -233,7 +224,7 @@ def test_a_network_that_is_not_in_the_zoo(tmp_path):
     refused(built(), tmp_path / "w.pth", "they fit no model of the zoo")
 
 
-def test_a_missing_weight_is_not_left_random(tmp_path):
+def test_a_missing_weight_is_an_error(tmp_path):
     state = built().state_dict()
     del state["fc.bias"]
     torch.save(state, tmp_path / "w.pth")
@@ -282,8 +273,8 @@ def test_directories_are_synced_where_they_can_be(tmp_path, monkeypatch, number,
     load_checkpoint(built(seed=1), tmp_path / "w.safetensors")
 
 
-def test_what_is_saved_depends_on_the_values_alone(tmp_path):
-    """Equal weights are equal files, and so have equal hashes, in any memory format."""
+def test_a_saved_file_depends_on_the_values_alone(tmp_path):
+    """Equal weights give equal files, and therefore equal hashes, in any memory format."""
     a, b, c = tmp_path / "a", tmp_path / "b", tmp_path / "c"
     save_weights(built(seed=1), a)
     save_weights(built(seed=1).to(memory_format=torch.channels_last), b)

@@ -1,24 +1,25 @@
-"""Whose checkpoint is it? From a file's content to one network's weights, wrappers taken off.
+"""Recognise a checkpoint's format and extract one network's weights, without wrappers.
 
-What is known, with the training programs' own nesting:
+Known formats, with the nesting that each training program writes:
 
-    ours                        safetensors; `about` says which network
+    ours                        safetensors; the metadata says which network
     RepDistiller, SimKD         {"model": …, "epoch": …, "accuracy" or "best_acc": …, perhaps
                                 "optimizer" and "opt"}
     mdistiller, student         {"model": …}
     mdistiller, distiller       {"model": {"module.student.…", "module.teacher.…", …}, …}
     OpenMMLab (mmcls, mmrazor)  {"state_dict": {"backbone.…", "head.fc.…"}, "meta": …}; distillers
-                                with "student.", "teacher." and "distill_losses." before each
+                                with the prefixes "student.", "teacher.", "distill_losses."
     pytorch-cifar               {"net": …, "acc": …, "epoch": …}
     torchvision, timm, …        a bare state dict, or one under "model" or "state_dict"
 
-each of them with the prefixes of DataParallel and torch.compile, too.
+Each may also carry the prefixes of DataParallel and torch.compile.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,29 +27,29 @@ from typing import Any
 
 from torch import Tensor
 
-from .about import KEY, About, about
-from .base import ModelError
+from ..base import ModelError
+from .metadata import KEY, Metadata, parse_metadata
 from .reading import read
 
 State = Mapping[str, Tensor]
 
-WRAPPERS = ("module.", "_orig_mod.")  # DataParallel and its heirs; torch.compile
-NESTED = ("model", "state_dict", "net")  # where training scripts keep the weights
-PARTS = ("student", "teacher")  # of a distiller that was saved as a whole
+WRAPPERS = ("module.", "_orig_mod.")  # DataParallel and its subclasses; torch.compile
+NESTED = ("model", "state_dict", "net")  # keys under which training scripts store the weights
+PARTS = ("student", "teacher")  # of a distiller that was saved whole
 OPENMMLAB = ("backbone.", "neck.", "head.")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One network's weights as a file holds them.
+    """One network's weights, as read from a file.
 
-    format    whose it is, in words
+    format    the program that wrote the file, in words
     state     tensors by name, without the prefixes of wrappers
     stripped  those prefixes, outermost first
     part      "student" or "teacher" if the file holds a whole distiller, else None
-    extra     what else is in the file: numbers and texts as they are, of the rest a description
-    about     what our own files say of themselves
-    hint      the architecture's name as the file gives it ("arch"): worth a try, never believed
+    extra     the file's other content: numbers and short texts as is, descriptions of the rest
+    metadata  of our own files, else None
+    hint      the architecture named by the file ("arch"): a candidate to try, never trusted
     """
 
     path: Path
@@ -57,38 +58,38 @@ class Checkpoint:
     stripped: tuple[str, ...] = ()
     part: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
-    about: About | None = None
+    metadata: Metadata | None = None
     hint: str | None = None
 
 
 def read_checkpoint(path: str | os.PathLike[str], part: str = "student") -> Checkpoint:
-    """Read any known format; of a distiller saved as a whole, that ``part``.
+    """Read any known format; from a whole distiller, the given ``part``.
 
-    Raises ModelError in one line for a file that is missing, broken, refused, or without weights.
+    Raises ModelError in one line if the file is missing, broken, refused, or has no weights.
     """
     if part not in PARTS:
         raise ModelError(f"part {part!r}: expected {' or '.join(map(repr, PARTS))}")
     path = Path(path)
-    content, metadata = read(path)
+    content, header = read(path)
     key, nested = _nested(content, path)
     state, stripped = _unwrapped(nested)
-    extra = _beside(content, key)
+    extra = _other_content(content, key)
     held = tuple(name for name in PARTS if _starts(state, f"{name}."))
     if not held and part != PARTS[0]:
-        raise ModelError(f"{path}: has no part {part!r}: it holds one network, no distiller")
+        raise ModelError(f"{path}: has no part {part!r}: it holds one network, not a distiller")
     if held:
-        extra |= _modules_beside(state, part)
+        extra |= _other_modules(state, part)
         state, taken = _part(state, part, held, path)
         stripped = (*stripped, *taken)
     state, translated = _from_openmmlab(state)
     return Checkpoint(
         path=path,
-        format=_format(content, key, metadata, held, translated),
+        format=_format(content, key, KEY in header, bool(held), bool(translated)),
         state=state,
         stripped=(*stripped, *translated),
         part=part if held else None,
         extra=extra,
-        about=about(metadata, path),
+        metadata=parse_metadata(header, path),
         hint=_hint(content),
     )
 
@@ -97,7 +98,7 @@ def read_checkpoint(path: str | os.PathLike[str], part: str = "student") -> Chec
 
 
 def _nested(content: Any, path: Path) -> tuple[str | None, State]:
-    """The state dict in a file's content, and under which key it was."""
+    """The key under which the content holds a state dict (None: it is one), and the state dict."""
     if _is_state(content):
         return None, content
     if isinstance(content, Mapping):
@@ -108,7 +109,7 @@ def _nested(content: Any, path: Path) -> tuple[str | None, State]:
     if isinstance(content, Mapping):
         holds = f"a dict of {', '.join(map(repr, list(content)[:6])) or 'nothing'}"
     raise ModelError(
-        f"{path}: no state dict: it holds {holds}; expected tensors by name, or such a dict "
+        f"{path}: no state dict: it holds {holds}; expected a dict of tensors by name, or one "
         f"under {', '.join(map(repr, NESTED[:-1]))} or {NESTED[-1]!r}"
     )
 
@@ -122,7 +123,10 @@ def _is_state(value: Any) -> bool:
 
 
 def _unwrapped(state: State) -> tuple[State, tuple[str, ...]]:
-    """Plain names, and the prefixes taken off. A plain dict: torch's knows versions of modules."""
+    """The state without the prefixes of wrappers, and these prefixes.
+
+    Returns a plain dict: torch's OrderedDict carries module versions that loading would act on.
+    """
     for prefix in WRAPPERS:
         if all(key.startswith(prefix) for key in state):
             inner, prefixes = _unwrapped({k.removeprefix(prefix): v for k, v in state.items()})
@@ -137,7 +141,7 @@ def _starts(state: State, prefix: str) -> bool:
 def _part(
     state: State, part: str, held: tuple[str, ...], path: Path
 ) -> tuple[State, tuple[str, ...]]:
-    """One network out of a distiller."""
+    """One network of a distiller, and the prefixes removed from its names."""
     if part not in held:
         raise ModelError(f"{path}: a distiller without {part!r}: it holds {held[0]!r} only")
     prefix = f"{part}."
@@ -147,9 +151,9 @@ def _part(
 
 
 def _from_openmmlab(state: State) -> tuple[State, tuple[str, ...]]:
-    """mmcls' names as the zoo has them: ResNet is torchvision's, ResNet_CIFAR pytorch-cifar's.
+    """Translate mmcls' names: ResNet to torchvision's, ResNet_CIFAR to pytorch-cifar's.
 
-    Names of other backbones are left as they are behind "backbone.", and then fit nothing.
+    The names of other backbones only lose "backbone.", and then match no network.
     """
     if not (_starts(state, "backbone.") and all(key.startswith(OPENMMLAB) for key in state)):
         return state, ()
@@ -159,32 +163,25 @@ def _from_openmmlab(state: State) -> tuple[State, tuple[str, ...]]:
     }
     stem = renamed.get("conv1.weight")
     if stem is not None and stem.shape[-1] == 3 and _starts(renamed, "layer4."):
-        renamed = {_cifar_name(key): value for key, value in renamed.items()}
+        renamed = {  # a 3×3 stem and four stages: ResNet_CIFAR
+            re.sub(r"^fc\.", "linear.", key).replace(".downsample.", ".shortcut."): value
+            for key, value in renamed.items()
+        }
     return renamed, ("backbone.", "head.")
 
 
-def _cifar_name(key: str) -> str:
-    if key.startswith("fc."):
-        return key.replace("fc.", "linear.")
-    return key.replace(".downsample.", ".shortcut.")
-
-
-# ---- what else is known --------------------------------------------------------------------------
+# ---- descriptions --------------------------------------------------------------------------------
 
 
 def _format(
-    content: Any,
-    key: str | None,
-    metadata: Mapping[str, str],
-    held: tuple[str, ...],
-    translated: tuple[str, ...],
+    content: Any, key: str | None, is_ours: bool, is_distiller: bool, is_openmmlab: bool
 ) -> str:
-    """Whose file this is, in words: by its nesting, since suffixes and folders say anything."""
-    if KEY in metadata:
+    """The format in words, told by its nesting: file names and suffixes are unreliable."""
+    if is_ours:
         return "ours (safetensors)"
-    if translated:
-        return "OpenMMLab's" + (", a whole distiller" if held else "")
-    if held:
+    if is_openmmlab:
+        return "OpenMMLab's" + (", a whole distiller" if is_distiller else "")
+    if is_distiller:
         whose = {"model": "mdistiller's, ", "state_dict": "OpenMMLab's, "}.get(key or "", "")
         return f"{whose}a whole distiller"
     if key is None:
@@ -198,8 +195,8 @@ def _format(
     return """RepDistiller's or SimKD's {"model": …}"""
 
 
-def _beside(content: Any, key: str | None) -> dict[str, Any]:
-    """What a file holds beside the weights."""
+def _other_content(content: Any, key: str | None) -> dict[str, Any]:
+    """What a file holds besides the weights."""
     if key is None:
         return {}
     named = ((str(name), value) for name, value in content.items() if name != key)
@@ -207,7 +204,7 @@ def _beside(content: Any, key: str | None) -> dict[str, Any]:
 
 
 def _described(value: Any) -> Any:
-    """A number or a short text as it is; of anything bigger what it is."""
+    """A number or a short text as is, a description of anything larger."""
     if isinstance(value, Tensor):
         return value.item() if value.numel() == 1 else f"a tensor {tuple(value.shape)}"
     if isinstance(value, argparse.Namespace):
@@ -221,12 +218,12 @@ def _described(value: Any) -> Any:
     return f"a {type(value).__name__}{size}"
 
 
-def _modules_beside(state: State, part: str) -> dict[str, Any]:
-    """A distiller's other modules, with the number of their tensors."""
+def _other_modules(state: State, part: str) -> dict[str, Any]:
+    """A distiller's other modules, with their numbers of tensors."""
     modules = [key.partition(".")[0] for key in state]
     return {f"{m}.": f"{modules.count(m)} tensors" for m in dict.fromkeys(modules) if m != part}
 
 
 def _hint(content: Any) -> str | None:
-    found = content.get("arch") if isinstance(content, Mapping) else None
-    return found if isinstance(found, str) else None
+    arch = content.get("arch") if isinstance(content, Mapping) else None
+    return arch if isinstance(arch, str) else None
