@@ -27,14 +27,16 @@ import datasets
 import distillers
 import models
 from datasets import Data
-from experiments.commands import evaluate
 from experiments.commands.common import Parser
-from experiments.commands.evaluate import Scores, add_checkpoint_arguments
+from experiments.commands.evaluate import add_checkpoint_flags, device_of
 from experiments.environment import CHECKOUT
 from experiments.errors import InputError
+from experiments.train import evaluation
+from experiments.train.evaluation import Scores
 from models.checkpoint import save_weights, sha256
 from models.fitting import Fit, fits, nearest, parameters
 from models.formats import Checkpoint, read_checkpoint
+from models.identify import identify
 
 BAD_INPUT = (InputError, models.ModelError, datasets.DataError, distillers.MethodError, OSError)
 
@@ -121,14 +123,16 @@ def examine(args: argparse.Namespace) -> int:
     args.data = args.data or CHECKOUT / "data"
     if not (measured or args.to):
         return 0 if args.model or checkpoint.about or len(fits(checkpoint)) == 1 else 1
-    found, device = evaluate.which(checkpoint, args.model), evaluate.device_of(args)
-    data = evaluate.build_data(args, checkpoint, device) if measured else None
-    model = evaluate.load(checkpoint, found, data.info if data else None, device)
+    fit, device = identify(checkpoint, args.model), device_of(args)
+    data = None
+    if measured:
+        data = evaluation.build_data(checkpoint, args.dataset, args.data, args.option, device)
+    model = evaluation.load(checkpoint, fit, data.info if data else None, device)
     facts: dict[str, Any] = {}
     if data:
-        scores = evaluate.measure(model, data, args.batch_size)
+        scores = evaluation.measure(model, data, args.batch_size)
         facts = facts_of(scores, data)
-        print("\n".join(evaluate.lines(scores)), flush=True)
+        print("\n".join(evaluation.lines(scores)), flush=True)
     if args.to:
         convert(model, checkpoint, facts, args.to)
         print(f"wrote    {args.to}: {Fit(model.name, model.num_classes)}")
@@ -155,7 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_checkpoint_arguments(parser)
+    add_checkpoint_flags(parser)
     parser.set_defaults(data=None)  # told from its default: who gives it wants a measurement
     parser.add_argument("--to", type=Path, metavar="OUT.safetensors", help="write a file of ours")
     parser.add_argument("--plugin", type=Path, action="append", default=[], help="registers models")
