@@ -1,38 +1,48 @@
-# `make demo` and `make test` do everything on a fresh machine, set-up included.
+# `make demo`, `make test` and `make lint` do everything on a fresh machine, set-up included.
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 CODE := benchmark.py models datasets distillers experiments results tools
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-all lint format setup clean
+.PHONY: help demo test test-all lint format setup setup-dev clean
 
-demo: setup  ## student alone and eight methods, three trials, on real handwritten digits
+help:  ## list the targets (this is the default)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: setup  ## train and tabulate eight methods and the student alone on real handwritten digits
 	$(BIN)/python benchmark.py run experiments/digits.yaml
 	$(BIN)/python benchmark.py table experiments/digits.yaml
 
-test: setup
+test: setup-dev  ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-test-all: setup  ## every method on pairs of all kinds, every network of torchvision: 20 minutes on two cores
+test-all: setup-dev  ## also test every method on all kinds of pairs and every torchvision network: 20 minutes
 	OMP_NUM_THREADS=1 KD_ALL_PAIRS=1 KD_ALL_MODELS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-lint: setup
+lint: setup-dev  ## check format, style and types
 	$(BIN)/ruff format --check $(CODE) tests
 	$(BIN)/ruff check $(CODE) tests
 	$(BIN)/mypy
 
-format: setup
+format: setup-dev  ## rewrite the code in the project's format
 	$(BIN)/ruff format $(CODE) tests
 	$(BIN)/ruff check --fix $(CODE) tests
 
-setup: $(VENV)/.installed
+setup: $(VENV)/.installed  ## create .venv with what training needs
 
-# Made again when requirements.txt changes.
+setup-dev: $(VENV)/.installed-dev  ## also install what tests and lint need
+
+# The stamps record what was installed: a changed requirements file installs again.
 $(VENV)/.installed: requirements.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(PIP) -r requirements.txt
 	touch $@
 
-clean:  ## the environment and caches; runs/ and data/ stay
+$(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
+	$(PIP) -r requirements-dev.txt
+	touch $@
+
+clean:  ## remove the environment and caches; runs/ and data/ stay
 	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache

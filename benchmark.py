@@ -1,19 +1,19 @@
 #!/usr/bin/env python3
-"""Compare knowledge distillation methods: run a matrix, see where it stands, print its table.
+"""Compare knowledge distillation methods: train a matrix of them, watch it, print its table.
 
     benchmark.py list methods | models | datasets
-    benchmark.py plan   MATRIX      what would run, and what it costs
+    benchmark.py plan   MATRIX      show what would run, and what it costs
     benchmark.py run    MATRIX      train it on this machine
     benchmark.py submit MATRIX      train it on a SLURM cluster
-    benchmark.py status MATRIX      done, running, pending, failed, …, per pair and method
-    benchmark.py logs   RUN         what became of one run, and what its job printed
+    benchmark.py status MATRIX      count what is done, running, failed, … per pair and method
+    benchmark.py logs   RUN         show what happened to one run, and what its job printed
     benchmark.py cancel MATRIX      take its jobs out of the queue
     benchmark.py retry  MATRIX      let run and submit try again what failed
-    benchmark.py table  MATRIX      the leaderboard of what is done
+    benchmark.py table  MATRIX      print the leaderboard of what is done
     benchmark.py evaluate FILE      measure a checkpoint, anyone's, on a data set's test part
-    benchmark.py export RUN         a finished run's student as a file for others
-    benchmark.py clean  MATRIX      what can be removed, and remove it
-    benchmark.py doctor [MATRIX]    is everything in place here?
+    benchmark.py export RUN         write a finished run's student as a file for others
+    benchmark.py clean  MATRIX      list what can be removed, and remove it
+    benchmark.py doctor [MATRIX]    check that everything is in place here
 
 Exit codes: 0 all well, 1 some runs failed or are missing, 2 bad input.
 """
@@ -26,56 +26,45 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-try:
-    import datasets
-    import distillers
-    import models
-    from experiments.commands import (
-        cancel,
-        clean,
-        doctor,
-        evaluate,
-        export,
-        listing,
-        logs,
-        plan,
-        run,
-        status,
-        submit,
-        table,
-    )
-    from experiments.commands.common import Parser
-    from experiments.errors import InputError
-    from experiments.worker import worker
-    from results import records
-except (ImportError, OSError) as error:  # a package is missing, or a library of its own
-    from experiments.doctor import packages
-
-    sys.exit(packages.explain(error))
+from experiments.commands import (
+    cancel,
+    clean,
+    doctor,
+    evaluate,
+    export,
+    listing,
+    logs,
+    plan,
+    run,
+    status,
+    submit,
+    table,
+)
+from experiments.commands.common import Parser
+from experiments.doctor import packages
 
 COMMANDS = (
     listing, plan, run, submit, status, doctor, logs, cancel, table, evaluate, export, clean,
 )  # fmt: skip
-BAD_INPUT = (
-    InputError,
-    models.ModelError,
-    datasets.DataError,
-    distillers.MethodError,
-    records.RecordError,
-)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; bad input is one line on standard error and exit code 2."""
-    args = _parser().parse_args(arguments)
+    debug = False
     try:
+        args = _parser().parse_args(arguments)
+        debug = args.debug
         code: int = args.action(args)
         return code
     except BrokenPipeError:  # `benchmark.py table … | head`
         sys.stderr.close()
         return 0
-    except (*BAD_INPUT, OSError) as error:
-        if args.debug:
+    except (ImportError, OSError, ValueError) as error:
+        if debug:
+            raise
+        if _is_broken_installation(error):
+            return packages.explain(error)
+        if not _is_bad_input(error):
             raise
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -84,8 +73,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
+def _is_broken_installation(error: Exception) -> bool:
+    """Whether a package is missing, or a shared library of one (an OSError without a number)."""
+    is_library = isinstance(error, OSError) and error.errno is None and ".so" in str(error)
+    return isinstance(error, ImportError) or is_library
+
+
+def _is_bad_input(error: Exception) -> bool:
+    """Whether the message is meant for the user.
+
+    The families are imported here, after the fact: their modules import torch and pydantic.
+    """
+    import datasets
+    import distillers
+    import models
+    from experiments.errors import InputError
+    from results import records
+
+    families = (models.ModelError, datasets.DataError, distillers.MethodError, records.RecordError)
+    return isinstance(error, (OSError, InputError, *families))
+
+
 def work(args: argparse.Namespace) -> int:
-    """One job, as the queue or a cluster starts it."""
+    """Train one job, as the local queue or a cluster starts it."""
+    from experiments.worker import worker
+
+    gc.freeze()  # what was imported stays: no search for garbage goes through it again
     return worker.work(args.job, args.json)
 
 
@@ -108,5 +121,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    gc.freeze()  # what was imported stays: no search for garbage goes through it again
     sys.exit(main())

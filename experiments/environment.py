@@ -12,9 +12,10 @@ import subprocess
 import time
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:  # `--help` must not wait for it
+    import torch
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 SNAPSHOT = "SNAPSHOT.json"  # beside a copy of the code, which has no git: what it is a copy of
@@ -24,6 +25,8 @@ LARGEST = 1 << 20  # bytes of a file that are looked at
 
 def start_record(device: torch.device) -> dict[str, Any]:
     """One start of a run: time, machine, device, versions and `code`."""
+    import torch
+
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "host": socket.gethostname(),
@@ -40,6 +43,8 @@ def start_record(device: torch.device) -> dict[str, Any]:
 
 def device_name(device: torch.device) -> str:
     """ "NVIDIA H200", or "cpu (AMD EPYC, 2 threads)"."""
+    import torch
+
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"cpu ({_processor()}, {torch.get_num_threads()} threads)"

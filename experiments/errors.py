@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ValidationError
-
-from models.registry import near
+if TYPE_CHECKING:  # `--help` must not wait for it
+    from pydantic import BaseModel, ValidationError
 
 
 class InputError(ValueError):
@@ -54,6 +53,8 @@ def explain(
 
 
 def _what(problem: Any, model: type[BaseModel]) -> str:
+    from models.registry import near  # imports torch
+
     kind, path, value = problem["type"], problem["loc"], problem["input"]
     if kind == "extra_forbidden":
         return f"unknown key: {near(str(path[-1]), _fields_at(model, path[:-1]))}"
@@ -98,6 +99,8 @@ def _fields_at(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    from pydantic import BaseModel
+
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     arguments = getattr(annotation, "__args__", ())

@@ -27,15 +27,16 @@ import datasets
 import distillers
 import models
 from datasets import Data
-from experiments.commands import evaluate
 from experiments.commands.common import Parser
-from experiments.commands.evaluate import Scores, add_checkpoint_arguments
+from experiments.commands.evaluate import add_checkpoint_flags, device_of
 from experiments.environment import CHECKOUT
 from experiments.errors import InputError
+from experiments.train import evaluation
+from experiments.train.evaluation import Scores
 from models.checkpoints.files import save_weights, sha256
 from models.checkpoints.formats import Checkpoint, read_checkpoint
+from models.checkpoints.identify import identify
 from models.checkpoints.matching import Fit, fits, nearest, parameters
-from models.checkpoints.metadata import Metadata
 
 BAD_INPUT = (InputError, models.ModelError, datasets.DataError, distillers.MethodError, OSError)
 
@@ -110,18 +111,20 @@ def examine(args: argparse.Namespace) -> int:
     checkpoint = read_checkpoint(args.file, args.part)
     for heading, text in (*inspect(checkpoint), *match(checkpoint)):
         print(f"{heading:<8} {text}", flush=True)
-    evaluated = args.dataset is not None or args.data is not None
+    measured = args.dataset is not None or args.data is not None
     args.data = args.data or CHECKOUT / "data"
-    if not (evaluated or args.to):
+    if not (measured or args.to):
         return 0 if args.model or checkpoint.metadata or len(fits(checkpoint)) == 1 else 1
-    fit, device = evaluate.which(checkpoint, args.model), evaluate.device_of(args)
-    data = evaluate.build_data(args, checkpoint, device) if evaluated else None
-    model = evaluate.load(checkpoint, fit, data.info if data else None, device)
+    fit, device = identify(checkpoint, args.model), device_of(args)
+    data = None
+    if measured:
+        data = evaluation.build_data(checkpoint, args.dataset, args.data, args.option, device)
+    model = evaluation.load(checkpoint, fit, data.info if data else None, device)
     facts: dict[str, Any] = {}
     if data:
-        scores = evaluate.measure(model, data, args.batch_size)
+        scores = evaluation.measure(model, data, args.batch_size)
         facts = facts_of(scores, data)
-        print("\n".join(evaluate.lines(scores)), flush=True)
+        print("\n".join(evaluation.lines(scores)), flush=True)
     if args.to:
         convert(model, checkpoint, facts, args.to)
         print(f"wrote    {args.to}: {Fit(model.name, model.num_classes)}")
@@ -143,14 +146,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_checkpoint_arguments(parser)
-    parser.set_defaults(data=None)  # None tells that it was not given: giving it means to evaluate
-    parser.add_argument(
-        "--to", type=Path, metavar="OUT.safetensors", help="write the weights in our format"
-    )
-    parser.add_argument(
-        "--plugin", type=Path, action="append", default=[], help="a file that registers models"
-    )
+    add_checkpoint_flags(parser)
+    parser.set_defaults(data=None)  # None tells that it was not given: giving it means to measure
+    parser.add_argument("--to", type=Path, metavar="OUT.safetensors", help="write a file of ours")
+    parser.add_argument("--plugin", type=Path, action="append", default=[], help="registers models")
     return parser
 
 

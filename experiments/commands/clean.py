@@ -1,130 +1,36 @@
-"""The commands about what is left behind: logs, retry, clean."""
+"""`clean`: remove what nobody needs any more."""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import shutil
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 
-from experiments import slurm
-from experiments.cluster import queue_status, submission, submitted
-from experiments.cluster.submitted import SubmittedArray
-from experiments.commands.common import (
-    Verbs,
-    add_matrix_verb,
-    add_yes,
-    confirm,
-    planned,
-)
-from experiments.plan.plan import Plan
-from experiments.rundir import start_log
-from experiments.rundir.layout import CHECKPOINT
-from experiments.rundir.status import ACTIVE, State, Status, is_claimed
-
-# ---- retry ---------------------------------------------------------------------------------------
-
-
-# ---- clean ---------------------------------------------------------------------------------------
+from experiments.commands.common import Verbs, add_matrix_verb, add_yes_flag, confirm, planned
 
 
 def clean(args: argparse.Namespace) -> int:
-    """Say what nobody needs any more, and remove it after a yes."""
-    found = planned(args, strict=False)
-    paths = _left_over(found)
+    """List what nobody needs any more, and remove it after confirmation."""
+    from experiments.cluster import cleanup
+
+    plan = planned(args, strict=False)
+    paths = cleanup.left_over(plan)
     if not paths:
         print("nothing to remove")
         return 0
-    sizes = [_size(path) for path in paths]
+    sizes = [cleanup.size(path) for path in paths]
     for path, size in zip(paths, sizes, strict=True):
         print(f"{size / 1e6:10.2f} MB  {path}")
     print(f"{sum(sizes) / 1e6:10.2f} MB in all; results, weights and histories of the runs stay")
     if not confirm(args, "remove?"):
         return 1
-    with _no_submit(found.workspace.runs):
-        still = set(_left_over(found))  # somebody may have begun to need it
-        for path in still.intersection(paths):
-            _remove(path)
-    print(f"removed {len(still.intersection(paths))} files and folders")
+    with cleanup.no_submit(plan.workspace.runs):
+        # Look again: a submit may have begun to need something while the question was open.
+        unneeded = set(cleanup.left_over(plan)).intersection(paths)
+        for path in unneeded:
+            cleanup.remove(path)
+    print(f"removed {len(unneeded)} files and folders")
     return 0
-
-
-def _no_submit(runs: Path) -> contextlib.AbstractContextManager[object]:
-    """Nothing is sent meanwhile; where nothing ever was, there is nothing to wait for."""
-    if not (runs / submitted.FOLDER).exists():
-        return contextlib.nullcontext()
-    return submission.submit_lock(runs, print)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def _left_over(found: Plan) -> list[Path]:
-    """Everything that can go, each once."""
-    runs, statuses = found.workspace.runs, queue_status.statuses(found)
-    paths = [path for status in statuses.values() for path in _left_in(status, runs)]
-    ended = list(_ended_jobs(runs, statuses))
-    return list(dict.fromkeys([*paths, *ended, *_unused(runs, ended)]))
-
-
-def _left_in(status: Status, runs: Path) -> Iterator[Path]:
-    """What is of no use in and beside a run's directory."""
-    directory = status.spec.directory(runs)
-    yield from directory.parent.glob(f"{directory.name}.stale-*")  # --redo-stale has put them there
-    if status.state in ACTIVE or not directory.is_dir() or is_claimed(directory):
-        return
-    yield from directory.glob("*.broken*")
-    yield from directory.glob(".*.tmp")
-    if status.state == State.DONE:
-        yield from directory.glob("claim-[0-9]*")
-        yield from (p for p in (directory / CHECKPOINT, directory / start_log.FILE) if p.exists())
-
-
-def _ended_jobs(runs: Path, statuses: Mapping[str, Status]) -> Iterator[Path]:
-    """Folders of arrays of this matrix that no job will read any more.
-
-    SLURM must say so: one that does not answer, or that hides another person's jobs, does not.
-    """
-    done = {run for run, status in statuses.items() if status.state == State.DONE}
-    entries = [
-        (sent, {run for task in sent.tasks for run in task}) for sent in submitted.load_here(runs)
-    ]
-    entries = [(sent, ids) for sent, ids in entries if sent.job and ids <= set(statuses)]
-    queued = _queued(sent for sent, _ in entries)
-    for sent, ids in entries:
-        known = queued is not None and sent.user == slurm.user()
-        if sent.job not in (queued or ()) and (known or ids <= done):
-            yield sent.folder
-
-
-def _queued(entries: Iterable[SubmittedArray]) -> set[str] | None:
-    """Which arrays are in the queue; None if nobody knows."""
-    try:
-        tasks = slurm.queue(str(sent.job) for sent in entries) if slurm.is_here() else None
-    except slurm.SlurmError:
-        return None
-    return None if tasks is None else {task.partition("_")[0] for task in tasks}
-
-
-def _unused(runs: Path, ended: list[Path]) -> Iterator[Path]:
-    """Copies of the code that no job runs from any more; what a killed `submit` left half made."""
-    folder = runs / submitted.FOLDER
-    used = {sent.snapshot for sent in submitted.load(runs) if sent.folder not in ended}
-    yield from (copy for copy in folder.glob("code-*") if str(copy) not in used)
-    yield from folder.glob(".code-*")
-    yield from (path for path in folder.glob("kd-*") if not (path / submitted.ENTRY).exists())
-
-
-def _size(path: Path) -> int:
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def register(verbs: Verbs) -> None:
     """Add the verb and its flags to the command line."""
-    add_yes(add_matrix_verb(verbs, "clean", clean))
+    add_yes_flag(add_matrix_verb(verbs, "clean", clean))

@@ -3,60 +3,70 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from distillers import catalogue
-from experiments.cluster import queue_status
-from experiments.commands.common import (
-    Verbs,
-    add_matrix_verb,
-    planned,
-)
-from experiments.local import devices
-from experiments.matrix.expand import Expansion
-from experiments.plan.cost import predict_cost
-from experiments.plan.summary import census_line, duration
-from experiments.rundir.status import State
+from experiments.commands.common import Verbs, add_matrix_verb, planned
 
-
-def beyond_recipe(expansion: Expansion) -> list[str]:
-    """One line about the methods of a matrix that compute more than its recipe says."""
-    found = {
-        entry.label: catalogue.beyond_recipe(entry.spec.method, entry.spec.options)
-        for entry in expansion.entries
-    }
-    listed = "; ".join(f"{label} ({', '.join(more)})" for label, more in found.items() if more)
-    return [f"not compute-matched: {listed}"] if listed else []
+if TYPE_CHECKING:
+    from experiments.matrix.expand import Expansion
+    from experiments.plan.plan import Plan
+    from experiments.rundir.status import Status
 
 
 def plan(args: argparse.Namespace) -> int:
-    """Census and cost of a matrix."""
-    found = planned(args)
-    statuses = queue_status.statuses(found)
-    print(census_line(found, statuses))
-    for line in beyond_recipe(found.expansion):
-        print(line)
-    for reason in dict.fromkeys(
-        f"n/a: {s.spec.pair} {s.spec.method}: {s.detail}"
-        for s in statuses.values()
-        if s.state == State.UNSUPPORTED
+    """Show what would be trained and what it costs, without starting anything."""
+    from experiments.cluster import queue_status
+    from experiments.plan.summary import census_line
+    from experiments.rundir.status import State
+
+    prepared = planned(args)
+    statuses = queue_status.statuses(prepared)
+    print(census_line(prepared, statuses))
+    print_methods_not_compute_matched(prepared.expansion)
+    unsupported = (s for s in statuses.values() if s.state == State.UNSUPPORTED)
+    # Trials of one method share their reason.
+    for line in dict.fromkeys(
+        f"n/a: {s.spec.pair} {s.spec.method}: {s.detail}" for s in unsupported
     ):
-        print(reason)
-    assert found.data is not None  # a strict plan has its data
-    kind = found.workspace.device
-    timed, processes = not args.no_timing, found.processes
-    todo = predict_cost(statuses.values(), found.data, kind, timed, processes)
-    print(f"to do: {todo.steps:,} steps, {todo.disk_bytes / 1e6:,.0f} MB of weights", end="")
-    if todo.seconds:
-        slots = devices.slots(kind, None, found.matrix.recipe.threads, processes)
-        print(f"; about {duration(todo.seconds)} of one worker on this machine's {kind}", end="")
-        several = f", {duration(todo.seconds / len(slots))} on {len(slots)} workers"
-        print(several if len(slots) > 1 else "")
-    else:
-        print()
+        print(line)
+    print(_cost_line(prepared, statuses.values(), timed=not args.no_timing))
     return 0
+
+
+def print_methods_not_compute_matched(expansion: Expansion) -> None:
+    """One line about the methods of a matrix that compute more than its recipe says."""
+    from distillers import catalogue
+
+    extras = {
+        entry.label: catalogue.beyond_recipe(entry.spec.method, entry.spec.options)
+        for entry in expansion.entries
+    }
+    listed = "; ".join(f"{label} ({', '.join(more)})" for label, more in extras.items() if more)
+    if listed:
+        print(f"not compute-matched: {listed}")
+
+
+def _cost_line(prepared: Plan, statuses: Iterable[Status], timed: bool) -> str:
+    """Steps, disk space and, where steps could be timed, hours of what is to do."""
+    from experiments.local import devices
+    from experiments.plan.cost import predict_cost
+    from experiments.plan.summary import duration
+
+    assert prepared.data is not None  # a strict plan has its data
+    kind, processes = prepared.workspace.device, prepared.processes
+    cost = predict_cost(statuses, prepared.data, kind, timed, processes)
+    line = f"to do: {cost.steps:,} steps, {cost.disk_bytes / 1e6:,.0f} MB of weights"
+    if not cost.seconds:
+        return line
+    line += f"; about {duration(cost.seconds)} of one worker on this machine's {kind}"
+    workers = len(devices.slots(kind, None, prepared.matrix.recipe.threads, processes))
+    return line + (
+        f", {duration(cost.seconds / workers)} on {workers} workers" if workers > 1 else ""
+    )
 
 
 def register(verbs: Verbs) -> None:
     """Add the verb and its flags to the command line."""
     verb = add_matrix_verb(verbs, "plan", plan)
-    verb.add_argument("--no-timing", action="store_true", help="do not time steps")
+    verb.add_argument("--no-timing", action="store_true", help="do not time training steps")

@@ -1,158 +1,56 @@
-"""What a plan's leaderboard is made of: which record stands in which cell, and its caption."""
+"""`table`: the leaderboard of what is done."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
-from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
-from experiments.commands.common import (
-    Verbs,
-    add_matrix_verb,
-    planned,
-)
-from experiments.matrix import transfer
-from experiments.matrix.expand import Entry, Expansion, label
-from experiments.matrix.schema import ARROW, Matrix
-from experiments.plan.plan import Plan
-from experiments.rundir.status import State, Status
-from results import records
-from results.cells import Cell
-from results.formats import FORMATS, to_text
-from results.leaderboard import leaderboard
+from experiments.commands.common import Verbs, add_matrix_verb, planned
 
-
-def contents(plan: Plan) -> dict[str, Any]:
-    """The arguments of `results.leaderboard.leaderboard`, its cells as tuples of their fields."""
-    statuses = plan.statuses()
-    alone = [e.label for e in plan.expansion.entries if _trained_by(e) == "vanilla"]
-    about = [transfer.note(plan.matrix)] if plan.origin else []
-    return {
-        "cells": [_cell(entry, statuses) for entry in plan.expansion.entries],
-        "teachers": _teachers(plan, statuses),
-        "dataset": _dataset(plan.matrix),
-        "recipe": plan.matrix.recipe.summary(),
-        "exceptions": exceptions(plan.matrix, plan.expansion),
-        "notes": [*about, *_stale(statuses)],
-        "baseline": alone[0] if alone else None,
-    }
-
-
-def _trained_by(entry: Entry) -> str:
-    """The method of an entry's student."""
-    return entry.spec.source.method if entry.spec.source else entry.spec.method
-
-
-def _cell(entry: Entry, statuses: Mapping[str, Status]) -> Cell:
-    status = statuses[entry.spec.id]
-    reason = status.detail if status.state == State.UNSUPPORTED else None
-    record = status.record if status.state == State.DONE else None
-    return Cell(_arrow(entry.pair), entry.label, entry.spec.trial, record, reason)
-
-
-def _teachers(plan: Plan, statuses: Mapping[str, Status]) -> dict[str, dict[str, Any]]:
-    """Pair -> its teacher's name and accuracy: as its students measured it, or from its own run."""
-    found: dict[str, dict[str, Any]] = {}
-    accuracies: dict[str, dict[str, float]] = {}
-    for entry in plan.expansion.entries:
-        teacher, record = entry.spec.teacher, statuses[entry.spec.id].record
-        if teacher is None:
-            continue
-        own = statuses.get(teacher.run or "")
-        source = (record or {}).get("teacher") or {}
-        accuracy = source.get("accuracy")
-        if accuracy is None and own is not None and own.record:
-            accuracy = own.record["accuracy"]["last"]["top1"]
-        if accuracy is not None:
-            key = teacher.run or teacher.sha256 or ""
-            pair = _arrow(entry.pair)
-            accuracies.setdefault(pair, {}).setdefault(key, accuracy)
-            found[pair] = {"name": teacher.name}
-    for pair, values in accuracies.items():
-        listed = list(values.values())
-        found[pair]["accuracy"] = listed if len(listed) > 1 else listed[0]
-    return found
-
-
-def _arrow(pair: str) -> str:
-    """A pair as tables print it."""
-    return pair.replace(ARROW, " → ")
-
-
-def _dataset(matrix: Matrix) -> str:
-    parts = [matrix.dataset.name]
-    if matrix.dataset.subset:
-        parts.append(f"subset of {matrix.dataset.subset} training images")
-    if matrix.dataset.validation:
-        parts.append(f"{matrix.dataset.validation:g} held out for validation")
-    return ", ".join(parts)
-
-
-def exceptions(matrix: Matrix, shown: Expansion) -> list[str]:
-    """Where students, teachers, methods or pairs that are shown leave the recipe or defaults."""
-    students = {entry.spec.student for entry in shown.entries}
-    pairs, labels = ({getattr(e, name) for e in shown.entries} for name in ("pair", "label"))
-    lines = [
-        f"lr {lr:g} for student {pattern}"
-        for pattern, lr in matrix.recipe.lr_exceptions.items()
-        if any(fnmatchcase(student, pattern) for student in students)
-    ]
-    if matrix.teacher_recipe:
-        lines.append(f"teachers trained here: {_listed(matrix.teacher_recipe)}")
-    for method in matrix.methods:
-        name = label(method)
-        if name not in labels:
-            continue
-        if method.label and method.preset:
-            lines.append(f"{name}: preset {method.preset}")
-        if method.options:
-            lines.append(f"{name}: {_listed(method.options)}")
-        for pair, options in method.pairs.items():
-            if pair in pairs:
-                lines.append(f"{name}, {_arrow(pair)}: {_listed(options)}")
-    return lines
-
-
-def _listed(options: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in options.items())
-
-
-def _stale(statuses: Mapping[str, Status]) -> list[str]:
-    stale = [s for s in statuses.values() if s.state == State.STALE]
-    if not stale:
-        return []
-    first = stale[0]
-    return [f"{len(stale)} stored runs are stale and left out, e.g. {first.spec}: {first.detail}"]
+# Those of results.formats, which imports pandas (a test compares them), by their files' endings.
+FORMATS = {
+    "markdown": ".md",
+    "csv": ".csv",
+    "latex": ".tex",
+    "json": ".json",
+    "html": ".html",
+}
 
 
 def table(args: argparse.Namespace) -> int:
-    """The leaderboard, to standard output or a file."""
-    found = planned(args, strict=False)
-    board = leaderboard(**contents(found))
-    text = to_text(board, _format(args), args.best)
+    """Print the leaderboard, or write it to a file."""
+    from experiments.commands.board import contents
+    from results import records
+    from results.formats import to_text
+    from results.leaderboard import leaderboard
+
+    plan = planned(args, strict=False)
+    board = leaderboard(**contents(plan))
+    text = to_text(board, args.format or _format_of(args.output), args.best)
     if args.output:
         records.write_atomic(args.output, text)
         print(f"wrote {args.output}")
     else:
         print(text, end="" if text.endswith("\n") else "\n")
     if not board.frame["n"].any():
-        print(f"note: no results of this matrix in {found.workspace.runs}", file=sys.stderr)
+        print(f"note: no results of this matrix in {plan.workspace.runs}", file=sys.stderr)
     return 0
 
 
-def _format(args: argparse.Namespace) -> str:
-    """As asked for, else by the output file's ending."""
-    endings = {".md": "markdown", ".tex": "latex", ".html": "html", ".csv": "csv", ".json": "json"}
-    by_name = endings.get(args.output.suffix.lower(), "markdown") if args.output else "markdown"
-    return args.format or by_name
+def _format_of(output: Path | None) -> str:
+    """By the file's ending; markdown for the terminal and for unknown endings."""
+    ending = output.suffix.lower() if output else ""
+    return next((name for name, its in FORMATS.items() if its == ending), "markdown")
 
 
 def register(verbs: Verbs) -> None:
     """Add the verb and its flags to the command line."""
     verb = add_matrix_verb(verbs, "table", table)
-    verb.add_argument("--format", choices=list(FORMATS), help="default: by the output's ending")
+    verb.add_argument(
+        "--format",
+        choices=list(FORMATS),
+        help="write this format (default: by the ending of --output, else markdown)",
+    )
     verb.add_argument("--output", type=Path, help="write to this file")
     verb.add_argument("--best", action="store_true", help="add the best epochs' accuracies")

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import models
-from experiments.commands.evaluate import Scores
+from experiments.train.evaluation import Scores
 from models.checkpoints.files import load_checkpoint, save_weights, sha256
 from models.checkpoints.formats import read_checkpoint
 from tools import import_checkpoint
@@ -168,11 +168,11 @@ def test_several_networks_that_fit(call, file, twin, tmp_path):
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--data", "."], "does not say on which data it was trained: give --dataset (arrays, "),
+        (["--data", "."], "does not say on which data it was trained; pass --dataset (arrays, "),
         ([*FAKE, "--option", "num_classes=7"], "resnet8 with 10 classes, but fake has 7"),
         (["--dataset", "cifar1000"], "unknown data set 'cifar1000': did you mean cifar100"),
         ([*FAKE, "--option", "x"], "--option x: expected KEY=VALUE"),
-        ([*FAKE, "--option", "seed=["], "--option seed=[: '[' is no YAML"),
+        ([*FAKE, "--option", "seed=["], "--option seed=[: '[' is invalid YAML"),
         ([*FAKE, "--option", "colour=1"], "fake: unknown option 'colour'"),
         ([*FAKE, "--model", "resnet9"], "unknown model 'resnet9': did you mean resnet"),
         ([*FAKE, "--model", "resnet14"], "not the weights of resnet14: the file lacks 'layer1.1."),

@@ -68,7 +68,7 @@ def test_without_a_yes_nothing_is_removed(fake, done, monkeypatch):
     before = cli.listing(done.runs)
     said = done.call("clean")  # there is no terminal to ask at
     assert said.code == 1
-    assert "give --yes where nobody can be asked" in said.err
+    assert "no terminal to ask at; pass --yes" in said.err
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", lambda question: "n")
     assert done.call("clean").code == 1

@@ -78,7 +78,7 @@ def test_own_modules_of_the_method_are_not_forgotten_silently(done):
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ([], "does not say on which data it was trained: give --dataset"),
+        ([], "does not say on which data it was trained; pass --dataset"),
         (["--dataset", "fake"], "w: resnet8 with 4 classes, but fake has 10"),
         (
             ["--dataset", "fake", "--model", "resnet14"],

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import models
-from experiments.commands.export import ENDINGS
+from experiments.rundir.export import ENDINGS
 from experiments.rundir.layout import HEAD
 from models.checkpoints.formats import read_checkpoint
 from results import records
@@ -145,7 +145,7 @@ def test_nothing_is_overwritten(done, run, tmp_path, kind):
     taken = tmp_path / "here" / ("w.method.safetensors" if kind == "ours" else "w.pth")
     taken.write_text("precious")
     said = export(done, spec.id, "--format", kind, "--output", "w" + ENDINGS[kind])
-    refused(said, f"{taken.name}: exists already, and is not overwritten")
+    refused(said, f"{taken.name}: exists already and is not overwritten")
     assert taken.read_text() == "precious"
     assert [path.name for path in taken.parent.iterdir()] == [taken.name]
 

@@ -132,7 +132,7 @@ def test_who_stops_waiting_stops_nothing_else(fake, place, monkeypatch):
     watching(monkeypatch, interrupt)
     said = send(place, "--wait")
     assert said.code == 1
-    assert "no longer watching; the jobs go on" in said.out
+    assert "no longer watching; the jobs continue" in said.out
     assert len(fake.queue) == 5
 
 
@@ -155,7 +155,7 @@ def test_cancel_asks(fake, place):
     send(place)
     said = place.call("cancel")
     assert said.code == 1
-    assert "give --yes where nobody can be asked" in said.err
+    assert "no terminal to ask at; pass --yes" in said.err
     assert len(fake.queue) == 5
 
 

@@ -22,12 +22,12 @@ def test_everything_is_sent_and_said(fake, place):
     assert (said.code, said.err) == (0, "")
     lines = said.out.splitlines()
     assert lines[0] == f"{place.matrix}: 7 runs: 7 to do"
-    assert lines[1].startswith("to send: 5 jobs in 2 arrays, the time is not known")
+    assert lines[1].startswith("to send: 5 jobs in 2 arrays, time unknown")
     assert lines[-3:-1] == [
         f"sent {FIRST}: 3 runs in 3 jobs",
         f"sent {SECOND}: 4 runs in 2 jobs, after job {TEACHER_TASK}",
     ]
-    assert lines[-1].startswith("how it goes: python ") and f"status {place.matrix}" in lines[-1]
+    assert lines[-1].startswith("check progress: python ") and f"status {place.matrix}" in lines[-1]
     assert titles(fake) == ["0-2", f"0-1 after {TEACHER_TASK}"]
 
 
@@ -84,7 +84,7 @@ def test_a_dry_run_needs_no_slurm(place, monkeypatch):
 def test_without_a_terminal_a_yes_must_be_given(fake, place):
     said = place.call("submit", "--no-timing")
     assert said.code == 1
-    assert said.err == "nothing was done: give --yes where nobody can be asked\n"
+    assert said.err == "aborted: no terminal to ask at; pass --yes to confirm\n"
     assert "to send: 5 jobs" in said.out
     assert fake.jobs == [] and place.sent == []
 
@@ -160,7 +160,7 @@ def test_what_the_limits_do_not_admit_is_said_and_sent_by_the_next(fake, place, 
         said = submit(place)
     else:
         said = submit(place, "--max-jobs", "4")
-    assert "1 more jobs do not fit into what you may have in the queue now" in said.out
+    assert "1 more jobs exceed your limit of jobs in the queue" in said.out
     assert titles(fake) == ["0-2", f"0-0 after {TEACHER_TASK}"]
     fake.set(associations=[["group", "normal", "", ""]])
     assert "to send: 1 jobs" in submit(place).out

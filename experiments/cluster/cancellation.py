@@ -1,0 +1,35 @@
+"""Decide which jobs a `cancel` takes out of the queue."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from experiments.cluster import submitted
+from experiments.cluster.queue_status import QueueState
+from experiments.plan.plan import Plan
+
+
+def spared_teachers(plan: Plan, known: Mapping[str, QueueState]) -> set[str]:
+    """Teachers that come along with the named students, but that others wait for, too."""
+    named = {spec.id for spec in plan.expansion.runs}
+    of_others: set[str | None] = {
+        sent.after
+        for sent in submitted.load(plan.workspace.runs)
+        if not named.issuperset(run for ids in sent.tasks for run in ids)
+    }
+    teachers = {spec.id for spec in plan.expansion.teachers}
+    teachers -= {entry.spec.id for entry in plan.expansion.entries}
+    return {run for run in teachers if run in known and known[run].task in of_others}
+
+
+def count_sharing_runs(runs: Path, tasks: Mapping[str, QueueState], named: set[str]) -> int:
+    """Runs of the same jobs that were not named."""
+    share = {
+        run
+        for sent in submitted.load(runs)
+        for i, ids in enumerate(sent.tasks)
+        if f"{sent.job}_{i}" in tasks
+        for run in ids
+    }
+    return len(share - named)

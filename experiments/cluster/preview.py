@@ -1,0 +1,89 @@
+"""Describe a submission before anything is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from experiments import slurm
+from experiments.cluster import arrays, sbatch, submission, submitted
+from experiments.cluster.arrays import Settings, SubmissionPlan
+from experiments.environment import CHECKOUT
+from experiments.matrix.slurm_options import SlurmOptions
+from experiments.plan.plan import Plan
+from experiments.plan.summary import duration
+from experiments.rundir.status import NOT_STARTED, State, Status
+
+
+def limits(options: SlurmOptions) -> arrays.Limits:
+    """The cluster's limits; without SLURM (a dry run on a laptop) SLURM's defaults."""
+    if slurm.is_here():
+        return arrays.limits(options)
+    return arrays.Limits(options.max_array_size or 1001, None, options.max_jobs)
+
+
+def as_reset(statuses: Mapping[str, Status], states: set[str]) -> dict[str, Status]:
+    """The statuses as `reset` will leave them: what is trained again is to do, its students too."""
+    again = states - {*NOT_STARTED}
+    wanted = {run for run, status in statuses.items() if status.state in again}
+    after = {
+        run: replace(status, state=State.TODO, detail="", epoch=0) if run in wanted else status
+        for run, status in statuses.items()
+    }
+    for run, status in after.items():
+        teacher = status.spec.teacher.run if status.spec.teacher else None
+        if status.state == State.BLOCKED and teacher in wanted:
+            after[run] = replace(status, state=State.TODO, detail="")
+    return after
+
+
+def describe(view: SubmissionPlan, settings: Settings) -> None:
+    """Print the number of jobs and what they cost."""
+    jobs = sum(len(array.tasks) for array in view.arrays)
+    if not jobs and not view.left_out:
+        return
+    seconds = [array.seconds for array in view.arrays]
+    known = [s for s in seconds if s is not None]
+    cost = "time unknown: nothing like it has run on such a device yet"
+    if len(known) == len(seconds) and known:
+        kind = "GPU" if settings.options.device == "cuda" else "CPU job"
+        cost = f"about {duration(sum(known))} of one {kind}"
+    print(f"to send: {jobs} jobs in {len(view.arrays)} arrays, {cost}")
+    if not known and not settings.options.time:
+        print(
+            "without --time the partition's default limit applies; "
+            "jobs that hit it are requeued and resume"
+        )
+    if view.left_out:
+        print(
+            f"{view.left_out} more jobs exceed your limit of jobs in the queue; "
+            f"the next submit sends them"
+        )
+
+
+def describe_waiting(view: SubmissionPlan, statuses: Mapping[str, Status]) -> None:
+    """Say how many students wait for a teacher that no queued job trains (`run`, a lost claim)."""
+    ready = {run for array in view.arrays for run in array.runs}
+    waiting = [r for r, s in statuses.items() if s.state in NOT_STARTED and r not in ready]
+    if waiting and not view.left_out:
+        print(
+            f"{len(waiting)} runs wait for a teacher that is being trained outside the queue; "
+            f"submit again when it is done"
+        )
+
+
+def show_scripts(plan: Plan, view: SubmissionPlan, options: SlurmOptions) -> None:
+    """Print every array's sbatch script; TEACHER stands for job ids that are not known yet."""
+    for array in view.arrays:
+        after = view.under_way.get(array.after, "TEACHER") if array.after else None
+        entry = submitted.new(
+            plan.workspace.runs,
+            plan.source,
+            [task.job.specs for task in array.tasks],
+            after=after,
+            minutes=array.minutes,
+        )
+        first = array.tasks[0].job.specs[0]
+        print(f"\n# ---- {len(array.runs)} runs in {len(array.tasks)} jobs, beginning with {first}")
+        about = submission.parameters(entry, options, CHECKOUT, plan.processes)
+        print(sbatch.script(entry.folder, **about))

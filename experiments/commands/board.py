@@ -1,0 +1,117 @@
+"""What a plan's leaderboard is made of: the record of each cell, and the caption."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+from experiments.matrix import transfer
+from experiments.matrix.expand import Entry, Expansion, label
+from experiments.matrix.schema import ARROW, Matrix
+from experiments.plan.plan import Plan
+from experiments.rundir.status import State, Status
+from results.cells import Cell
+
+
+def contents(plan: Plan) -> dict[str, Any]:
+    """The arguments of `results.leaderboard.leaderboard`, its cells as tuples of their fields."""
+    statuses = plan.statuses()
+    alone = [e.label for e in plan.expansion.entries if _trained_by(e) == "vanilla"]
+    about = [transfer.note(plan.matrix)] if plan.origin else []
+    return {
+        "cells": [_cell(entry, statuses) for entry in plan.expansion.entries],
+        "teachers": _teachers(plan, statuses),
+        "dataset": _dataset(plan.matrix),
+        "recipe": plan.matrix.recipe.summary(),
+        "exceptions": exceptions(plan.matrix, plan.expansion),
+        "notes": [*about, *_stale(statuses)],
+        "baseline": alone[0] if alone else None,
+    }
+
+
+def _trained_by(entry: Entry) -> str:
+    """The method of an entry's student."""
+    return entry.spec.source.method if entry.spec.source else entry.spec.method
+
+
+def _cell(entry: Entry, statuses: Mapping[str, Status]) -> Cell:
+    status = statuses[entry.spec.id]
+    reason = status.detail if status.state == State.UNSUPPORTED else None
+    record = status.record if status.state == State.DONE else None
+    return Cell(_arrow(entry.pair), entry.label, entry.spec.trial, record, reason)
+
+
+def _teachers(plan: Plan, statuses: Mapping[str, Status]) -> dict[str, dict[str, Any]]:
+    """Pair -> its teacher's name and accuracy: as its students measured it, or from its own run."""
+    found: dict[str, dict[str, Any]] = {}
+    accuracies: dict[str, dict[str, float]] = {}
+    for entry in plan.expansion.entries:
+        teacher, record = entry.spec.teacher, statuses[entry.spec.id].record
+        if teacher is None:
+            continue
+        own = statuses.get(teacher.run or "")
+        source = (record or {}).get("teacher") or {}
+        accuracy = source.get("accuracy")
+        if accuracy is None and own is not None and own.record:
+            accuracy = own.record["accuracy"]["last"]["top1"]
+        if accuracy is not None:
+            key = teacher.run or teacher.sha256 or ""
+            pair = _arrow(entry.pair)
+            accuracies.setdefault(pair, {}).setdefault(key, accuracy)
+            found[pair] = {"name": teacher.name}
+    for pair, values in accuracies.items():
+        listed = list(values.values())
+        found[pair]["accuracy"] = listed if len(listed) > 1 else listed[0]
+    return found
+
+
+def _arrow(pair: str) -> str:
+    """A pair as tables print it."""
+    return pair.replace(ARROW, " → ")
+
+
+def _dataset(matrix: Matrix) -> str:
+    parts = [matrix.dataset.name]
+    if matrix.dataset.subset:
+        parts.append(f"subset of {matrix.dataset.subset} training images")
+    if matrix.dataset.validation:
+        parts.append(f"{matrix.dataset.validation:g} held out for validation")
+    return ", ".join(parts)
+
+
+def exceptions(matrix: Matrix, shown: Expansion) -> list[str]:
+    """Where students, teachers, methods or pairs that are shown leave the recipe or defaults."""
+    students = {entry.spec.student for entry in shown.entries}
+    pairs, labels = ({getattr(e, name) for e in shown.entries} for name in ("pair", "label"))
+    lines = [
+        f"lr {lr:g} for student {pattern}"
+        for pattern, lr in matrix.recipe.lr_exceptions.items()
+        if any(fnmatchcase(student, pattern) for student in students)
+    ]
+    if matrix.teacher_recipe:
+        lines.append(f"teachers trained here: {_listed(matrix.teacher_recipe)}")
+    for method in matrix.methods:
+        name = label(method)
+        if name not in labels:
+            continue
+        if method.label and method.preset:
+            lines.append(f"{name}: preset {method.preset}")
+        if method.options:
+            lines.append(f"{name}: {_listed(method.options)}")
+        for pair, options in method.pairs.items():
+            if pair in pairs:
+                lines.append(f"{name}, {_arrow(pair)}: {_listed(options)}")
+    return lines
+
+
+def _listed(options: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in options.items())
+
+
+def _stale(statuses: Mapping[str, Status]) -> list[str]:
+    stale = [s for s in statuses.values() if s.state == State.STALE]
+    if not stale:
+        return []
+    first = stale[0]
+    return [f"{len(stale)} stored runs are stale and left out, e.g. {first.spec}: {first.detail}"]

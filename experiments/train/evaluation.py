@@ -1,0 +1,121 @@
+"""Measure a checkpoint, anyone's, on a data set's test part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+import datasets
+import models
+from datasets import Data, Info
+from experiments.errors import InputError
+from experiments.matrix.recipe import Recipe
+from experiments.rundir.layout import HEAD, WEIGHTS
+from experiments.train import networks
+from models.checkpoints import files as checkpoints
+from models.checkpoints.formats import Checkpoint
+from models.checkpoints.matching import Fit
+from results import records
+
+RECIPE = Recipe(channels_last=True)  # the faster memory format, on a CPU too; full precision
+
+
+@dataclass(frozen=True)
+class Scores:
+    """On ``n`` images of the data set ``name``: accuracies in percent, mean cross-entropy."""
+
+    name: str
+    n: int
+    top1: float
+    top5: float
+    loss: float
+
+
+def load(
+    checkpoint: Checkpoint, fit: Fit, info: Info | None, device: torch.device
+) -> models.Classifier:
+    """Build the network and load its weights; the data, if given, determines the classes."""
+    classes = info.num_classes if info else fit.num_classes
+    if classes is None:
+        raise InputError(f"{checkpoint.path}: number of classes unknown; pass --dataset")
+    if info and fit.num_classes not in (None, classes):
+        raise InputError(f"{checkpoint.path}: {fit}, but {info.name} has {classes}")
+    with torch.random.fork_rng(devices=[]):
+        model = networks.build(fit.name, classes, RECIPE, device)
+    checkpoints.load(model, checkpoint)
+    return model
+
+
+def build_data(
+    checkpoint: Checkpoint,
+    asked: str | None,
+    root: Path,
+    given: Sequence[str],
+    device: torch.device,
+) -> Data:
+    """The data set ``asked`` for, else the one that the file or its run names.
+
+    ``given`` are options of the data set, each as "KEY=VALUE". Raises InputError, DataError.
+    """
+    stated, options = _stated(checkpoint)
+    name = asked or stated
+    if name is None:
+        raise InputError(
+            f"{checkpoint.path}: does not say on which data it was trained; pass --dataset "
+            f"({', '.join(datasets.names())})"
+        )
+    options = options if name == stated else {}
+    return datasets.build(name, root=root, device=device, **(options | dict(map(_option, given))))
+
+
+def _stated(checkpoint: Checkpoint) -> tuple[str | None, dict[str, Any]]:
+    """Data set and its options; a finished run's weights lie beside their result."""
+    run = checkpoint.path.name == WEIGHTS and records.read(checkpoint.path.parent)
+    if run:
+        return run["spec"]["dataset"]["name"], run["spec"]["dataset"].get("options", {})
+    return (checkpoint.metadata.dataset if checkpoint.metadata else None), {}
+
+
+def _option(text: str) -> tuple[str, Any]:
+    """ "image_size=16" as YAML would have it."""
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise InputError(f"--option {text}: expected KEY=VALUE")
+    try:
+        return key, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise InputError(f"--option {text}: {value!r} is invalid YAML") from error
+
+
+def measure(model: models.Classifier, data: Data, batch_size: int) -> Scores:
+    """The network's accuracy and loss on the test part."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = RECIPE.tf32
+    scores = networks.evaluate(model, data.test_batches(batch_size=batch_size), RECIPE)
+    return Scores(data.info.name, data.sizes["test"], **scores)
+
+
+def lines(scores: Scores) -> Sequence[str]:
+    """The scores as the lines that are printed."""
+    return (
+        f"data     {scores.name}, test part, n = {scores.n:,}",
+        f"top-1    {scores.top1:.2f} %",
+        f"top-5    {scores.top5:.2f} %",
+        f"loss     {scores.loss:.4f}",
+    )
+
+
+def notes(checkpoint: Checkpoint) -> Iterator[str]:
+    """Caveats for the accuracy of a file that a run has written."""
+    here = checkpoint.path.parent
+    if checkpoint.path.name == WEIGHTS and (here / HEAD).exists():
+        record = records.read(here) or {}
+        yield (
+            f"{record.get('spec', {}).get('method', 'its method')} predicts with modules of its "
+            f"own ({HEAD} beside the file); this is the student's own classifier, which may not "
+            "have been trained"
+        )
