@@ -1,4 +1,4 @@
-"""`doctor`: what is wrong with all that a benchmark hangs on, and how to mend it."""
+"""`doctor`: check everything a benchmark depends on, and say how to fix it."""
 
 from __future__ import annotations
 
@@ -6,206 +6,174 @@ import argparse
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NoAnswer
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
 
 import torch
 
+import datasets
+import distillers
+import models
 from experiments import environment, slurm
 from experiments.doctor import disk, machine, packages
 from experiments.doctor import matrix as matrix_checks
 from experiments.doctor import slurm as slurm_checks
-from experiments.doctor.finding import FAIL, OK, WARN, Finding
+from experiments.doctor.finding import FAIL, OK, Finding
 from experiments.environment import CHECKOUT
 from experiments.errors import InputError
 from experiments.matrix import schema
 from experiments.matrix.schema import Matrix
 from experiments.matrix.slurm_options import SITE, SlurmOptions, merged, site_file
 from experiments.plan.workspace import Workspace
+from results import records
 
-T = TypeVar("T")
-PATIENCE = 150.0  # seconds for one check; two commands of SLURM may take a minute each
-PLAN_PATIENCE = 900.0  # for a matrix: large data sets are read, every method is built
+Check = Callable[[], "Finding | Iterable[Finding]"]
 
-
-class NoAnswer(RuntimeError):  # noqa: N818  (said of a check)
-    """A check took longer than anybody waits."""
+TIMEOUT = 150.0  # seconds for one check; two SLURM commands may take a minute each
+LONG_TIMEOUT = 900.0  # for a matrix: large data sets are read and every method is built
+EXPECTED = (  # errors whose messages explain themselves
+    InputError,
+    datasets.DataError,
+    distillers.MethodError,
+    models.ModelError,
+    records.RecordError,
+    OSError,
+)
 
 
 class Examination:
-    """One after the other; later checks use what earlier ones found out."""
+    """Runs the checks one after another; later ones use what earlier ones found out."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
         self.runs, self.data = args.runs.expanduser().absolute(), args.data.expanduser().absolute()
-        self.table: Matrix | None = None
+        self.matrix: Matrix | None = None
         self.options = SlurmOptions(partition=args.partition)
         self.need = disk.Need()
         self.is_slurm = slurm.is_here()
 
     @property
-    def jobs(self) -> str | None:
-        """What jobs compute on, None without SLURM."""
+    def job_device(self) -> str | None:
+        """What SLURM jobs compute on; None without SLURM."""
         if not self.is_slurm:
             return None
         return self.options.device if self.args.device == "auto" else str(self.args.device)
 
     def findings(self) -> Iterator[Finding]:
-        """Everything, cheap things first."""
-        yield from packages.findings()
-        yield from self.ask_one("torch", machine.torch_build)
-        yield from self.ask_one("code", lambda: machine.code(environment.code()))
-        yield from self.ask("options", self.read_options)
-        yield from self.ask_one("GPU", self.gpu)
-        yield from self.ask("cores", self.cores)
-        yield from self.slurm()
-        if self.table:
-            yield from self.ask("matrix", self.plan, PLAN_PATIENCE)
+        """Everything, cheap checks first."""
+        run, device = self.run, self.args.device
+        yield from run("packages", packages.findings)
+        yield from run("torch", machine.check_torch)
+        yield from run("code", lambda: machine.check_code(environment.code()))
+        yield from run("options", self.read_options)
+        yield from run("GPU", lambda: machine.check_gpus(device, self.job_device))
+        yield from run("cores", self.check_cores)
+        yield from self.check_slurm()
+        if self.matrix:
+            yield from run("matrix", self.check_matrix, LONG_TIMEOUT)
         elif self.args.plugin:
-            yield from self.ask_one("plugins", lambda: matrix_checks.plugins(self.args.plugin))
-        yield from self.ask("runs directory", lambda: disk.runs(self.runs, self.is_slurm))
-        yield from self.ask_one("space", lambda: disk.space(disk.free(self.runs), self.need))
-        yield from self.ask(
-            "left behind", lambda: matrix_checks.left_behind(self.runs), PLAN_PATIENCE
-        )
+            yield from run("plugins", self.load_plugins)
+        yield from run("runs directory", partial(disk.check_runs, self.runs))
+        yield from run("disk space", lambda: disk.check_space(self.runs, self.need))
+        yield from run("leftovers", partial(matrix_checks.check_leftovers, self.runs), LONG_TIMEOUT)
 
-    def ask(
-        self, what: str, check: Callable[[], Iterable[Finding]], patience: float = PATIENCE
-    ) -> list[Finding]:
-        """A check's findings. One that fails or hangs is a finding, too, and the rest goes on."""
+    def run(self, subject: str, check: Check, timeout: float = TIMEOUT) -> list[Finding]:
+        """A check's findings. If it fails or hangs, that is a finding, too; the others follow."""
         try:
-            return list(within(patience, check))
+            return run_within(timeout, check)
         except NoAnswer:
-            mend = "a hanging disk, driver or command: try what it looks at by hand"
-            return [Finding(FAIL, what, f"no answer within {patience:.0f} seconds", mend)]
-        except (OSError, slurm.SlurmError) as error:
-            return [Finding(FAIL, what, str(error), "see whether you may look at it")]
+            fix = "a disk, driver or command hangs: try by hand what this check looks at"
+            return [Finding(FAIL, subject, f"did not answer within {timeout:g} s", fix)]
+        except EXPECTED as error:
+            return [Finding(FAIL, subject, str(error), "nothing that needs it will work")]
         except Exception as error:
             if self.args.debug:
                 raise
-            said = f"this check itself failed: {type(error).__name__}: {error}"
-            return [Finding(FAIL, what, said, "doctor --debug shows where; please report it")]
+            message = f"this check itself failed: {type(error).__name__}: {error}"
+            return [Finding(FAIL, subject, message, "please report it with `doctor --debug`")]
 
-    def ask_one(self, what: str, check: Callable[[], Finding]) -> list[Finding]:
-        """The same for a check with a single finding."""
-        return self.ask(what, lambda: [check()])
-
-    # ---- single checks that need more than one thing ---------------------------------------------
+    # ---- checks that depend on others ------------------------------------------------------------
 
     def read_options(self) -> Iterator[Finding]:
-        """The matrix file as such, and SLURM's options from it, the site file and --partition."""
+        """Read the matrix file, and SLURM's options from it, the site file and --partition."""
         if self.args.matrix:
             try:
-                self.table = schema.load(self.args.matrix)
+                self.matrix = schema.load(self.args.matrix)
             except InputError as error:
-                yield Finding(FAIL, "matrix", str(error), "until then nothing of it is looked at")
+                yield Finding(FAIL, "matrix", str(error), "correct it; its data is not checked")
         site = site_file(self.args.site)
-        own = self.table.slurm if self.table else SlurmOptions()
+        own = self.matrix.slurm if self.matrix else SlurmOptions()
         try:
             self.options = merged(site, own, {"partition": self.args.partition})
         except InputError as error:
-            yield Finding(FAIL, "site file", str(error), "`submit` refuses it, too")
+            yield Finding(FAIL, "site file", str(error), "correct it: `submit` refuses it, too")
             return
         if site or self.is_slurm:
-            yield _options(site, self.options)
+            yield _describe(site, self.options)
 
-    def gpu(self) -> Finding:
-        """With regard to what is to compute here or in jobs."""
-        return machine.gpu(machine.look_for_gpus(), self.args.device, self.jobs)
+    def check_cores(self) -> Finding:
+        threads = self.matrix.recipe.threads if self.matrix else 1
+        return machine.check_cores(threads, self.job_device, self.options.cpus)
 
-    def cores(self) -> list[Finding]:
-        """With regard to the recipe."""
-        threads = self.table.recipe.threads if self.table else 1
-        return machine.cores(threads, self.jobs, self.options.cpus)
-
-    def plan(self) -> list[Finding]:
-        """The whole matrix; what it will need is kept for the look at the disk."""
-        assert self.table is not None  # asked before
-        self.need, findings = matrix_checks.planned(self.args.matrix, self.table, self.place())
-        return findings
-
-    def place(self) -> Workspace:
-        """As `run` would have it; with SLURM, as `submit`."""
-        device = self.jobs or self.args.device
+    def check_matrix(self) -> list[Finding]:
+        """Check the whole matrix as `run` would, or `submit` if there is SLURM."""
+        device = self.job_device or self.args.device
         elsewhere = self.is_slurm or (device == "cuda" and not torch.cuda.is_available())
         plugins = tuple(self.args.plugin)
-        return Workspace(self.runs, self.data, device, plugins, here=not elsewhere)
+        workspace = Workspace(self.runs, self.data, device, plugins, here=not elsewhere)
+        self.need, findings = matrix_checks.check_matrix(self.args.matrix, workspace)
+        return findings
 
-    # ---- SLURM -----------------------------------------------------------------------------------
+    def load_plugins(self) -> Finding:
+        for path in self.args.plugin:
+            distillers.load_plugin(path.expanduser().absolute())
+        return Finding(OK, "plugins", f"{', '.join(map(str, self.args.plugin))}: loaded")
 
-    def slurm(self) -> Iterator[Finding]:
-        """Step by step: without commands, or an answer, there is no point in asking on."""
-        yield from slurm_checks.shell()
-        for check in (slurm_checks.commands, slurm_checks.controller):
-            found = self.ask_one("SLURM", check)
-            yield from found
-            if any(finding.level != OK for finding in found):
-                return
-        yield from self.ask("partitions", self.partitions)
-        yield from self.ask_one("account", self.account)
-        yield from self.ask_one("a job like ours", lambda: slurm_checks.trial(self.options))
-        yield from self.ask_one("arrays", lambda: slurm_checks.arrays(slurm.config(), self.options))
-        yield from self.ask_one("jobs", lambda: slurm_checks.look_for_room(self.options))
-        yield from self.ask_one("accounting", slurm_checks.accounting)
-        yield from self.ask_one("places", self.places)
+    def check_slurm(self) -> Iterator[Finding]:
+        """Whether jobs can be sent; if the controller does not answer, nothing else will."""
+        controller = self.run("SLURM", slurm_checks.check_controller)
+        yield from controller
+        if any(finding.level != OK for finding in controller):
+            return
+        yield from self.run("partitions", self.check_partitions)
+        yield from self.run("account", lambda: slurm_checks.check_account(self.options))
+        yield from self.run("test job", lambda: slurm_checks.check_sbatch(self.options))
+        yield from self.run("shared disks", self.check_shared)
 
-    def partitions(self) -> list[Finding]:
-        """Where jobs go, and what may happen to them there."""
-        found = slurm_checks.look_for_partitions()
-        goes = slurm_checks.chosen(found, self.options)
-        config = slurm.config()
-        pushed = dict.fromkeys(slurm_checks.preemption(p, config) for p in goes)
-        return [*slurm_checks.partition(found, self.options), *pushed]
+    def check_partitions(self) -> list[Finding]:
+        return slurm_checks.check_partitions(slurm_checks.read_partitions(), self.options)
 
-    def account(self) -> Finding:
-        """Whether the user may charge the account; without accounting nobody asks."""
-        config = slurm.config()
-        try:
-            found = slurm_checks.look_for_associations()
-        except slurm.SlurmError as error:
-            mend = "nothing to do, unless sbatch refuses jobs for it"
-            return Finding(WARN, "account", f"accounting does not say: {error}", mend)
-        return slurm_checks.account(found, self.options, config)
-
-    def places(self) -> Finding:
-        """Whether the nodes can see what jobs read and write."""
-        if not slurm_checks.nodes_are_elsewhere():
-            return Finding(OK, "places", "all nodes are this machine: they see what it sees")
-        return disk.shared(disk.places(self.runs, self.data))
+    def check_shared(self) -> Finding:
+        if slurm_checks.is_only_node():
+            return Finding(OK, "shared disks", "this machine is the only node")
+        return disk.check_shared(self.runs, self.data)
 
 
-def _options(site: Path | None, options: SlurmOptions) -> Finding:
-    """What jobs will ask for, and where that was read."""
-    given = options.model_dump(exclude_unset=True, exclude_none=True)
-    listed = ", ".join(f"{key} {_shown(value)}" for key, value in given.items()) or "none given"
+def _describe(site: Path | None, options: SlurmOptions) -> Finding:
+    """What jobs will request, and where that comes from."""
+    given = options.model_dump(mode="json", exclude_unset=True, exclude_none=True)
+    listed = ", ".join(f"{key} {value}" for key, value in given.items()) or "none"
     device = "a GPU" if options.device == "cuda" else "the CPU (no `gpus:`)"
-    found = f"{listed}; jobs compute on {device}; site file: {site or f'none at {CHECKOUT / SITE}'}"
-    return Finding(OK, "SLURM options", found)
+    source = site or f"none at {CHECKOUT / SITE}"
+    message = f"{listed}; jobs compute on {device}; site file: {source}"
+    return Finding(OK, "SLURM options", message)
 
 
-def _shown(value: Any) -> str:
-    if isinstance(value, dict):
-        return " ".join(f"{key}={entry}" for key, entry in value.items())
-    return "; ".join(value) if isinstance(value, tuple) else str(value)
+def run_within(seconds: float, check: Check) -> list[Finding]:
+    """A check's findings; raises NoAnswer if it takes too long, and what the check raises.
 
-
-def within(seconds: float, work: Callable[[], T]) -> T:
-    """What ``work`` returns or raises; NoAnswer when that takes too long.
-
-    It runs in a thread of its own, which is left behind then: what hangs in the kernel (a disk, a
-    driver) cannot be interrupted, and the end of this process does not wait for it.
+    A thread that hangs in the kernel (a disk, a driver) cannot be interrupted. It is a daemon, so
+    that this process can end without waiting for it, as it would for a ThreadPoolExecutor's.
     """
-    answer: Future[T] = Future()
+    answer: Future[list[Finding]] = Future()
 
     def fill() -> None:
         try:
-            answer.set_result(work())
-        except BaseException as error:  # noqa: BLE001  (handed on to whoever waits)
+            findings = check()
+            answer.set_result([findings] if isinstance(findings, Finding) else list(findings))
+        except BaseException as error:  # noqa: BLE001  (raised again in the main thread)
             answer.set_exception(error)
 
-    thread = threading.Thread(target=fill, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if not answer.done():
-        raise NoAnswer
-    return answer.result()
+    threading.Thread(target=fill, daemon=True).start()
+    return answer.result(seconds)

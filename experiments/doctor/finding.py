@@ -1,29 +1,29 @@
-"""What a check answers. Standard library only: it must work where packages are missing."""
+"""The result of one check. Standard library only: it must work where packages are missing."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-OK, WARN, FAIL = "ok", "note", "FAIL"
+OK, WARN, FAIL = "OK", "WARN", "FAIL"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was looked at, what was found, and how to mend it (or why it may well be so).
+    """What was checked, what was found, and how to fix it (or why it may be fine).
 
     level  OK; WARN: worth knowing; FAIL: something will fail
     """
 
     level: str
-    what: str
-    found: str
-    mend: str = ""
+    subject: str
+    message: str
+    fix: str = ""
 
     def __str__(self) -> str:
-        first = f"{self.level:<4}  {self.what}: {_line(self.found)}"
-        return f"{first}\n      -> {_line(self.mend)}" if self.mend else first
+        first = f"{self.level:<4}  {self.subject}: {_one_line(self.message)}"
+        return f"{first}\n      -> {_one_line(self.fix)}" if self.fix else first
 
 
-def _line(text: str) -> str:
-    """On one line, whatever a library or a command said."""
+def _one_line(text: str) -> str:
+    """Libraries and commands explain themselves in several lines."""
     return " ".join(text.split())

@@ -1,4 +1,4 @@
-"""`doctor` before a SLURM that works, and before one that does not answer."""
+"""`doctor` with a SLURM that works, and with one that does not answer."""
 
 from __future__ import annotations
 
@@ -16,34 +16,33 @@ pytestmark = pytest.mark.usefixtures("cluster")
 
 
 @pytest.fixture(autouse=True)
-def asked_anew() -> Iterator[None]:
+def without_cached_config() -> Iterator[None]:
     slurm.config.cache_clear()
     yield
     slurm.config.cache_clear()
 
 
-def examined(folder: Path, *more: str) -> dict[str, str]:
-    """What was looked at -> the level."""
+def examine(folder: Path, *more: str) -> dict[str, str]:
+    """What was checked -> its level."""
     (folder / "site.yaml").write_text("{}")
     site = ("--site", str(folder / "site.yaml"))
     called = cli.command("doctor", cli.write(folder), *site, *more)
     assert "Traceback" not in called.out + called.err
-    found = re.findall(r"^(ok|note|BAD) +([^:]+):", called.out, re.MULTILINE)
-    assert called.code == any(level == "BAD" for level, _ in found)
-    return {what: level for level, what in found}
+    findings = re.findall(r"^(OK|WARN|FAIL) +([^:]+):", called.out, re.MULTILINE)
+    assert called.code == any(level == "FAIL" for level, _ in findings)
+    return {subject: level for level, subject in findings}
 
 
-def test_everything_is_asked_and_nothing_is_sent(tmp_path: Path) -> None:
-    found = examined(tmp_path)
-    asked = ("SLURM", "SLURM controller", "partition batch", "requeue", "account", "arrays")
-    asked += ("a job like ours", "jobs", "accounting", "places", "matrix", "data", "left behind")
-    assert {what: found.get(what) for what in asked} == dict.fromkeys(asked, "ok")
+def test_everything_is_checked_and_nothing_is_sent(tmp_path: Path) -> None:
+    levels = examine(tmp_path)
+    expected = ("SLURM", "partition batch", "account", "test job", "shared disks", "matrix", "data")
+    assert {subject: levels.get(subject) for subject in expected} == dict.fromkeys(expected, "OK")
     assert slurm.named("kd-doctor") is None
 
 
-def test_a_partition_that_is_not_there(tmp_path: Path) -> None:
-    found = examined(tmp_path, "--partition", "bach")
-    assert (found["partition bach"], found["a job like ours"]) == ("BAD", "BAD")
+def test_a_partition_that_does_not_exist(tmp_path: Path) -> None:
+    levels = examine(tmp_path, "--partition", "bach")
+    assert (levels["partition bach"], levels["test job"]) == ("FAIL", "FAIL")
 
 
 def test_a_controller_that_is_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,7 +50,7 @@ def test_a_controller_that_is_down(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     other = tmp_path / "slurm.conf"
     other.write_text(re.sub(r"SlurmctldPort=\d+", "SlurmctldPort=9", conf))
     monkeypatch.setenv("SLURM_CONF", str(other))
-    found = examined(tmp_path)
-    assert found["SLURM controller"] == "BAD"
-    assert "partition batch" not in found
-    assert found["matrix"] == "ok"
+    levels = examine(tmp_path)
+    assert levels["SLURM"] == "FAIL"
+    assert "partition batch" not in levels
+    assert levels["matrix"] == "OK"

@@ -1,4 +1,4 @@
-"""What is said of GPUs, cores and code: judged from descriptions, no GPU needed."""
+"""GPUs, cores and code: judged without a GPU."""
 
 from __future__ import annotations
 
@@ -9,117 +9,103 @@ import torch
 
 from experiments.doctor import machine
 from experiments.doctor.finding import FAIL, OK, WARN
-from experiments.doctor.machine import Gpus
 from experiments.local import devices
 
-H200 = "NVIDIA H200, 139 GiB"
-GOOD = Gpus((H200, H200), present=("NVIDIA H200",) * 2, driver="driver 570, CUDA 12.8")
-CUDA = "CUDA 13.2"
-OLD = Gpus(present=("Tesla V100",), driver="driver 470, CUDA 11.4", built_for=CUDA)
+H200 = "NVIDIA H200, 120 of 139 GiB free"
+DRIVER = "driver 470, CUDA 11.4"
 
 
-def test_torch_build():
-    found = machine.torch_build()
-    assert found.level == OK
-    assert torch.__version__ in found.found
+def test_torch_and_torchvision(monkeypatch):
+    finding = machine.check_torch()
+    assert (finding.level, torch.__version__ in finding.message) == (OK, True)
 
-
-def test_torchvision_of_another_torch(monkeypatch):
     def broken(name):
         raise RuntimeError("operator torchvision::nms does not exist")
 
     monkeypatch.setattr(machine.importlib, "import_module", broken)
-    found = machine.torch_build()
-    assert found.level == FAIL
-    assert "nms does not exist" in found.found
+    finding = machine.check_torch()
+    assert (finding.level, "nms does not exist" in finding.message) == (FAIL, True)
 
 
 @pytest.mark.parametrize(
-    ("gpus", "device", "jobs", "level", "words"),
+    ("gpus", "error", "driver", "built_for", "device", "job_device", "level", "words"),
     [
-        (GOOD, "auto", None, OK, f"2 x {H200}; driver 570"),
-        (Gpus((H200,), busy=True), "auto", None, WARN, "nvidia-smi"),
-        (Gpus(), "auto", None, WARN, "fine for small matrices"),
-        (Gpus(), "auto", "cpu", WARN, "fine on a login node"),
-        (Gpus(built_for=CUDA), "auto", "cuda", WARN, "fine on a login node"),
-        (Gpus(), "auto", "cuda", FAIL, "built for CPUs only"),
-        (Gpus(), "cuda", None, FAIL, "another machine"),
-        (Gpus(present=("A100",)), "auto", None, FAIL, "built for CPUs only"),
-        (Gpus(present=("A100",)), "cpu", None, WARN, "built for CPUs only"),
-        (OLD, "auto", None, FAIL, "as new as torch's CUDA 13.2"),
-        (OLD, "cpu", None, WARN, "driver 470, CUDA 11.4"),
-        (Gpus(present=("A100",), built_for=CUDA, hidden=""), "auto", None, WARN, "unset CUDA"),
-        (Gpus(error="The NVIDIA driver is too old", built_for=CUDA), "auto", None, FAIL, "driver"),
-        (Gpus(error="initialization error", built_for=CUDA), "auto", "cuda", WARN, "dmesg"),
-        (Gpus((H200,), "cuda:1: no kernel image is available"), "auto", None, FAIL, "this kind"),
-        (Gpus((H200,), "cuda:1: devices are busy or unavailable"), "auto", None, FAIL, "whose"),
+        ([H200, H200], "", DRIVER, "CUDA 13", "auto", None, OK, f"{H200}; {H200}; driver 470"),
+        ([], "", "", None, "auto", None, WARN, "fine for small data"),
+        ([], "", "", "CUDA 13", "auto", "cuda", WARN, "fine on a login node"),
+        ([], "", "", None, "auto", "cpu", WARN, "fine on a login node"),
+        ([], "", "", None, "auto", "cuda", FAIL, "jobs want one): torch is built for CPUs"),
+        ([], "", "", "CUDA 13", "cuda", None, FAIL, "another machine"),
+        ([], "", DRIVER, None, "auto", None, FAIL, "(driver 470, CUDA 11.4): torch is built for"),
+        ([], "", DRIVER, None, "cpu", None, WARN, "install torch for CUDA"),
+        ([], "", DRIVER, "CUDA 13", "auto", None, FAIL, "built for CUDA 13; driver 470"),
+        ([], "The NVIDIA driver is too old", "", "CUDA 13", "auto", None, FAIL, "newer driver"),
+        ([], "initialization error", DRIVER, "CUDA 13", "auto", "cuda", WARN, "dmesg"),
+        ([H200], "cuda:1: no kernel image is", "", "CUDA 13", "auto", None, FAIL, "this GPU model"),
+        ([H200], "cuda:1: devices are busy", DRIVER, "CUDA 13", "cpu", None, WARN, "another proc"),
     ],
 )
-def test_gpu(gpus, device, jobs, level, words):
-    found = machine.gpu(gpus, device, jobs)
-    assert found.level == level
-    assert words in str(found)
-    assert found.mend or level == OK
+def test_gpus(monkeypatch, gpus, error, driver, built_for, device, job_device, level, words):
+    monkeypatch.setattr(machine, "find_gpus", lambda: (gpus, error))
+    monkeypatch.setattr(machine, "find_driver", lambda: driver)
+    monkeypatch.setattr(machine, "_built_for", lambda: built_for)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    finding = machine.check_gpus(device, job_device)
+    assert finding.level == level
+    assert words in str(finding)
+    assert finding.fix or level == OK
 
 
-def test_looking_computes_on_every_gpu(monkeypatch):
-    def compute(index):
-        if index:
+def test_a_hidden_gpu(monkeypatch):
+    monkeypatch.setattr(machine, "find_gpus", lambda: ([], ""))
+    monkeypatch.setattr(machine, "find_driver", lambda: DRIVER)
+    monkeypatch.setattr(machine, "_built_for", lambda: "CUDA 13")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    finding = machine.check_gpus("auto", None)
+    assert (finding.level, finding.fix) == (WARN, "unset CUDA_VISIBLE_DEVICES to use it")
+
+
+def test_every_gpu_computes(monkeypatch):
+    def compute(device):
+        if device.index:
             raise RuntimeError("CUDA error: no kernel image is available\nfor execution")
-        return H200, 0.9
+        return H200
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(machine, "_compute", compute)
-    monkeypatch.setenv("PATH", "/nonexistent")
-    found = machine.look_for_gpus()
-    assert found.usable == (H200,)
-    assert found.busy
-    assert found.error == "cuda:1: CUDA error: no kernel image is available"
+    assert machine.find_gpus() == ([H200], "cuda:1: CUDA error: no kernel image is available")
 
 
-SMI = """#!/bin/sh
-case "$1" in
---query-gpu=name) echo "NVIDIA A100"; echo "NVIDIA A100" ;;
-*) echo "| NVIDIA-SMI 550.54   Driver Version: 550.54.14    CUDA Version: 12.4  |" ;;
-esac
-"""
-
-
-def test_nvidia_smi_is_asked(monkeypatch, tmp_path):
+def test_the_driver_is_that_of_nvidia_smi(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert machine.find_driver() == ""
     script = tmp_path / "nvidia-smi"
-    script.write_text(SMI)
+    line = "| NVIDIA-SMI 550.54   Driver Version: 550.54.14    CUDA Version: 12.4  |"
+    script.write_text(f'#!/bin/sh\necho "{line}"\n')
     script.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    found = machine.look_for_gpus()
-    assert found.present == ("NVIDIA A100",) * 2
-    assert found.driver == "driver 550.54.14, CUDA 12.4"
+    assert machine.find_driver() == "driver 550.54.14, CUDA 12.4"
 
-
-def test_a_hanging_nvidia_smi_is_left_alone(monkeypatch):
     def hang(command, **more):
         raise subprocess.TimeoutExpired(command, more["timeout"])
 
-    monkeypatch.setattr(machine.shutil, "which", lambda name: name)
     monkeypatch.setattr(machine.subprocess, "run", hang)
-    assert machine.look_for_gpus().present == ()
+    assert machine.find_driver() == ""
 
 
 @pytest.mark.parametrize(
-    ("threads", "jobs", "cpus", "levels"),
+    ("threads", "job_device", "cpus", "level"),
     [
-        (1, None, None, [OK]),
-        (4, None, None, [WARN]),
-        (4, "cpu", None, [OK, WARN]),
-        (4, "cpu", 4, [OK]),
-        (4, "cuda", None, [OK]),
+        (1, None, None, OK),
+        (4, None, None, WARN),
+        (4, "cpu", None, WARN),
+        (4, "cpu", 4, OK),
+        (4, "cuda", None, OK),
     ],
 )
-def test_cores(monkeypatch, threads, jobs, cpus, levels):
+def test_cores(monkeypatch, threads, job_device, cpus, level):
     monkeypatch.setattr(devices, "_cores", lambda: 2)
-    found = machine.cores(threads, jobs, cpus)
-    assert [f.level for f in found] == levels
-    assert found[0].found.startswith("2")
+    assert machine.check_cores(threads, job_device, cpus).level == level
 
 
 @pytest.mark.parametrize(
@@ -127,20 +113,17 @@ def test_cores(monkeypatch, threads, jobs, cpus, levels):
     [
         ("a" * 40, False, OK, "aaaaaaaaaa"),
         ("a" * 40, True, WARN, "--snapshot"),
-        (None, None, WARN, "git tells no commit"),
+        (None, None, WARN, "work in a git checkout"),
     ],
 )
-def test_code(commit, dirty, level, words):
-    found = machine.code({"commit": commit, "dirty": dirty, "changes": None})
-    assert found.level == level
-    assert words in str(found)
+def test_code(monkeypatch, tmp_path, commit, dirty, level, words):
+    monkeypatch.setattr(machine, "CHECKOUT", tmp_path)
+    finding = machine.check_code({"commit": commit, "dirty": dirty, "changes": None})
+    assert finding.level == level
+    assert words in str(finding)
 
 
-@pytest.mark.parametrize(
-    ("has_git", "words"), [(True, "safe.directory"), (False, "`git` is not here")]
-)
-def test_a_checkout_of_which_git_does_not_tell(monkeypatch, tmp_path, has_git, words):
+def test_another_users_checkout(monkeypatch, tmp_path):
     (tmp_path / ".git").mkdir()
     monkeypatch.setattr(machine, "CHECKOUT", tmp_path)
-    monkeypatch.setattr(machine.shutil, "which", lambda name: name if has_git else None)
-    assert words in machine.code({"commit": None, "dirty": None}).mend
+    assert "safe.directory" in machine.check_code({"commit": None, "dirty": None}).fix
