@@ -37,6 +37,7 @@ from models.checkpoints.files import save_weights, sha256
 from models.checkpoints.formats import Checkpoint, read_checkpoint
 from models.checkpoints.identify import identify
 from models.checkpoints.matching import Fit, fits, nearest, parameters
+from models.checkpoints.metadata import Metadata
 
 BAD_INPUT = (InputError, models.ModelError, datasets.DataError, distillers.MethodError, OSError)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .base import ModelError
-from .fitting import Fit, fits, nearest
+from ..base import ModelError
 from .formats import Checkpoint
+from .matching import Fit, describe_fits, fits, nearest
 
 
 def identify(checkpoint: Checkpoint, asked: str | None = None) -> Fit:
