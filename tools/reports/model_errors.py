@@ -71,7 +71,7 @@ def row(file: Path) -> list[str]:
 
 
 def our_name(repository: str, name: str) -> str:
-    """Of mdistiller's ImageNet ResNets torchvision's are the originals."""
+    """mdistiller's ImageNet ResNets are copies of torchvision's."""
     foreign = repository == "mdistiller_imagenet" and name.startswith("resnet")
     return f"torchvision/{name}" if foreign else name
 

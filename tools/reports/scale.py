@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What the commands take on a large matrix: seconds and memory, at two sizes.
+"""Seconds and memory that the commands need on a large matrix, at two sizes.
 
     tools/reports/scale.py                                  about 2,000 runs and about 20,000
     tools/reports/scale.py --runs 5000 50000 --output results/scale.md

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What clusters do to jobs, done to real ones: every fault several times, and what was lost.
+"""Inject the faults of real clusters into running jobs, several times each; report what was lost.
 
     tools/reports/slurm_faults.py                                   every fault three times
     tools/reports/slurm_faults.py --faults sigkill requeue --repeats 10 --seed 7
@@ -165,7 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _groups(names: Iterable[str]) -> list[list[Fault]]:
-    """What is played on one cluster."""
+    """The faults that share a cluster; one that disturbs others gets its own."""
     chosen = [fault for fault in faults.ALL if not names or fault.name in names]
     quiet = [fault for fault in chosen if not fault.disturbs]
     alone = [[fault] for fault in chosen if fault.disturbs]
