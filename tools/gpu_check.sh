@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# One command for whoever has a CUDA GPU: the tests that need one, then what a step costs on it.
+# Check a CUDA GPU: run the tests that need one, then measure what a training step costs on it.
 #
 #     tools/gpu_check.sh [FOLDER]      writes FOLDER/<device>.md; FOLDER is results/gpu by default
 #
 # Takes less than eight minutes and no network, and installs nothing. Python is $PYTHON, else the
-# checkout's .venv, else python3. CIFAR-100 is read from data/ where it is there, else noise of its
-# shape is made. Exit codes: 0 all well, 1 a test or a measurement failed, 2 something is missing.
+# checkout's .venv, else python3. CIFAR-100 is read from data/ if present, else noise of its
+# shape is made. Exit codes: 0 success, 1 a test or a measurement failed, 2 something is missing.
 set -euo pipefail
 
 checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

@@ -79,8 +79,8 @@ need_cluster() {
 # One start, stop or restart at a time in a directory; two users' starts meet in tests.
 lock() {
     exec 9>"$dir/lock"
-    flock -w 120 9 || die 1 "another slurm_dev.sh holds $dir/lock for over 120 s"
-    [[ $dir/lock -ef /proc/self/fd/9 ]] || die 1 "$dir was purged meanwhile; once more, please"
+    flock -w 120 9 || die 1 "another slurm_dev.sh has held $dir/lock for over 120 s"
+    [[ $dir/lock -ef /proc/self/fd/9 ]] || die 1 "$dir was purged meanwhile; try again"
 }
 
 verb_install() {

@@ -26,6 +26,7 @@ from torch import Tensor
 
 import models
 from models import Classifier, Outputs
+from tools.reports import shared
 
 HEADER = ("network", "image", "seconds", "difference", "failure")
 # The smallest images that the few nets take which do not take 64×64.
@@ -36,28 +37,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parse(arguments)
     names = [name for name in models.names() if any(fnmatchcase(name, p) for p in args.only)]
     if not names:
-        print(f"--only {' '.join(args.only)}: no such network", file=sys.stderr)
-        return 2
+        return shared.fail(f"--only {' '.join(args.only)}: no such network")
     rows = []
     for name in names:
         rows.append(row(name, args.backend, args.train))
-        print("  ".join(rows[-1]), file=sys.stderr, flush=True)
-    text = tabulate(rows, HEADER, tablefmt="pipe", disable_numparse=True) + "\n"
-    if args.output:
-        args.output.write_text(
-            f"## torch.compile({args.backend}), torch {torch.__version__}\n\n{text}"
-        )
-    else:
-        print(text, end="")
+        shared.progress("  ".join(rows[-1]))
+    table = tabulate(rows, HEADER, tablefmt="pipe", disable_numparse=True)
+    title = f"## torch.compile({args.backend}), torch {torch.__version__}"
+    shared.publish(f"{title}\n\n{table}\n", args.output)
     return int(any(failure for *_, failure in rows))
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = shared.make_parser(__doc__)
     parser.add_argument("--only", nargs="+", default=["*"], help="patterns of names")
     parser.add_argument("--backend", default="aot_eager", help="aot_eager, inductor, eager, …")
     parser.add_argument("--train", action="store_true", help="train mode, with a backward pass")
-    parser.add_argument("--output", type=Path, help="a file for the table instead of the terminal")
+    shared.add_output(parser)
     return parser.parse_args(arguments)
 
 

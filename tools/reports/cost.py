@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import shlex
 import statistics
 import sys
 import tempfile
@@ -36,12 +35,11 @@ import datasets
 import distillers
 import models
 from datasets import Data
-from experiments import environment
 from experiments.environment import CHECKOUT
 from experiments.errors import InputError
 from experiments.matrix.recipe import PRECISIONS, Recipe
-from results import records
 from results.render import Table, markdown
+from tools.reports import shared
 from tools.reports.step_timing import (
     FORMAT_REPEATS,
     FORMATS,
@@ -101,18 +99,16 @@ def _rate(times: Sequence[float], setting: Setting) -> str:
 
 
 def _notes(setting: Setting, command: str) -> list[str]:
-    start = environment.start_record(setting.device)
-    versions = ", ".join(f"{name} {version}" for name, version in start["versions"].items())
-    dirty = " with changes" if start["dirty"] else ""
+    device, code = shared.describe_machine(setting.device)
     own = setting.data.info.name == "cifar100"
     return [
         "images/s: student images per second, summed over the runs; median (slowest–fastest).",
         f"gain: time one by one / time of the cohort; cohort / bare is to be at most {AIM:.2f}.",
-        f"device: {start['device']}; batch size {setting.recipe.batch_size}",
+        f"device: {device}; batch size {setting.recipe.batch_size}",
         f"data: {'CIFAR-100' if own else 'seeded noise in the shape of CIFAR-100'}",
         f"{setting.repeats} repeats of {setting.steps} steps of each stream, in turns, after "
         f"{setting.warmup} to warm up",
-        f"{versions}; commit {start['commit'] or 'unknown'}{dirty}; {start['time']}",
+        code,
         f"command: {command}",
     ]
 
@@ -176,7 +172,6 @@ def _number(value: float, unit: str = "") -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print the report and write it where asked."""
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
     args = _parser().parse_args(arguments)
     try:
         pairs = [_pair(text) for text in args.pairs]
@@ -185,23 +180,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             layouts = list(FORMATS) if args.memory_format == "auto" else [args.memory_format]
             results = []
             for pair in pairs:
-                print(f"measuring {pair} …", file=sys.stderr, flush=True)
+                shared.progress(f"measuring {pair} …")
                 results.append(measure_pair(pair, setting, layouts))
     except (InputError, models.ModelError, datasets.DataError, distillers.MethodError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    text = report(results, setting, shlex.join(["tools/reports/cost.py", *arguments]))
-    if args.output:
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        records.write_atomic(args.output, text)
-    print(text)
+        return shared.fail(error)
+    text = report(results, setting, shared.command(__file__, arguments))
+    shared.publish(text, args.output)
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = shared.make_parser(__doc__)
     add = parser.add_argument
     add("--pairs", nargs="+", default=list(PAIRS), metavar="TEACHER->STUDENT")
     add("--data", type=Path, default=CHECKOUT / "data", help="root of the data sets")
@@ -214,7 +203,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--warmup", type=int, help="steps before the clock runs; default: 1, on a GPU 5")
     add("--steps", type=int, help="of each stream per repeat; default: 1, on a GPU 15")
     add("--repeats", type=int, help="default: 5")
-    add("--output", type=Path, metavar="FILE.md")
+    shared.add_output(parser)
     return parser
 
 

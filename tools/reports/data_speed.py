@@ -19,7 +19,6 @@ for bad input.
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 import tempfile
 import time
@@ -45,8 +44,8 @@ from datasets.loaders import PREFETCH
 from datasets.memory import Images, MemoryData, Part
 from datasets.streamed import Files, StreamedData
 from experiments import environment
-from results import records
 from results.render import Table, markdown
+from tools.reports import shared
 
 Step = Callable[[Batch], None]
 Parts = tuple[Listing, Listing]  # training and test
@@ -193,7 +192,6 @@ def report(found: dict[str, Speed], notes: Sequence[str]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print the table and write it where asked."""
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
     args = _parser().parse_args(arguments)
     torch.set_num_threads(args.threads)
     found: dict[str, Speed] = {}
@@ -202,16 +200,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         before = 1 + PREFETCH * max(args.workers)
         with tempfile.TemporaryDirectory() as scratch:
             for name, data in ways(args, Path(scratch)):
-                print(f"measuring {name} …", file=sys.stderr, flush=True)
+                shared.progress(f"measuring {name} …")
                 found[name] = measure(data, _step(args, data), args.batches, before)
     except (datasets.DataError, models.ModelError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    text = report(found, _notes(args, shlex.join(["tools/reports/data_speed.py", *arguments])))
-    if args.output:
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        records.write_atomic(args.output, text)
-    print(text)
+        return shared.fail(error)
+    text = report(found, _notes(args, shared.command(__file__, arguments)))
+    shared.publish(text, args.output)
     return 0
 
 
@@ -241,9 +235,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = shared.make_parser(__doc__)
     add = parser.add_argument
     add("folder", type=Path, metavar="FOLDER", help="one folder of images per class")
     add("--image-size", type=int, default=224)
@@ -254,7 +246,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--model", help="real steps of this network instead")
     add("--device", choices=["cpu", "cuda"], default="cpu")
     add("--threads", type=int, default=1, help="of the trainer, on a CPU")
-    add("--output", type=Path, metavar="FILE.md")
+    shared.add_output(parser)
     return parser
 
 

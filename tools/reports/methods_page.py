@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -20,6 +21,7 @@ import distillers
 from distillers import catalogue
 from experiments.environment import CHECKOUT
 from results import records
+from tools.reports import shared
 
 PAGE = CHECKOUT / "distillers" / "METHODS.md"
 HEAD = """\
@@ -106,8 +108,9 @@ def _listed(values: object) -> str:
     return ", ".join(f"{key} {value}" for key, value in values.items()) or "the defaults"
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Write the page."""
+    shared.make_parser(__doc__).parse_args(arguments)
     records.write_atomic(PAGE, page())
     print(f"wrote {PAGE}")
     return 0

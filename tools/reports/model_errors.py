@@ -10,7 +10,6 @@ by RepDistiller's and mdistiller's own code. Errors are relative to the largest 
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import sys
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from tabulate import tabulate
 from torch import Tensor
 
 import models
+from tools.reports import shared
 
 golden: Any = importlib.import_module("tests.models.golden")  # no package that mypy could follow
 HEADER = ("network", "fixture", "parameters", "float32", "float64", "embedding", "taps")
@@ -36,14 +36,11 @@ of the parameters agree exactly. Made by `tools/reports/model_errors.py`."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--output", type=Path, help="a file for the table instead of the terminal")
+    parser = shared.make_parser(__doc__)
+    shared.add_output(parser)
     args = parser.parse_args(arguments)
     text = page([row(file) for file in sorted(golden.FOLDER.glob("*.npz"))])
-    if args.output:
-        args.output.write_text(text)
-    else:
-        print(text, end="")
+    shared.publish(text, args.output)
     return 0
 
 
@@ -74,7 +71,7 @@ def row(file: Path) -> list[str]:
 
 
 def our_name(repository: str, name: str) -> str:
-    """Of mdistiller's ImageNet ResNets torchvision's are the originals."""
+    """mdistiller's ImageNet ResNets are copies of torchvision's."""
     foreign = repository == "mdistiller_imagenet" and name.startswith("resnet")
     return f"torchvision/{name}" if foreign else name
 

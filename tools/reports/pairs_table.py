@@ -8,7 +8,6 @@ Exit codes: 0, and 2 for bad input.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +22,7 @@ from experiments.errors import InputError
 from experiments.plan.plan import Plan, prepare
 from experiments.plan.workspace import Workspace
 from experiments.rundir.status import State
-from results import records
+from tools.reports import shared
 
 
 def table(plan: Plan) -> str:
@@ -48,21 +47,17 @@ def table(plan: Plan) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table or write it."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = shared.make_parser(__doc__)
     parser.add_argument("matrix")
     parser.add_argument("--data", type=Path, default=CHECKOUT / "data")
-    parser.add_argument("--output", type=Path, help="a file for the table")
+    shared.add_output(parser)
     args = parser.parse_args(arguments)
     try:
         plan = prepare(args.matrix, Workspace(Path("/nonexistent"), args.data, "cpu"))
         text = table(plan)
     except (InputError, datasets.DataError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    if args.output:
-        records.write_atomic(args.output, text)
-    else:
-        print(text)
+        return shared.fail(error)
+    shared.publish(text, args.output)
     return 0
 
 

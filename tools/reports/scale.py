@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What the commands take on a large matrix: seconds and memory, at two sizes.
+"""Seconds and memory that the commands need on a large matrix, at two sizes.
 
     tools/reports/scale.py                                  about 2,000 runs and about 20,000
     tools/reports/scale.py --runs 5000 50000 --output results/scale.md
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -28,13 +27,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
 
-from experiments import environment
 from experiments.commands.common import positive
 from experiments.environment import CHECKOUT
 from experiments.errors import InputError
-from results import records
 from results.render import Table, markdown
-from tools.reports import synthetic_runs
+from tools.reports import shared, synthetic_runs
 
 IMPORTS = "list datasets"  # does nothing but start
 
@@ -102,14 +99,10 @@ def measure_all(
             taken[command] = measure([command.verb, str(made.matrix), *places, *command.flags])
         except InputError as error:
             skipped.append(f"{command}: {error}")
-            _say(f"skipped: {skipped[-1]}")
+            shared.progress(f"skipped: {skipped[-1]}")
         else:
-            _say(f"{made.count:,} runs: {command}: {taken[command].seconds:.1f} s")
+            shared.progress(f"{made.count:,} runs: {command}: {taken[command].seconds:.1f} s")
     return taken, skipped
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 # ---- the report ----------------------------------------------------------------------------------
@@ -139,9 +132,7 @@ def _texts(taken: Taken) -> list[str]:
 
 
 def _notes(sizes: Sequence[synthetic_runs.Made], start: Taken) -> list[str]:
-    about = environment.start_record(torch.device("cpu"))
-    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-    dirty = " with changes" if about["dirty"] else ""
+    device, code = shared.describe_machine(torch.device("cpu"))
     ratio = sizes[-1].count / sizes[0].count
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in sizes[-1].kinds.items())
     return [
@@ -149,8 +140,8 @@ def _notes(sizes: Sequence[synthetic_runs.Made], start: Taken) -> list[str]:
         f"{start.seconds:.1f} s ({start.cpu:.1f} of CPU) and {start.peak_bytes / 1e6:,.0f} MB of "
         f"each are the start alone, as of {IMPORTS}.",
         f"the {sizes[-1].count:,} runs: {kinds}; made up, on a local disk",
-        f"device: {about['device']}",
-        f"{versions}; commit {about['commit'] or 'unknown'}{dirty}; {about['time']}",
+        f"device: {device}",
+        code,
     ]
 
 
@@ -159,38 +150,31 @@ def _notes(sizes: Sequence[synthetic_runs.Made], start: Taken) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print the report and write it where asked."""
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
     args = _parser().parse_args(arguments)
     sizes, results, skipped = [], [], []
     try:
         start = measure(IMPORTS.split())
         for runs in sorted(args.runs):
             with tempfile.TemporaryDirectory() as folder:
-                _say(f"making about {runs:,} runs …")
+                shared.progress(f"making about {runs:,} runs …")
                 sizes.append(synthetic_runs.make(Path(folder), runs))
                 taken, reasons = measure_all(sizes[-1], COMMANDS, args.device)
                 results.append(taken)
                 skipped += [f"skipped: {reason}" for reason in reasons]
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    command = f"command: {shlex.join(['tools/reports/scale.py', *arguments])}"
+        return shared.fail(error)
+    command = f"command: {shared.command(__file__, arguments)}"
     text = report(sizes, results, start, [*dict.fromkeys(skipped), command])
-    if args.output:
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        records.write_atomic(args.output, text)
-    print(text)
+    shared.publish(text, args.output)
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = shared.make_parser(__doc__)
     add = parser.add_argument
     add("--runs", nargs="+", type=positive, default=[2_000, 20_000], help="sizes of the matrices")
     add("--device", choices=["auto", "cpu", "cuda"], default="cpu")
-    add("--output", type=Path, metavar="FILE.md")
+    shared.add_output(parser)
     return parser
 
 

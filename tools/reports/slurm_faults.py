@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What clusters do to jobs, done to real ones: every fault several times, and what was lost.
+"""Inject the faults of real clusters into running jobs, several times each; report what was lost.
 
     tools/reports/slurm_faults.py                                   every fault three times
     tools/reports/slurm_faults.py --faults sigkill requeue --repeats 10 --seed 7
@@ -16,7 +16,6 @@ Exit codes: 0 all is well, 1 something was lost, 2 bad input or no SLURM.
 from __future__ import annotations
 
 import argparse
-import shlex
 import shutil
 import sys
 import tempfile
@@ -29,15 +28,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
 
-from experiments import environment
 from experiments.commands.common import positive
-from results import records
 from results.render import Table, markdown
 from tests.slurm import dev_cluster, faults, matrices
 from tests.slurm.dev_cluster import DevCluster
 from tests.slurm.faults import Fault
 from tests.slurm.scenario import References
 from tests.slurm.verdict import Verdict, play
+from tools.reports import shared
 
 HEADER = (
     "fault",
@@ -74,18 +72,16 @@ class Session:
         folder = self.folder / f"{fault.name}-{repeat}"
         seed = f"{self.seed}.{repeat}"
         verdict = play(fault, cluster, folder, seed, self.size, self.references)
-        _say(f"{_mark(verdict)} {fault.title}, seed {seed}, {time.monotonic() - start:.0f} s")
+        shared.progress(
+            f"{_mark(verdict)} {fault.title}, seed {seed}, {time.monotonic() - start:.0f} s"
+        )
         if not verdict.is_good:
-            _say(str(verdict))
+            shared.progress(str(verdict))
         return verdict
 
 
 def _mark(verdict: Verdict) -> str:
     return "well:" if verdict.is_good else "LOST:"
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 # ---- the report ----------------------------------------------------------------------------------
@@ -130,9 +126,7 @@ def _row(group: Sequence[Verdict], title: str | None = None) -> list[str]:
 
 
 def _notes(command: str, seconds: float) -> list[str]:
-    about = environment.start_record(torch.device("cpu"))
-    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-    dirty = " with changes" if about["dirty"] else ""
+    device, code = shared.describe_machine(torch.device("cpu"))
     return [
         "runs lost: without a result after at most one more submit (where the teacher itself "
         "fails: students not reported as blocked, or a teacher not as failed with its reason).",
@@ -141,8 +135,8 @@ def _notes(command: str, seconds: float) -> list[str]:
         "epoch, the steps, the teacher and the weights (SHA-256), bit for bit.",
         "seconds: from the last injection (where there is no single moment, from the first "
         "submit), with other scenarios on the same cores.",
-        f"{dev_cluster.version()} on one machine; {about['device']}",
-        f"{versions}; commit {about['commit'] or 'unknown'}{dirty}; {about['time']}",
+        f"{dev_cluster.version()} on one machine; {device}",
+        code,
         f"command: {command}; {seconds / 60:.0f} minutes",
     ]
 
@@ -152,31 +146,26 @@ def _notes(command: str, seconds: float) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Play, print the table and write it where asked."""
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
     args = _parser().parse_args(arguments)
     reason = dev_cluster.missing()
     if reason:
-        print(f"error: {reason}", file=sys.stderr)
-        return 2
+        return shared.fail(reason)
     start = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="kd-faults-"))
     session = Session(folder, args)
     verdicts = [v for group in _groups(args.faults) for v in session.play(group)]
-    command = shlex.join(["tools/reports/slurm_faults.py", *arguments])
+    command = shared.command(__file__, arguments)
     text = report(verdicts, command, time.monotonic() - start)
-    if args.output:
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        records.write_atomic(args.output, text)
-    print(text)
+    shared.publish(text, args.output)
     if all(verdict.is_good for verdict in verdicts):
         shutil.rmtree(folder)
         return 0
-    _say(f"everything is kept in {folder}")
+    shared.progress(f"everything is kept in {folder}")
     return 1
 
 
 def _groups(names: Iterable[str]) -> list[list[Fault]]:
-    """What is played on one cluster."""
+    """The faults that share a cluster; one that disturbs others gets its own."""
     chosen = [fault for fault in faults.ALL if not names or fault.name in names]
     quiet = [fault for fault in chosen if not fault.disturbs]
     alone = [[fault] for fault in chosen if fault.disturbs]
@@ -184,16 +173,14 @@ def _groups(names: Iterable[str]) -> list[list[Fault]]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = shared.make_parser(__doc__)
     add = parser.add_argument
     add("--faults", nargs="+", default=[], choices=[fault.name for fault in faults.ALL])
     add("--repeats", type=positive, default=3, help="of every fault")
     add("--seed", type=int, default=0, help="of the moments")
     add("--parallel", type=positive, default=6, help="scenarios at once")
     add("--quick", action="store_true", help="train less")
-    add("--output", type=Path, metavar="FILE.md")
+    shared.add_output(parser)
     return parser
 
 

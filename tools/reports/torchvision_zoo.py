@@ -10,7 +10,6 @@ forward pass; shapes are those of a 224×224 image (299 for Inception), read on 
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
@@ -27,6 +26,7 @@ import models
 from models import Outputs
 from models.torchvision_nets import NAMES, PREFIX
 from models.wrapped import skeleton
+from tools.reports import shared
 
 HEADER = ("torchvision/", "parameters", "features", "embedding", "final map", "also", "error")
 ABOUT = """\
@@ -39,21 +39,18 @@ SMALL = 96
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = shared.make_parser(__doc__)
     parser.add_argument("--only", default="*", help="a pattern of names, without torchvision/")
-    parser.add_argument("--output", type=Path, help="a file for the table instead of the terminal")
+    shared.add_output(parser)
     args = parser.parse_args(arguments)
     rows = []
     for name in NAMES:
         if fnmatchcase(name, args.only):
             rows.append(row(name))
-            print("  ".join(rows[-1]), file=sys.stderr, flush=True)
+            shared.progress("  ".join(rows[-1]))
     table = tabulate(rows, HEADER, tablefmt="pipe", disable_numparse=True)
     text = f"## torchvision's networks behind the contract\n\n{ABOUT}\n\n{table}\n"
-    if args.output:
-        args.output.write_text(text)
-    else:
-        print(text, end="")
+    shared.publish(text, args.output)
     return 0
 
 

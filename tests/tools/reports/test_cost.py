@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -141,10 +138,3 @@ def test_a_missing_device_is_one_line(capsys):
     assert capsys.readouterr().err == (
         "error: --device cuda: this machine has no usable CUDA device; try cpu\n"
     )
-
-
-def test_it_runs_from_anywhere(tmp_path):
-    """As a script it finds the checkout by itself."""
-    script = Path(cost.__file__)
-    done = subprocess.run([sys.executable, script, "--help"], cwd=tmp_path, capture_output=True)
-    assert done.returncode == 0 and b"one by one" in done.stdout

@@ -13,7 +13,7 @@ from experiments.rundir.status import State, read_statuses
 from tools.reports import scale, synthetic_runs
 from tools.reports.scale import Command, Taken
 
-# What the harness calls the kinds of `synthetic.SHARES`.
+# What the harness calls the kinds of `synthetic_runs.SHARES`.
 STATES = {"running": State.RUNNING, "stopped": State.TODO, "untouched": State.TODO}
 
 
