@@ -21,6 +21,7 @@ Exit codes: 0 all well, 1 some runs failed or are missing, 2 bad input.
 from __future__ import annotations
 
 import argparse
+import atexit
 import gc
 import sys
 from collections.abc import Sequence
@@ -98,7 +99,7 @@ def work(args: argparse.Namespace) -> int:
     """Train one job, as the local queue or a cluster starts it."""
     from experiments.worker import worker
 
-    gc.freeze()  # what was imported stays: no search for garbage goes through it again
+    gc.freeze()  # what was imported stays: garbage collection need not visit it again
     return worker.work(args.job, args.json)
 
 
@@ -121,4 +122,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    # Otherwise Python looks for garbage among all that was imported before it exits: 0.3 seconds.
+    atexit.register(gc.freeze)
     sys.exit(main())

@@ -11,7 +11,7 @@ from experiments.plan.plan import Plan
 
 
 def spared_teachers(plan: Plan, known: Mapping[str, QueueState]) -> set[str]:
-    """Teachers that come along with the named students, but that others wait for, too."""
+    """Ids of teachers that are not named themselves and that jobs of other runs wait for."""
     named = {spec.id for spec in plan.expansion.runs}
     of_others: set[str | None] = {
         sent.after
@@ -24,7 +24,7 @@ def spared_teachers(plan: Plan, known: Mapping[str, QueueState]) -> set[str]:
 
 
 def count_sharing_runs(runs: Path, tasks: Mapping[str, QueueState], named: set[str]) -> int:
-    """Runs of the same jobs that were not named."""
+    """The number of runs that share the jobs ``tasks`` but are not ``named``."""
     share = {
         run
         for sent in submitted.load(runs)

@@ -17,7 +17,7 @@ from experiments.rundir.status import ACTIVE, State, Status, is_claimed
 
 
 def left_over(plan: Plan) -> list[Path]:
-    """Everything that can go, each once."""
+    """Every file and folder that can be removed, each once."""
     runs, statuses = plan.workspace.runs, queue_status.statuses(plan)
     paths = [path for status in statuses.values() for path in _left_in(status, runs)]
     ended = list(_ended_jobs(runs, statuses))
@@ -25,9 +25,9 @@ def left_over(plan: Plan) -> list[Path]:
 
 
 def _left_in(status: Status, runs: Path) -> Iterator[Path]:
-    """What is of no use in and beside a run's directory."""
+    """What is useless in and beside a run's directory."""
     directory = status.spec.directory(runs)
-    yield from directory.parent.glob(f"{directory.name}.stale-*")  # --redo-stale has put them there
+    yield from directory.parent.glob(f"{directory.name}.stale-*")  # put there by --redo-stale
     if status.state in ACTIVE or not directory.is_dir() or is_claimed(directory):
         return
     yield from directory.glob("*.broken*")
@@ -38,9 +38,10 @@ def _left_in(status: Status, runs: Path) -> Iterator[Path]:
 
 
 def _ended_jobs(runs: Path, statuses: Mapping[str, Status]) -> Iterator[Path]:
-    """Folders of arrays of this matrix that no job will read any more.
+    """Folders of this matrix's arrays that no job will read any more.
 
-    SLURM must say so: one that does not answer, or that hides another person's jobs, does not.
+    Without results on disk, only SLURM can say so, and only of the user's own jobs: a cluster may
+    hide those of others.
     """
     done = {run for run, status in statuses.items() if status.state == State.DONE}
     entries = [
@@ -55,7 +56,7 @@ def _ended_jobs(runs: Path, statuses: Mapping[str, Status]) -> Iterator[Path]:
 
 
 def _queued(entries: Iterable[SubmittedArray]) -> set[str] | None:
-    """Which arrays are in the queue; None if nobody knows."""
+    """The arrays in the queue; None if SLURM is missing or does not answer."""
     try:
         tasks = slurm.queue(str(sent.job) for sent in entries) if slurm.is_here() else None
     except slurm.SlurmError:
@@ -64,7 +65,7 @@ def _queued(entries: Iterable[SubmittedArray]) -> set[str] | None:
 
 
 def _unused(runs: Path, ended: list[Path]) -> Iterator[Path]:
-    """Copies of the code that no job runs from any more; what a killed `submit` left half made."""
+    """Copies of the code that no job uses any more, and what a killed `submit` left unfinished."""
     folder = runs / submitted.FOLDER
     used = {sent.snapshot for sent in submitted.load(runs) if sent.folder not in ended}
     yield from (copy for copy in folder.glob("code-*") if str(copy) not in used)
@@ -73,13 +74,14 @@ def _unused(runs: Path, ended: list[Path]) -> Iterator[Path]:
 
 
 def no_submit(runs: Path) -> contextlib.AbstractContextManager[object]:
-    """Nothing is sent meanwhile; where nothing ever was, there is nothing to wait for."""
+    """Hold the submit lock, unless nothing was ever submitted for these runs."""
     if not (runs / submitted.FOLDER).exists():
         return contextlib.nullcontext()
     return submission.submit_lock(runs, print)
 
 
 def remove(path: Path) -> None:
+    """Remove a file or folder; a file may be gone already."""
     if path.is_dir():
         shutil.rmtree(path)
     else:
@@ -87,5 +89,6 @@ def remove(path: Path) -> None:
 
 
 def size(path: Path) -> int:
+    """Bytes of a file, or of all files below a folder."""
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files if file.is_file())

@@ -46,9 +46,9 @@ def _row(name: str) -> Row:
 
 
 def wrappers() -> list[Row]:
-    """What may stand before a method's name and a "+"."""
-    found = [distillers.find_wrapper(name) for name in distillers.wrappers()]
-    return [[f"{cls.name}+", cls.title, cls.paper] for cls in found]
+    """One row per wrapper: what may stand before a method's name and a "+"."""
+    classes = [distillers.find_wrapper(name) for name in distillers.wrappers()]
+    return [[f"{cls.name}+", cls.title, cls.paper] for cls in classes]
 
 
 def _costs(pair: str) -> dict[str, Row]:
@@ -58,14 +58,14 @@ def _costs(pair: str) -> dict[str, Row]:
     with networks.seeded("catalogue"):
         student, teacher = (models.build(n, CLASSES) for n in (entry.student, entry.teacher))
         networks.freeze(teacher)
-        made = {name: _built(name, student, teacher) for name in distillers.names()}
-    steps = {n: _step(m, student, teacher) for n, m in made.items() if not isinstance(m, str)}
+        methods = {name: _built(name, student, teacher) for name in distillers.names()}
+    steps = {n: _step(m, student, teacher) for n, m in methods.items() if not isinstance(m, str)}
     times = _times(steps)
     return {
         name: ["n/a", method]
         if isinstance(method, str)
         else [f"{_extra(method):,}", f"{times[name] / times['kd']:.2f}"]
-        for name, method in made.items()
+        for name, method in methods.items()
     }
 
 
@@ -103,12 +103,12 @@ def _step(
 
 
 def _times(actions: dict[str, Callable[[], None]]) -> dict[str, float]:
-    """Median seconds of each, in turns, so that a slow moment of the machine meets all of them."""
-    found: dict[str, list[float]] = {name: [] for name in actions}
+    """Median seconds of each; taking turns spreads a slow moment of the machine over all."""
+    seconds: dict[str, list[float]] = {name: [] for name in actions}
     for repeat in range(REPEATS + 1):
         for name, action in actions.items():
             start = time.perf_counter()
             action()
             if repeat:  # the first is to warm up
-                found[name].append(time.perf_counter() - start)
-    return {name: statistics.median(times) for name, times in found.items()}
+                seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(times) for name, times in seconds.items()}

@@ -71,6 +71,14 @@ class Place:
         """As a worker leaves it whose run failed."""
         (self.directory(spec) / "error.txt").write_text("ValueError: no such thing\n\nTraceback")
 
+    def make_stale(self, spec: RunSpec) -> Path:
+        """As if a finished run had been trained with another recipe."""
+        result = spec.directory(self.runs) / "result.json"
+        record = json.loads(result.read_text())
+        record["spec"]["recipe"]["lr"] = 0.9
+        result.write_text(json.dumps(record))
+        return result.parent
+
     def finish(self, spec: RunSpec, finished: Path) -> None:
         """As it is in ``finished``, a folder of the same matrix whose runs are done."""
         target = spec.directory(self.runs)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
-from pathlib import Path
 
 import pytest
 
 from experiments.rundir.status import State, count_states
-from results import records
 from tests.experiments import cli, sending
 from tests.experiments.sending import Place, claimed
 
@@ -129,19 +126,8 @@ def test_students_of_a_failed_teacher_are_free_again(place):
     assert count_states(place.plan().statuses().values()) == {State.TODO: 7}
 
 
-def spoil(done: Place) -> Path:
-    """A finished run of a recipe of yesterday."""
-    (run, _) = done.specs("kd")
-    directory = run.directory(done.runs)
-    record = records.read(directory)
-    assert record is not None
-    record["spec"]["recipe"]["lr"] = 0.9
-    (directory / "result.json").write_text(json.dumps(record))
-    return directory
-
-
 def test_stale_runs_only_when_told(done):
-    directory = spoil(done)
+    directory = done.make_stale(done.specs("kd")[0])
     assert done.call("retry").out.startswith("0 runs")
     assert done.call("retry", "--redo-stale").out.startswith("1 runs")
     assert not directory.exists()

@@ -179,14 +179,11 @@ def test_what_an_earlier_submit_left_is_settled_first(fake, place, monkeypatch):
 @pytest.mark.parametrize("flag", ["--retry-failed", "--redo-stale"])
 def test_only_when_told_it_tries_again(fake, done, flag):
     (run, _) = done.specs("kd")
-    directory = run.directory(done.runs)
-    record = json.loads((directory / "result.json").read_text())
     if flag == "--retry-failed":
-        (directory / "result.json").unlink()
+        (run.directory(done.runs) / "result.json").unlink()
         done.fail(run)
     else:
-        record["spec"]["recipe"]["lr"] = 0.9
-        (directory / "result.json").write_text(json.dumps(record))
+        done.make_stale(run)
     assert "nothing to send" in submit(done).out
     assert "to send: 1 jobs in 1 arrays" in submit(done, flag).out
     (task,) = done.sent[0].tasks
