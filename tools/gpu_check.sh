@@ -13,7 +13,7 @@ folder=$(realpath -m "${1:-$checkout/results/gpu}")
 cd "$checkout"
 
 missing() {
-    local how="on a machine with a CUDA GPU and what requirements.txt lists"
+    local how="on a machine with a CUDA GPU and what requirements-dev.txt lists"
     printf 'gpu_check: %s\n' "$1" "$how: [PYTHON=/path/to/python] tools/gpu_check.sh" >&2
     exit 2
 }

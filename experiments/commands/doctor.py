@@ -15,8 +15,6 @@ from experiments.commands.common import (
 )
 from experiments.doctor.finding import FAIL, OK, WARN
 
-_COUNTED = {OK: "ok", WARN: "to note", FAIL: "BAD"}
-
 
 def doctor(args: argparse.Namespace) -> int:
     """Find what is wrong here and how to fix it: versions, GPU, cluster, disk, data."""
@@ -26,7 +24,7 @@ def doctor(args: argparse.Namespace) -> int:
     for finding in Examination(args).findings():
         _print(str(finding))
         levels[finding.level] += 1
-    counts = [f"{levels[level]} {word}" for level, word in _COUNTED.items() if levels[level]]
+    counts = [f"{levels[level]} {level}" for level in (OK, WARN, FAIL) if levels[level]]
     _print(f"\n{levels.total()} checks: {', '.join(counts)}")
     return 1 if levels[FAIL] else 0
 

@@ -12,7 +12,7 @@ import pytest
 
 SCRIPT = Path(__file__).resolve().parents[2] / "tools" / "gpu_check.sh"
 HOW = (
-    "gpu_check: on a machine with a CUDA GPU and what requirements.txt lists: "
+    "gpu_check: on a machine with a CUDA GPU and what requirements-dev.txt lists: "
     "[PYTHON=/path/to/python] tools/gpu_check.sh"
 )
 # Answers as Python would on a machine with a GPU.
