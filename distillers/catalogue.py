@@ -30,7 +30,7 @@ def reads(name: str, options: Mapping[str, Any]) -> list[str]:
     return [field for field in FIELDS if getattr(needs, field)] or ["logits"]
 
 
-def beyond_recipe(name: str, options: Mapping[str, Any]) -> list[str]:
+def extra_compute(name: str, options: Mapping[str, Any]) -> list[str]:
     """Why a method computes more than the recipe says: more views, or a stage before."""
     cls = find(name)
     views = len(cls.needs_of(options).views)

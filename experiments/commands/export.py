@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import io
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from experiments.rundir.layout import HEAD, WEIGHTS, find
 from models.checkpoint import load, save_weights, sha256
 from models.formats import read_checkpoint
 from results import records
+from results.schema import Record
 
 ENDINGS = {"repdistiller": ".pth", "ours": ".safetensors"}
 
@@ -52,14 +52,14 @@ def export(args: argparse.Namespace) -> int:
     return 0
 
 
-def _student(directory: Path, record: Mapping[str, Any]) -> models.Classifier:
+def _student(directory: Path, record: Record) -> models.Classifier:
     """The network that the result is about, and no other."""
-    weights, stated = directory / WEIGHTS, record.get("weights") or {}
+    weights, stated = directory / WEIGHTS, record.weights.sha256
     found = sha256(weights)
-    if stated.get("sha256") not in (None, found):
-        raise InputError(f"{weights}: is not what its result.json names ({stated['sha256'][:10]}…)")
+    if stated and stated != found:
+        raise InputError(f"{weights}: is not what its result.json names ({stated[:10]}…)")
     checkpoint = read_checkpoint(weights)
-    fit = which(checkpoint, record["spec"]["student"])
+    fit = which(checkpoint, record.spec["student"])
     if fit.num_classes is None:
         raise InputError(f"{weights}: {fit.name}: does not tell its classes")
     with torch.random.fork_rng(devices=[]):
@@ -69,10 +69,10 @@ def _student(directory: Path, record: Mapping[str, Any]) -> models.Classifier:
     return student
 
 
-def _name(record: Mapping[str, Any]) -> str:
+def _name(record: Record) -> str:
     """ "resnet8-cifar100-kd-0-3f2a91c07d": what it is, and which run."""
-    spec = record["spec"]
-    parts = (spec["student"], spec["dataset"]["name"], spec["method"], spec["trial"], record["run"])
+    spec = record.spec
+    parts = (spec["student"], spec["dataset"]["name"], spec["method"], spec["trial"], record.run)
     return "-".join(str(part).replace("/", ".") for part in parts)
 
 
@@ -88,31 +88,27 @@ def _free(output: Path) -> Path:
 # ---- the formats ---------------------------------------------------------------------------------
 
 
-def _repdistiller(
-    student: nn.Module, record: Mapping[str, Any], directory: Path, output: Path
-) -> list[Path]:
+def _repdistiller(student: nn.Module, record: Record, directory: Path, output: Path) -> list[Path]:
     """{"model", "epoch", "accuracy"}, of tensors and plain values only (weights_only=True)."""
-    last = record["accuracy"]["last"]
-    content: dict[str, Any] = {"model": student.state_dict(), "epoch": last.get("epoch")}
+    last = record.accuracy.last
+    content: dict[str, Any] = {"model": student.state_dict(), "epoch": last.epoch}
     head = _head(directory)
     if head:  # the accuracy is the method's: it does not hold for the student's own classifier
-        content["method"] = {"name": record["spec"]["method"], "state": head}
-        content["method"]["accuracy"] = last["top1"]
+        content["method"] = {"name": record.spec["method"], "state": head}
+        content["method"]["accuracy"] = last.top1
     else:
-        content["accuracy"] = last["top1"]
+        content["accuracy"] = last.top1
     buffer = io.BytesIO()
     torch.save(content, buffer)
     records.write_atomic(output, buffer.getvalue())
     return [output]
 
 
-def _ours(
-    student: nn.Module, record: Mapping[str, Any], directory: Path, output: Path
-) -> list[Path]:
+def _ours(student: nn.Module, record: Record, directory: Path, output: Path) -> list[Path]:
     """safetensors with what is known of them; a method's own modules in a file beside it."""
-    spec, head = record["spec"], _head(directory)
-    facts = {"dataset": spec["dataset"]["name"], "source": f"{spec['method']}, run {record['run']}"}
-    accuracy = {} if head else {"accuracy": float(record["accuracy"]["last"]["top1"])}
+    spec, head = record.spec, _head(directory)
+    facts = {"dataset": spec["dataset"]["name"], "source": f"{spec['method']}, run {record.run}"}
+    accuracy = {} if head else {"accuracy": float(record.top1)}
     beside = _free(output.with_name(f"{output.stem}.{HEAD}")) if head else None
     save_weights(student, output, facts | accuracy)
     if beside is None:
@@ -127,9 +123,9 @@ def _head(directory: Path) -> dict[str, Tensor]:
     return safetensors.torch.load_file(path) if path.is_file() else {}
 
 
-def _remarks(record: Mapping[str, Any], directory: Path, kind: str) -> list[str]:
+def _remarks(record: Record, directory: Path, kind: str) -> list[str]:
     """The accuracy, and what it is the accuracy of."""
-    spec, top1 = record["spec"], record["accuracy"]["last"]["top1"]
+    spec, top1 = record.spec, record.top1
     what = f"{spec['student']} on {spec['dataset']['name']}, {spec['method']}: {top1:.2f} %"
     head = _head(directory)
     if not head:

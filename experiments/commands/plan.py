@@ -18,10 +18,10 @@ from experiments.plan.summary import census_line, duration
 from experiments.rundir.status import State
 
 
-def beyond_recipe(expansion: Expansion) -> list[str]:
+def not_compute_matched(expansion: Expansion) -> list[str]:
     """One line about the methods of a matrix that compute more than its recipe says."""
     found = {
-        entry.label: catalogue.beyond_recipe(entry.spec.method, entry.spec.options)
+        entry.label: catalogue.extra_compute(entry.spec.method, entry.spec.options)
         for entry in expansion.entries
     }
     listed = "; ".join(f"{label} ({', '.join(more)})" for label, more in found.items() if more)
@@ -33,7 +33,7 @@ def plan(args: argparse.Namespace) -> int:
     found = planned(args)
     statuses = queue_status.statuses(found)
     print(census_line(found, statuses))
-    for line in beyond_recipe(found.expansion):
+    for line in not_compute_matched(found.expansion):
         print(line)
     for reason in dict.fromkeys(
         f"n/a: {s.spec.pair} {s.spec.method}: {s.detail}"

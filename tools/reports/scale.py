@@ -2,7 +2,7 @@
 """What the commands take on a large matrix: seconds and memory, at two sizes.
 
     tools/reports/scale.py                                  about 2,000 runs and about 20,000
-    tools/reports/scale.py --runs 5000 50000 --output results/scale.md
+    tools/reports/scale.py --runs 5000 50000 --output results/reports/scale.md
 
 For every size a matrix is made in a temporary directory, with directories for nine runs in ten:
 most are done, some failed, some stopped half-way, some claimed by a process that is alive (this
@@ -171,7 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 taken, reasons = measure_all(sizes[-1], COMMANDS, args.device)
                 results.append(taken)
                 skipped += [f"skipped: {reason}" for reason in reasons]
-    except InputError as error:
+    except (InputError, records.RecordError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     command = f"command: {shlex.join(['tools/reports/scale.py', *arguments])}"

@@ -31,7 +31,7 @@ def weights_of(done, method="kd"):
 
 def test_the_accuracy_of_a_finished_run(done):
     path = weights_of(done)
-    last = records.read(path.parent)["accuracy"]["last"]
+    last = records.read(path.parent).accuracy.last
     said = evaluate(path)  # its result.json says on which data
     assert (said.code, said.err) == (0, "")
     assert said.out.splitlines() == [

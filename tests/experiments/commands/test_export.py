@@ -31,7 +31,7 @@ def export(done, run, *more):
 
 def test_repdistillers_format(done, run, tmp_path):
     spec, directory = run
-    last = records.read(directory)["accuracy"]["last"]
+    last = records.read(directory).accuracy.last
     said = export(done, spec.id)
     name = f"resnet8-fake-kd-0-{spec.id}.pth"
     assert (said.code, said.err) == (0, "")
@@ -61,7 +61,7 @@ def test_ours_says_what_it_is(done, run, monkeypatch, by):
         "architecture": "resnet8",
         "num_classes": 4,
         "dataset": "fake",
-        "accuracy": records.read(directory)["accuracy"]["last"]["top1"],
+        "accuracy": records.read(directory).accuracy.last.top1,
         "source": f"kd, run {spec.id}",
     }
 
@@ -70,7 +70,7 @@ def test_runs_of_former_versions_have_weights_without_words(done, run):
     spec, directory = run
     save_file(load_file(directory / "weights.safetensors"), directory / "weights.safetensors")
     record = records.read(directory)
-    del record["weights"]
+    del record.weights
     (directory / "result.json").write_text(json.dumps(record))
     assert export(done, spec.id, "--output", "w.pth").code == 0
     models.load_checkpoint(models.build("resnet8", 4), "w.pth")
@@ -87,7 +87,7 @@ def test_a_method_that_predicts_with_modules_of_its_own(done, run, kind):
     assert said.code == 0, said.err
     assert "with the method's own modules (10 numbers, " in said.out
     assert "note: kd predicts with them, not with the student's own classifier" in said.out
-    top1 = records.read(directory)["accuracy"]["last"]["top1"]
+    top1 = records.read(directory).accuracy.last.top1
     if kind == "ours":
         assert "wrote student.method.safetensors\n" in said.out
         kept = load_file("student.method.safetensors")
@@ -107,7 +107,7 @@ def test_double_precision_stays(done, run):
     doubled = {k: v.double() if v.is_floating_point() else v for k, v in load_file(path).items()}
     save_file(doubled, path)
     record = records.read(directory)
-    del record["weights"]
+    del record.weights
     (directory / "result.json").write_text(json.dumps(record))
     export(done, spec.id, "--format", "ours", "--output", "w.safetensors")
     assert load_file("w.safetensors")["fc.weight"].dtype is torch.float64

@@ -122,7 +122,7 @@ def test_a_checkpoint_that_cannot_be_read_now_is_not_broken(tmp_path, whole, mon
         assert train(tmp_path, "kd")["kd"]["state"] == Outcome.INTERRUPTED
     assert_let_go(tmp_path, "kd")
     assert_goes_on(tmp_path, whole, "kd")
-    assert records.read(tiny.spec("kd").directory(tmp_path))["warnings"] == []
+    assert records.read(tiny.spec("kd").directory(tmp_path)).warnings == []
 
 
 def test_other_refusals_are_failures(tmp_path):
