@@ -37,9 +37,9 @@ def test_the_accuracy_of_a_finished_run(done):
     assert said.out.splitlines() == [
         "network  resnet8 with 4 classes, from ours (safetensors)",
         "data     fake, test part, n = 32",
-        f"top-1    {last['top1']:.2f} %",
-        f"top-5    {last['top5']:.2f} %",
-        f"loss     {last['loss']:.4f}",
+        f"top-1    {last.top1:.2f} %",
+        f"top-5    {last.top5:.2f} %",
+        f"loss     {last.loss:.4f}",
     ]
 
 

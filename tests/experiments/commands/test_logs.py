@@ -133,8 +133,7 @@ def spoil(done: Place) -> Path:
     """A finished run of a recipe of yesterday."""
     (run, _) = done.specs("kd")
     directory = run.directory(done.runs)
-    record = records.read(directory)
-    assert record is not None
+    record = json.loads((directory / records.RESULT).read_text())
     record["spec"]["recipe"]["lr"] = 0.9
     (directory / "result.json").write_text(json.dumps(record))
     return directory
