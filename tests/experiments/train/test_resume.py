@@ -107,7 +107,7 @@ def test_members_ahead_wait_for_the_slowest(tmp_path: Path) -> None:
         tiny.assert_same_weights(
             tiny.weights(tmp_path / "whole", method), tiny.weights(tmp_path / "mixed", method)
         )
-        assert _record(tmp_path / "mixed", method)["steps"] == 18
+        assert _record(tmp_path / "mixed", method).steps == 18
 
 
 def test_a_broken_checkpoint_is_kept_and_the_run_starts_over(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_broken_checkpoint_is_kept_and_the_run_starts_over(tmp_path: Path) -> 
     )
     assert (directory / "checkpoint.broken").stat().st_size == 1000
     assert any(
-        "checkpoint" in warning for warning in _record(tmp_path / "broken", "kd")["warnings"]
+        "checkpoint" in warning for warning in _record(tmp_path / "broken", "kd").warnings
     )
 
 
