@@ -122,9 +122,7 @@ def test_a_broken_checkpoint_is_kept_and_the_run_starts_over(tmp_path: Path) -> 
         tiny.weights(tmp_path / "whole", "kd"), tiny.weights(tmp_path / "broken", "kd")
     )
     assert (directory / "checkpoint.broken").stat().st_size == 1000
-    assert any(
-        "checkpoint" in warning for warning in _record(tmp_path / "broken", "kd").warnings
-    )
+    assert any("checkpoint" in warning for warning in _record(tmp_path / "broken", "kd").warnings)
 
 
 def test_another_teacher_means_starting_over(tmp_path: Path) -> None:
