@@ -31,7 +31,7 @@ def reads(name: str, options: Mapping[str, Any]) -> list[str]:
     return [field for field in FIELDS if getattr(needs, field)] or ["logits"]
 
 
-def beyond_recipe(name: str, options: Mapping[str, Any]) -> list[str]:
+def extra_compute(name: str, options: Mapping[str, Any]) -> list[str]:
     """Why a method computes more than the recipe implies: extra views or an initial stage."""
     cls = find(name)
     views = len(cls.needs_of(options).views)

@@ -1,18 +1,18 @@
-"""What a table must say about the records it is made of."""
+"""What must be said below a table about the records it is made of."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from results.cells import Cell
-from results.provenance import Record, _fruitful, _submitted, code_warnings
+from results.cells import Cell
+from results.provenance import code_warnings, productive, submission_warnings
+from results.schema import Record, Start
 
 MIXED, UNCOMMITTED = "mixed", "uncommitted changes in the code"
+_MOST_NAMES = 4  # methods named per group, before "…": a table may have sixty
 
-
-_NAMED = 4  # methods named per group, before "…"
+Run = tuple[str, Record]  # a method's label, and one of its runs
 
 
 def warnings(cells: Sequence[Cell], paired_teachers: bool = False) -> list[str]:
@@ -21,7 +21,8 @@ def warnings(cells: Sequence[Cell], paired_teachers: bool = False) -> list[str]:
     ``paired_teachers`` says that each trial has a teacher of its own, as the matrix wanted it.
     """
     done = [(cell, cell.record) for cell in cells if cell.record is not None]
-    runs = list({r["run"]: (cell.method, r) for cell, r in done}.values())  # pairs share baselines
+    # Pairs share their baselines, which must not be counted once per pair.
+    runs = list({record.run: (cell.method, record) for cell, record in done}.values())
     mixtures = [*_mixtures(runs), *_uncommitted(runs)]
     return [
         *dict.fromkeys(text for _, record in done for text in _own(record)),
@@ -31,40 +32,42 @@ def warnings(cells: Sequence[Cell], paired_teachers: bool = False) -> list[str]:
     ]
 
 
-def beyond_recipe(cells: Sequence[Cell]) -> list[str]:
-    """Which methods computed more than the recipe says: not to be compared without that word."""
-    found: dict[str, str] = {}
+def not_compute_matched(cells: Sequence[Cell]) -> list[str]:
+    """One sentence about the methods that computed more than the recipe says, if any."""
+    more: dict[str, str] = {}
     for cell in cells:
-        schedule = (cell.record or {}).get("schedule") or {}
-        before, views = schedule.get("initial_epochs", 0), schedule.get("views", 1)
-        more = [f"{schedule.get('epochs')}+{before} epochs"] if before else []
-        more += [f"{views} views of every image"] if views > 1 else []
-        if more:
-            found[cell.method] = " and ".join(more)
-    listed = "; ".join(f"{method} ({more})" for method, more in found.items())
+        if cell.record is None:
+            continue
+        schedule = cell.record.schedule
+        before, views = schedule.initial_epochs, schedule.views
+        extra = [f"{schedule.epochs}+{before} epochs"] if before else []
+        extra += [f"{views} views of every image"] if views > 1 else []
+        if extra:
+            more[cell.method] = " and ".join(extra)
+    listed = "; ".join(f"{method} ({extra})" for method, extra in more.items())
     return [f"Not compute-matched: {listed}"] if listed else []
 
 
 def _own(record: Record) -> list[str]:
-    """A record's warnings, but not those about code: they are told with their methods."""
-    told = [str(text) for text in record.get("warnings") or ()]
-    return [text for text in told if text not in code_warnings(_starts(record))]
+    """A record's warnings, but not those about code: `_code_changes` gives them with methods."""
+    about_code = code_warnings(record.starts)
+    return [text for text in record.warnings if text not in about_code]
 
 
-def _mixtures(runs: Iterable[tuple[str, Record]]) -> list[str]:
+def _mixtures(runs: Iterable[Run]) -> list[str]:
     """One sentence per property in which runs of one table differ."""
-    found = []
+    sentences = []
     for name, value in _PROPERTIES.items():
         groups = _grouped(runs, value)
         groups.pop("", None)  # not recorded
         if len(groups) > 1:
-            found.append(f"{MIXED} {name}: {_describe(groups)}")
-    return found
+            sentences.append(f"{MIXED} {name}: {_describe(groups)}")
+    return sentences
 
 
-def _uncommitted(runs: Iterable[tuple[str, Record]]) -> list[str]:
+def _uncommitted(runs: Iterable[Run]) -> list[str]:
     """Runs with uncommitted changes; by their hashes where two of one commit differ."""
-    dirty = [(method, record) for method, record in runs if _is_dirty(record)]
+    dirty = [run for run in runs if any(start.dirty for start in _starts(run[1]))]
     changes = {(_commits(record), _changes(record)) for _, record in dirty}
     known = [commit for commit, hashes in changes if hashes]
     if len(set(known)) < len(known):
@@ -74,24 +77,17 @@ def _uncommitted(runs: Iterable[tuple[str, Record]]) -> list[str]:
     return [f"{UNCOMMITTED}: {_count(methods, named=True)}"] if dirty else []
 
 
-def _grouped(
-    runs: Iterable[tuple[str, Record]], value: Callable[[Record], str]
-) -> dict[str, list[str]]:
-    """Value -> the methods of the runs that have it."""
-    groups: dict[str, list[str]] = {}
-    for method, record in runs:
-        groups.setdefault(value(record), []).append(method)
-    return groups
+def _code_changes(runs: Iterable[Run], mixtures: Iterable[str]) -> list[str]:
+    """Code that was not the submitted one, or that changed on the way.
 
-
-def _code_changes(runs: Iterable[tuple[str, Record]], mixtures: Iterable[str]) -> list[str]:
-    """Code that was not the submitted one; that it changed on the way, if no mixture tells it."""
+    The latter only where no mixture shows it already.
+    """
     telling = (f"{MIXED} commits", f"{MIXED} {UNCOMMITTED}")
     told = any(text.startswith(telling) for text in mixtures)
     groups: dict[str, list[str]] = {}
     for method, record in runs:
         starts = _starts(record)
-        for text in _submitted(starts) if told else code_warnings(starts):
+        for text in submission_warnings(starts) if told else code_warnings(starts):
             groups.setdefault(text, []).append(method)
     return [f"{text}: {_count(methods, named=True)}" for text, methods in groups.items()]
 
@@ -100,10 +96,9 @@ def _mixed_teachers(done: Iterable[tuple[Cell, Record]], paired: bool) -> list[s
     """Pairs whose students had teachers of different weights."""
     weights: dict[tuple[str, int | None], dict[str, None]] = {}
     for cell, record in done:
-        sha256 = (record.get("teacher") or {}).get("sha256")
-        if sha256:
+        if record.teacher and record.teacher.sha256:
             key = (cell.pair, cell.trial if paired else None)
-            weights.setdefault(key, {})[sha256[:8]] = None
+            weights.setdefault(key, {})[record.teacher.sha256[:8]] = None
     return [
         f"{pair}{'' if trial is None else f', trial {trial}'}: "
         f"students of different teachers (weights {', '.join(hashes)})"
@@ -112,20 +107,19 @@ def _mixed_teachers(done: Iterable[tuple[Cell, Record]], paired: bool) -> list[s
     ]
 
 
-def _starts(record: Record) -> list[Record]:
-    return _fruitful(record.get("starts") or [])
+# ---- the properties of a run ---------------------------------------------------------------------
 
 
-def _is_dirty(record: Record) -> bool:
-    return any(start.get("dirty") for start in _starts(record))
+def _starts(record: Record) -> list[Start]:
+    return productive(record.starts)
 
 
 def _commits(record: Record) -> str:
-    return _joined((start.get("commit") or "")[:10] for start in _starts(record))
+    return _joined((start.commit or "")[:10] for start in _starts(record))
 
 
 def _changes(record: Record) -> str:
-    return _joined((start.get("changes") or "")[:8] for start in _starts(record))
+    return _joined((start.changes or "")[:8] for start in _starts(record))
 
 
 def _joined(values: Iterable[Any]) -> str:
@@ -134,17 +128,24 @@ def _joined(values: Iterable[Any]) -> str:
 
 
 _PROPERTIES: dict[str, Callable[[Record], str]] = {
-    "data": lambda record: ((record.get("data") or {}).get("sha256") or "")[:8],
-    "torch versions": lambda record: _joined(
-        (start.get("versions") or {}).get("torch") for start in _starts(record)
-    ),
-    "devices": lambda record: _joined(start.get("device") for start in _starts(record)),
+    "data": lambda record: (record.data.sha256 or "")[:8],
+    "torch versions": lambda record: _joined(s.versions.get("torch") for s in _starts(record)),
+    "devices": lambda record: _joined(start.device for start in _starts(record)),
     # Batch norms see what one process sees, so this is part of what was trained.
-    "numbers of processes": lambda record: _joined(
-        start.get("processes", 1) for start in _starts(record)
-    ),
+    "numbers of processes": lambda record: _joined(s.processes for s in _starts(record)),
     "commits": _commits,
 }
+
+
+# ---- words ---------------------------------------------------------------------------------------
+
+
+def _grouped(runs: Iterable[Run], value: Callable[[Record], str]) -> dict[str, list[str]]:
+    """Value -> the methods of the runs that have it."""
+    groups: dict[str, list[str]] = {}
+    for method, record in runs:
+        groups.setdefault(value(record), []).append(method)
+    return groups
 
 
 def _describe(groups: dict[str, list[str]]) -> str:
@@ -158,5 +159,5 @@ def _describe(groups: dict[str, list[str]]) -> str:
 def _count(methods: list[str], named: bool) -> str:
     text = f"{len(methods)} run{'s' * (len(methods) != 1)}"
     names = list(dict.fromkeys(methods))
-    more = ", …" if len(names) > _NAMED else ""
-    return f"{text} of {', '.join(names[:_NAMED])}{more}" if named else text
+    more = ", …" if len(names) > _MOST_NAMES else ""
+    return f"{text} of {', '.join(names[:_MOST_NAMES])}{more}" if named else text

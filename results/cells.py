@@ -1,9 +1,11 @@
-"""What a leaderboard is made of: one cell per run, and the teachers."""
+"""What a leaderboard is made of: one cell per run, and the scores of the teachers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+
+from results.schema import Record
 
 
 @dataclass(frozen=True)
@@ -13,18 +15,18 @@ class Cell:
     pair: str
     method: str
     trial: int
-    record: dict[str, Any] | None = None
+    record: Record | None = None
     reason: str | None = None
 
 
 @dataclass(frozen=True)
-class Teacher:
-    """Accuracy in per cent over the teachers of a pair: one, or one per trial."""
+class TeacherScores:
+    """Accuracies of a pair's teacher in percent: one, or one per trial."""
 
     name: str
     accuracies: tuple[float, ...]
 
 
 def is_missing(value: Any) -> bool:
-    """Whether a frame has no value there: None or NaN, which alone is not equal to itself."""
+    """Whether a data frame has no value there: None or NaN, which is not equal to itself."""
     return value is None or value != value

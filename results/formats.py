@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from results import render, tables
 from results.cells import is_missing
+from results.leaderboard import Leaderboard
 
 if TYPE_CHECKING:
     import pandas as pd
-from results.leaderboard import Leaderboard
 
 
 def _csv(board: Leaderboard, best: bool) -> str:

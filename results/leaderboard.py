@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from results import caveats
+from results.cells import Cell, TeacherScores
+from results.schema import Record
 
 if TYPE_CHECKING:
     import pandas as pd
-from results.cells import Cell, Teacher
 
 NAN = float("nan")
 
@@ -40,7 +41,7 @@ class Leaderboard:
     methods: tuple[str, ...]
     frame: pd.DataFrame
     cost_frame: pd.DataFrame
-    teachers: Mapping[str, Teacher]
+    teachers: Mapping[str, TeacherScores]
     recipe: str = ""
     exceptions: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -65,7 +66,7 @@ class Leaderboard:
 
 def leaderboard(
     cells: Sequence[Cell],
-    teachers: Mapping[str, Mapping[str, Any]],
+    teachers: Mapping[str, TeacherScores],
     *,
     dataset: str,
     recipe: str = "",
@@ -75,8 +76,7 @@ def leaderboard(
 ) -> Leaderboard:
     """The leaderboard of ``cells``, one per planned run; rows and columns keep their order.
 
-    teachers    pair → {"name", "accuracy"}, the accuracy in per cent, or a list of them when every
-                trial has a teacher of its own; a pair may lack one
+    teachers    by pair; a pair may lack one
     recipe      one line: epochs, batch size, optimiser, learning rate, schedule, precision
     exceptions  where single pairs or methods leave the recipe
     baseline    the row that the column Δ is taken against, usually "Student alone"
@@ -87,19 +87,18 @@ def leaderboard(
     pairs, methods = (tuple(dict.fromkeys(key[i] for key in groups)) for i in (0, 1))
     if baseline is not None and baseline not in methods:
         raise ValueError(f"baseline {baseline!r} is not a row: {', '.join(methods)}")
-    known = {pair: _teacher(teacher) for pair, teacher in teachers.items()}
-    frame = _frame(groups, pairs, methods, known)
-    paired = any(len(teacher.accuracies) > 1 for teacher in known.values())
+    frame = _frame(groups, pairs, methods, teachers)
+    paired = any(len(teacher.accuracies) > 1 for teacher in teachers.values())
     return Leaderboard(
         dataset=dataset,
         pairs=pairs,
         methods=methods,
         frame=frame,
         cost_frame=_cost_frame(groups, frame, methods),
-        teachers=known,
+        teachers=teachers,
         recipe=recipe,
         exceptions=tuple(exceptions),
-        notes=(*notes, *caveats.beyond_recipe(cells)),
+        notes=(*notes, *caveats.not_compute_matched(cells)),
         warnings=tuple(caveats.warnings(cells, paired)),
         baseline=baseline,
     )
@@ -121,16 +120,14 @@ def _grouped(cells: Sequence[Cell]) -> Groups:
     return groups
 
 
-def _teacher(teacher: Mapping[str, Any]) -> Teacher:
-    accuracy = teacher["accuracy"]
-    accuracies = accuracy if isinstance(accuracy, (list, tuple)) else [accuracy]
-    return Teacher(str(teacher.get("name", "")), tuple(float(value) for value in accuracies))
+def summary(values: Sequence[float | None]) -> tuple[float, float]:
+    """Mean and sample standard deviation (ddof 1).
 
-
-def summary(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and sample standard deviation (ddof 1); NaN where too few values define none."""
-    std = statistics.stdev(values) if len(values) > 1 else NAN
-    return _mean_of(values), std
+    NaN where too few values define one, and both when a value is missing.
+    """
+    present = [value for value in values if value is not None]
+    defined = len(present) == len(values) > 1
+    return _mean_of(values), statistics.stdev(present) if defined else NAN
 
 
 def _mean_of(values: Sequence[float | None]) -> float:
@@ -143,7 +140,7 @@ def _frame(
     groups: Groups,
     pairs: Sequence[str],
     methods: Sequence[str],
-    teachers: Mapping[str, Teacher],
+    teachers: Mapping[str, TeacherScores],
 ) -> pd.DataFrame:
     """A combination that nobody planned is a row too: it is missing, like the others."""
     import pandas as pd  # here: most commands make no table, and it takes 0.3 s
@@ -153,7 +150,7 @@ def _frame(
     for method in methods:
         for pair in pairs:
             numbers = _numbers(groups.get((pair, method), []), trials)
-            teacher = teachers.get(pair, Teacher("", ()))
+            teacher = teachers.get(pair, TeacherScores("", ()))
             extra = {"teacher": teacher.name, "teacher_accuracy": _mean_of(teacher.accuracies)}
             rows.append({"pair": pair, "method": method, **numbers, **extra})
     return pd.DataFrame(rows)
@@ -161,14 +158,12 @@ def _frame(
 
 def _numbers(group: Sequence[Cell], planned: int) -> dict[str, Any]:
     """One cell's statistics. It is impossible only if no trial was ever recorded."""
-    accuracies = [cell.record["accuracy"] for cell in group if cell.record is not None]
-    mean, std = summary([accuracy["last"]["top1"] for accuracy in accuracies])
-    best = [accuracy.get("best") or {} for accuracy in accuracies]
-    tops = [one["top1"] for one in best if one.get("top1") is not None]
-    best_mean, best_std = summary(tops if len(tops) == len(best) else [])
-    held = [accuracy.get("validation") or {} for accuracy in accuracies]
-    held_out = [one["top1"] for one in held if one.get("top1") is not None]
-    validation_mean, validation_std = summary(held_out if len(held_out) == len(held) else [])
+    accuracies = [cell.record.accuracy for cell in group if cell.record is not None]
+    mean, std = summary([accuracy.last.top1 for accuracy in accuracies])
+    best = [accuracy.best for accuracy in accuracies]
+    best_mean, best_std = summary([one.top1 for one in best])
+    held_out = [accuracy.validation for accuracy in accuracies]
+    validation_mean, validation_std = summary([one.top1 if one else None for one in held_out])
     reason = next((cell.reason for cell in group if cell.reason), None) if not accuracies else None
     expected = 0 if reason else len(group) or planned
     return {
@@ -180,29 +175,28 @@ def _numbers(group: Sequence[Cell], planned: int) -> dict[str, Any]:
         "complete": len(accuracies) == expected > 0,
         "best_mean": best_mean,
         "best_std": best_std,
-        "best_epoch": _mean_of([one.get("epoch") for one in best]),
-        "best_split": next((one["split"] for one in best if "split" in one), "test"),
+        "best_epoch": _mean_of([one.epoch for one in best]),
+        "best_split": next((one.split for one in best if one.split), "test"),
         "validation_mean": validation_mean,
         "validation_std": validation_std,
-        "values": " ".join(repr(accuracy["last"]["top1"]) for accuracy in accuracies),
+        "values": " ".join(repr(accuracy.last.top1) for accuracy in accuracies),
         "reason": reason,
     }
 
 
-_COSTS: dict[str, Callable[[dict[str, Any]], float | None]] = {
-    "seconds": lambda record: record.get("seconds"),
-    "images_per_second": lambda record: record.get("images_per_second"),
-    "extra_parameters": lambda record: (record.get("parameters") or {}).get("extra"),
-    "extra_at_test": lambda record: (record.get("parameters") or {}).get("extra_at_test"),
+_COSTS: dict[str, Callable[[Record], float | None]] = {
+    "seconds": lambda record: record.seconds,
+    "images_per_second": lambda record: record.images_per_second,
+    "extra_parameters": lambda record: record.parameters.extra,
+    "extra_at_test": lambda record: record.parameters.extra_at_test,
     "peak_memory_bytes": lambda record: _device_memory(record),
 }
 
 
-def _device_memory(record: dict[str, Any]) -> float | None:
-    """On a CPU it is the whole process's, which says nothing of a method."""
-    devices = [start.get("device") or "" for start in record.get("starts") or []]
-    on_cpu = any(device.startswith("cpu") for device in devices)
-    return None if on_cpu else record.get("peak_memory_bytes")
+def _device_memory(record: Record) -> float | None:
+    """None for a CPU: there it is the whole process's, which says nothing of a method."""
+    on_cpu = any((start.device or "").startswith("cpu") for start in record.starts)
+    return None if on_cpu else record.peak_memory_bytes
 
 
 def _cost_frame(groups: Groups, frame: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
@@ -230,4 +224,4 @@ def _cost_frame(groups: Groups, frame: pd.DataFrame, methods: Sequence[str]) -> 
 def _is_kd(cells: Sequence[Sequence[Cell]]) -> bool:
     """The row that costs are usually compared with: Hinton's KD, whatever its options."""
     records = [cell.record for group in cells for cell in group if cell.record]
-    return bool(records) and all(r["spec"].get("method") == "kd" for r in records)
+    return bool(records) and all(r.spec.get("method") == "kd" for r in records)

@@ -1,30 +1,6 @@
-"""One ``result.json`` per run: written once, whole, and never overwritten.
+"""One ``result.json`` per run: written once, whole, and never overwritten (see `schema`).
 
-Format 1; accuracies are percentages, times seconds, sizes bytes::
-
-    format             1
-    run                id of the run
-    spec               the resolved RunSpec, a plain dict
-    accuracy           last        {top1, top5, loss, epoch}, the headline
-                       best        {top1, epoch}, picked on the test set
-                       validation  {top1}, or null without a hold-out
-                       samples     size of the test set
-    teacher            {name, accuracy, sha256, run (null for a given file)}, or null
-    weights            {file, sha256} of the student's weights beside the result
-    parameters         {student, extra (the method's own), extra_at_test}
-    source             of a probe: {run, sha256} of the student it is about, else null
-    seconds, images_per_second, peak_memory_bytes, steps
-    schedule           {epochs, initial_epochs (of a stage before), views (of every image)}
-    data               {sha256}
-    warnings           sentences that belong under every table that shows this run
-    starts             per start: {time, host, job, device, processes (if several share the run),
-                       versions: {torch, …}, commit, dirty,
-                       changes (a hash of what is not committed), epoch and steps where it began,
-                       progress (whether it saved a step), submitted (the code at submission, if
-                       another), ended ("interrupted" or "failed", if it did so without progress)}
-
-A reader may rely on ``format``, ``run``, ``spec`` and ``accuracy.last.top1`` (in 0…100); the rest
-may be missing or null. A number that is not finite (a test loss may overflow) is stored as null.
+A number that is not finite (a test loss may overflow) is stored as null.
 """
 
 from __future__ import annotations
@@ -39,8 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from results import schema
+from results.schema import Record
+
 RESULT = "result.json"
-FORMAT = 1
 _TEMPORARY = ".tmp"
 _ATTEMPTS = 8  # to replace a broken result while others do the same
 
@@ -49,11 +27,11 @@ class RecordError(ValueError):
     """A record that cannot be written or read; the message is one line with the path."""
 
 
-def publish(directory: Path, record: dict[str, Any]) -> bool:
+def publish(directory: Path, record: Record) -> bool:
     """Make ``record`` the result of ``directory``, durably; whoever comes first wins.
 
     Returns False, and changes nothing, when a readable result is already there; a broken one is
-    set aside. RecordError when the record lacks what a reader relies on, or the disk refuses.
+    set aside. RecordError when the record cannot be stored as JSON, or the disk refuses.
     """
     target = directory / RESULT
     data = _encode(record, target)
@@ -70,7 +48,7 @@ def publish(directory: Path, record: dict[str, Any]) -> bool:
     raise RecordError(f"{target}: cannot be published: broken results keep appearing there")
 
 
-def read(directory: Path) -> dict[str, Any] | None:
+def read(directory: Path) -> Record | None:
     """The record of ``directory``; None when there is none, or none that can be understood.
 
     Moves nothing. RecordError when the disk does not say (permission, stale handle): not being
@@ -90,12 +68,12 @@ def set_aside(path: Path) -> Path:
         except FileExistsError:
             number += 1
         except OSError as error:
-            raise _refused(path, "set aside", error) from error
+            raise refused(path, "set aside", error) from error
     try:
         os.replace(path, aside)
     except OSError as error:
         aside.unlink()
-        raise _refused(path, "set aside", error) from error
+        raise refused(path, "set aside", error) from error
     return aside
 
 
@@ -105,7 +83,7 @@ def write_atomic(path: Path, data: bytes | str) -> None:
         try:
             os.replace(temporary, path)
         except OSError as error:
-            raise _refused(path, "written", error) from error
+            raise refused(path, "written", error) from error
     _sync_directory(path.parent)
 
 
@@ -117,21 +95,16 @@ def remove_temporaries(directory: Path) -> int:
     return len(left)
 
 
-def scan(root: Path) -> list[tuple[Path, dict[str, Any]]]:
+def scan(root: Path) -> list[tuple[Path, Record]]:
     """Every directory under ``root`` with a readable result, and the record, sorted by path."""
-    found = ((path.parent, _load(path)) for path in _results(root))
-    return [(directory, record) for directory, record in found if record is not None]
-
-
-def broken(root: Path) -> list[Path]:
-    """The result files under ``root`` that ``scan`` passes over because they make no sense."""
-    return [path for path in _results(root) if _load(path) is None]
+    loaded = ((path.parent, _load(path)) for path in _results(root))
+    return [(directory, record) for directory, record in loaded if record is not None]
 
 
 def _results(root: Path) -> list[Path]:
     """The result files under ``root``, sorted; linked directories are entered, each once."""
     seen: set[str] = set()
-    found = []
+    results = []
     for directory, below, files in os.walk(root, onerror=_unlisted, followlinks=True):
         below.sort()
         real = os.path.realpath(directory)
@@ -140,50 +113,35 @@ def _results(root: Path) -> list[Path]:
             continue
         seen.add(real)
         if RESULT in files:
-            found.append(Path(directory) / RESULT)
-    return sorted(found)
+            results.append(Path(directory) / RESULT)
+    return sorted(results)
 
 
 def _unlisted(error: OSError) -> None:
     """A directory that is not there (any more) holds nothing; one that is closed is an error."""
     if not isinstance(error, FileNotFoundError):
-        raise _refused(Path(error.filename), "listed", error) from error
+        raise refused(Path(error.filename), "listed", error) from error
 
 
-def _load(path: Path | str) -> dict[str, Any] | None:
+def _load(path: Path | str) -> Record | None:
     try:
         with open(path, "rb") as file:
-            record = json.loads(file.read())
+            data = file.read()
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
     except OSError as error:
-        raise _refused(Path(path), "read", error) from error
-    except (ValueError, RecursionError):  # half a file, not UTF-8, not JSON
-        return None
-    return record if _problem(record) is None else None
-
-
-def _problem(record: Any) -> str | None:
-    """What keeps ``record`` from being one of this format, or None."""
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        return f"'format' is not {FORMAT}"
-    for key, kind in (("run", str), ("spec", dict), ("accuracy", dict)):
-        if not isinstance(record.get(key), kind):
-            return f"{key!r} is not a {kind.__name__}"
-    last = record["accuracy"].get("last")
-    top1 = last.get("top1") if isinstance(last, dict) else None
-    if isinstance(top1, bool) or not isinstance(top1, (int, float)) or not 0 <= top1 <= 100:
-        return f"accuracy.last.top1 is {top1!r}, not a percentage"
-    return None
-
-
-def _encode(record: dict[str, Any], target: Path) -> bytes:
-    problem = _problem(record)
-    if problem is not None:
-        raise RecordError(f"{target}: cannot be published: {problem}")
+        raise refused(Path(path), "read", error) from error
     try:
-        json.dumps(record["spec"], allow_nan=False)  # null would no longer match the run's spec
-        text = json.dumps(_finite(record), indent=1, ensure_ascii=False, allow_nan=False)
+        return schema.parse(data)
+    except ValueError:  # half a file, not UTF-8, not JSON, another format
+        return None
+
+
+def _encode(record: Record, target: Path) -> bytes:
+    content = record.model_dump(exclude_unset=True)
+    try:
+        json.dumps(record.spec, allow_nan=False)  # null would no longer match the run's spec
+        text = json.dumps(_finite(content), indent=1, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise RecordError(f"{target}: cannot be published: {error}") from error
     # A file name may hold bytes that are no text; their backslash form is a JSON escape too.
@@ -210,7 +168,7 @@ def _temporary(path: Path, data: bytes | str) -> Iterator[Path]:
         try:
             _write(temporary, data.encode() if isinstance(data, str) else data)
         except OSError as error:
-            raise _refused(path, "written", error) from error
+            raise refused(path, "written", error) from error
         yield temporary
     finally:
         if os.path.lexists(temporary):
@@ -237,7 +195,7 @@ def _link(temporary: Path, target: Path) -> bool:
             return True
         if isinstance(error, FileExistsError):
             return False
-        raise _refused(target, "published", error) from error
+        raise refused(target, "published", error) from error
     return True
 
 
@@ -276,10 +234,10 @@ def _sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-            raise _refused(directory, "synced", error) from error
+            raise refused(directory, "synced", error) from error
     finally:
         os.close(descriptor)
 
 
-def _refused(path: Path, verb: str, error: OSError) -> RecordError:
+def refused(path: Path, verb: str, error: OSError) -> RecordError:
     return RecordError(f"{path}: cannot be {verb}: {error.strerror or error}")

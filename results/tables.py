@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from results.render import Table, superscript
-
-if TYPE_CHECKING:
-    from results.leaderboard import Leaderboard
 from results.cells import is_missing
+from results.leaderboard import Leaderboard
+from results.render import Table, superscript
 
 MISSING = "–"
 

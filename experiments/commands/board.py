@@ -1,4 +1,4 @@
-"""What a plan's leaderboard is made of: the record of each cell, and the caption."""
+"""A plan's leaderboard: which record stands in which cell, and its caption."""
 
 from __future__ import annotations
 
@@ -11,23 +11,25 @@ from experiments.matrix.expand import Entry, Expansion, label
 from experiments.matrix.schema import ARROW, Matrix
 from experiments.plan.plan import Plan
 from experiments.rundir.status import State, Status
-from results.cells import Cell
+from results.cells import Cell, TeacherScores
+from results.leaderboard import Leaderboard, leaderboard
 
 
-def contents(plan: Plan) -> dict[str, Any]:
-    """The arguments of `results.leaderboard.leaderboard`, its cells as tuples of their fields."""
+def board_of(plan: Plan) -> Leaderboard:
+    """The leaderboard of a plan, as far as its runs are done."""
     statuses = plan.statuses()
-    alone = [e.label for e in plan.expansion.entries if _trained_by(e) == "vanilla"]
+    entries = plan.expansion.entries
+    alone = [entry.label for entry in entries if _trained_by(entry) == "vanilla"]
     about = [transfer.note(plan.matrix)] if plan.origin else []
-    return {
-        "cells": [_cell(entry, statuses) for entry in plan.expansion.entries],
-        "teachers": _teachers(plan, statuses),
-        "dataset": _dataset(plan.matrix),
-        "recipe": plan.matrix.recipe.summary(),
-        "exceptions": exceptions(plan.matrix, plan.expansion),
-        "notes": [*about, *_stale(statuses)],
-        "baseline": alone[0] if alone else None,
-    }
+    return leaderboard(
+        [_cell(entry, statuses) for entry in entries],
+        _teachers(plan, statuses),
+        dataset=_dataset(plan.matrix),
+        recipe=plan.matrix.recipe.summary(),
+        exceptions=exceptions(plan.matrix, plan.expansion),
+        notes=[*about, *_stale(statuses)],
+        baseline=alone[0] if alone else None,
+    )
 
 
 def _trained_by(entry: Entry) -> str:
@@ -42,28 +44,27 @@ def _cell(entry: Entry, statuses: Mapping[str, Status]) -> Cell:
     return Cell(_arrow(entry.pair), entry.label, entry.spec.trial, record, reason)
 
 
-def _teachers(plan: Plan, statuses: Mapping[str, Status]) -> dict[str, dict[str, Any]]:
-    """Pair -> its teacher's name and accuracy: as its students measured it, or from its own run."""
-    found: dict[str, dict[str, Any]] = {}
-    accuracies: dict[str, dict[str, float]] = {}
+def _teachers(plan: Plan, statuses: Mapping[str, Status]) -> dict[str, TeacherScores]:
+    """The teachers by pair; accuracies as the students measured them, else from their own runs."""
+    names: dict[str, str] = {}
+    accuracies: dict[str, dict[str, float]] = {}  # by pair, then by the teacher's run or weights
     for entry in plan.expansion.entries:
         teacher, record = entry.spec.teacher, statuses[entry.spec.id].record
         if teacher is None:
             continue
         own = statuses.get(teacher.run or "")
-        source = (record or {}).get("teacher") or {}
-        accuracy = source.get("accuracy")
-        if accuracy is None and own is not None and own.record:
-            accuracy = own.record["accuracy"]["last"]["top1"]
+        accuracy = record.teacher.accuracy if record and record.teacher else None
+        if accuracy is None and own and own.record:
+            accuracy = own.record.top1
         if accuracy is not None:
-            key = teacher.run or teacher.sha256 or ""
             pair = _arrow(entry.pair)
+            names[pair] = teacher.name
+            key = teacher.run or teacher.sha256 or ""
             accuracies.setdefault(pair, {}).setdefault(key, accuracy)
-            found[pair] = {"name": teacher.name}
-    for pair, values in accuracies.items():
-        listed = list(values.values())
-        found[pair]["accuracy"] = listed if len(listed) > 1 else listed[0]
-    return found
+    return {
+        pair: TeacherScores(names[pair], tuple(values.values()))
+        for pair, values in accuracies.items()
+    }
 
 
 def _arrow(pair: str) -> str:
@@ -111,7 +112,7 @@ def _listed(options: Mapping[str, Any]) -> str:
 
 def _stale(statuses: Mapping[str, Status]) -> list[str]:
     stale = [s for s in statuses.values() if s.state == State.STALE]
-    if not stale:
-        return []
-    first = stale[0]
-    return [f"{len(stale)} stored runs are stale and left out, e.g. {first.spec}: {first.detail}"]
+    return [
+        f"{len(stale)} stored runs are stale and left out, e.g. {first.spec}: {first.detail}"
+        for first in stale[:1]
+    ]

@@ -39,7 +39,7 @@ def print_methods_not_compute_matched(expansion: Expansion) -> None:
     from distillers import catalogue
 
     extras = {
-        entry.label: catalogue.beyond_recipe(entry.spec.method, entry.spec.options)
+        entry.label: catalogue.extra_compute(entry.spec.method, entry.spec.options)
         for entry in expansion.entries
     }
     listed = "; ".join(f"{label} ({', '.join(more)})" for label, more in extras.items() if more)

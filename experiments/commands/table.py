@@ -20,13 +20,12 @@ FORMATS = {
 
 def table(args: argparse.Namespace) -> int:
     """Print the leaderboard, or write it to a file."""
-    from experiments.commands.board import contents
+    from experiments.commands.board import board_of
     from results import records
     from results.formats import to_text
-    from results.leaderboard import leaderboard
 
     plan = planned(args, strict=False)
-    board = leaderboard(**contents(plan))
+    board = board_of(plan)
     text = to_text(board, args.format or _format_of(args.output), args.best)
     if args.output:
         records.write_atomic(args.output, text)

@@ -43,7 +43,7 @@ class Progress:
         for run, status in now.items():
             self.bar.update(max(0, status.epoch - before[run].epoch))
             if status.state != before[run].state and status.state not in ACTIVE:
-                accuracy = status.record["accuracy"]["last"]["top1"] if status.record else None
+                accuracy = status.record.top1 if status.record else None
                 end = status.detail if accuracy is None else f"top-1 {accuracy:.2f} %"
                 self.ended(status.spec, status.state, f"{status.spec}: {status.state}: {end}")
 

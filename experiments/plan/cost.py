@@ -14,6 +14,7 @@ from datasets import Data
 from experiments.matrix.recipe import Recipe
 from experiments.rundir.status import NOT_STARTED, Status
 from experiments.train import networks
+from results.schema import Record
 
 BATCH = 16  # images per timed step; enough for a rate, small enough for the largest net on a CPU
 REPEATS = 3
@@ -69,9 +70,9 @@ class _Rates:
             torch.set_num_threads(min(s.spec.recipe.threads for s in statuses))
         recorded: dict[tuple[str, ...], list[float]] = {}
         for s in statuses:
-            rate = (s.record or {}).get("images_per_second")
-            if rate and _device(s) == device:
-                recorded.setdefault(self._kind(s), []).append(rate / _processes(s))
+            rate = s.record.images_per_second if s.record else None
+            if s.record and rate and _device(s.record) == device:
+                recorded.setdefault(self._kind(s), []).append(rate / _processes(s.record))
         self.recorded = {kind: statistics.median(rates) for kind, rates in recorded.items()}
         self.measured: dict[tuple[str, bool], float] = {}
         self.parameters: dict[str, int] = {}
@@ -137,13 +138,12 @@ def _bytes(status: Status, rates: _Rates) -> int:
     return 4 * rates.size(status.spec.student)
 
 
-def _processes(status: Status) -> int:
+def _processes(record: Record) -> int:
     """How many processes shared a finished run's last start."""
-    starts = (status.record or {}).get("starts") or [{}]
-    return int(starts[-1].get("processes", 1))
+    return record.starts[-1].processes if record.starts else 1
 
 
-def _device(status: Status) -> str:
+def _device(record: Record) -> str:
     """The kind of device of a finished run's last start."""
-    starts = (status.record or {}).get("starts") or [{}]
-    return "cpu" if str(starts[-1].get("device", "cpu")).startswith("cpu") else "cuda"
+    device = record.starts[-1].device if record.starts else None
+    return "cpu" if (device or "cpu").startswith("cpu") else "cuda"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from models.checkpoints.files import load, save_weights, sha256
 from models.checkpoints.formats import read_checkpoint
 from models.checkpoints.identify import identify
 from results import records
+from results.schema import Record
 
 ENDINGS = {"repdistiller": ".pth", "ours": ".safetensors"}
 
@@ -45,14 +46,13 @@ def export(asked: str, directory: Path, kind: str, output: Path | None) -> Itera
     yield from _remarks(record, directory, kind)
 
 
-def _student(directory: Path, record: Mapping[str, Any]) -> models.Classifier:
+def _student(directory: Path, record: Record) -> models.Classifier:
     """The student that the result describes, checked against the stored hash of its weights."""
-    weights, stated = directory / WEIGHTS, record.get("weights") or {}
-    found = sha256(weights)
-    if stated.get("sha256") not in (None, found):
-        raise InputError(f"{weights}: is not what its result.json names ({stated['sha256'][:10]}…)")
+    weights, stated = directory / WEIGHTS, record.weights.sha256
+    if stated and stated != sha256(weights):
+        raise InputError(f"{weights}: is not what its result.json names ({stated[:10]}…)")
     checkpoint = read_checkpoint(weights)
-    fit = identify(checkpoint, record["spec"]["student"])
+    fit = identify(checkpoint, record.spec["student"])
     if fit.num_classes is None:
         raise InputError(f"{weights}: {fit.name}: number of classes unknown")
     with torch.random.fork_rng(devices=[]):
@@ -62,10 +62,10 @@ def _student(directory: Path, record: Mapping[str, Any]) -> models.Classifier:
     return student
 
 
-def _name(record: Mapping[str, Any]) -> str:
+def _name(record: Record) -> str:
     """ "resnet8-cifar100-kd-0-3f2a91c07d": what it is, and which run."""
-    spec = record["spec"]
-    parts = (spec["student"], spec["dataset"]["name"], spec["method"], spec["trial"], record["run"])
+    spec = record.spec
+    parts = (spec["student"], spec["dataset"]["name"], spec["method"], spec["trial"], record.run)
     return "-".join(str(part).replace("/", ".") for part in parts)
 
 
@@ -78,31 +78,27 @@ def _free(output: Path) -> Path:
     return output
 
 
-def _repdistiller(
-    student: nn.Module, record: Mapping[str, Any], directory: Path, output: Path
-) -> list[Path]:
+def _repdistiller(student: nn.Module, record: Record, directory: Path, output: Path) -> list[Path]:
     """{"model", "epoch", "accuracy"}, of tensors and plain values only (weights_only=True)."""
-    last = record["accuracy"]["last"]
-    content: dict[str, Any] = {"model": student.state_dict(), "epoch": last.get("epoch")}
+    last = record.accuracy.last
+    content: dict[str, Any] = {"model": student.state_dict(), "epoch": last.epoch}
     head = _head(directory)
     if head:  # the accuracy is the method's: it does not hold for the student's own classifier
-        content["method"] = {"name": record["spec"]["method"], "state": head}
-        content["method"]["accuracy"] = last["top1"]
+        content["method"] = {"name": record.spec["method"], "state": head}
+        content["method"]["accuracy"] = last.top1
     else:
-        content["accuracy"] = last["top1"]
+        content["accuracy"] = last.top1
     buffer = io.BytesIO()
     torch.save(content, buffer)
     records.write_atomic(output, buffer.getvalue())
     return [output]
 
 
-def _ours(
-    student: nn.Module, record: Mapping[str, Any], directory: Path, output: Path
-) -> list[Path]:
+def _ours(student: nn.Module, record: Record, directory: Path, output: Path) -> list[Path]:
     """safetensors with metadata; a method's own modules go into a file beside it."""
-    spec, head = record["spec"], _head(directory)
-    facts = {"dataset": spec["dataset"]["name"], "source": f"{spec['method']}, run {record['run']}"}
-    accuracy = {} if head else {"accuracy": float(record["accuracy"]["last"]["top1"])}
+    spec, head = record.spec, _head(directory)
+    facts = {"dataset": spec["dataset"]["name"], "source": f"{spec['method']}, run {record.run}"}
+    accuracy = {} if head else {"accuracy": float(record.top1)}
     beside = _free(output.with_name(f"{output.stem}.{HEAD}")) if head else None
     save_weights(student, output, facts | accuracy)
     if beside is None:
@@ -117,9 +113,9 @@ def _head(directory: Path) -> dict[str, Tensor]:
     return safetensors.torch.load_file(path) if path.is_file() else {}
 
 
-def _remarks(record: Mapping[str, Any], directory: Path, kind: str) -> list[str]:
+def _remarks(record: Record, directory: Path, kind: str) -> list[str]:
     """The accuracy, and what it is the accuracy of."""
-    spec, top1 = record["spec"], record["accuracy"]["last"]["top1"]
+    spec, top1 = record.spec, record.top1
     what = f"{spec['student']} on {spec['dataset']['name']}, {spec['method']}: {top1:.2f} %"
     head = _head(directory)
     if not head:

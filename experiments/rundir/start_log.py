@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from results import provenance, records
+from results.schema import Code
 
 FILE = "starts.json"
 TRIES = 2  # starts in a row that may crash before they have saved one step
@@ -77,7 +78,9 @@ def begin(
     if len(lost) >= TRIES:
         raise NoProgress(_no_progress(run, lost[-TRIES:]))
     new = {**start, "progress": False}
-    if submitted and provenance.is_other_code(submitted, start):
+    if submitted and provenance.is_other_code(
+        Code.model_validate(submitted), Code.model_validate(start)
+    ):
         new["submitted"] = dict(submitted)
     starts = [*earlier, new]
     write(directory, starts)

@@ -1,4 +1,4 @@
-"""What the disk says about every run of a matrix. Reads only."""
+"""What the disk says about every run of a matrix; nothing is written."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ import yaml
 
 from experiments.matrix.run_spec import RunSpec, is_current
 from experiments.rundir import claims, start_log
-from experiments.rundir.layout import CHECKPOINT
-from results import records
+from experiments.rundir.layout import CHECKPOINT, ERROR
+from results import board_file, records
+from results.schema import Record
 
 # libyaml's loader is ten times faster than the one in Python, where PyYAML was built with it.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -48,14 +49,14 @@ class Status:
     """A run and its state; ``detail`` is the error, the reason or what is stale.
 
     ``crashes`` counts the starts since the last progress that ended before one step was saved;
-    ``seconds_left`` goes by the epochs since the present start.
+    ``seconds_left`` is extrapolated from the epochs since the present start.
     """
 
     spec: RunSpec
     state: str
     detail: str = ""
     epoch: int = 0  # epochs done and saved
-    record: dict[str, Any] | None = None
+    record: Record | None = None
     crashes: int = 0
     seconds_left: float | None = None
 
@@ -64,23 +65,28 @@ WhyNot = Callable[[Mapping[str, Status]], Mapping[str, str]]  # run id -> reason
 
 
 def read_statuses(
-    specs: Iterable[RunSpec], runs: Path, why_not: WhyNot = lambda found: {}
+    specs: Iterable[RunSpec], runs: Path, why_not: WhyNot = lambda statuses: {}
 ) -> dict[str, Status]:
-    """Run id -> status. ``why_not`` says which of them cannot be; what is done can.
+    """Run id -> status. ``why_not`` says which of them are impossible; what is done is not.
 
-    A run that is to do is blocked while its teacher, among ``specs``, is failed or stale.
+    ``runs`` is the directory of the runs, or a board file with the records of finished ones. A run
+    that is to do is blocked while its teacher, among ``specs``, is failed or stale.
     """
-    with _no_search_for_cycles():
-        found = {spec.id: read_status(spec, runs) for spec in specs}
-    for run, reason in why_not(found).items():
-        if found[run].state not in (State.DONE, State.STALE):
-            found[run] = Status(found[run].spec, State.UNSUPPORTED, reason)
-    return {run: _after_teacher(entry, found) for run, entry in found.items()}
+    with _no_garbage_collection():
+        if board_file.is_board_file(runs):
+            board = board_file.read(runs)
+            statuses = {spec.id: _recorded(spec, board.get(spec.id)) for spec in specs}
+        else:
+            statuses = {spec.id: read_status(spec, runs) for spec in specs}
+    for run, reason in why_not(statuses).items():
+        if statuses[run].state not in (State.DONE, State.STALE):
+            statuses[run] = Status(statuses[run].spec, State.UNSUPPORTED, reason)
+    return {run: _after_teacher(status, statuses) for run, status in statuses.items()}
 
 
 @contextlib.contextmanager
-def _no_search_for_cycles() -> Iterator[None]:
-    """Records have none, and looking at thousands of them time and again takes a tenth of all."""
+def _no_garbage_collection() -> Iterator[None]:
+    """Records hold no cycles; searching thousands of them for some takes a tenth of the time."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -90,64 +96,78 @@ def _no_search_for_cycles() -> Iterator[None]:
             gc.enable()
 
 
-def _after_teacher(entry: Status, found: Mapping[str, Status]) -> Status:
-    run = entry.spec.teacher.run if entry.spec.teacher else None
-    teacher = found.get(run or "")
+def _after_teacher(status: Status, statuses: Mapping[str, Status]) -> Status:
+    """The status of a run, knowing that of its teacher's run."""
+    run = status.spec.teacher.run if status.spec.teacher else None
+    teacher = statuses.get(run or "")
     if teacher is None:
-        return entry
-    if entry.state == State.DONE and teacher.record and _learned_from_another(entry, teacher):
-        return replace(entry, state=State.STALE, detail="its teacher has been trained again since")
-    if entry.state == State.TODO and teacher.state == State.RUNNING:
-        return replace(entry, detail="its teacher is being trained elsewhere")
-    if entry.state != State.TODO or teacher.state not in (State.FAILED, State.STALE):
-        return entry
+        return status
+    if status.state == State.DONE and _learned_from_another(status.record, teacher.record):
+        return replace(status, state=State.STALE, detail="its teacher has been trained again since")
+    if status.state == State.TODO and teacher.state == State.RUNNING:
+        return replace(status, detail="its teacher is being trained elsewhere")
+    if status.state != State.TODO or teacher.state not in (State.FAILED, State.STALE):
+        return status
     return replace(
-        entry, state=State.BLOCKED, detail=f"its teacher ({teacher.spec}): {teacher.state}"
+        status, state=State.BLOCKED, detail=f"its teacher ({teacher.spec}): {teacher.state}"
     )
 
 
-def _learned_from_another(student: Status, teacher: Status) -> bool:
+def _learned_from_another(student: Record | None, teacher: Record | None) -> bool:
     """Whether the weights a student's record names are not those of its teacher's record."""
-    used = ((student.record or {}).get("teacher") or {}).get("sha256")
-    made = ((teacher.record or {}).get("weights") or {}).get("sha256")
+    used = student.teacher.sha256 if student and student.teacher else None
+    made = teacher.weights.sha256 if teacher else None
     return None not in (used, made) and used != made
 
 
+def _recorded(spec: RunSpec, record: Record | None) -> Status:
+    """The state of a run of which there is a record, or nothing at all."""
+    if record is None:
+        return Status(spec, State.TODO)
+    if not is_current(record.spec, spec):
+        return _stale(spec, record.spec)
+    return Status(spec, State.DONE, epoch=spec.recipe.epochs, record=record)
+
+
+def _stale(spec: RunSpec, stored: Mapping[str, Any]) -> Status:
+    return Status(spec, State.STALE, _difference(stored, spec.dump()))
+
+
 def read_status(spec: RunSpec, runs: Path) -> Status:
-    """One run's state from its directory."""
+    """One run's state from its directory.
+
+    In as few requests as possible: a network disk takes its time for each.
+    """
     directory = spec.directory(runs)
-    record, names = _look(directory)
-    stored = record["spec"] if record else _other_spec(directory, names, spec)
-    if stored is not None and not is_current(stored, spec):
-        return Status(spec, State.STALE, _difference(stored, spec.dump()))
+    record = records.read(directory)
     if record is not None:
-        return Status(spec, State.DONE, epoch=spec.recipe.epochs, record=record)
+        return _recorded(spec, record)
+    try:
+        names = os.listdir(directory)
+    except (FileNotFoundError, NotADirectoryError):
+        return Status(spec, State.TODO)
+    if records.RESULT in names:  # unreadable, or published since the first look
+        record = records.read(directory)
+        if record is not None:
+            return _recorded(spec, record)
+    stored = _other_spec(directory, names, spec)
+    if stored is not None and not is_current(stored, spec):
+        return _stale(spec, stored)
+    return _unfinished(spec, directory, names)
+
+
+def _unfinished(spec: RunSpec, directory: Path, names: Sequence[str]) -> Status:
+    """The state of a run without a result; ``names`` is what is in its directory."""
     epoch = _epochs_saved(directory, names)
     begun = start_log.read(directory) if start_log.FILE in names else []
     if any(name.startswith("claim-") for name in names) and is_claimed(directory):
         left = _seconds_left(directory, begun, epoch, spec.recipe.epochs)
         return Status(spec, State.RUNNING, epoch=epoch, seconds_left=left)
-    if "error.txt" in names:
-        error = _text(directory / "error.txt")
+    if ERROR in names:
+        error = _text(directory / ERROR)
         return Status(spec, State.FAILED, error.partition("\n")[0], epoch)
     broken = "result.json was unreadable" if records.RESULT in names else ""
     return Status(spec, State.TODO, broken, epoch, crashes=len(start_log.crashed(begun)))
-
-
-def _look(directory: Path) -> tuple[dict[str, Any] | None, list[str]]:
-    """The record of a run that is done; of any other, what is in its directory.
-
-    In as few requests as can be: a network disk takes its time for each.
-    """
-    record = records.read(directory)
-    if record is not None:
-        return record, []
-    try:
-        names = os.listdir(directory)
-    except (FileNotFoundError, NotADirectoryError):
-        return None, []
-    published = records.read(directory) if records.RESULT in names else None  # since the first look
-    return published, names
 
 
 def is_claimed(directory: Path) -> bool:
@@ -217,24 +237,24 @@ def count_states(statuses: Iterable[Status]) -> dict[str, int]:
     return {state: counts[state] for state in STATES if counts[state]}
 
 
-def probe_statuses(found: Mapping[str, Status], before: Mapping[str, Status]) -> dict[str, Status]:
+def probe_statuses(
+    probes: Mapping[str, Status], students: Mapping[str, Status]
+) -> dict[str, Status]:
     """The states of probes, knowing those of the students they are about."""
-    return {run: _after(status, before) for run, status in found.items()}
+    return {run: _after_student(status, students) for run, status in probes.items()}
 
 
-def _after(status: Status, before: Mapping[str, Status]) -> Status:
-    assert status.spec.source is not None  # expand
-    trained = before[status.spec.source.run]
-    if trained.state == State.UNSUPPORTED:
-        return replace(status, state=State.UNSUPPORTED, detail=trained.detail)
-    if status.state == State.DONE and trained.record:
-        used = ((status.record or {}).get("source") or {}).get("sha256")
-        if used != trained.record["weights"]["sha256"]:
-            return replace(
-                status, state=State.STALE, detail="its student has been trained again since"
-            )
-    if status.state == State.TODO and trained.state != State.DONE:
-        return replace(
-            status, state=State.BLOCKED, detail=f"its student ({trained.spec}): {trained.state}"
-        )
-    return status
+def _after_student(probe: Status, students: Mapping[str, Status]) -> Status:
+    assert probe.spec.source is not None  # expand
+    student = students[probe.spec.source.run]
+    if student.state == State.UNSUPPORTED:
+        return replace(probe, state=State.UNSUPPORTED, detail=student.detail)
+    if probe.record and probe.state == State.DONE and student.record:
+        used = probe.record.source.sha256 if probe.record.source else None
+        if used != student.record.weights.sha256:
+            detail = "its student has been trained again since"
+            return replace(probe, state=State.STALE, detail=detail)
+    if probe.state == State.TODO and student.state != State.DONE:
+        detail = f"its student ({student.spec}): {student.state}"
+        return replace(probe, state=State.BLOCKED, detail=detail)
+    return probe

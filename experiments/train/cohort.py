@@ -116,7 +116,7 @@ def _in_the_way(directory: Path, claim: claims.Claim | None) -> dict[str, Any]:
     if record is not None:
         if claim is not None:  # nobody is at it: what a kill after the result left may go
             _clean(directory)
-        return {"state": Outcome.DONE, "top1": record["accuracy"]["last"]["top1"]}
+        return {"state": Outcome.DONE, "top1": record.top1}
     if claim is None:
         return {"state": Outcome.HELD, "error": "somebody else is working on it"}
     if (directory / ERROR).exists():  # since this job was made: a job does not try again
@@ -189,7 +189,7 @@ def finish(cohort: Cohort, member: Member) -> None:
     record = result.finish(learner)
     if member.claim is not None:
         _clean(learner.directory)
-    _leave(cohort, learner.spec, Outcome.DONE, top1=record["accuracy"]["last"]["top1"])
+    _leave(cohort, learner.spec, Outcome.DONE, top1=record.top1)
 
 
 def interrupt(cohort: Cohort, member: Member) -> None:

@@ -77,7 +77,7 @@ def _stated(checkpoint: Checkpoint) -> tuple[str | None, dict[str, Any]]:
     """Data set and its options; a finished run's weights lie beside their result."""
     run = checkpoint.path.name == WEIGHTS and records.read(checkpoint.path.parent)
     if run:
-        return run["spec"]["dataset"]["name"], run["spec"]["dataset"].get("options", {})
+        return run.spec["dataset"]["name"], run.spec["dataset"].get("options", {})
     return (checkpoint.metadata.dataset if checkpoint.metadata else None), {}
 
 
@@ -113,9 +113,10 @@ def notes(checkpoint: Checkpoint) -> Iterator[str]:
     """Caveats for the accuracy of a file that a run has written."""
     here = checkpoint.path.parent
     if checkpoint.path.name == WEIGHTS and (here / HEAD).exists():
-        record = records.read(here) or {}
+        record = records.read(here)
+        method = record.spec["method"] if record else "its method"
         yield (
-            f"{record.get('spec', {}).get('method', 'its method')} predicts with modules of its "
+            f"{method} predicts with modules of its "
             f"own ({HEAD} beside the file); this is the student's own classifier, which may not "
             "have been trained"
         )

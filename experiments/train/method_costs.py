@@ -40,7 +40,7 @@ def table(pair: str | None = None) -> tuple[list[str], list[Row]]:
 
 def _row(name: str) -> Row:
     cls, options = distillers.find(name), distillers.defaults(name)
-    more = ", ".join(catalogue.beyond_recipe(name, options))
+    more = ", ".join(catalogue.extra_compute(name, options))
     read = ", ".join(catalogue.reads(name, options)) or "no teacher"
     return [name, cls.title, *catalogue.venue_and_year(name), read, more, ", ".join(cls.presets)]
 

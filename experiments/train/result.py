@@ -1,33 +1,28 @@
-"""What a finished run leaves behind: the content of its result.json (schema: `results.records`)."""
+"""What a finished run leaves behind: its weights, its history and, last, its record."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from experiments.rundir.layout import WEIGHTS
+from experiments.rundir.layout import HEAD, WEIGHTS
 from experiments.train import numerics
-from models.checkpoints.files import sha256
-from results import provenance, records
-
-if TYPE_CHECKING:
-    from experiments.train.learner import Learner
-
-
-from experiments.rundir.layout import HEAD
 from experiments.train.checkpoint import _write_history
 from experiments.train.learner import Learner
-from models.checkpoints.files import save_weights
+from models.checkpoints.files import save_weights, sha256
+from results import provenance, records
+from results.schema import Record, Start
 
 
-def record(learner: Learner, test: dict[str, float] | None) -> dict[str, Any]:
+def record(learner: Learner, test: dict[str, float] | None) -> Record:
     """The record of a learner whose weights are already in its directory.
 
     ``test``: the scores on the test part where the epochs were scored on a validation part.
     """
     extra = sum(p.numel() for p in learner.distiller.parameters())
     rate = learner.samples_seen / max(learner.seconds, 1e-9)
-    return {
-        "format": records.FORMAT,
+    code_warnings = provenance.code_warnings([Start.model_validate(s) for s in learner.starts])
+    content = {
+        "format": 1,
         "run": learner.id,
         "spec": learner.spec.dump(),
         "accuracy": _accuracy(learner, test),
@@ -49,11 +44,10 @@ def record(learner: Learner, test: dict[str, float] | None) -> dict[str, Any]:
             "views": 1 + len(learner.distiller.needs.views),
         },
         "data": {"sha256": learner.data.fingerprint},
-        "warnings": list(
-            dict.fromkeys(learner.warnings + provenance.code_warnings(learner.starts))
-        ),
+        "warnings": list(dict.fromkeys([*learner.warnings, *code_warnings])),
         "starts": learner.starts,
     }
+    return Record.model_validate(content)
 
 
 def _source(learner: Learner) -> dict[str, str] | None:
@@ -82,13 +76,13 @@ def _of(row: dict[str, Any], split: str) -> dict[str, float]:
     return {key: row[f"{split}_{key}"] for key in ("top1", "top5", "loss")}
 
 
-def finish(learner: Learner) -> dict[str, Any]:
+def finish(learner: Learner) -> Record:
     """Write weights, history and, last, the result; after that the checkpoint may go."""
     test = learner.evaluate("test") if "validation" in learner.data.sizes else None
     return learner.group.on_main(lambda: _publish(learner, test))
 
 
-def _publish(learner: Learner, test: dict[str, float] | None) -> dict[str, Any]:
+def _publish(learner: Learner, test: dict[str, float] | None) -> Record:
     with learner.as_tested():
         facts = {"dataset": learner.spec.dataset.name}
         save_weights(learner.student, learner.directory / WEIGHTS, facts)

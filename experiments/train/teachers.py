@@ -74,7 +74,7 @@ def checked_hash(spec: TeacherSpec, weights: Path, role: str = "teacher") -> str
         result = records.read(weights.parent)
         if result is None:
             raise Blocked(f"{role} {spec.name}: its run at {weights.parent} has no result")
-        expected = result.get("weights", {}).get("sha256")
+        expected = result.weights.sha256
         if digest != expected:
             raise Blocked(f"{role} {spec.name}: {weights} is not what its result.json names")
     if digest != expected:

@@ -44,9 +44,9 @@ def test_a_run_goes_well(method, trained):
     end = made.ends[method]
     assert end["state"] == Outcome.DONE, end["error"]
     record = records.read(made.directory(method))
-    assert math.isfinite(record["accuracy"]["last"]["loss"])
-    assert record["starts"][0]["device"] == torch.cuda.get_device_name(small.DEVICE)
-    assert record["peak_memory_bytes"] > 0
+    assert math.isfinite(record.accuracy.last.loss)
+    assert record.starts[0].device == torch.cuda.get_device_name(small.DEVICE)
+    assert record.peak_memory_bytes > 0
 
 
 @pytest.mark.parametrize("method", small.METHODS)

@@ -96,7 +96,7 @@ def test_a_stop_in_the_middle_of_an_epoch_changes_nothing(precision, tmp_path):
         assert set(trainer.train(stopped.cohort).values()) == {Outcome.INTERRUPTED}
     again = small.train(tmp_path / "stopped", methods, numerics)
     for method in methods:
-        assert len(records.read(again.directory(method))["starts"]) == 3
+        assert len(records.read(again.directory(method)).starts) == 3
         expected = whole.weights(method)
         different = [k for k, t in again.weights(method).items() if not torch.equal(t, expected[k])]
         assert not different, method

@@ -6,9 +6,12 @@ read what changed before you commit it.
 
 from __future__ import annotations
 
-from results.cells import Cell
+from typing import Any
+
+from results.cells import Cell, TeacherScores
 from results.formats import to_text
 from results.leaderboard import Leaderboard, leaderboard
+from results.schema import Record
 
 PAIRS = ("resnet56 → resnet20", "resnet32x4 → resnet8x4", "vgg13 → MobileNetV2")
 TEACHERS = {
@@ -26,7 +29,14 @@ SCORES = {
 REASON = "AFD: no feature of MobileNetV2 is as wide as the teacher's"
 
 
-def record(top1: float, *, run: str = "run", seconds: float = 3000.0, **changes: object) -> dict:
+def record(top1: float, **changes: Any) -> Record:
+    return Record.model_validate(document(top1, **changes))
+
+
+def document(
+    top1: float, *, run: str = "run", seconds: float = 3000.0, **changes: Any
+) -> dict[str, Any]:
+    """The content of a result.json."""
     start = {
         "time": "2026-01-02T03:04:05+00:00",
         "host": "node1",
@@ -74,20 +84,20 @@ def _cell(pair: str, method: str, trial: int, scores: list[float] | None) -> Cel
         return Cell(pair, method, trial)
     run = f"{pair}/{method}/{trial}"
     teacher = None if method == "Student alone" else TEACHERS[pair]
-    made = record(scores[trial], run=run, seconds=3000.0 + 100 * len(method), teacher=teacher)
+    made = document(scores[trial], run=run, seconds=3000.0 + 100 * len(method), teacher=teacher)
     if method == "DKD (240+30)":
         made["starts"] = [{**made["starts"][0], "versions": {"torch": "2.8.0"}, "dirty": True}]
     if method == "AT | hints_1":
         made["parameters"] = {"student": 278324, "extra": 12345, "extra_at_test": 0}
     if pair.startswith("vgg13"):
         made["warnings"] = ["vgg13 has 74.64 %, 0.4 below its published accuracy"]
-    return Cell(pair, method, trial, made)
+    return Cell(pair, method, trial, Record.model_validate(made))
 
 
 def board() -> Leaderboard:
     return leaderboard(
         cells(),
-        TEACHERS,
+        {pair: TeacherScores(t["name"], (t["accuracy"],)) for pair, t in TEACHERS.items()},
         dataset="CIFAR-100",
         recipe="240 epochs, batch 64, SGD (momentum 0.9, weight decay 5e-4), learning rate 0.05, "
         "× 0.1 at epochs 150, 180, 210, float32",

@@ -8,10 +8,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from results.cells import Cell
+from results.cells import Cell, TeacherScores
 from results.formats import to_text
 from results.leaderboard import Leaderboard, leaderboard
-from tests.results.example import PAIRS, REASON, board, record
+from results.schema import Record
+from tests.results.example import PAIRS, REASON, board, document, record
 
 GOLDEN = Path(__file__).with_name("leaderboard.md")
 
@@ -133,7 +134,7 @@ def test_order_is_the_given_one_and_the_teacher_is_on_top_and_never_bold():
     made = make(
         {"Z": {"q": [70.0], "p": [60.0]}, "A": {"q": [75.0], "p": [65.0]},
          "M": {"q": [72.0], "p": [62.0]}},
-        {"p": {"name": "t1", "accuracy": 80.0}, "q": {"name": "t2", "accuracy": 90}},
+        {"p": TeacherScores("t1", (80.0,)), "q": TeacherScores("t2", (90,))},
     )  # fmt: skip
     lines = grid(made)
     assert lines[0][1:] == ["q", "p", "Average"]
@@ -143,12 +144,12 @@ def test_order_is_the_given_one_and_the_teacher_is_on_top_and_never_bold():
 
 
 def test_teacher_average_needs_every_teacher():
-    made = make({"KD": {"p": [70.0], "q": [70.0]}}, {"p": {"name": "t", "accuracy": 80.0}})
+    made = make({"KD": {"p": [70.0], "q": [70.0]}}, {"p": TeacherScores("t", (80.0,))})
     assert grid(made)[1] == ["Teacher", "80.00", "–", "–"]
 
 
 def test_paired_teachers_have_a_deviation():
-    made = make({"KD": {"p": [70.0, 70.0]}}, {"p": {"name": "t", "accuracy": [80.0, 81.0]}})
+    made = make({"KD": {"p": [70.0, 70.0]}}, {"p": TeacherScores("t", (80.0, 81.0))})
     assert grid(made)[1] == ["Teacher", "80.50 ± 0.71"]
     assert row(made, "KD", "p")["teacher_accuracy"] == 80.5
 
@@ -174,8 +175,8 @@ def test_best_epoch_has_a_table_of_its_own():
 
 
 def test_unrecorded_best_epoch_is_a_dash():
-    given = cells({"KD": {"p": [70.0, 71.0]}})
-    given[0].record["accuracy"]["best"] = None
+    accuracy = {"last": {"top1": 70.0}, "best": None}
+    given = [Cell("p", "KD", 0, record(70.0)), Cell("p", "KD", 1, record(0.0, accuracy=accuracy))]
     made = make(given)
     assert grid(made, best=True, table=1)[1] == ["KD", "–"]
 
@@ -196,7 +197,7 @@ def test_captions():
 
 
 def with_start(**changes) -> dict:
-    start = record(70.0)["starts"][0]
+    start = document(70.0)["starts"][0]
     return {**start, **changes}
 
 
@@ -248,7 +249,7 @@ def test_different_teachers_of_one_pair_are_named_unless_paired():
              for t, s in enumerate("ab")]  # fmt: skip
     text = "p: students of different teachers (weights aaaaaaaa, bbbbbbbb)"
     assert make(given).warnings == (text,)
-    paired = {"p": {"name": "t", "accuracy": [70.0, 71.0]}}
+    paired = {"p": TeacherScores("t", (70.0, 71.0))}
     assert make(given, paired).warnings == ()
     third = Cell("p", "AT", 1, record(70.0, run="3", teacher={"sha256": "c" * 64}))
     text = "p, trial 1: students of different teachers (weights bbbbbbbb, cccccccc)"
@@ -257,7 +258,7 @@ def test_different_teachers_of_one_pair_are_named_unless_paired():
 
 def test_minimal_records_are_enough():
     least = {"format": 1, "run": "r", "spec": {}, "accuracy": {"last": {"top1": 70}}}
-    made = make([Cell("p", "KD", 0, least)])
+    made = make([Cell("p", "KD", 0, Record.model_validate(least))])
     assert grid(made)[1] == ["KD", "70.00"]
     assert "Cost" not in to_text(made, "markdown") and made.warnings == ()
 

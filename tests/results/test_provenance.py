@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from results.caveats import beyond_recipe, warnings
+from results.caveats import not_compute_matched, warnings
 from results.cells import Cell
 from results.provenance import code_name, code_warnings, is_other_code
-from tests.results.example import record
+from results.schema import Code, Start
+from tests.results.example import document, record
 
 CLEAN = {"commit": "a" * 40, "dirty": False, "changes": None}
 OTHER = {"commit": "b" * 40, "dirty": False, "changes": None}
@@ -36,6 +37,7 @@ E = f"{A} (uncommitted changes 1a2b3c4d)"
     ],
 )
 def test_codes_differ_where_it_is_known(one, other, differ):
+    one, other = Code(**one), Code(**other)
     assert is_other_code(one, other) is is_other_code(other, one) is differ
 
 
@@ -44,7 +46,7 @@ def test_codes_differ_where_it_is_known(one, other, differ):
     [(CLEAN, A), (EDITED, E), (FORMERLY, f"{A} (uncommitted changes)"), (UNKNOWN, "unknown")],
 )
 def test_names_of_codes(code, name):
-    assert code_name(code) == name
+    assert code_name(Code(**code)) == name
 
 
 @pytest.mark.parametrize(
@@ -66,13 +68,13 @@ def test_names_of_codes(code, name):
     ],
 )  # fmt: skip
 def test_what_a_run_says(starts, expected):
-    assert code_warnings(starts) == expected
+    assert code_warnings([Start(**start) for start in starts]) == expected
 
 
 def cell(method: str, *starts: dict, own: tuple[str, ...] = ()) -> Cell:
-    first = record(70.0)["starts"][0]
+    first = document(70.0)["starts"][0]
     full = [{**first, **start} for start in starts]
-    said = [*own, *code_warnings(full)]
+    said = [*own, *code_warnings([Start(**start) for start in full])]
     return Cell("p", method, 0, record(70.0, run=method, starts=full, warnings=said))
 
 
@@ -121,7 +123,8 @@ def test_what_a_table_says(cells, expected):
 def test_different_numbers_of_processes_are_named():
     cells = [Cell("a → b", name, 0, record(80.0, run=name)) for name in ("KD", "AT")]
     assert not any("processes" in text for text in warnings(cells))
-    cells[0].record["starts"][0]["processes"] = 4
+    start = {**document(80.0)["starts"][0], "processes": 4}
+    cells[0] = Cell("a → b", "KD", 0, record(80.0, run="KD", starts=[start]))
     (found,) = [text for text in warnings(cells) if "processes" in text]
     assert found == "mixed numbers of processes: 1 (1 run), 4 (1 run of KD)"
 
@@ -134,7 +137,7 @@ def test_what_computes_more_than_the_recipe_is_named():
         Cell("a → b", "MLKD", 0, record(80.0, schedule={**plain, "views": 2})),
         Cell("a → b", "former", 0, record(80.0)),
     ]
-    assert beyond_recipe(cells[:1]) == beyond_recipe(cells[3:]) == []
-    assert beyond_recipe(cells) == [
+    assert not_compute_matched(cells[:1]) == not_compute_matched(cells[3:]) == []
+    assert not_compute_matched(cells) == [
         "Not compute-matched: FT (240+30 epochs); MLKD (2 views of every image)"
     ]

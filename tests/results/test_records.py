@@ -12,9 +12,9 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from results import records
+from results import records, schema
 from results.records import RecordError
-from tests.results.example import record
+from tests.results.example import document, record
 
 FORK = multiprocessing.get_context("fork")
 RESULT_ONLY = {"result.json"}
@@ -77,8 +77,8 @@ def test_eight_publish_at_once_and_one_wins(tmp_path, attempt):
     assert wait_for(racers) == [0] * 8
     assert wins.empty()
     found = records.read(tmp_path)
-    assert found is not None and found["run"] == f"r{winner}"
-    assert len(found["warnings"][0]) == 100_000
+    assert found is not None and found.run == f"r{winner}"
+    assert len(found.warnings[0]) == 100_000
     assert names(tmp_path) == RESULT_ONLY
 
 
@@ -115,7 +115,7 @@ def test_killed_while_writing_leaves_no_result(tmp_path, call):
 def test_publish_sets_a_broken_result_aside(tmp_path):
     (tmp_path / "result.json").write_text('{"format": 1, "ru')
     assert records.publish(tmp_path, record(70.0, run="new")) is True
-    assert records.read(tmp_path)["run"] == "new"
+    assert records.read(tmp_path).run == "new"
     assert (tmp_path / "result.json.broken").read_text() == '{"format": 1, "ru'
 
 
@@ -132,7 +132,7 @@ def test_a_good_result_set_aside_by_mistake_returns(tmp_path, monkeypatch):
 
     monkeypatch.setattr(records, "set_aside", late)
     assert records.publish(tmp_path, record(70.0, run="mine")) is False
-    assert records.read(tmp_path)["run"] == "other"
+    assert records.read(tmp_path).run == "other"
     assert names(tmp_path) == {"result.json", "result.json.broken"}
 
 
@@ -147,7 +147,7 @@ def test_link_that_worked_although_it_reported_failure(tmp_path, monkeypatch, er
 
     monkeypatch.setattr(os, "link", lost_answer)
     assert records.publish(tmp_path, record(70.0, run="mine")) is True
-    assert records.read(tmp_path)["run"] == "mine"
+    assert records.read(tmp_path).run == "mine"
     assert names(tmp_path) == RESULT_ONLY
 
 
@@ -203,33 +203,46 @@ def test_refused_directory_is_one_line(tmp_path, kind, write):
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"format": 2}, "'format' is not 1"),
-        ({"run": None}, "'run' is not a str"),
-        ({"spec": "x"}, "'spec' is not a dict"),
-        ({"accuracy": {}}, "top1 is None"),
-        ({"accuracy": {"last": {"top1": 171.0}}}, "top1 is 171.0, not a percentage"),
-        ({"accuracy": {"last": {"top1": float("nan")}}}, "top1 is nan"),
-        ({"spec": {"path": Path("x")}}, "not JSON serializable"),
-        ({"spec": {"clip": float("inf")}}, "not JSON compliant"),
+        ({"path": Path("x")}, "not JSON serializable"),
+        ({"clip": float("inf")}, "not JSON compliant"),
     ],
 )
 def test_publish_refuses_what_nobody_could_read(tmp_path, change, problem):
     with pytest.raises(RecordError, match=problem):
-        records.publish(tmp_path, {**record(70.0), **change})
+        records.publish(tmp_path, record(70.0, spec=change))
     assert names(tmp_path) == set()
 
 
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"format": 2}, "^format: input should be 1, not 2$"),
+        ({"run": None}, "^run: input should be a valid string, not None$"),
+        ({"spec": "x"}, "^spec: input should be an object, not 'x'$"),
+        ({"accuracy": {}}, r"^accuracy\.last: field required$"),
+        (
+            {"accuracy": {"last": {"top1": 171.0}}},
+            r"top1: .* less than or equal to 100, not 171\.0",
+        ),
+        ({"accuracy": {"last": {"top1": True}}}, "top1: input should be a valid integer, not True"),
+        ({"accuracy": {"last": {"top1": float("nan")}}}, "top1: .* not nan"),
+    ],
+)
+def test_what_is_no_record_is_named(change, problem):
+    with pytest.raises(ValueError, match=problem):
+        schema.parse(json.dumps(document(70.0, **change)).encode())
+
+
 def test_overflown_loss_does_not_cost_the_result(tmp_path):
-    made = record(70.0)
-    made["accuracy"]["last"]["loss"] = float("inf")
-    assert records.publish(tmp_path, made) is True
-    assert records.read(tmp_path)["accuracy"]["last"]["loss"] is None
+    last = {"top1": 70.0, "loss": float("inf")}
+    assert records.publish(tmp_path, record(70.0, accuracy={"last": last})) is True
+    assert records.read(tmp_path).accuracy.last.loss is None
 
 
 def test_undecodable_names_survive(tmp_path):
     odd = os.fsdecode(b"caf\xe9")
     assert records.publish(tmp_path, record(70.0, warnings=[odd])) is True
-    assert records.read(tmp_path)["warnings"] == [odd]
+    assert records.read(tmp_path).warnings == (odd,)
 
 
 @pytest.mark.parametrize(
@@ -241,7 +254,6 @@ def test_read_of_a_broken_result_is_none_and_moves_nothing(tmp_path, content):
     path.write_bytes(content)
     assert records.read(tmp_path) is None
     assert path.read_bytes() == content
-    assert records.broken(tmp_path) == [path]
     assert names(tmp_path) == RESULT_ONLY
 
 
@@ -325,7 +337,7 @@ def test_scan_is_sorted_and_passes_over_the_unfinished(tmp_path):
         (tmp_path / name).mkdir(parents=True)
     for name in ("b/at/0-x", "a/kd/1-x", "a/kd/0-x"):
         records.publish(tmp_path / name, record(70.0, run=name))
-    (tmp_path / "a/kd/2-half/result.json").write_text(json.dumps(record(70.0))[:100])
+    (tmp_path / "a/kd/2-half/result.json").write_text(json.dumps(document(70.0))[:100])
     (tmp_path / "a/kd/0-x/result.json.broken").write_text("{")
     found = records.scan(tmp_path)
     assert [str(path.relative_to(tmp_path)) for path, _ in found] == [
@@ -333,8 +345,7 @@ def test_scan_is_sorted_and_passes_over_the_unfinished(tmp_path):
         "a/kd/1-x",
         "b/at/0-x",
     ]
-    assert [one["run"] for _, one in found] == ["a/kd/0-x", "a/kd/1-x", "b/at/0-x"]
-    assert records.broken(tmp_path) == [tmp_path / "a/kd/2-half/result.json"]
+    assert [one.run for _, one in found] == ["a/kd/0-x", "a/kd/1-x", "b/at/0-x"]
     assert records.scan(tmp_path / "absent") == []
 
 

@@ -74,7 +74,7 @@ def time_limit(s: Scenario) -> None:
     """At least twice for one task. SLURM warns, the job saves and puts itself into the queue."""
     s.submit()
     s.wait_for_queue()
-    starts = max((len(record["starts"]) for _, record in records.scan(s.runs)), default=1)
+    starts = max((len(record.starts) for _, record in records.scan(s.runs)), default=1)
     if starts < 3:
         raise MissedError("the limit was not hit twice")
     s.note(f"{starts - 1} slots were too short", starts - 1, since=s.begun)

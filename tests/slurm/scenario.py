@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from results import records
+from results.schema import Record
 from tests.slurm.dev_cluster import DevCluster, FaultError, Task, wait_until
 
 PROGRAM = Path(__file__).resolve().parents[2] / "benchmark.py"
@@ -73,7 +74,7 @@ class References:
         with self._lock:
             if not (place / "made").exists():
                 self._make(place, text)
-        return {record["run"]: numbers(d, record) for d, record in records.scan(place / "runs")}
+        return {record.run: numbers(d, record) for d, record in records.scan(place / "runs")}
 
     def _make(self, place: Path, text: str) -> None:
         place.mkdir(parents=True, exist_ok=True)
@@ -84,14 +85,14 @@ class References:
         (place / "made").write_text(done.said)
 
 
-def numbers(directory: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+def numbers(directory: Path, record: Record) -> dict[str, Any]:
     """All of a result that must not depend on what happened meanwhile; weights from the disk."""
-    weights = (directory / record["weights"]["file"]).read_bytes()
+    weights = (directory / (record.weights.file or "")).read_bytes()
     return {
-        "accuracy": record["accuracy"],
-        "steps": record["steps"],
-        "teacher": record["teacher"],
-        "weights": [record["weights"]["sha256"], hashlib.sha256(weights).hexdigest()],
+        "accuracy": record.accuracy,
+        "steps": record.steps,
+        "teacher": record.teacher,
+        "weights": [record.weights.sha256, hashlib.sha256(weights).hexdigest()],
         "history": (directory / "history.csv").read_text(),
     }
 
@@ -291,7 +292,7 @@ class Scenario:
 
     def results(self) -> dict[str, Any]:
         """Run id -> its `numbers`, of what has a result."""
-        return {record["run"]: numbers(d, record) for d, record in records.scan(self.runs)}
+        return {record.run: numbers(d, record) for d, record in records.scan(self.runs)}
 
     def recover(self, wanted: set[str]) -> int:
         """Wait, and submit until all ``wanted`` runs are there; the submits beyond the one allowed.

@@ -54,7 +54,7 @@ def call(verb: str, matrix: Path, *more: str, runs: str = "runs") -> cli.Called:
 def outcomes(runs: Path) -> dict[str, object]:
     """Run id -> everything that its numbers are."""
     found = [record for _, record in records.scan(runs)]
-    return {r["run"]: (r["accuracy"], r["weights"], r["parameters"], r["steps"]) for r in found}
+    return {r.run: (r.accuracy, r.weights, r.parameters, r.steps) for r in found}
 
 
 def test_the_same_numbers_as_on_this_machine(tmp_path: Path) -> None:
@@ -82,8 +82,8 @@ def test_jobs_run_from_the_snapshot(tmp_path: Path) -> None:
     script = (entry.folder / f"{entry.job}_submission.sh").read_text()
     assert f"{entry.snapshot}/benchmark.py" in script
     ((_, record),) = records.scan(tmp_path / "runs")
-    assert record["starts"][0]["commit"] == (entry.code or {})["commit"]
-    assert not any("code" in warning for warning in record["warnings"])
+    assert record.starts[0].commit == (entry.code or {})["commit"]
+    assert not any("code" in warning for warning in record.warnings)
 
 
 @pytest.mark.parametrize(
@@ -131,8 +131,8 @@ def test_the_result_says_where_it_was_made(tmp_path: Path) -> None:
     sent = call("submit", matrix, "--yes", "--wait", "--no-timing")
     assert sent.code == 0, sent.out + sent.err
     ((_, record),) = records.scan(tmp_path / "runs")
-    (start,) = record["starts"]
-    assert start["job"] is not None
+    (start,) = record.starts
+    assert start.job is not None
     (entry,) = submitted.load(tmp_path / "runs")
     assert json.loads((entry.folder / "array.json").read_text())["job"] == entry.job
 
@@ -149,7 +149,7 @@ def test_a_job_of_several_processes(nodes: str, tmp_path: Path) -> None:
     assert len(here) == 3
     assert here == there
     for _, record in records.scan(tmp_path / "runs"):
-        assert record["starts"][0]["processes"] == 2
+        assert record.starts[0].processes == 2
 
 
 def test_a_job_of_several_processes_is_handed_back(tmp_path: Path) -> None:
@@ -165,8 +165,8 @@ def test_a_job_of_several_processes_is_handed_back(tmp_path: Path) -> None:
     subprocess.run(["scancel", warning, entry.job], check=True)
     wait_until(lambda: bool(outcomes(runs)), 240, "a result")
     (record,) = (record for _, record in records.scan(runs))
-    assert [start.get("ended") for start in record["starts"]] == [None, None]
-    assert record["starts"][1]["steps"] > 0
+    assert [start.ended for start in record.starts] == [None, None]
+    assert record.starts[1].steps > 0
     assert call("run", matrix, runs="local").code == 0
     assert outcomes(tmp_path / "local") == outcomes(runs)
 

@@ -2,7 +2,7 @@
 """How far the methods are from their official code: one row per case of a golden fixture.
 
     tools/reports/golden_errors.py                        print the table
-    tools/reports/golden_errors.py --output results/golden-errors.md
+    tools/reports/golden_errors.py --output results/reports/golden-errors.md
 
 Runs the golden tests with --golden-errors and tabulates what they measured. Exit codes: 0, and 1 if
 a test failed.

@@ -52,7 +52,7 @@ def page() -> str:
 
 def _row(name: str) -> list[str]:
     cls, options = distillers.find(name), distillers.defaults(name)
-    more = ", ".join(catalogue.beyond_recipe(name, options))
+    more = ", ".join(catalogue.extra_compute(name, options))
     anchor = f"{cls.title} ({name})".lower()
     anchor = "".join(c for c in anchor if c.isalnum() or c in " -_").replace(" ", "-")
     read = ", ".join(catalogue.reads(name, options)) or "no teacher"

@@ -2,7 +2,7 @@
 """How far the zoo is from the reference repositories: one row per golden fixture.
 
     tools/reports/model_errors.py                        print the table
-    tools/reports/model_errors.py --output results/model-errors.md
+    tools/reports/model_errors.py --output results/reports/model-errors.md
 
 Weights and images come from formulas (tests/models/golden.py); the expected numbers were computed
 by RepDistiller's and mdistiller's own code. Errors are relative to the largest absolute value.

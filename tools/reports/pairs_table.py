@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Which method can serve which pair of a matrix, and why the others cannot.
 
-    tools/reports/pairs_table.py experiments/cifar100-all.yaml --output results/pairs.md
+    tools/reports/pairs_table.py experiments/cifar100-all.yaml --output results/reports/pairs.md
 
 Exit codes: 0, and 2 for bad input.
 """

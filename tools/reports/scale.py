@@ -2,7 +2,7 @@
 """Seconds and memory that the commands need on a large matrix, at two sizes.
 
     tools/reports/scale.py                                  about 2,000 runs and about 20,000
-    tools/reports/scale.py --runs 5000 50000 --output results/scale.md
+    tools/reports/scale.py --runs 5000 50000 --output results/reports/scale.md
 
 For every size a matrix is made in a temporary directory, with directories for nine runs in ten:
 most are done, some failed, some stopped half-way, some claimed by a process that is alive (this
@@ -30,6 +30,7 @@ import torch
 from experiments.commands.common import positive
 from experiments.environment import CHECKOUT
 from experiments.errors import InputError
+from results import records
 from results.render import Table, markdown
 from tools.reports import shared, synthetic_runs
 
@@ -97,7 +98,7 @@ def measure_all(
         places = ["--runs", str(runs), "--device", device]
         try:
             taken[command] = measure([command.verb, str(made.matrix), *places, *command.flags])
-        except InputError as error:
+        except (InputError, records.RecordError) as error:
             skipped.append(f"{command}: {error}")
             shared.progress(f"skipped: {skipped[-1]}")
         else:
@@ -161,7 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 taken, reasons = measure_all(sizes[-1], COMMANDS, args.device)
                 results.append(taken)
                 skipped += [f"skipped: {reason}" for reason in reasons]
-    except InputError as error:
+    except (InputError, records.RecordError) as error:
         return shared.fail(error)
     command = f"command: {shared.command(__file__, arguments)}"
     text = report(sizes, results, start, [*dict.fromkeys(skipped), command])

@@ -3,7 +3,7 @@
 
     tools/reports/slurm_faults.py                                   every fault three times
     tools/reports/slurm_faults.py --faults sigkill requeue --repeats 10 --seed 7
-    tools/reports/slurm_faults.py --output results/slurm-faults.md
+    tools/reports/slurm_faults.py --output results/reports/slurm-faults.md
 
 Every scenario is a small matrix on real images in a directory of its own: it is submitted,
 disturbed at a random moment, left alone until nothing is in the queue, submitted once more where

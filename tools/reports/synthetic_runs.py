@@ -7,7 +7,6 @@ import itertools
 import json
 import math
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from experiments.matrix.run_spec import RunSpec
 from experiments.matrix.schema import Matrix
 from experiments.rundir import claims, start_log
 from experiments.rundir.layout import CHECKPOINT, WEIGHTS
-from results import records
+from results import board_file, records
 
 TEACHERS = ("resnet20", "resnet32", "wrn_16_2", "vgg11", "resnet44", "resnet32x4", "resnet56")
 STUDENTS = ("resnet8", "wrn_16_1", "ShuffleV1", "vgg8", "resnet14", "MobileNetV2", "resnet8x4")
@@ -31,6 +30,14 @@ SHARED = 0.93  # different runs per entry: pairs share the runs of their student
 # What becomes of the students' runs; teachers are always done, or nothing else would be.
 SHARES = {"done": 0.75, "failed": 0.05, "running": 0.02, "stopped": 0.08, "untouched": 0.1}
 ERROR = "Diverged: the loss is not finite at epoch 3, step 117 (last finite: ce 4.61)"
+
+HEADER = "stage,epoch,lr,train_top1,train_loss,ce,crd,test_top1,test_top5,test_loss"
+ROWS = (  # of a real run
+    "main,1,0.04812084588247592,4.31,19.736824296569825,4.3433764434814455,15.393447853088379,"
+    "6.15,21.7,4.149186132148291",
+    "main,2,0.04272183077456632,7.15,19.040076698303224,4.069357441711426,14.970719256591797,"
+    "7.48,26.74,4.01657505476018",
+)
 
 
 def matrix(runs: int) -> dict[str, Any]:
@@ -89,8 +96,8 @@ class Made:
 def make(folder: Path, runs: int) -> Made:
     """A matrix of about ``runs`` runs in ``folder`` and their directories, some of each kind.
 
-    Runs that are "running" are claimed by this process. Raises InputError without a real record to
-    start from.
+    Runs that are "running" are claimed by this process. Raises RecordError or InputError without a
+    real record to start from.
     """
     content = matrix(runs)
     path = folder / "matrix.yaml"
@@ -114,26 +121,18 @@ def _kinds(expansion: Expansion) -> dict[str, str]:
     return kinds | {teacher.id: "done" for teacher in expansion.teachers}
 
 
-@dataclass(frozen=True)
-class _Example:
-    """A real run: its record and the lines of its history."""
-
-    record: dict[str, Any]
-    header: str
-    rows: Sequence[str]
-
-
-def _example() -> _Example:
-    """A distilled run among the records that belong to this checkout."""
-    for directory, record in records.scan(CHECKOUT / "results" / "runs"):
-        history = directory / "history.csv"
-        if record.get("teacher") and history.exists():
-            header, *rows = history.read_text().splitlines()
-            return _Example(record, header, rows)
-    raise InputError(f"{CHECKOUT / 'results' / 'runs'}: no record of a distilled run to copy")
+def _example() -> dict[str, Any]:
+    """A distilled run of a board that belongs to this checkout."""
+    path = CHECKOUT / "results/boards/cifar100-all-cpu.jsonl"
+    for record in board_file.read(path).values():
+        if record.teacher:
+            return record.model_dump(exclude_unset=True)
+    raise InputError(f"{path}: no record of a distilled run to copy")
 
 
-def _write(spec: RunSpec, runs: Path, kind: str, example: _Example, yamls: dict[str, str]) -> None:
+def _write(
+    spec: RunSpec, runs: Path, kind: str, example: dict[str, Any], yamls: dict[str, str]
+) -> None:
     """One run's directory as the harness leaves it; nothing for an untouched one."""
     if kind == "untouched":
         return
@@ -141,13 +140,13 @@ def _write(spec: RunSpec, runs: Path, kind: str, example: _Example, yamls: dict[
     directory.mkdir(parents=True)
     (directory / "spec.yaml").write_text(_spec_yaml(spec, yamls))
     epochs = EPOCHS if kind == "done" else 1 + int(spec.id, 16) % (EPOCHS - 1)
-    (directory / "history.csv").write_text(_history(example, epochs))
+    (directory / "history.csv").write_text(_history(epochs))
     if kind == "done":
         (directory / WEIGHTS).write_bytes(_weights(spec.id))
         (directory / records.RESULT).write_text(_result(spec, example))
         return
     (directory / CHECKPOINT).write_bytes(_weights(spec.id))
-    begun = [{**example.record["starts"][0], "epoch": 1, "steps": 0, "progress": True}]
+    begun = [{**example["starts"][0], "epoch": 1, "steps": 0, "progress": True}]
     (directory / start_log.FILE).write_text(json.dumps(begun, indent=1) + "\n")
     if kind == "failed":
         (directory / "error.txt").write_text(f"{ERROR}\n\nTraceback (most recent call last): …\n")
@@ -166,10 +165,10 @@ def _spec_yaml(spec: RunSpec, known: dict[str, str]) -> str:
     return known[cell].replace("\ntrial: 0\n", f"\ntrial: {spec.trial}\n")
 
 
-def _history(example: _Example, epochs: int) -> str:
-    rows = [example.rows[i % len(example.rows)].split(",") for i in range(epochs)]
+def _history(epochs: int) -> str:
+    rows = [ROWS[i % len(ROWS)].split(",") for i in range(epochs)]
     lines = [",".join(["main", str(i), *row[2:]]) for i, row in enumerate(rows, start=1)]
-    return "\n".join([example.header, *lines, ""])
+    return "\n".join([HEADER, *lines, ""])
 
 
 def _weights(run: str) -> bytes:
@@ -177,21 +176,21 @@ def _weights(run: str) -> bytes:
     return f"the weights of {run}".encode()
 
 
-def _result(spec: RunSpec, example: _Example) -> str:
+def _result(spec: RunSpec, example: dict[str, Any]) -> str:
     """The real record with this run's names and numbers."""
     chance = int(spec.id, 16) / 16 ** len(spec.id)
     top1 = 60 + 15 * chance
-    last = {**example.record["accuracy"]["last"], "top1": top1, "epoch": EPOCHS}
-    best = {**example.record["accuracy"]["best"], "top1": top1 + 0.2, "epoch": EPOCHS - 3}
+    last = {**example["accuracy"]["last"], "top1": top1, "epoch": EPOCHS}
+    best = {**example["accuracy"]["best"], "top1": top1 + 0.2, "epoch": EPOCHS - 3}
     teacher = None
     if spec.teacher and spec.teacher.run:
         name, run = spec.teacher.name, spec.teacher.run
         teacher = {"name": name, "accuracy": 75.4, "sha256": _digest(run), "run": run}
     record = {
-        **example.record,
+        **example,
         "run": spec.id,
         "spec": spec.dump(),
-        "accuracy": {**example.record["accuracy"], "last": last, "best": best},
+        "accuracy": {**example["accuracy"], "last": last, "best": best},
         "teacher": teacher,
         "weights": {"file": WEIGHTS, "sha256": _digest(spec.id)},
         "seconds": round(3000 * (1 + chance), 2),

@@ -176,5 +176,5 @@ def test_a_job_runs_from_the_copy(fake, tmp_path, monkeypatch):
     assert "epoch 1/1: loss " in sent.log(0).read_text()
     record = records.read(run.directory(place.runs))
     assert record is not None
-    assert record["starts"][0]["commit"] == "of the copy"
-    assert record["starts"][0]["job"] == "101"
+    assert record.starts[0].commit == "of the copy"
+    assert record.starts[0].job == "101"

@@ -31,15 +31,15 @@ def weights_of(done, method="kd"):
 
 def test_the_accuracy_of_a_finished_run(done):
     path = weights_of(done)
-    last = records.read(path.parent)["accuracy"]["last"]
+    last = records.read(path.parent).accuracy.last
     said = evaluate(path)  # its result.json says on which data
     assert (said.code, said.err) == (0, "")
     assert said.out.splitlines() == [
         "network  resnet8 with 4 classes, from ours (safetensors)",
         "data     fake, test part, n = 32",
-        f"top-1    {last['top1']:.2f} %",
-        f"top-5    {last['top5']:.2f} %",
-        f"loss     {last['loss']:.4f}",
+        f"top-1    {last.top1:.2f} %",
+        f"top-5    {last.top5:.2f} %",
+        f"loss     {last.loss:.4f}",
     ]
 
 

@@ -38,15 +38,15 @@ def forget_weights(directory):
 
 def test_repdistillers_format(done, run, tmp_path):
     spec, directory = run
-    last = records.read(directory)["accuracy"]["last"]
+    last = records.read(directory).accuracy.last
     said = export(done, spec.id)
     name = f"resnet8-fake-kd-0-{spec.id}.pth"
     assert (said.code, said.err) == (0, "")
-    assert said.out == f"wrote {name}\nresnet8 on fake, kd: {last['top1']:.2f} %\n"
+    assert said.out == f"wrote {name}\nresnet8 on fake, kd: {last.top1:.2f} %\n"
     content = torch.load(tmp_path / "here" / name, weights_only=True)
     assert {k: v for k, v in content.items() if k != "model"} == {
         "epoch": 2,
-        "accuracy": last["top1"],
+        "accuracy": last.top1,
     }
     weights = load_file(directory / "weights.safetensors")
     assert content["model"].keys() == weights.keys()
@@ -68,7 +68,7 @@ def test_ours_says_what_it_is(done, run, monkeypatch, by):
         "architecture": "resnet8",
         "num_classes": 4,
         "dataset": "fake",
-        "accuracy": records.read(directory)["accuracy"]["last"]["top1"],
+        "accuracy": records.read(directory).accuracy.last.top1,
         "source": f"kd, run {spec.id}",
     }
 
@@ -92,7 +92,7 @@ def test_a_method_that_predicts_with_modules_of_its_own(done, run, kind):
     assert said.code == 0, said.err
     assert "with the method's own modules (10 numbers, " in said.out
     assert "note: kd predicts with them, not with the student's own classifier" in said.out
-    top1 = records.read(directory)["accuracy"]["last"]["top1"]
+    top1 = records.read(directory).accuracy.last.top1
     if kind == "ours":
         assert "wrote student.method.safetensors\n" in said.out
         kept = load_file("student.method.safetensors")

@@ -54,8 +54,8 @@ def test_the_students_are_probed_once_each(probed):
     for status in statuses.values():
         spec = status.spec
         assert spec.source is not None
-        assert status.record["source"]["run"] == spec.source.run
-        assert status.record["teacher"] is None
+        assert status.record.source.run == spec.source.run
+        assert status.record.teacher is None
         where = f"fake/fake--resnet8/{spec.source.method}/{spec.trial}-{spec.id}"
         assert spec.directory(probed.parent / "runs").match(where)
     again = cli.command("run", probed, "--transfer", "fake")

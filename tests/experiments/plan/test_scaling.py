@@ -19,7 +19,7 @@ from experiments.rundir.status import State, read_status, read_statuses
 from results import records
 from tests.experiments import cli
 from tests.experiments.cli import expansion
-from tests.results.example import record
+from tests.results.example import document
 
 SWEEP = [{"name": "kd", "label": f"{w}", "options": {"ce": w}} for w in (1.0, 0.5)]
 METHODS = ["vanilla", "fitnet", "crd+kd", *SWEEP]
@@ -63,7 +63,7 @@ def here(run, tmp_path) -> Path:
 
 
 def finish(directory: Path, run: RunSpec) -> None:
-    result = record(70.5, run=run.id, spec=run.dump())
+    result = document(70.5, run=run.id, spec=run.dump())
     (directory / records.RESULT).write_text(json.dumps(result))
 
 

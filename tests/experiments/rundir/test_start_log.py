@@ -159,9 +159,9 @@ def test_a_slot_of_a_few_steps_makes_progress(tmp_path):
         assert failures(directory(runs)) == 0
     found = records.read(directory(runs))
     # Of the two steps of a start the first is saved; and the second, if it ends an epoch of six.
-    assert [start["steps"] for start in found["starts"]] == [s for s in range(18) if s % 6 < 5]
-    assert [start["epoch"] for start in found["starts"]] == [1] * 5 + [2] * 5 + [3] * 5
-    assert all(start["progress"] for start in found["starts"])
+    assert [start.steps for start in found.starts] == [s for s in range(18) if s % 6 < 5]
+    assert [start.epoch for start in found.starts] == [1] * 5 + [2] * 5 + [3] * 5
+    assert all(start.progress for start in found.starts)
     assert_same(runs, "kd")
 
 
@@ -267,10 +267,11 @@ def test_a_checkpoint_of_a_former_version_brings_its_starts(tmp_path):
     kill_at(tiny.cohort(runs, ("kd",)), update=1)
     assert failures(directory(runs)) == 1
     assert train(runs, "kd") == {"kd": Outcome.DONE}
-    found = records.read(directory(runs))["starts"]
-    assert found[:2] == [START, {**START, "host": "n2"}]
-    assert [start.get("progress") for start in found] == [None, None, False, True]
-    assert found[2]["steps"] == 6
+    found = records.read(directory(runs)).starts
+    dumped = [start.model_dump(exclude_unset=True) for start in found]
+    assert dumped[:2] == [START, {**START, "host": "n2"}]
+    assert [start.get("progress") for start in dumped] == [None, None, False, True]
+    assert found[2].steps == 6
     assert_same(runs, "kd")
 
 
@@ -281,7 +282,7 @@ def test_a_warning_outlives_a_crash_right_after_it(tmp_path):
     (directory(runs) / CHECKPOINT).write_bytes(b"half")
     kill_at(tiny.cohort(runs, ("kd",)), update=1)
     assert train(runs, "kd") == {"kd": Outcome.DONE}
-    (warning,) = records.read(directory(runs))["warnings"]
+    (warning,) = records.read(directory(runs)).warnings
     assert warning.endswith("kept as checkpoint.broken")
 
 
@@ -299,7 +300,7 @@ def run_with(runs: Path, patch: pytest.MonkeyPatch, code: dict, submitted: dict,
 
 
 def warnings(runs: Path) -> list[str]:
-    return records.read(directory(runs))["warnings"]
+    return list(records.read(directory(runs)).warnings)
 
 
 EDITED = {"commit": "b" * 40, "dirty": True, "changes": "1a2b3c4d5e6f"}
@@ -328,7 +329,7 @@ def test_code_of_a_start_that_trained_nothing_does_not_matter(tmp_path, monkeypa
     kill_at(tiny.cohort(tmp_path, ("kd",)), update=1)
     run_with(tmp_path, monkeypatch, CODE, CODE, stop=99)
     assert warnings(tmp_path) == []
-    assert [start["dirty"] for start in records.read(directory(tmp_path))["starts"]] == [
+    assert [start.dirty for start in records.read(directory(tmp_path)).starts] == [
         True,
         False,
     ]

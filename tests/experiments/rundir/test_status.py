@@ -13,7 +13,7 @@ import yaml
 from experiments.rundir import claims
 from experiments.rundir.status import State, Status, count_states, read_status, read_statuses
 from tests.experiments.cli import expansion
-from tests.results.example import record
+from tests.results.example import document
 
 HISTORY = "stage,epoch,lr,train_top1\n"
 
@@ -34,7 +34,7 @@ def here(spec, tmp_path) -> Path:
 
 def result(directory: Path, spec, **changes) -> None:
     stored = {**spec.dump(), **changes}
-    (directory / "result.json").write_text(json.dumps(record(70.5, run=spec.id, spec=stored)))
+    (directory / "result.json").write_text(json.dumps(document(70.5, run=spec.id, spec=stored)))
 
 
 def progress(directory: Path, *stages: str) -> None:
@@ -62,7 +62,7 @@ def test_done(spec, here, tmp_path):
     result(here, spec)
     found = read_status(spec, tmp_path)
     assert (found.state, found.epoch) == (State.DONE, 9)
-    assert found.record["accuracy"]["last"]["top1"] == 70.5
+    assert found.record.top1 == 70.5
 
 
 def test_done_speaks_louder_than_everything_else(spec, here, tmp_path):

@@ -35,7 +35,7 @@ def test_alone_is_as_in_company(method: str, together: Path, tmp_path: Path) -> 
         records.read(tiny.spec(method).directory(runs)) for runs in (tmp_path, together)
     )
     assert alone is not None and record is not None
-    assert alone["accuracy"] == record["accuracy"]
+    assert alone.accuracy == record.accuracy
 
 
 def test_methods_start_from_the_same_student_and_differ_after(together: Path) -> None:

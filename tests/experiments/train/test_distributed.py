@@ -202,8 +202,8 @@ def test_records_speak_of_the_whole(method: str, two_processes: Path, teacher_fi
     directory = spec(method, teacher_file).directory(two_processes)
     record = records.read(directory)
     assert record is not None
-    assert record["starts"][-1]["processes"] == 2
-    assert record["accuracy"]["samples"] == OPTIONS["test_size"]
+    assert record.starts[-1].processes == 2
+    assert record.accuracy.samples == OPTIONS["test_size"]
     rows = (directory / "history.csv").read_text().splitlines()
     assert len(rows) == 1 + RECIPE.epochs
 

@@ -152,7 +152,7 @@ def test_the_initial_stage_trains_its_part_only_and_is_in_the_history(tmp_path: 
         *(["initial", str(e)] for e in (1, 2)),
         *(["main", str(e)] for e in (1, 2, 3)),
     ]
-    assert record(tmp_path, "staged")["steps"] == 5 * 6
+    assert record(tmp_path, "staged").steps == 5 * 6
 
 
 def test_a_constant_initial_rate_and_untouched_head(tmp_path: Path) -> None:
@@ -174,10 +174,10 @@ def test_a_method_with_its_own_head_is_tested_by_it_and_keeps_it(tmp_path: Path)
     run(tmp_path, "own_head")
     found = record(tmp_path, "own_head")
     directory = tiny.spec("own_head", RECIPE).directory(tmp_path)
-    assert found["parameters"]["extra_at_test"] == 2 * 64 + 64 * 10 + 10
+    assert found.parameters.extra_at_test == 2 * 64 + 64 * 10 + 10
     saved = tiny.load_file(directory / "method.safetensors")
     assert {"head.0.running_mean", "head.1.weight", "head.1.bias"} <= set(saved)
-    assert saved["head.0.num_batches_tracked"] == found["steps"], "the accuracy only looks"
+    assert saved["head.0.num_batches_tracked"] == found.steps, "the accuracy only looks"
 
 
 def test_a_methods_own_learning_rate_follows_the_schedule(tmp_path: Path) -> None:

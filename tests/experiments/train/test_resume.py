@@ -59,15 +59,15 @@ def test_killed_at_twelve_moments(tmp_path: Path) -> None:
             tiny.weights(tmp_path / "whole", method), tiny.weights(tmp_path / "killed", method)
         )
         whole, again = (_record(tmp_path / part, method) for part in ("whole", "killed"))
-        assert whole["accuracy"] == again["accuracy"]
-        assert whole["steps"] == again["steps"] == 3 * (6 if method != "gk_dfd" else 5)
-        assert len(again["starts"]) > 1
+        assert whole.accuracy == again.accuracy
+        assert whole.steps == again.steps == 3 * (6 if method != "gk_dfd" else 5)
+        assert len(again.starts) > 1
         assert _history(tmp_path / "whole", method) == _history(tmp_path / "killed", method)
         left = {path.name for path in tiny.spec(method).directory(tmp_path / "killed").iterdir()}
         assert left == {"spec.yaml", "history.csv", "weights.safetensors", records.RESULT}
 
 
-def _record(runs: Path, method: str) -> dict:
+def _record(runs: Path, method: str) -> records.Record:
     record = records.read(tiny.spec(method).directory(runs))
     assert record is not None
     return record
@@ -107,7 +107,7 @@ def test_members_ahead_wait_for_the_slowest(tmp_path: Path) -> None:
         tiny.assert_same_weights(
             tiny.weights(tmp_path / "whole", method), tiny.weights(tmp_path / "mixed", method)
         )
-        assert _record(tmp_path / "mixed", method)["steps"] == 18
+        assert _record(tmp_path / "mixed", method).steps == 18
 
 
 def test_a_broken_checkpoint_is_kept_and_the_run_starts_over(tmp_path: Path) -> None:
@@ -122,9 +122,7 @@ def test_a_broken_checkpoint_is_kept_and_the_run_starts_over(tmp_path: Path) -> 
         tiny.weights(tmp_path / "whole", "kd"), tiny.weights(tmp_path / "broken", "kd")
     )
     assert (directory / "checkpoint.broken").stat().st_size == 1000
-    assert any(
-        "checkpoint" in warning for warning in _record(tmp_path / "broken", "kd")["warnings"]
-    )
+    assert any("checkpoint" in warning for warning in _record(tmp_path / "broken", "kd").warnings)
 
 
 def test_another_teacher_means_starting_over(tmp_path: Path) -> None:
@@ -137,5 +135,5 @@ def test_another_teacher_means_starting_over(tmp_path: Path) -> None:
     trainer.train(job)
     trainer.train(tiny.cohort(tmp_path, ("kd",)))
     found = _record(tmp_path, "kd")
-    assert found["steps"] == 18 and found["teacher"]["sha256"] == "0" * 64
-    assert any("another teacher" in warning for warning in found["warnings"])
+    assert found.steps == 18 and found.teacher.sha256 == "0" * 64
+    assert any("another teacher" in warning for warning in found.warnings)

@@ -58,7 +58,7 @@ def assert_goes_on(runs: Path, whole: Path, *methods: str) -> None:
     for method in methods:
         tiny.assert_same_weights(tiny.weights(whole, method), tiny.weights(runs, method))
         one, other = (records.read(tiny.spec(method).directory(r)) for r in (whole, runs))
-        assert one["accuracy"] == other["accuracy"] and one["steps"] == other["steps"]
+        assert one.accuracy == other.accuracy and one.steps == other.steps
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_a_checkpoint_that_cannot_be_read_now_is_not_broken(tmp_path, whole, mon
         assert train(tmp_path, "kd")["kd"]["state"] == Outcome.INTERRUPTED
     assert_let_go(tmp_path, "kd")
     assert_goes_on(tmp_path, whole, "kd")
-    assert records.read(tiny.spec("kd").directory(tmp_path))["warnings"] == []
+    assert records.read(tiny.spec("kd").directory(tmp_path)).warnings == ()
 
 
 def test_other_refusals_are_failures(tmp_path):

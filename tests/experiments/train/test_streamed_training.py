@@ -80,8 +80,8 @@ def test_killed_in_an_epoch_and_resumed_is_the_same(tmp_path: Path, root: Path) 
     tiny.assert_same_weights(whole, again)
     record = records.read(directory)
     assert record is not None
-    assert record["steps"] == 2 * STEPS
-    assert record["starts"][1]["steps"] >= where[2]
+    assert record.steps == 2 * STEPS
+    assert record.starts[1].steps >= where[2]
 
 
 def wait_for(directory: Path, process: subprocess.Popen[str]) -> list:

@@ -49,7 +49,7 @@ def test_a_task_makes_the_runs_of_its_number_and_no_others(fake, place):
     assert "epoch 2/2: loss " in ended.out and ": done: top-1 " in ended.out
     record = records.read(made)
     assert record is not None
-    assert record["starts"][0]["job"] == fake.environment(f"{FIRST}_1")["SLURM_JOB_ID"]
+    assert record.starts[0].job == fake.environment(f"{FIRST}_1")["SLURM_JOB_ID"]
 
 
 @pytest.mark.parametrize("missing", ["result", "weights", "everything"])

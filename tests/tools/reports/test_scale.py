@@ -10,6 +10,7 @@ from experiments.errors import InputError
 from experiments.matrix import schema
 from experiments.matrix.expand import Facts, expand
 from experiments.rundir.status import State, read_statuses
+from results.records import RecordError
 from tools.reports import scale, synthetic_runs
 from tools.reports.scale import Command, Taken
 
@@ -54,7 +55,7 @@ def test_the_harness_takes_them_for_what_they_are(made):
 
 def test_without_a_record_to_start_from_it_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(synthetic_runs, "CHECKOUT", tmp_path)
-    with pytest.raises(InputError, match="no record of a distilled run"):
+    with pytest.raises(RecordError, match=r"cifar100-all-cpu\.jsonl: cannot be read"):
         synthetic_runs.make(tmp_path, 10)
 
 

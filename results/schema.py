@@ -1,0 +1,177 @@
+"""What the record of a run (its ``result.json``) holds.
+
+Format 1. Accuracies are percentages, times seconds, sizes bytes. A reader may rely on ``format``,
+``run``, ``spec`` and ``accuracy.last.top1``; everything else may be missing or null, as in records
+that older versions wrote. Keys that this version does not know are kept.
+
+The fields are declared in the order in which `results.records.publish` writes them.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictFloat,
+    StrictInt,
+    ValidationError,
+)
+
+Number = int | float  # not float alone: an int is written back as it was read
+Percentage = Annotated[StrictInt | StrictFloat, Field(ge=0, le=100)]  # NaN is out of range, too
+
+# Parts that may be null are read as empty ones, so that readers need not ask before each dot.
+_NullIsEmpty = BeforeValidator(lambda value: {} if value is None else value)
+_NullIsEmptyList = BeforeValidator(lambda value: () if value is None else value)
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class Scores(_Part):
+    top1: Number | None = None
+    top5: Number | None = None
+    loss: Number | None = None
+
+
+class LastScores(Scores):
+    """The headline: the test scores of the last epoch."""
+
+    top1: Percentage
+    epoch: Number | None = None
+
+
+class BestEpoch(_Part):
+    """The best epoch, and the split that it was picked and scored on."""
+
+    top1: Number | None = None
+    epoch: Number | None = None
+    split: str | None = None
+
+
+class Accuracy(_Part):
+    last: LastScores
+    best: Annotated[BestEpoch, _NullIsEmpty] = BestEpoch()
+    validation: Scores | None = None  # of the last epoch; None without a hold-out
+    samples: int | None = None  # in the test set
+
+
+class TeacherUsed(_Part):
+    name: str = ""
+    accuracy: Number | None = None  # measured before anything was distilled from it
+    sha256: str | None = None  # of its weights
+    run: str | None = None  # None for a given file
+
+
+class SourceUsed(_Part):
+    """The student that a probe is about."""
+
+    run: str | None = None
+    sha256: str | None = None
+
+
+class Parameters(_Part):
+    student: int | None = None
+    extra: int | None = None  # the method's own
+    extra_at_test: int | None = None
+
+
+class Weights(_Part):
+    """The student's weights beside the result."""
+
+    file: str | None = None
+    sha256: str | None = None
+
+
+class Schedule(_Part):
+    epochs: int | None = None
+    initial_epochs: int = 0  # of a stage before
+    views: int = 1  # of every image
+
+
+class DataUsed(_Part):
+    sha256: str | None = None
+
+
+class Code(_Part):
+    """The code of a process; everything is None where it is unknown."""
+
+    commit: str | None = None
+    dirty: bool | None = None
+    changes: str | None = None  # a hash of what is not committed
+
+
+class Start(_Part):
+    """One start of the run: when, where, and with what `Code`."""
+
+    time: str | None = None
+    host: str | None = None
+    job: str | None = None
+    device: str | None = None
+    versions: Annotated[dict[str, Any], _NullIsEmpty] = Field(default_factory=dict)
+    commit: str | None = None
+    dirty: bool | None = None
+    changes: str | None = None
+    processes: int = 1  # that shared the run
+    progress: bool = True  # whether a step was saved
+    submitted: Code | None = None  # the code at submission, if it was another
+    epoch: int | None = None  # where it began
+    steps: int | None = None
+    ended: str | None = None  # "interrupted" or "failed", if it ended so without progress
+
+
+class Record(_Part):
+    format: Literal[1]
+    run: str  # its id
+    spec: dict[str, Any]  # the resolved RunSpec; plain, since older ones have other keys
+    accuracy: Accuracy
+    teacher: TeacherUsed | None = None
+    source: SourceUsed | None = None
+    parameters: Annotated[Parameters, _NullIsEmpty] = Parameters()
+    weights: Annotated[Weights, _NullIsEmpty] = Weights()
+    seconds: Number | None = None
+    images_per_second: Number | None = None
+    peak_memory_bytes: Number | None = None
+    steps: int | None = None
+    schedule: Annotated[Schedule, _NullIsEmpty] = Schedule()
+    data: Annotated[DataUsed, _NullIsEmpty] = DataUsed()
+    warnings: Annotated[tuple[str, ...], _NullIsEmptyList] = ()  # for every table that shows it
+    starts: Annotated[tuple[Start, ...], _NullIsEmptyList] = ()
+
+    @property
+    def top1(self) -> float:
+        """The headline accuracy."""
+        return self.accuracy.last.top1
+
+
+def parse(data: bytes) -> Record:
+    """The record in a JSON text. ValueError, in one line, if it is none of this format."""
+    try:
+        return Record.model_validate_json(data)  # as fast as json.loads alone
+    except ValidationError as error:
+        if error.errors()[0]["type"] != "json_invalid":
+            raise ValueError(_problem(error)) from error
+    # File names that are not UTF-8 are stored as lone surrogates; only Python's parser reads them.
+    try:
+        return Record.model_validate(json.loads(data))
+    except ValidationError as error:
+        raise ValueError(_problem(error)) from error
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    except ValueError as error:
+        raise ValueError(f"not JSON: {error}") from error
+
+
+def _problem(error: ValidationError) -> str:
+    """The first thing that is wrong: "accuracy.last.top1: input should be …, not 171.0"."""
+    first = error.errors()[0]
+    where = ".".join(str(key) for key in first["loc"] if key not in ("int", "float"))
+    message = first["msg"][0].lower() + first["msg"][1:]
+    got = "" if first["type"] == "missing" else f", not {first['input']!r:.40}"
+    return f"{where + ': ' if where else ''}{message}{got}"
