@@ -1,9 +1,10 @@
-"""Who is working on a run: numbered claim files, so that no run is run twice at once.
+"""Claims: numbered files that keep two processes from training the same run at once.
 
 A claim is a file ``claim-0001`` in the run's directory, created with O_EXCL. It is taken over only
-by creating the next number, and only when its holder is proven dead (same machine, no such process)
-or its heartbeat, the file's modification time, is stale by the file system's own clock. A holder
-looks for a higher number before every save. Only what NFS guarantees is used.
+by creating the next number, and only if its holder is proven dead (by the process table of this
+machine, or by SLURM) or its heartbeat, the file's modification time, is stale by the file system's
+own clock. A holder looks for a higher number before every save. Nothing beyond what NFS guarantees
+is relied on.
 """
 
 from __future__ import annotations
@@ -18,63 +19,68 @@ from typing import Any
 
 from experiments import slurm
 
-STALE_SECONDS = 600.0  # ten missed minutes; a holder beats every BEAT_SECONDS
 BEAT_SECONDS = 30.0
+STALE_SECONDS = 600.0  # 20 missed beats: a step may compile, an evaluation or a disk be slow
 
 
-class Lost(RuntimeError):  # noqa: N818  (said of a claim)
-    """Somebody else has taken a claim over."""
+class Lost(RuntimeError):  # noqa: N818  (describes a claim)
+    """Another process has taken a claim over."""
 
 
 class Claim:
-    """One held claim."""
+    """A claim of this process."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.number = _number(path)
-        self._beaten = time.monotonic()
+        self._last_beat = time.monotonic()
 
     def beat(self) -> None:
         """Touch the file, at most every BEAT_SECONDS."""
-        if time.monotonic() - self._beaten > BEAT_SECONDS:
-            self._beaten = time.monotonic()
-            with contextlib.suppress(OSError):  # taken over, or a disk away: the next save tells
+        if time.monotonic() - self._last_beat > BEAT_SECONDS:
+            self._last_beat = time.monotonic()
+            with contextlib.suppress(OSError):  # taken over, or no disk: the next save notices
                 os.utime(self.path)
 
     def is_held(self) -> bool:
-        """False once someone created a higher number: this holder must stop and save nothing."""
+        """False once there is a higher number: this holder must stop and save nothing."""
         latest = newest(self.path.parent)
         return latest is not None and _number(latest) == self.number
 
     def release(self) -> None:
-        """Give the claim up. Its number stays taken: a sleeper who wakes must not think it his."""
+        """Give the claim up. The file stays, so that its number is never used again.
+
+        Otherwise an earlier holder that was suspended could mistake a new claim for its own.
+        """
         if not self.is_held():
             return
         try:
             self.path.write_text(json.dumps({"released": True}))
-        except OSError:  # a full disk
+        except OSError:  # a full disk, on which times can still be set
             os.utime(self.path, (0, 0))  # stale at once
 
 
 def take(directory: Path) -> Claim | None:
-    """Claim a run's directory, or None when somebody alive holds it."""
+    """Claim a run's directory; None if a live process holds it."""
     latest = newest(directory)
-    if latest is not None and is_alive(latest) and not _has_lost_its_job(latest):
+    if latest is not None and is_alive(latest) and not _job_has_ended(latest):
         return None
     number = _number(latest) + 1 if latest is not None else 1
     path = directory / f"claim-{number:04d}"
     try:
         handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
     except FileExistsError:
-        return None  # somebody else took this number first
+        return None  # another process took this number first
     try:
         with os.fdopen(handle, "w") as file:
-            json.dump(_me(), file)
-    except OSError:  # a full disk: an empty claim would hold the run back until it is stale
+            pid = os.getpid()
+            me = {"host": _host(), "pid": pid, "started": _start_time(pid), "slurm": _slurm()}
+            json.dump(me, file)
+    except OSError:  # a full disk: an empty claim would block the run until it is stale
         path.unlink(missing_ok=True)
         raise
     claim = Claim(path)
-    if not claim.is_held():  # the listing missed a number: it was made while files came and went
+    if not claim.is_held():  # the listing missed a higher number: files changed while it was read
         path.unlink(missing_ok=True)
         return None
     if latest is not None:
@@ -83,7 +89,7 @@ def take(directory: Path) -> Claim | None:
 
 
 def remove_all(directory: Path) -> None:
-    """After the result is there: it alone speaks for the run from now on."""
+    """Delete all claims of a run. Only for a run with a result, which nobody trains again."""
     for path in directory.glob("claim-[0-9]*"):
         path.unlink(missing_ok=True)
 
@@ -94,29 +100,29 @@ def newest(directory: Path) -> Path | None:
 
 
 def is_alive(path: Path) -> bool:
-    """Whether a claim's holder may still be working."""
+    """Whether the holder of a claim may still be working."""
     try:
         if _is_given_up(_holder(path)):
-            return False  # asked first: the clock takes a write
+            return False  # checked first: reading the clock takes a write
         return _now(path.parent) - path.stat().st_mtime <= STALE_SECONDS
     except FileNotFoundError:
         return False
 
 
 def job_of(path: Path) -> str | None:
-    """The SLURM array task ("123_4") that a claim is held by, if any."""
+    """The SLURM array task ("123_4") that holds a claim, if any."""
     return (_holder(path).get("slurm") or {}).get("task")
 
 
-def _has_lost_its_job(path: Path) -> bool:
-    """Whether SLURM proves a holder dead: its job has ended, or is this one, started again.
+def _job_has_ended(path: Path) -> bool:
+    """Whether SLURM proves a holder dead: its job has ended, or is this one, requeued since.
 
-    (Where a node was cut off, the process may live on for a while: before its next save it finds
-    the higher number.)
+    On a node that lost its network the process may still run. It then finds the higher number
+    before its next save.
     """
     holder, mine = _holder(path).get("slurm"), _slurm()
     if not holder or not _is_mine(path):
-        return False  # clusters may hide other people's jobs: not to see one proves nothing
+        return False  # clusters may hide other users' jobs: a missing one proves nothing
     if mine and (holder["cluster"], holder["job"]) == (mine["cluster"], mine["job"]):
         return bool(holder["restart"] < mine["restart"])
     if not slurm.is_here():
@@ -126,20 +132,15 @@ def _has_lost_its_job(path: Path) -> bool:
 
 
 def _is_mine(path: Path) -> bool:
-    """Whether a claim is of the user of this process."""
+    """Whether a claim belongs to the user of this process."""
     try:
         return path.stat().st_uid == os.getuid()
     except FileNotFoundError:
         return False
 
 
-def _me() -> dict[str, Any]:
-    pid = os.getpid()
-    return {"host": _host(), "pid": pid, "started": _start_time(pid), "slurm": _slurm()}
-
-
 def _slurm() -> dict[str, Any] | None:
-    """The job this process belongs to."""
+    """The SLURM job of this process, if any."""
     env = os.environ
     if "SLURM_JOB_ID" not in env:
         return None
@@ -153,7 +154,7 @@ def _slurm() -> dict[str, Any] | None:
 
 
 def _holder(path: Path) -> dict[str, Any]:
-    """What a claim says; nothing if it comes or goes this very moment, or a crash cut it off."""
+    """The content of a claim; empty if the file is gone, or not (yet) complete."""
     try:
         holder = json.loads(path.read_text())
     except (FileNotFoundError, ValueError):
@@ -162,15 +163,17 @@ def _holder(path: Path) -> dict[str, Any]:
 
 
 def _is_given_up(holder: dict[str, Any]) -> bool:
-    """Released, or by a process of this machine that is no more."""
-    if holder.get("released") or holder.get("host") != _host():
-        return bool(holder.get("released"))
+    """Whether a claim was released, or its holder was a process of this machine that is gone."""
+    if holder.get("released"):
+        return True
+    if holder.get("host") != _host():
+        return False
     started = _start_time(holder["pid"])
     return _is_gone(holder["pid"]) if started is None else started != holder["started"]
 
 
 def _is_gone(pid: int) -> bool:
-    """Proven: no process of that number (/proc may hide other people's)."""
+    """Whether there certainly is no such process: /proc may hide those of other users."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -185,29 +188,29 @@ def _number(path: Path) -> int:
 
 
 def _now(directory: Path) -> float:
-    """The time as the directory's file system tells it, which other machines share."""
+    """The time by the clock of the directory's file system, which all machines share."""
     probe = directory / f".clock-{socket.gethostname()}-{os.getpid()}"
     try:
         probe.touch()
         return probe.stat().st_mtime
     except OSError:
-        return time.time()  # somebody else's results, or a read-only disk: only looked at
+        return time.time()  # no write access: good enough to display a state
     finally:
         with contextlib.suppress(OSError):
             probe.unlink()
 
 
 def _host() -> str:
-    """This machine and this boot of it: after a reboot no process is alive any more."""
+    """This machine and its current boot: a reboot ends every process."""
     boot, pids = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
     parts = [socket.gethostname(), os.environ.get("SLURMD_NODENAME", "")]
     parts += [boot.read_text().strip()[:8]] if boot.exists() else []
-    parts += [os.readlink(pids)] if pids.is_symlink() else []  # containers count from 1 again
+    parts += [os.readlink(pids)] if pids.is_symlink() else []  # each container numbers its own
     return ":".join(parts)
 
 
 def _start_time(pid: int) -> str | None:
-    """When a process started (clock ticks since boot), so that a re-used pid is not mistaken."""
+    """When a process started (clock ticks since boot), which tells apart two uses of one pid."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except (OSError, IndexError):

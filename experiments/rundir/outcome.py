@@ -1,13 +1,13 @@
-"""How one start of a run ended, as its worker reports it."""
+"""How one start of a run ended, as reported by its worker."""
 
 from __future__ import annotations
 
 
 class Outcome:
-    """Values of the reports' ``state``; what the disk says of a run is `status.State`."""
+    """Values of ``state`` in reports. The state of a run on disk is `status.State`."""
 
     DONE = "done"
-    FAILED = "failed"  # its own fault: nobody tries again before somebody has looked
-    INTERRUPTED = "interrupted"  # by a signal or a full disk; saved, and resumed by the next start
+    FAILED = "failed"  # a failure of the run; retried only on request (--retry-failed)
+    INTERRUPTED = "interrupted"  # by a signal or a storage error; the next start resumes it
     HELD = "held"  # another process holds the run's claim
-    BLOCKED = "blocked"  # its teacher, or what it was planned with, is not there
+    BLOCKED = "blocked"  # its teacher, data or plugin is missing, or not the one planned

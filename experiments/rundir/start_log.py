@@ -1,13 +1,14 @@
-"""Every start of a run, on record before anything can go wrong: ``starts.json`` in its directory.
+"""The log of a run's starts: ``starts.json`` in its directory.
 
-A list, oldest first. Per start it has what `environment.start_record` says, and::
+A start is logged before anything of it can fail. The file is a list, oldest first. An entry has the
+fields of `environment.start_record`, and::
 
     epoch, steps  where it began: in which epoch, after how many steps
-    submitted     the code at submission, only where this start's own is another
+    submitted     the code at submission, only if the start ran different code
     progress      whether a step was saved since, by this run or, while it waits, by its cohort
-    ended         "interrupted" or "failed" where it ended of itself before that
+    ended         "interrupted" or "failed", if it ended without a crash before that
 
-A start with neither progress nor end crashed. After two of them in a row nobody tries a third time.
+A start with neither progress nor end crashed. After two crashes in a row there is no third try.
 """
 
 from __future__ import annotations
@@ -21,44 +22,46 @@ from results import provenance, records
 from results.schema import Code
 
 FILE = "starts.json"
-TRIES = 2  # starts in a row that may crash before they have saved one step
+TRIES = 2  # crashes in a row: one may be the fault of a machine, two are likely the run's
 
 Start = dict[str, Any]
 
 
 class NoProgress(RuntimeError):  # noqa: N818  (an outcome of starting)
-    """Start after start crashes before one step is saved."""
+    """Too many starts in a row crashed before they saved a step."""
 
 
 def read(directory: Path) -> list[Start]:
-    """The starts on record; none where there is no such file, or one that makes no sense."""
+    """All starts; empty if there is no log, or an invalid one."""
     try:
-        found = json.loads((directory / FILE).read_bytes())
+        starts = json.loads((directory / FILE).read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return []
-    except (ValueError, RecursionError):  # half a file, or somebody else's
+    except (ValueError, RecursionError):  # cut in half, or not ours
         return []
-    return [start for start in found if isinstance(start, dict)] if isinstance(found, list) else []
+    if not isinstance(starts, list):
+        return []
+    return [start for start in starts if isinstance(start, dict)]
 
 
 def write(directory: Path, starts: Sequence[Start]) -> None:
-    """Put them on record; only for whoever holds the run's claim."""
+    """Replace the log. Only the holder of the run's claim may call this."""
     records.write_atomic(directory / FILE, json.dumps(starts, indent=1) + "\n")
 
 
 def failures(directory: Path) -> int:
-    """How many of the last starts crashed, one after the other, before a step was saved.
+    """How many starts in a row, up to the last, crashed before they saved a step.
 
-    One that is under way counts until its first step is saved: ask only where nobody is at work.
+    A running start counts until its first step is saved: ask only if no process holds the run.
     """
     try:
         return len(crashed(read(directory)))
-    except OSError:  # this is for looking at runs; whoever starts one is told
+    except OSError:  # for display only: `begin`, which starts a run, raises this
         return 0
 
 
 def crashed(starts: Sequence[Start]) -> list[Start]:
-    """Those at the end of the list that crashed; starts of former versions count as good."""
+    """The starts at the end of the list that crashed. Those of earlier versions count as good."""
     last = len(starts)
     while last and not starts[last - 1].get("progress", True) and "ended" not in starts[last - 1]:
         last -= 1
@@ -68,15 +71,15 @@ def crashed(starts: Sequence[Start]) -> list[Start]:
 def begin(
     directory: Path, run: str, start: Start, submitted: Mapping[str, Any] | None = None
 ) -> list[Start]:
-    """Put a new start of a run on record; returns the earlier ones and, last, this one.
+    """Log a new start of a run; returns all its starts, this one last.
 
-    ``submitted`` is the code at submission. Raises NoProgress, and records no start, when too many
-    have crashed already.
+    ``submitted`` is the code at submission. Raises NoProgress, and logs nothing, if TRIES starts in
+    a row have crashed.
     """
     earlier = read(directory)
-    lost = crashed(earlier)
-    if len(lost) >= TRIES:
-        raise NoProgress(_no_progress(run, lost[-TRIES:]))
+    crashes = crashed(earlier)
+    if len(crashes) >= TRIES:
+        raise NoProgress(_no_progress(run, crashes[-TRIES:]))
     new = {**start, "progress": False}
     if submitted and provenance.is_other_code(
         Code.model_validate(submitted), Code.model_validate(start)
@@ -87,11 +90,11 @@ def begin(
     return starts
 
 
-def _no_progress(run: str, lost: Sequence[Start]) -> str:
-    places = [_place(start) for start in lost]
-    logs = f"; see `benchmark.py logs {run}`" if any(s.get("job") for s in lost) else ""
+def _no_progress(run: str, crashes: Sequence[Start]) -> str:
+    places = ", ".join(map(_place, crashes))
+    logs = f"; see `benchmark.py logs {run}`" if any(s.get("job") for s in crashes) else ""
     return (
-        f"two starts ended before one step was saved ({', '.join(places)}): "
+        f"two starts ended before they saved a step ({places}): "
         f"out of memory, a time limit too short, or a crash{logs}"
     )
 
@@ -102,7 +105,7 @@ def _place(start: Start) -> str:
 
 
 def end(directory: Path, how: str) -> None:
-    """Note that the last start ends of itself ("interrupted", "failed"): it did not crash."""
+    """Log how the last start ended ("interrupted", "failed"): it did not crash."""
     starts = read(directory)
     if not starts or not crashed(starts[-1:]):
         return
@@ -110,6 +113,6 @@ def end(directory: Path, how: str) -> None:
     try:
         write(directory, starts)
     except (OSError, records.RecordError):
-        # A full disk: there is room where the old file was; and without a record nothing counts.
+        # A full disk: deleting the old file makes room. Without a log, no start counts as a crash.
         (directory / FILE).unlink(missing_ok=True)
         write(directory, starts)

@@ -1,6 +1,6 @@
-"""What the disk has of a run: its checkpoint, its history, in the end its weights and its result.
+"""The checkpoint and the history of a run in training, on disk.
 
-Of several processes that train it together only the lead reads and writes.
+Only the main process of a group reads and writes.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ def _write(learner: Learner, state: dict[str, Any]) -> None:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     records.write_atomic(learner.directory / CHECKPOINT, buffer.getvalue())
-    _write_history(learner)
+    write_history(learner)
 
 
-def _write_history(learner: Learner) -> None:
+def write_history(learner: Learner) -> None:
+    """Write ``history.csv``: one row per finished epoch, with the columns of all rows."""
     columns = list(dict.fromkeys(key for row in learner.history for key in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
@@ -40,7 +41,10 @@ def _write_history(learner: Learner) -> None:
 
 
 def resume(learner: Learner) -> None:
-    """Load the directory's checkpoint if there is one; one of no use is put aside."""
+    """Load the checkpoint if there is one; one that cannot be used is set aside, with a warning.
+
+    Raises RuntimeError for one that can be read but does not fit today's code.
+    """
     path = learner.directory / CHECKPOINT
     content = learner.group.on_main(lambda: path.read_bytes() if path.exists() else None)
     if content is None:
@@ -59,11 +63,11 @@ def resume(learner: Learner) -> None:
     except (KeyError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise RuntimeError(
-            f"{path} does not fit today's code; move it away to start over ({reason})"
+            f"{path} does not fit today's code; move it away to start from scratch ({reason})"
         ) from error
 
 
 def _start_over(learner: Learner, path: Path, why: str) -> None:
     kept = learner.group.on_main(lambda: records.set_aside(path).name)
     learner.warnings.append(f"checkpoint {why}; kept as {kept}")
-    save(learner)  # or the next start would not know
+    save(learner)  # the warning is part of the state: after a crash the next start still has it

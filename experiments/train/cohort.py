@@ -1,11 +1,11 @@
-"""Runs on their way into a cohort and out of it: claimed, brought to where they were, let go."""
+"""A cohort of runs: they join it (claim, resume) and leave it (finish, fail, release)."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import yaml
 
-from datasets import Data
+from datasets import Data, Stream
 from distillers import Unsupported
 from experiments import environment
 from experiments.matrix.run_spec import RunSpec
@@ -21,7 +21,7 @@ from experiments.rundir import claims, start_log
 from experiments.rundir.layout import CHECKPOINT, ERROR
 from experiments.rundir.outcome import Outcome
 from experiments.train import checkpoint, result
-from experiments.train.distributed import SINGLE, Broken, ProcessGroup, is_everywhere
+from experiments.train.distributed import SINGLE, Broken, ProcessGroup, is_known_to_all
 from experiments.train.learner import Learner
 from experiments.train.meter import Diverged
 from experiments.train.teachers import Teacher
@@ -30,15 +30,51 @@ from results import records
 Report = Callable[[RunSpec, dict[str, Any]], None]
 
 
+@dataclass(eq=False)
+class Member:
+    """A learner and the claim it works under, which only the main process holds."""
+
+    learner: Learner
+    claim: claims.Claim | None
+
+    def save(self) -> None:
+        self.check_claim()
+        self.learner.check()  # a diverged state must not replace the last good one
+        checkpoint.save(self.learner)
+
+    def check_claim(self) -> None:
+        """Raise claims.Lost if another process took the run over: nothing may be written then."""
+        held = self.learner.group.on_main(lambda: self.claim is None or self.claim.is_held())
+        if not held:
+            raise claims.Lost(f"another process took over {self.learner.directory}")
+
+    @property
+    def has_progress(self) -> bool:
+        """Whether this start is on record as having made progress."""
+        return bool(self.learner.starts[-1]["progress"])
+
+    def note_progress(self) -> None:
+        """Put on record that this start made progress."""
+        self.check_claim()
+        self.learner.starts[-1]["progress"] = True
+        self.learner.group.on_main(
+            lambda: start_log.write(self.learner.directory, self.learner.starts)
+        )
+
+
 @dataclass
 class Cohort:
-    """What `trainer.train` needs: the runs, where they live, and who listens.
+    """Runs that train together, and what they need for it.
 
-    stop    asked at every step boundary; True ends the cohort after a save
-    report  called with every finished epoch's row, and with {"state": …} when a run ends
-    code    `environment.code` at submission, where that was another process's
-    group   the processes that train it together
-    sources weights of the students that probes are about, by their runs' ids
+    teacher       None if no run has one
+    save_minutes  time between two saves within an epoch
+    stop          asked at every step boundary; True ends the cohort after a save
+    report        called with every finished epoch's row, and with {"state": …} when a run ends
+    code          `environment.code` at submission, if another process submitted the runs
+    group         the processes that train the cohort together
+    sources       weights of the students that probes read, by run id
+    states        how runs ended, by run id
+    members       the runs that have joined and not left
     """
 
     specs: list[RunSpec]
@@ -52,156 +88,154 @@ class Cohort:
     code: dict[str, Any] | None = None
     group: ProcessGroup = SINGLE
     sources: Mapping[str, Path] = field(default_factory=dict)
-    states: dict[str, str] = field(default_factory=dict)  # run id -> how it ended
+    states: dict[str, str] = field(default_factory=dict)
+    members: list[Member] = field(default_factory=list)
+
+    def at(self, position: tuple[str, int], stream: Stream) -> list[Member]:
+        """The members that are in this (stage, epoch) and train on this stream."""
+        at_position = (m for m in self.members if m.learner.position == position)
+        return [m for m in at_position if m.learner.stream == stream]
+
+    def beat(self) -> None:
+        """Show other processes that the claims of all members are still held."""
+        for member in self.members:
+            if member.claim is not None:
+                member.claim.beat()
+
+    # ---- joining -------------------------------------------------------------------------------
+
+    def join(self, spec: RunSpec) -> Member | None:
+        """Claim a run and resume it; None if it is done, held by another process, or fails."""
+        directory = spec.directory(self.runs)
+        claim = None
+
+        def take() -> dict[str, Any]:
+            nonlocal claim
+            directory.mkdir(parents=True, exist_ok=True)
+            claim = claims.take(directory)
+            return _skip_reason(directory, claim)
+
+        try:
+            reason = self.group.on_main(take)
+            if reason:
+                self._report_end(spec, **reason)
+                return None
+            member = Member(self._resume(spec, directory), claim)
+        except Exception as error:  # noqa: BLE001  (any plugin or disk error: the others continue)
+            self._record_failure(spec, claim, error)
+            return None
+        self.members.append(member)
+        return member
+
+    def _resume(self, spec: RunSpec, directory: Path) -> Learner:
+        """The run as its last save left it.
+
+        The start goes on record before anything that may crash: the next start counts crashes.
+        """
+        starts = self.group.on_main(lambda: self._record_start(spec, directory))
+        teacher = self.teacher if spec.teacher else None
+        source = self.sources[spec.source.run] if spec.source else None
+        learner = Learner(spec, self.data, teacher, self.device, directory, self.group, source)
+        learner.starts = starts
+        checkpoint.resume(learner)
+        starts[-1].update(epoch=learner.epoch, steps=learner.steps_taken)
+        self.group.on_main(lambda: start_log.write(directory, learner.starts))
+        return learner
+
+    def _record_start(self, spec: RunSpec, directory: Path) -> list[start_log.Start]:
+        """Put this start on record; returns all starts of the run."""
+        if (directory / records.RESULT).exists():  # `_skip_reason` could not read it: cut in half
+            records.set_aside(directory / records.RESULT)
+        records.remove_temporaries(directory)
+        start = environment.start_record(self.device)
+        if self.group.size > 1:
+            start["processes"] = self.group.size
+        starts = start_log.begin(directory, spec.id, start, self.code)
+        records.write_atomic(directory / "spec.yaml", yaml.safe_dump(spec.dump(), sort_keys=False))
+        return starts
+
+    # ---- leaving -------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def isolate_failure(self, member: Member) -> Iterator[None]:
+        """If the body raises, ``member`` alone leaves the cohort; the others continue."""
+        spec = member.learner.spec
+        try:
+            yield
+        except claims.Lost as error:
+            self._report_end(spec, Outcome.HELD, error=str(error))
+            self.members.remove(member)
+        except Exception as error:  # noqa: BLE001  (whatever it is, it is this run's failure)
+            if self.device.type == "cuda":
+                # After a device error this raises again: then every run is affected.
+                torch.cuda.synchronize(self.device)
+            self._record_failure(spec, member.claim, error)
+            self.members.remove(member)
+
+    def finish(self, member: Member) -> None:
+        """Publish the result of a run that has taken its last step."""
+        learner = member.learner
+        member.check_claim()
+        learner.starts[-1]["progress"] = True  # as the result says, which only exists if it is so
+        record = result.finish(learner)
+        if member.claim is not None:
+            _clean(learner.directory)
+        self._report_end(learner.spec, Outcome.DONE, top1=record.top1)
+
+    def remove_finished(self) -> None:
+        """Finished members leave."""
+        self.members = [m for m in self.members if m.learner.stage != "done"]
+
+    def interrupt(self) -> None:
+        """Release all runs, which are saved, for a later start."""
+        for member in self.members:
+            self.states[member.learner.spec.id] = Outcome.INTERRUPTED
+            if member.claim is not None:
+                _release(member.learner.directory, member.claim, Outcome.INTERRUPTED)
+        self.members = []
+
+    def _report_end(self, spec: RunSpec, state: str, **more: Any) -> None:
+        self.states[spec.id] = state
+        self.report(spec, {"state": state, **more})
+
+    def _record_failure(self, spec: RunSpec, claim: claims.Claim | None, error: Exception) -> None:
+        """Record why a run ended: one line for people, the traceback below it.
+
+        A storage error is reported but not recorded against the run: the next start resumes it
+        from its last save. Raises Broken if the other processes of the group have not seen the
+        error: they would wait for this one forever.
+        """
+        known = isinstance(error, (Unsupported, Diverged)) or is_known_to_all(error)
+        if self.group.size > 1 and not known:
+            raise Broken(f"{spec}: process {self.group.rank} failed alone") from error
+        line = " ".join(str(error).split())
+        if not isinstance(error, (Unsupported, start_log.NoProgress, records.RecordError)):
+            line = f"{type(error).__name__}: {line}"
+        state = Outcome.INTERRUPTED if is_storage_error(error) else Outcome.FAILED
+        if claim is not None:
+            trace = "".join(traceback.format_exception(error))
+            _release(spec.directory(self.runs), claim, state, f"{line}\n\n{trace}")
+        self._report_end(spec, state, error=line)
 
 
-@dataclass
-class Member:
-    """A learner and the claim it works under, which the group's lead holds."""
-
-    learner: Learner
-    claim: claims.Claim | None
-
-    def save(self) -> None:
-        self.check_claim()
-        self.learner.check()  # what has diverged must not replace the last good state
-        checkpoint.save(self.learner)
-
-    def check_claim(self) -> None:
-        """Raise claims.Lost if somebody took the run over: nothing may be written any more."""
-        self.learner.group.on_main(self._check_claim)
-
-    def _check_claim(self) -> None:
-        if self.claim is not None and not self.claim.is_held():
-            raise claims.Lost(f"somebody else took over {self.learner.directory}")
-
-    @property
-    def has_progress(self) -> bool:
-        """Whether this start is known to have been good for something."""
-        return bool(self.learner.starts[-1]["progress"])
-
-    def note_progress(self) -> None:
-        """Put on record that this start was."""
-        self.check_claim()
-        self.learner.starts[-1]["progress"] = True
-        self.learner.group.on_main(
-            lambda: start_log.write(self.learner.directory, self.learner.starts)
-        )
-
-
-def join(cohort: Cohort, spec: RunSpec) -> Member | None:
-    """Claim a run and bring it to where it was; None where it is done, held or cannot be."""
-    directory = spec.directory(cohort.runs)
-    claim = None
-
-    def take() -> dict[str, Any]:
-        nonlocal claim
-        directory.mkdir(parents=True, exist_ok=True)
-        claim = claims.take(directory)
-        return _in_the_way(directory, claim)
-
-    try:
-        found = cohort.group.on_main(take)
-        if not found:
-            return Member(_learner(cohort, spec, directory), claim)
-        _leave(cohort, spec, **found)
-    except Exception as error:  # noqa: BLE001  (whatever a plugin or a disk does, the others go on)
-        _give_up(cohort, spec, directory, claim, error)
-    return None
-
-
-def _in_the_way(directory: Path, claim: claims.Claim | None) -> dict[str, Any]:
-    """The state of a run that is not to be trained now, and more about it; else nothing."""
-    record = records.read(directory)  # after the claim: somebody may just have finished
+def _skip_reason(directory: Path, claim: claims.Claim | None) -> dict[str, Any]:
+    """Why a run is not trained now, as the fields of a report; empty if it is trained."""
+    record = records.read(directory)  # after the claim: another process may just have finished it
     if record is not None:
-        if claim is not None:  # nobody is at it: what a kill after the result left may go
+        if claim is not None:  # no process holds the run: remove what one killed here left
             _clean(directory)
         return {"state": Outcome.DONE, "top1": record.top1}
     if claim is None:
-        return {"state": Outcome.HELD, "error": "somebody else is working on it"}
-    if (directory / ERROR).exists():  # since this job was made: a job does not try again
+        return {"state": Outcome.HELD, "error": "another process is working on it"}
+    if (directory / ERROR).exists():  # it failed after this job was made, which does not retry
         claim.release()
-        return {"state": Outcome.FAILED, "error": _first_line(directory / ERROR)}
+        first_line = (directory / ERROR).read_text(errors="replace").partition("\n")[0]
+        return {"state": Outcome.FAILED, "error": first_line}
     return {}
 
 
-def _first_line(path: Path) -> str:
-    return path.read_text(errors="replace").partition("\n")[0]
-
-
-def _learner(cohort: Cohort, spec: RunSpec, directory: Path) -> Learner:
-    """The run as it was left, with this start on record before anything that may crash."""
-    group = cohort.group
-    begun = group.on_main(lambda: _begin(cohort, spec, directory))
-    teacher = cohort.teacher if spec.teacher else None
-    probed = cohort.sources[spec.source.run] if spec.source else None
-    learner = Learner(spec, cohort.data, teacher, cohort.device, directory, group, probed)
-    learner.starts = begun
-    checkpoint.resume(learner)
-    begun[-1].update(epoch=learner.epoch, steps=learner.steps_taken)
-    group.on_main(lambda: start_log.write(directory, learner.starts))
-    return learner
-
-
-def _begin(cohort: Cohort, spec: RunSpec, directory: Path) -> list[start_log.Start]:
-    """Put this start on record; returns all of them."""
-    if (directory / records.RESULT).exists():  # cut in half: `read` could make nothing of it
-        records.set_aside(directory / records.RESULT)
-    records.remove_temporaries(directory)
-    start = environment.start_record(cohort.device)
-    if cohort.group.size > 1:
-        start["processes"] = cohort.group.size
-    begun = start_log.begin(directory, spec.id, start, cohort.code)
-    records.write_atomic(directory / "spec.yaml", yaml.safe_dump(spec.dump(), sort_keys=False))
-    return begun
-
-
-def guarded(
-    cohort: Cohort,
-    members: list[Member],
-    member: Member,
-    action: Callable[[Cohort, Member], None],
-) -> None:
-    """Do something with one member; if that fails, it alone leaves the cohort."""
-    if member not in members:  # it left earlier in this very step
-        return
-    for other in members:
-        if other.claim is not None:
-            other.claim.beat()
-    learner = member.learner
-    try:
-        action(cohort, member)
-    except claims.Lost as error:
-        _leave(cohort, learner.spec, Outcome.HELD, error=str(error))
-        members.remove(member)
-    except Exception as error:  # noqa: BLE001  (one run's failure must not end the others)
-        if cohort.device.type == "cuda":
-            torch.cuda.synchronize(cohort.device)  # a broken device is nobody's own failure
-        _give_up(cohort, learner.spec, learner.directory, member.claim, error)
-        members.remove(member)
-
-
-def finish(cohort: Cohort, member: Member) -> None:
-    """Publish the result of a run that has taken its last step."""
-    learner = member.learner
-    member.check_claim()
-    learner.starts[-1]["progress"] = True  # if the result comes to stand, it was
-    record = result.finish(learner)
-    if member.claim is not None:
-        _clean(learner.directory)
-    _leave(cohort, learner.spec, Outcome.DONE, top1=record.top1)
-
-
-def interrupt(cohort: Cohort, member: Member) -> None:
-    """Let go of a run that is saved."""
-    learner = member.learner
-    cohort.states[learner.spec.id] = Outcome.INTERRUPTED
-    if member.claim is not None:
-        _let_go(learner.directory, member.claim, Outcome.INTERRUPTED)
-
-
 def _clean(directory: Path) -> None:
-    """After the result is there, it alone speaks for the run; what cannot be removed may stay."""
+    """Remove what a run needs only until its result exists; what cannot be removed stays."""
     with contextlib.suppress(OSError):
         (directory / CHECKPOINT).unlink(missing_ok=True)
         (directory / start_log.FILE).unlink(missing_ok=True)
@@ -209,57 +243,31 @@ def _clean(directory: Path) -> None:
         claims.remove_all(directory)
 
 
-def _leave(cohort: Cohort, spec: RunSpec, state: str, **more: Any) -> None:
-    """Note how a run ended, and tell."""
-    cohort.states[spec.id] = state
-    cohort.report(spec, {"state": state, **more})
+def _release(directory: Path, claim: claims.Claim, state: str, error: str = "") -> None:
+    """Record that a start ended without crashing, and release the claim.
 
-
-def _give_up(
-    cohort: Cohort, spec: RunSpec, directory: Path, claim: claims.Claim | None, error: Exception
-) -> None:
-    """Record why a run ended: one line for people, the traceback below it.
-
-    A disk's fault is told, but is not the run's: it stands at its last save, for the next start.
-    Raises Broken where the other processes of the group do not know of the error.
+    Each step is tried even if the disk refuses the one before: they only help the next start.
     """
-    known = isinstance(error, (Unsupported, Diverged)) or is_everywhere(error)
-    if cohort.group.size > 1 and not known:
-        raise Broken(f"{spec}: process {cohort.group.rank} failed alone") from error
-    line = " ".join(str(error).split())
-    if not isinstance(error, (Unsupported, start_log.NoProgress, records.RecordError)):
-        line = f"{type(error).__name__}: {line}"
-    state = Outcome.INTERRUPTED if is_storage_error(error) else Outcome.FAILED
-    detail = "".join(traceback.format_exception(error)) if state == Outcome.FAILED else ""
-    if claim is not None:
-        _let_go(directory, claim, state, f"{line}\n\n{detail}")
-    _leave(cohort, spec, state, error=line)
-
-
-def _let_go(directory: Path, claim: claims.Claim, state: str, error: str = "") -> None:
-    """Put on record that a run's start ends of itself, and give up the claim.
-
-    As much of it as the disk allows: all of this is only for whoever goes on with the run.
-    """
-    refused = contextlib.suppress(OSError, records.RecordError)
-    with refused:
+    ignore_refusal = contextlib.suppress(OSError, records.RecordError)
+    with ignore_refusal:
         if not claim.is_held():
             return
-    with refused:
+    with ignore_refusal:
         start_log.end(directory, state)
-    with refused:
+    with ignore_refusal:
         if state == Outcome.FAILED:
             records.write_atomic(directory / ERROR, error)
-    with refused:
+    with ignore_refusal:
         claim.release()
 
 
-# No space, no quota, a broken or vanished disk: somebody sees to it, and the run can go on.
+# Storage errors (retryable) against failures of the run: no space, no quota, a broken or vanished
+# disk. People repair these, and the run can resume.
 STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EROFS}
 
 
 def is_storage_error(error: BaseException | None) -> bool:
-    """Whether a disk's refusal is what began the chain of errors that ends in this one."""
+    """Whether the chain of errors that ends in this one began with a storage error."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in STORAGE_ERRORS:
             return True

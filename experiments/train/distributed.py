@@ -1,8 +1,8 @@
 """Several processes that train one job together, each on its part of every batch.
 
-All of them hold the same networks, methods and optimisers in the same state at every step boundary:
-gradients, batch norm statistics and decisions are agreed on in between. So the first one alone
-deals with the disk, and a run may go on with another number of processes.
+At every step boundary all of them hold the same networks, methods and optimisers in the same state:
+they average gradients and batch norm statistics, and agree on decisions. So the main process alone
+reads and writes files, and a run may be resumed by a different number of processes.
 """
 
 from __future__ import annotations
@@ -24,28 +24,32 @@ from models import Outputs
 
 T = TypeVar("T")
 TIMEOUT = datetime.timedelta(minutes=30)  # a first step may compile, a disk may be slow
-NORMS = (nn.modules.batchnorm._BatchNorm,)  # the only name that all share
+NORMS = (nn.modules.batchnorm._BatchNorm,)  # torch has no public base class of its batch norms
+
+# The parts of `Outputs` beside the logits; and the need of a part that is named differently.
+OPTIONAL = ("embedding", "features", "preacts", "blocks", "final_map", "tokens", "cls")
+NEEDED = {"cls": "tokens"}
 
 
-class Broken(RuntimeError):  # noqa: N818  (said of a group)
-    """One of several processes failed alone: the others wait for it, so the job must end."""
+class Broken(RuntimeError):  # noqa: N818  (describes a group)
+    """One of several processes failed alone. The others wait for it, so the job must end."""
 
 
 class ProcessGroup:
-    """A process among the ``size`` of a job. This class is the process that is alone."""
+    """The processes of a job as one of them sees it. This class is a job of a single process."""
 
     def __init__(self, rank: int = 0, size: int = 1) -> None:
         self.rank, self.size = rank, size
 
     @property
     def is_main(self) -> bool:
-        """Whether this process is the one that reads and writes."""
+        """Whether this is the main process, which reads and writes files."""
         return self.rank == 0
 
     def on_main(self, action: Callable[[], T]) -> T:
-        """The lead does ``action``; all processes get what it returned, or raise what it raised.
+        """Run ``action`` on the main process; all processes return its value or raise its error.
 
-        The value is pickled where there are several: plain data and bytes only.
+        With several processes the value is pickled: plain data and bytes only.
         """
         return action()
 
@@ -58,68 +62,72 @@ class ProcessGroup:
         return values
 
     def sums(self, values: Mapping[str, float]) -> dict[str, float]:
-        """`sum` by name, where some processes may lack some names."""
+        """The sum over all processes by name; some processes may lack some names."""
         return dict(values)
 
     def share(self, batch: Batch) -> float:
-        """What a mean over this process's part counts among the mean over all processes."""
+        """The weight of a mean over this process's part when processes are averaged.
+
+        1 if all parts have the same size. (The last batch of an epoch may split unevenly.)
+        """
         return 1.0
 
-    def gathered(self, outputs: Outputs | None, batch: Batch, needs: Needs) -> Outputs | None:
-        """Outputs of the whole batch, of which those of this process have gradients."""
+    def gather(self, outputs: Outputs | None, batch: Batch, needs: Needs) -> Outputs | None:
+        """Outputs of the whole batch. Gradients flow back to the process that computed a part.
+
+        Parts that ``needs`` does not name become None.
+        """
         return outputs
 
     def whole(self, batch: Batch) -> Batch:
-        """The labels and indices of the whole batch."""
+        """The whole batch: labels and indices, and images without content."""
         return batch
 
     def average_gradients(self, optimizer: torch.optim.Optimizer) -> None:
-        """The mean over all processes, which lack what had no part in the loss."""
+        """Replace gradients by their mean over all processes; a missing one counts as zero."""
 
     def average_statistics(self, *modules: nn.Module) -> None:
-        """The mean of the running statistics of batch norms."""
+        """Replace running statistics of batch norms by their mean over all processes."""
 
     def close(self) -> None:
-        """Part from the others."""
+        """Leave the group."""
 
 
 SINGLE = ProcessGroup()
 
 
-def is_everywhere(error: BaseException) -> bool:
-    """Whether all processes of a group know of this error, because the lead told them."""
-    return getattr(error, "everywhere", False)
+def is_known_to_all(error: BaseException) -> bool:
+    """Whether all processes of the group raise this error, because `on_main` distributed it."""
+    return getattr(error, "known_to_all", False)
 
 
 class DistributedGroup(ProcessGroup):
     """One of several processes. Tensors travel by NCCL between GPUs, else by gloo."""
 
     def __init__(self, rank: int, size: int, store: dist.Store, device: torch.device) -> None:
-        """They meet at ``store``. Returns once all are there."""
+        """The processes meet at ``store``. Returns once all have joined."""
         super().__init__(rank, size)
         backend = "nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT)
-        # Decisions go between CPUs, so that nobody has to wait for a GPU.
+        # Decisions travel between CPUs, so that no process has to wait for its GPU.
         self.control = cast("dist.ProcessGroup", dist.new_group(backend="gloo", timeout=TIMEOUT))
 
     def close(self) -> None:
         dist.destroy_process_group()
 
     def on_main(self, action: Callable[[], T]) -> T:
-        told: list[Any] = [None]
-        if self.is_main:
-            told = [_outcome(action)]
-        dist.broadcast_object_list(told, src=0, group=self.control)
-        value, error = told[0]
+        message: list[Any] = [_try(action) if self.is_main else None]
+        dist.broadcast_object_list(message, src=0, group=self.control)
+        value, error = message[0]
         if error is not None:
-            error.everywhere = True
+            error.known_to_all = True
             raise error
         return cast("T", value)
 
     def any(self, *flags: bool) -> tuple[bool, ...]:
-        found = torch.tensor(flags, dtype=torch.int8)
-        dist.all_reduce(found, dist.ReduceOp.MAX, group=self.control)
-        return tuple(map(bool, found.tolist()))
+        anywhere = torch.tensor(flags, dtype=torch.int8)
+        dist.all_reduce(anywhere, dist.ReduceOp.MAX, group=self.control)
+        return tuple(map(bool, anywhere.tolist()))
 
     def sum(self, values: Tensor) -> Tensor:
         values = values.clone()
@@ -127,15 +135,15 @@ class DistributedGroup(ProcessGroup):
         return values
 
     def sums(self, values: Mapping[str, float]) -> dict[str, float]:
-        found: list[Any] = [None] * self.size
-        dist.all_gather_object(found, dict(values), group=self.control)
-        names = dict.fromkeys(name for part in found for name in part)
-        return {name: sum(part.get(name, 0) for part in found) for name in names}
+        parts: list[Any] = [None] * self.size
+        dist.all_gather_object(parts, dict(values), group=self.control)
+        names = dict.fromkeys(name for part in parts for name in part)
+        return {name: sum(part.get(name, 0) for part in parts) for name in names}
 
     def share(self, batch: Batch) -> float:
         return len(batch) * self.size / batch.whole
 
-    def gathered(self, outputs: Outputs | None, batch: Batch, needs: Needs) -> Outputs | None:
+    def gather(self, outputs: Outputs | None, batch: Batch, needs: Needs) -> Outputs | None:
         if outputs is None:
             return None
         unread: dict[str, Any] = {
@@ -148,7 +156,7 @@ class DistributedGroup(ProcessGroup):
 
     def whole(self, batch: Batch) -> Batch:
         sizes = self._sizes(batch)
-        # Nobody reads pixels after the networks have: only their number is kept.
+        # After the networks nothing reads pixels: only their shape is kept.
         images = torch.empty((batch.whole, *batch.images.shape[1:]), device="meta")
         labels, indices = (
             _Gather.apply(part, sizes, self.rank) for part in (batch.labels, batch.indices)
@@ -156,13 +164,14 @@ class DistributedGroup(ProcessGroup):
         return replace(batch, images=images, labels=labels, indices=indices, views=())
 
     def _sizes(self, batch: Batch) -> list[int]:
-        """How many samples each process has of a batch."""
+        """How many samples of a batch each process has."""
         parts = (rows_of(batch.whole, (rank, self.size)) for rank in range(self.size))
         return [part.stop - part.start for part in parts]
 
     @torch.no_grad()
     def average_gradients(self, optimizer: torch.optim.Optimizer) -> None:
         params = [p for group in optimizer.param_groups for p in group["params"]]
+        # Skip what has no gradient in any process: an optimiser treats a zero unlike a missing one.
         present = torch.tensor([p.grad is not None for p in params], dtype=torch.int8)
         dist.all_reduce(present, dist.ReduceOp.MAX, group=self.control)
         params = [p for p, known in zip(params, present.tolist(), strict=True) if known]
@@ -178,11 +187,11 @@ class DistributedGroup(ProcessGroup):
         self._average(s for m in moving for s in (m.running_mean, m.running_var) if s is not None)
 
     def _average(self, tensors: Iterable[Tensor]) -> None:
-        """In place, one message per type of number."""
-        kinds: dict[torch.dtype, list[Tensor]] = {}
+        """In place, with one message per dtype: many small ones would take longer."""
+        by_dtype: dict[torch.dtype, list[Tensor]] = {}
         for tensor in tensors:
-            kinds.setdefault(tensor.dtype, []).append(tensor)
-        for group in kinds.values():
+            by_dtype.setdefault(tensor.dtype, []).append(tensor)
+        for group in by_dtype.values():
             flat = torch.cat([tensor.reshape(-1) for tensor in group])
             dist.all_reduce(flat)
             flat /= self.size
@@ -191,28 +200,23 @@ class DistributedGroup(ProcessGroup):
                 tensor.copy_(part.view_as(tensor))
 
 
-# The parts of `Outputs` beside the logits; and the need that a part belongs to.
-OPTIONAL = ("embedding", "features", "preacts", "blocks", "final_map", "tokens", "cls")
-NEEDED = {"cls": "tokens"}
-
-
-def _outcome(action: Callable[[], T]) -> tuple[T | None, BaseException | None]:
-    """What ``action`` returns or raises, as something that can travel."""
+def _try(action: Callable[[], T]) -> tuple[T | None, BaseException | None]:
+    """What ``action`` returns and what it raises, as something that can be pickled."""
     try:
         return action(), None
     except Exception as error:  # noqa: BLE001  (raised again, in every process)
         try:
             pickle.loads(pickle.dumps(error))
-        except Exception:  # noqa: BLE001  (a class with a constructor of its own)
+        except Exception:  # noqa: BLE001  (a class whose constructor takes other arguments)
             return None, RuntimeError(f"{type(error).__name__}: {error}")
         return None, error
 
 
 class _Gather(torch.autograd.Function):
-    """The parts of all processes, one behind the other; gradients are summed over all of them.
+    """The parts of all processes, concatenated; the backward pass sums gradients over processes.
 
-    Where every process then computes the same loss, the mean over processes of what arrives at a
-    parameter is its gradient under that loss, whether the parameter comes before this or after.
+    If every process then computes the same loss, the mean over processes of a parameter's gradient
+    is its gradient under that loss, whether the parameter is used before this function or after.
     """
 
     @staticmethod
@@ -220,9 +224,9 @@ class _Gather(torch.autograd.Function):
         ctx.sizes, ctx.rank = sizes, rank
         padded = part.new_zeros((max(sizes), *part.shape[1:]))
         padded[: len(part)] = part
-        found = [torch.empty_like(padded) for _ in sizes]
-        dist.all_gather(found, padded)
-        return torch.cat([piece[:n] for piece, n in zip(found, sizes, strict=True)])
+        parts = [torch.empty_like(padded) for _ in sizes]  # all_gather wants equal shapes
+        dist.all_gather(parts, padded)
+        return torch.cat([part[:n] for part, n in zip(parts, sizes, strict=True)])
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:

@@ -1,4 +1,4 @@
-"""An exponential moving average of weights, which is tested in their place."""
+"""An exponential moving average (EMA) of weights, which is evaluated in their place."""
 
 from __future__ import annotations
 
@@ -10,23 +10,25 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
-class Average:
+class EMA:
     """θ̄ ← decay · θ̄ + (1 − decay) · θ after every step, over parameters and running statistics.
 
-    Polyak & Juditsky's averaging in the form of Szegedy et al., arXiv 1512.00567, sec. 8. Whole
-    numbers (batch counters) are taken over. The update is torch's; its AveragedModel is not used,
-    because it copies the module, and a copy of a compiled network runs the original's weights.
+    Polyak & Juditsky's averaging in the form of Szegedy et al., arXiv 1512.00567, sec. 8. Integers
+    (batch counters) are copied. The update is torch's; its AveragedModel is not used, because it
+    copies the module, and a copy of a compiled network runs the original's weights.
     """
 
     def __init__(self, modules: Sequence[nn.Module], decay: float) -> None:
-        self.live = [t for module in modules for t in _tensors(module)]
-        self.tensors = [tensor.detach().clone() for tensor in self.live]
-        self._move = get_ema_multi_avg_fn(decay)
+        states = [module.state_dict(keep_vars=True) for module in modules]
+        self.live = [state[key].detach() for state in states for key in sorted(state)]
+        self.tensors = [tensor.clone() for tensor in self.live]
+        self._average = get_ema_multi_avg_fn(decay)
 
     @torch.no_grad()
     def update(self) -> None:
+        """Call after every step."""
         moving = [i for i, tensor in enumerate(self.live) if tensor.is_floating_point()]
-        self._move([self.tensors[i] for i in moving], [self.live[i] for i in moving], 0)
+        self._average([self.tensors[i] for i in moving], [self.live[i] for i in moving], 0)
         for i, tensor in enumerate(self.live):
             if not tensor.is_floating_point():
                 self.tensors[i].copy_(tensor)
@@ -48,12 +50,6 @@ class Average:
             mine.copy_(before)
 
     def load(self, tensors: Sequence[Tensor]) -> None:
-        """Go on from what ``tensors`` was."""
+        """Continue from the saved ``tensors`` of an average of the same modules."""
         for mine, saved in zip(self.tensors, tensors, strict=True):
             mine.copy_(saved)
-
-
-def _tensors(module: nn.Module) -> list[Tensor]:
-    """Everything that the module's state consists of."""
-    state = module.state_dict(keep_vars=True)
-    return [state[key].detach() for key in sorted(state)]

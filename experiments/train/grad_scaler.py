@@ -1,4 +1,4 @@
-"""What happens to gradients between the backward pass and the update."""
+"""Gradients between the backward pass and the update: averaged, clipped, unscaled."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from experiments.train.distributed import ProcessGroup
 
 
 class Scaler(torch.amp.GradScaler):
-    """torch's gradient scaler, which also averages over processes and limits the norm.
+    """torch's gradient scaler, which also averages over processes and clips the norm.
 
-    A method's `step` calls it in any case, whatever optimiser it brings along.
+    All of it is here because every method's `step` calls the scaler, whatever its optimiser.
     """
 
     def __init__(
@@ -24,7 +24,7 @@ class Scaler(torch.amp.GradScaler):
         self.used = False
 
     def step(self, optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> float | None:
-        """One update, skipped where scaled gradients overflowed in any process."""
+        """Update the parameters; skipped if scaled gradients overflowed in any process."""
         self.used = True
         self.group.average_gradients(optimizer)
         if self.clip_norm:
@@ -34,7 +34,7 @@ class Scaler(torch.amp.GradScaler):
         return super().step(optimizer, *args, **kwargs)
 
     def check_used(self, method: str) -> None:
-        """Raise RuntimeError if a method's own `step` has gone past what is done here."""
+        """Raise RuntimeError if a method's own `step` bypassed this scaler and the run needs it."""
         if not self.used and (self.clip_norm or self.group.size > 1):
             raise RuntimeError(
                 f"{method}: its step() never calls scaler.step(optimizer), which averages "

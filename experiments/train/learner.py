@@ -1,4 +1,4 @@
-"""One run as a resumable state machine: a student, its method, its optimiser and where they are."""
+"""One run as a resumable state machine: a student, its method, its optimiser and its position."""
 
 from __future__ import annotations
 
@@ -16,21 +16,23 @@ from experiments.matrix.run_spec import RunSpec
 from experiments.rundir.start_log import Start
 from experiments.train import networks
 from experiments.train.distributed import SINGLE, ProcessGroup
-from experiments.train.ema import Average
+from experiments.train.ema import EMA
 from experiments.train.grad_scaler import Scaler
 from experiments.train.meter import SKIPS_ALLOWED, Diverged, Meter
 from experiments.train.teachers import Teacher
 from models import Outputs
 
-CHECK_EVERY = 50  # steps between two looks at the loss on the host
+# Steps between two checks that the loss is finite. A check waits for the device: one per step would
+# slow training down.
+CHECK_EVERY = 50
 
 
 class Learner:
     """A run that takes one step at a time and can be saved after each.
 
-    It stands at (stage, epoch, step): the next step to take. Stages are "initial" (some methods)
-    and "main". What the disk has of it is the business of `checkpoints`. Nothing here knows which
-    method, network or data set it is.
+    Its position (stage, epoch, step) is the next step to take. The stages are "initial" (in some
+    methods), "main" and, after the last step, "done". Files are read and written by `checkpoint`
+    and `result`. Nothing here names a method, a network or a data set.
     """
 
     def __init__(
@@ -43,7 +45,7 @@ class Learner:
         group: ProcessGroup = SINGLE,
         source: Path | None = None,
     ) -> None:
-        """``source``: the weights of the student that a probe is about."""
+        """``source``: the weights file of the student that a probe reads."""
         self.group, self.source = group, source
         self.spec, self.data, self.device, self.directory = spec, data, device, directory
         self.recipe, self.id = spec.recipe, spec.id
@@ -51,36 +53,39 @@ class Learner:
         self.coordinates = self._build(teacher.module if teacher else None)
         self.meter = Meter(device, SKIPS_ALLOWED if self.recipe.precision == "fp16" else 1)
         self.history: list[dict[str, Any]] = []
-        self.starts: list[Start] = []  # whoever starts it puts them on record (see `starts`)
+        self.starts: list[Start] = []  # set by the cohort (see `start_log`)
         self.warnings = [*data.warnings, *getattr(self.distiller, "warnings", ())]
         self.seconds, self.samples_seen, self.steps_taken = 0.0, 0, 0
-        data.train_stream(spec.trial, 1, 0, self.stream_of("main"))  # refuses what it cannot give
+        # Raises now, not after an initial stage, if the data set lacks the sampler or the views.
+        data.train_stream(spec.trial, 1, 0, self.stream_of("main"))
         self.stage, self.epoch = self.coordinates[0]
         self.step = 0
         self._enter_stage()
 
     def _build(self, teacher: nn.Module | None) -> list[tuple[str, int]]:
-        """Student and method, each from a random stream of its own; returns the whole schedule."""
+        """Make student and method, each from its own random stream.
+
+        Returns the schedule: every (stage, epoch) of the run.
+        """
         spec, info = self.spec, self.data.info
         with networks.seeded("student", spec.dataset.name, spec.student, spec.trial):
             self.student = networks.student(
                 spec, self.source, info.num_classes, self.recipe, self.device
             )
-        base = distillers.find(spec.method).name  # the same with "+kd" and under a wrapper
+        base = distillers.find(spec.method).name  # the same with "+kd" and inside a wrapper
         stream = ("method", spec.dataset.name, spec.pair, base, spec.trial)
         with networks.seeded(*stream):
             self.distiller = distillers.build(
                 spec.method, self.student, teacher, info, seed=seed(*stream), **spec.options
             ).to(self.device, self.recipe.parameter_dtype)
         self.initial = self.distiller.init_stage()
-        before = 0
-        if self.initial:  # never none at all: without its initial stage it is another method
-            before = max(1, round(self.distiller.scaled(self.initial.epochs)))
-        return [("initial", e + 1) for e in range(before)] + [
-            ("main", e + 1) for e in range(self.recipe.epochs)
-        ]
+        initial_epochs = 0
+        if self.initial:  # at least one: without its initial stage it is a different method
+            initial_epochs = max(1, round(self.distiller.scaled(self.initial.epochs)))
+        stages = (("initial", initial_epochs), ("main", self.recipe.epochs))
+        return [(stage, epoch + 1) for stage, epochs in stages for epoch in range(epochs)]
 
-    # ---- where it stands -----------------------------------------------------------------------
+    # ---- position ------------------------------------------------------------------------------
 
     @property
     def position(self) -> tuple[str, int]:
@@ -88,7 +93,7 @@ class Learner:
 
     @property
     def stream(self) -> Stream:
-        """The batches this run eats at its present stage."""
+        """The batches this run consumes in its current stage."""
         return self.stream_of(self.stage)
 
     def stream_of(self, stage: str) -> Stream:
@@ -100,59 +105,61 @@ class Learner:
         return self.position == self.coordinates[-1]
 
     def _enter_stage(self) -> None:
-        """A fresh optimiser over what this stage trains."""
+        """Make a fresh optimiser for what this stage trains, and set train and eval modes."""
         if self.stage == "initial":
             assert self.initial is not None
-            params = list(self.initial.modules.parameters())
-            self.optimizer = self.recipe.make_optimizer(params)
+            self.optimizer = self.recipe.make_optimizer(list(self.initial.modules.parameters()))
         else:
             params = [*self.student.parameters(), *self.distiller.parameters()]
             params = [p for p in params if p.requires_grad]
             self.optimizer = self.distiller.optimizer(params, self.recipe)
-        # A method's own rates follow the schedule, too.
+        # The schedule scales each group's own rate: methods may bring an optimiser with others.
         self.base_rates = [group["lr"] for group in self.optimizer.param_groups]
         half = self.recipe.precision == "fp16"
         self.scaler = Scaler(self.device, half, self.group, self.recipe.clip_norm)
         self.initial_scale = self.scaler.get_scale()
-        averaged = self.recipe.ema_decay and self.stage == "main"
-        self.average = self._new_average() if averaged else None
-        self._set_modes()
-
-    def _new_average(self) -> Average:
-        """Of what is tested, beginning with the weights of this moment."""
-        tested = [self.student, self.distiller] if self.has_own_head else [self.student]
-        return Average(tested, self.recipe.ema_decay)
-
-    def _set_modes(self) -> None:
-        """The method in train mode, of the student what this stage trains."""
+        averages = self.recipe.ema_decay and self.stage == "main"
+        self.ema = self._new_ema() if averages else None
         self.distiller.train()
         self.student.train(self.stage == "main")
         if self.stage == "initial":
             assert self.initial is not None
             self.initial.modules.train()
 
+    def _new_ema(self) -> EMA:
+        """An average of what is tested, starting at the current weights."""
+        tested = [self.student, self.distiller] if self.has_own_head else [self.student]
+        return EMA(tested, self.recipe.ema_decay)
+
     # ---- training ------------------------------------------------------------------------------
 
     def start_epoch(self) -> None:
-        """Before the first step of an epoch, also when it is entered in the middle."""
+        """Call before the first step of an epoch, or before the next one after resuming in it."""
         self.distiller.on_epoch(self.epoch)
 
     def take_step(self, batch: Batch, teacher: Outputs | None) -> None:
-        """One update. Randomness inside the networks depends on nothing but where this step is."""
-        own = (self.group.rank,) if self.group.rank else ()
-        self._reseed(seed(*self._coordinates, *own))
+        """Take one step of the optimiser.
+
+        Randomness inside networks and method depends only on the run and this step, so that other
+        runs in the cohort and a resume change nothing.
+        """
+        # Each process draws for its own samples. Rank 0 draws what a single process draws.
+        rank = (self.group.rank,) if self.group.rank else ()
+        self._reseed(seed(*self._coordinates, *rank))
         steps = self.data.steps_per_epoch(self.stream)
         for group, base in zip(self.optimizer.param_groups, self.base_rates, strict=True):
             group["lr"] = self._rate(steps, base)
         self.optimizer.zero_grad(set_to_none=True)
-        outputs = self._forward(batch)
+        outputs = None
+        if self.stage == "main" or not self.initial or self.initial.uses_student:
+            outputs = networks.run(self.student, batch, self.distiller.needs, self.recipe)
         losses, share = self._losses(outputs, teacher, batch)
         weighted = losses if share == 1 else {name: share * v for name, v in losses.items()}
         self.distiller.step(weighted, self.optimizer, self.scaler)
         self.scaler.check_used(self.spec.method)
         self.group.average_statistics(self.student, self.distiller)
-        if self.average:
-            self.average.update()
+        if self.ema:
+            self.ema.update()
         logits = None if outputs is None else self._predictions(outputs)
         self.meter.update(losses, logits, batch.labels, self.step)
         self.step += 1
@@ -168,50 +175,47 @@ class Learner:
     def _losses(
         self, outputs: Outputs | None, teacher: Outputs | None, batch: Batch
     ) -> tuple[dict[str, torch.Tensor], float]:
-        """The method's losses, and what they count among those of all processes.
+        """The method's losses, and their weight in the mean over all processes.
 
         A method that relates the samples of a batch gets the whole batch in every process.
         """
         share = self.group.share(batch)
         if self.distiller.needs.batch == "global" and self.group.size > 1:
             needs, share = self.distiller.needs, 1.0
-            outputs = self.group.gathered(outputs, batch, needs)
-            teacher = self.group.gathered(teacher, batch, needs)
+            outputs = self.group.gather(outputs, batch, needs)
+            teacher = self.group.gather(teacher, batch, needs)
             batch = self.group.whole(batch)
-            self._reseed(seed(*self._coordinates))  # what it draws is the same everywhere
+            # All processes compute the same loss, so they must draw the same numbers for it.
+            self._reseed(seed(*self._coordinates))
         if self.stage == "initial":
             return self.distiller.initial(outputs, teacher, batch), share
         return self.distiller(outputs, teacher, batch), share
 
     def _reseed(self, value: int) -> None:
-        """torch.manual_seed, without the stack trace it formats where no GPU is in use."""
+        """Do what torch.manual_seed does, faster: that formats a stack trace if no GPU is used."""
         torch.default_generator.manual_seed(value)
         if self.device.type == "cuda":
             torch.cuda.manual_seed(value)
 
     def _rate(self, steps: int, base: float) -> float:
+        """This step's learning rate for parameters whose rate is ``base``."""
         if self.stage == "initial":
             assert self.initial is not None
             return self.initial.lr or base
         return self.recipe.rate(self.epoch, self.step, steps, base)
 
-    def _forward(self, batch: Batch) -> Outputs | None:
-        if self.stage == "initial" and self.initial and not self.initial.uses_student:
-            return None
-        return networks.run(self.student, batch, self.distiller.needs, self.recipe)
-
     @torch.no_grad()
     def _predictions(self, outputs: Outputs) -> torch.Tensor:
-        """For the training accuracy; looking must not move the batch norm of an own head."""
+        """Logits (B, C) for the training accuracy."""
         if not self.has_own_head:
             return outputs.logits
-        self.distiller.eval()
+        self.distiller.eval()  # or the batch norms of the head would count this batch twice
         logits = self.distiller.predict(outputs.promoted())
         self.distiller.train()
         return logits
 
     def check(self) -> None:
-        """Raise Diverged if a loss was not finite, or the scaler skipped fifty updates in a row."""
+        """Raise Diverged if a loss was not finite, or too many updates in a row were skipped."""
         self.meter.check(self.epoch, self.group)
         # Every skipped update halves the scale, which grows again only after 2000 good ones.
         if self.scaler.get_scale() < self.initial_scale * 0.5**SKIPS_ALLOWED:
@@ -221,9 +225,10 @@ class Learner:
             )
 
     def end_epoch(self) -> dict[str, Any]:
-        """Evaluate where it is due, write the epoch's row, move on to the next epoch or stage."""
+        """Evaluate if due, add the epoch's row to the history, move to the next epoch or stage."""
         self.check()
-        row = {"stage": self.stage, "epoch": self.epoch, "lr": self._rate_shown()}
+        rate = float(self.optimizer.param_groups[0]["lr"])
+        row = {"stage": self.stage, "epoch": self.epoch, "lr": rate}
         row |= self.meter.means(self.group)
         due = self.epoch % self.recipe.eval_every == 0 or self.is_last_epoch
         if self.stage == "main" and due:
@@ -233,23 +238,20 @@ class Learner:
         self._move_on()
         return row
 
-    def _rate_shown(self) -> float:
-        return float(self.optimizer.param_groups[0]["lr"])
-
     def _move_on(self) -> None:
         self.meter.reset()
         self.step = 0
-        following = self.coordinates.index(self.position) + 1
-        if following == len(self.coordinates):
+        upcoming = self.coordinates.index(self.position) + 1
+        if upcoming == len(self.coordinates):
             self.stage = "done"
             return
-        before = self.stage
-        self.stage, self.epoch = self.coordinates[following]
-        if self.stage != before:
+        previous_stage = self.stage
+        self.stage, self.epoch = self.coordinates[upcoming]
+        if self.stage != previous_stage:
             self._enter_stage()
 
     def evaluate(self, split: str) -> dict[str, float]:
-        """Accuracy and loss of the method's prediction on "test" or "validation"."""
+        """Scores of the method's prediction on "test" or "validation": see `networks.evaluate`."""
         self.distiller.eval()
         batches = self.data.test_batches(split)
         needs, predict = self.distiller.needs, self.distiller.predict
@@ -261,13 +263,13 @@ class Learner:
         return scores
 
     def as_tested(self) -> contextlib.AbstractContextManager[None]:
-        """Inside, the networks have the weights that accuracies are about."""
-        return self.average.in_place() if self.average else contextlib.nullcontext()
+        """Inside, the networks have the weights that are evaluated and published."""
+        return self.ema.in_place() if self.ema else contextlib.nullcontext()
 
     # ---- state ---------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        """Tensors and plain values only, so that it loads with ``weights_only=True``."""
+        """What a resume needs: tensors and plain values, to load with ``weights_only=True``."""
         return {
             "run": self.spec.id,
             "position": [self.stage, self.epoch, self.step],
@@ -276,7 +278,7 @@ class Learner:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "meter": self.meter.state(self.group),
-            "average": self.average.tensors if self.average else [],
+            "average": self.ema.tensors if self.ema else [],
             "history": self.history,
             "warnings": self.warnings,
             "teacher": self.teacher.sha256 if self.teacher else None,
@@ -284,7 +286,7 @@ class Learner:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from a `state`."""
+        """Resume from a `state`."""
         self.stage, self.epoch, self.step = state["position"]
         if self.stage != "done":
             self._enter_stage()
@@ -293,16 +295,16 @@ class Learner:
         self.student.load_state_dict(state["student"])
         self.distiller.load_state_dict(state["distiller"])
         self.meter.load(state["meter"], self.group)
-        if state.get("average"):  # also of a run that lacks nothing but its result
-            self.average = self._new_average()
-            self.average.load(state["average"])
+        if state.get("average"):  # also in stage "done", where only the result is missing
+            self.ema = self._new_ema()
+            self.ema.load(state["average"])
         self.history = state["history"]
-        earlier = state.get("starts", ())  # former versions kept them here
+        earlier = state.get("starts", ())  # earlier versions stored them in the checkpoint
         self.starts = [*(start for start in earlier if start not in self.starts), *self.starts]
         self.warnings = list(dict.fromkeys([*state["warnings"], *self.warnings]))
         self.seconds, self.samples_seen, self.steps_taken = state["counters"]
 
     @property
     def has_own_head(self) -> bool:
-        """Whether the method predicts with modules of its own, which the student needs too."""
+        """Whether the method predicts with modules of its own, not the student's classifier."""
         return type(self.distiller).predict is not distillers.Distiller.predict

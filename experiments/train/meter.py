@@ -1,4 +1,4 @@
-"""Sums of an epoch, kept on the device: the loop never waits for a number it does not need."""
+"""Loss and accuracy of an epoch, summed on the device: the loop never waits for a number."""
 
 from __future__ import annotations
 
@@ -7,21 +7,26 @@ from torch import Tensor
 
 from experiments.train.distributed import SINGLE, ProcessGroup
 
-SKIPS_ALLOWED = 50  # updates in a row that a gradient scaler may skip before that is divergence
+# Updates in a row that a gradient scaler may skip. It halves its scale each time: one that is still
+# too large after so many is no matter of the scale, but divergence.
+SKIPS_ALLOWED = 50
 
 
 class Diverged(RuntimeError):  # noqa: N818  (an outcome of training)
-    """A loss that is not finite; the message names step, terms and their last finite values."""
+    """A loss is not finite; the message gives the step, the terms and their last finite values."""
 
 
 class Meter:
-    """Mean loss terms and training accuracy over the samples of an epoch, and a watch for NaN.
+    """Mean loss terms and training accuracy of an epoch; notes the first loss that is not finite.
 
     Everything is a tensor on the device until `means` or `check` is called.
     """
 
     def __init__(self, device: torch.device, patience: int = 1) -> None:
-        """``patience``: losses in a row that need not be finite (a gradient scaler skips them)."""
+        """``patience``: losses in a row that are not finite before that counts as divergence.
+
+        1 unless a gradient scaler skips such steps.
+        """
         self.device, self.patience = device, patience
         self.terms: tuple[str, ...] = ()
         none = torch.zeros(0, dtype=torch.float64, device=device)
@@ -30,7 +35,7 @@ class Meter:
         self.reset()
 
     def reset(self) -> None:
-        """Start an epoch; what was last finite stays known."""
+        """Start an epoch. The last finite values are kept, for the message of Diverged."""
         self.samples, self.scored = 0, False
         self.correct = torch.zeros((), dtype=torch.int64, device=self.device)
         self.sums = torch.zeros_like(self.sums)
@@ -39,7 +44,7 @@ class Meter:
     def update(
         self, losses: dict[str, Tensor], logits: Tensor | None, labels: Tensor, step: int
     ) -> None:
-        """Add one step's numbers; without ``logits`` (no student ran) only the loss terms."""
+        """Add one step. ``labels`` are (B,) or soft (B, C); ``logits`` None if no student ran."""
         names = tuple(losses)
         if not set(names) <= set(self.terms):
             self._grow(names)
@@ -56,14 +61,15 @@ class Meter:
             self.correct += (logits.detach().argmax(dim=1) == hard).sum()
 
     def _grow(self, names: tuple[str, ...]) -> None:
-        """Terms may come late (a method that skips its first batch); their sums start at zero."""
-        late = tuple(name for name in names if name not in self.terms)
-        self.terms += late
+        """Add terms, with sums of zero: a method may return some only after its first batch."""
+        new = tuple(name for name in names if name not in self.terms)
+        self.terms += new
         for name in ("sums", "last_finite", "first_bad"):
             old: Tensor = getattr(self, name)
-            setattr(self, name, torch.cat([old, old.new_zeros(len(late))]))
+            setattr(self, name, torch.cat([old, old.new_zeros(len(new))]))
 
     def _watch(self, values: Tensor, present: slice | list[int], step: int) -> None:
+        """Note the first loss that is not finite, without a look at it on the host."""
         finite = values.isfinite().all()
         self.bad_run = torch.where(finite, 0, self.bad_run + 1)
         newly_bad = (self.bad_run >= self.patience) & (self.bad_step < 0)
@@ -88,7 +94,7 @@ class Meter:
             )
 
     def means(self, group: ProcessGroup = SINGLE) -> dict[str, float]:
-        """The epoch so far: mean of every term, their total, and the accuracy (%) of a student."""
+        """The epoch so far: mean of every term, their total, and the student's accuracy (%)."""
         samples, correct, sums = self._totals(group)
         count = max(samples, 1)
         terms = {name: value / count for name, value in sums.items()}
@@ -97,13 +103,13 @@ class Meter:
         return {**accuracy, "train_loss": total, **terms}
 
     def _totals(self, group: ProcessGroup) -> tuple[int, int, dict[str, float]]:
-        """Samples, correct ones and the sums by term, over all processes."""
+        """Number of samples, of correct ones, and the sum of every term, over all processes."""
         sums = dict(zip(self.terms, self.sums.tolist(), strict=True))
         counts = group.sums({"samples": self.samples, "correct": int(self.correct)})
         return int(counts["samples"]), int(counts["correct"]), group.sums(sums)
 
     def state(self, group: ProcessGroup = SINGLE) -> dict[str, object]:
-        """Everything needed to go on in the middle of an epoch: sums over all processes."""
+        """What is needed to resume within an epoch, with sums over all processes."""
         samples, correct, sums = self._totals(group)
         return {
             "terms": list(self.terms),
@@ -118,7 +124,7 @@ class Meter:
         }
 
     def load(self, state: dict[str, object], group: ProcessGroup = SINGLE) -> None:
-        """The inverse of `state`; the lead goes on with the sums, the others from zero."""
+        """The inverse of `state`. The main process continues the sums, the others start at zero."""
         self.terms = tuple(state["terms"])  # type: ignore[arg-type]
         self.samples = state["samples"]  # type: ignore[assignment]
         self.scored = bool(state["scored"])

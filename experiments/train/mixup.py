@@ -1,7 +1,7 @@
-"""What a recipe does to a whole batch: mixup, CutMix, random erasing, label smoothing.
+"""Regularisation of whole batches: mixup, CutMix, random erasing, label smoothing.
 
-All runs of a cohort train on the changed batch, and the teacher sees it, too. Labels become soft
-(B, C). The operations are torchvision's; what they draw comes from the coordinates of the step.
+All runs of a cohort and their teacher see the changed batch. Labels become soft (B, C). The
+operations are torchvision's; their random numbers depend only on the coordinates of the step.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from experiments.train.networks import seeded
 
 
 def mixed(batch: Batch, info: Info, recipe: Recipe, *coordinates: str | int) -> Batch:
-    """The batch under the recipe's regularisation, drawn by ``coordinates`` and the step.
+    """The batch under the recipe's regularisation, with random numbers from ``coordinates``.
 
-    Images are erased after they are mixed, as timm does. Extra views get the same partner, the
-    same share and the same cut as the images, but an erasing of their own.
+    Images are erased after they are mixed, as in timm. Extra views get the same partner, the same
+    share and the same cut as the images, but are erased on their own.
     """
     if not recipe.mixes:
         return batch
@@ -36,7 +36,7 @@ def _mix(
     views: list[Tensor], labels: Tensor, info: Info, recipe: Recipe
 ) -> tuple[list[Tensor], Tensor]:
     """Views (B, 3, H, W) and labels (B,), mixed with those of the neighbour in the batch."""
-    from torchvision import tv_tensors  # here: half a second that few recipes need
+    from torchvision import tv_tensors  # imported here: takes 0.5 s, and few recipes need it
     from torchvision.transforms import v2
 
     choices = [
@@ -57,7 +57,7 @@ def _mix(
 
 
 def _erased(images: Tensor, probability: float) -> Tensor:
-    """Each image with a rectangle of its own blank: 0 is the mean of normalised pixels.
+    """Each image with a random rectangle set to 0, the mean of normalised pixels.
 
     Zhong et al., Random Erasing Data Augmentation, AAAI 2020, with torchvision's areas and shapes.
     """

@@ -22,24 +22,27 @@ from models import Outputs
 
 @contextlib.contextmanager
 def seeded(*coordinates: str | int | None) -> Iterator[None]:
-    """Torch's CPU generator seeded from coordinates inside, as before afterwards."""
+    """Inside, torch's CPU generator is seeded from the coordinates; afterwards it is restored."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed(*coordinates))
         yield
 
 
 def build(name: str, num_classes: int, recipe: Recipe, device: torch.device) -> models.Classifier:
-    """A network on its device in the recipe's memory format. Weights: torch's global generator."""
+    """A network on its device, in the recipe's memory format.
+
+    Weights are drawn from torch's global generator.
+    """
     return _placed(models.build(name, num_classes), recipe, device)
 
 
 def student(
     spec: RunSpec, source: Path | None, num_classes: int, recipe: Recipe, device: torch.device
 ) -> models.Classifier:
-    """The network that a run trains: a new one, or a probe of the one in the file ``source``."""
+    """The network that a run trains: a new one, or a probe on the one in the file ``source``."""
     if spec.source is None:
         return build(spec.student, num_classes, recipe, device)
-    assert source is not None  # the job has it
+    assert source is not None  # a job has the file of every source
     trained = models.restored(spec.student, source)
     probe = models.LinearProbe(trained, num_classes, spec.source.bn_mode)
     return _placed(probe, recipe, device)
@@ -58,12 +61,8 @@ def freeze(model: models.Classifier) -> models.Classifier:
     """Make a teacher: no gradients, and eval mode that no later ``train()`` can undo."""
     model.requires_grad_(False).eval()
     for module in model.modules():
-        module.train = _stay(module)  # type: ignore[method-assign]
+        module.train = lambda mode=True, module=module: module  # type: ignore[method-assign,misc]
     return model
-
-
-def _stay(module: nn.Module) -> Callable[..., nn.Module]:
-    return lambda mode=True: module
 
 
 def run(model: models.Classifier, batch: Batch, needs: Needs, recipe: Recipe) -> Outputs:
@@ -77,19 +76,19 @@ def run(model: models.Classifier, batch: Batch, needs: Needs, recipe: Recipe) ->
 
 
 def autocast(recipe: Recipe, device: torch.device) -> torch.autocast:
-    """Half precision inside where the recipe asks for it."""
+    """Inside, torch computes in the recipe's half precision, if it asks for one."""
     return torch.autocast(
         device.type, dtype=recipe.dtype, enabled=recipe.dtype is not recipe.parameter_dtype
     )
 
 
 def formatted(batch: Batch, recipe: Recipe) -> Batch:
-    """The batch in the recipe's memory format, in double precision where it computes in that."""
-    kind = recipe.parameter_dtype
-    if not recipe.channels_last and kind is batch.images.dtype:
+    """The batch in the recipe's memory format and the precision of its parameters."""
+    dtype = recipe.parameter_dtype
+    if not recipe.channels_last and dtype is batch.images.dtype:
         return batch
     layout = torch.channels_last if recipe.channels_last else torch.preserve_format
-    images, *views = (view.to(kind, memory_format=layout) for view in (batch.images, *batch.views))
+    images, *views = (view.to(dtype, memory_format=layout) for view in (batch.images, *batch.views))
     return replace(batch, images=images, views=tuple(views))
 
 
@@ -102,10 +101,10 @@ def evaluate(
     predict: Callable[[Outputs], Tensor] = lambda outputs: outputs.logits,
     group: ProcessGroup = SINGLE,
 ) -> dict[str, float]:
-    """Accuracy in percent (top1, top5) and mean cross-entropy of ``model`` in eval mode.
+    """Accuracy in percent (top1, top5) and mean cross-entropy (loss) of ``model`` in eval mode.
 
-    ``batches`` are those of this process; the answer is about all batches of the group. One wait
-    for the device at the end. The model's mode is restored.
+    ``batches`` are those of this process; the scores are over those of the whole group. Waits for
+    the device once, at the end. The model's mode is restored. ValueError without any sample.
     """
     was_training = model.training
     model.eval()
@@ -121,7 +120,7 @@ def evaluate(
 
 
 def _scores(logits: Tensor, labels: Tensor) -> Tensor:
-    """Sums over a batch: correct in the first, in the first five, cross-entropy, samples."""
+    """Sums over a batch, (4,): correct at top 1, correct at top 5, cross-entropy, samples."""
     best = logits.topk(min(5, logits.shape[1]), dim=1).indices
     hits = best == labels[:, None]
     loss = nn.functional.cross_entropy(logits.double(), labels, reduction="sum")

@@ -1,4 +1,4 @@
-"""What a machine can compute with: asked for and not to be had is an error, never replaced."""
+"""Numerics of a machine: what a recipe asks for and a device lacks is an error, never replaced."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SWITCHES = ("tf32", "compile")
 
 
 def missing(recipe: Mapping[str, Any], device: str) -> str | None:
-    """The first entry of a recipe that this machine's ``device`` lacks, as it stands in YAML."""
+    """The first entry of a recipe that this machine's ``device`` does not support, as in YAML."""
     for key in _unavailable(device):
         if key in _SWITCHES and recipe[key]:
             return f"{key}: true"
@@ -30,25 +30,26 @@ def missing(recipe: Mapping[str, Any], device: str) -> str | None:
 
 
 def check(recipe: Recipe, device: str) -> None:
-    """Raise InputError where this machine cannot give what the recipe asks for."""
+    """Raise InputError if this machine does not support what the recipe asks for."""
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("this machine has no usable CUDA device, but the job needs one")
     lacking = missing(recipe.model_dump(), device)
     if lacking:
-        raise InputError(f"recipe.{lacking}: not to be had with this machine's {device}")
+        raise InputError(f"recipe.{lacking}: not available on this machine ({device})")
 
 
 def _unavailable(device: str) -> list[str]:
+    # torch.compile needs a C++ compiler on a CPU, and Triton beside it on a GPU.
     compiler = any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++")))
     if device == "cpu":
         return ["fp16", "tf32"] + ([] if compiler else ["compile"])
-    modern = torch.cuda.get_device_capability() >= (8, 0)  # Ampere brought both
+    modern = torch.cuda.get_device_capability() >= (8, 0)  # both came with Ampere
     can_compile = compiler and importlib.util.find_spec("triton") is not None
     return ([] if modern else ["bf16", "tf32"]) + ([] if can_compile else ["compile"])
 
 
 def set_numerics(recipe: Recipe, device: torch.device) -> None:
-    """Process-wide settings, which the members of a cohort agree on."""
+    """Apply a recipe's process-wide settings; all members of a cohort have the same."""
     if device.type == "cpu":
         torch.set_num_threads(recipe.threads)
         keep_freed_memory()
@@ -59,9 +60,9 @@ def set_numerics(recipe: Recipe, device: torch.device) -> None:
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep what networks on a CPU free and ask for again at every step.
+    """Make the C library keep freed memory, which networks on a CPU allocate again every step.
 
-    glibc hands large blocks back to the kernel, which costs thousands of page faults per step
+    glibc returns large blocks to the kernel, which costs thousands of page faults per step
     (measured: 3 to 16 % of a training step). Other C libraries are left alone.
     """
     try:
@@ -70,7 +71,7 @@ def keep_freed_memory() -> None:
         return
     largest_mapped, trim_threshold = -3, -1  # malloc.h: M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
     if not mallopt(largest_mapped, 1 << 30):
-        mallopt(largest_mapped, 1 << 25)  # the most that older versions take
+        mallopt(largest_mapped, 1 << 25)  # the most that older versions accept
     mallopt(trim_threshold, 2**31 - 1)
 
 

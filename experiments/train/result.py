@@ -1,22 +1,40 @@
-"""What a finished run leaves behind: its weights, its history and, last, its record."""
+"""What a finished run leaves: weights, history, and result.json (schema: `results.records`)."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from experiments.rundir.layout import HEAD, WEIGHTS
-from experiments.train import numerics
-from experiments.train.checkpoint import _write_history
+from experiments.train import checkpoint, numerics
 from experiments.train.learner import Learner
 from models.checkpoints.files import save_weights, sha256
 from results import provenance, records
 from results.schema import Record, Start
 
 
+def finish(learner: Learner) -> Record:
+    """Write weights, history and, last, the result; returns the record."""
+    # With a hold-out, epochs were scored on the validation part: the test set is read once, here.
+    test = learner.evaluate("test") if "validation" in learner.data.sizes else None
+    return learner.group.on_main(lambda: _publish(learner, test))
+
+
+def _publish(learner: Learner, test: dict[str, float] | None) -> Record:
+    with learner.as_tested():
+        facts = {"dataset": learner.spec.dataset.name}
+        save_weights(learner.student, learner.directory / WEIGHTS, facts)
+        if learner.has_own_head:
+            save_weights(learner.distiller, learner.directory / HEAD)
+    checkpoint.write_history(learner)
+    content = record(learner, test)
+    records.publish(learner.directory, content)
+    return content
+
+
 def record(learner: Learner, test: dict[str, float] | None) -> Record:
     """The record of a learner whose weights are already in its directory.
 
-    ``test``: the scores on the test part where the epochs were scored on a validation part.
+    ``test``: scores on the test set, if the epochs were scored on a validation part.
     """
     extra = sum(p.numel() for p in learner.distiller.parameters())
     rate = learner.samples_seen / max(learner.seconds, 1e-9)
@@ -51,14 +69,14 @@ def record(learner: Learner, test: dict[str, float] | None) -> Record:
 
 
 def _source(learner: Learner) -> dict[str, str] | None:
-    """The student that a probe is about."""
+    """The student that a probe reads."""
     if learner.spec.source is None or learner.source is None:
         return None
     return {"run": learner.spec.source.run, "sha256": sha256(learner.source)}
 
 
 def _accuracy(learner: Learner, test: dict[str, float] | None) -> dict[str, Any]:
-    """Last epoch's test accuracy; the best epoch's beside the split it was picked on."""
+    """The last epoch's test accuracy, and the best epoch's with the split that it is best on."""
     sizes = learner.data.sizes
     split = "validation" if "validation" in sizes else "test"
     rows = [row for row in learner.history if f"{split}_top1" in row]
@@ -74,21 +92,3 @@ def _accuracy(learner: Learner, test: dict[str, float] | None) -> dict[str, Any]
 
 def _of(row: dict[str, Any], split: str) -> dict[str, float]:
     return {key: row[f"{split}_{key}"] for key in ("top1", "top5", "loss")}
-
-
-def finish(learner: Learner) -> Record:
-    """Write weights, history and, last, the result; after that the checkpoint may go."""
-    test = learner.evaluate("test") if "validation" in learner.data.sizes else None
-    return learner.group.on_main(lambda: _publish(learner, test))
-
-
-def _publish(learner: Learner, test: dict[str, float] | None) -> Record:
-    with learner.as_tested():
-        facts = {"dataset": learner.spec.dataset.name}
-        save_weights(learner.student, learner.directory / WEIGHTS, facts)
-        if learner.has_own_head:
-            save_weights(learner.distiller, learner.directory / HEAD)
-    _write_history(learner)
-    content = record(learner, test)
-    records.publish(learner.directory, content)
-    return content

@@ -1,4 +1,4 @@
-"""Teachers: found on disk, loaded strictly, measured before anything is distilled from them."""
+"""Teachers: loaded strictly from disk, and evaluated before anything is distilled from them."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from models.checkpoints.files import sha256
 from results import records
 
 
-class Blocked(RuntimeError):  # noqa: N818  (a state of the student's run, not its fault)
-    """The teacher is not there (yet), or not the one that was planned."""
+class Blocked(RuntimeError):  # noqa: N818  (a state of the student's run, not its failure)
+    """The teacher does not exist (yet), or is not the one that was planned."""
 
 
 @dataclass(frozen=True)
 class TeacherRecord:
-    """What a result says of its teacher; accuracy in percent, ``run`` None for a given file."""
+    """A teacher in a student's result; accuracy in percent, ``run`` None for a given file."""
 
     name: str
     accuracy: float
@@ -33,7 +33,7 @@ class TeacherRecord:
 
 @dataclass(frozen=True)
 class Teacher:
-    """A frozen teacher and what results say of it."""
+    """A frozen teacher, and how results record it."""
 
     module: models.Classifier
     record: TeacherRecord
@@ -47,10 +47,10 @@ def load(
     device: torch.device,
     group: ProcessGroup = SINGLE,
 ) -> Teacher:
-    """The teacher of ``spec`` from a weights file, its accuracy measured again on the test set.
+    """Load the teacher of ``spec`` from a weights file, and measure its test accuracy.
 
-    Raises Blocked where the file is missing or is not the planned one, ModelError where it does
-    not fit the architecture.
+    Raises Blocked if the file is missing or is not the planned one, ModelError if it does not fit
+    the architecture.
     """
     digest = group.on_main(lambda: checked_hash(spec, weights))
     module = networks.build(spec.name, data.info.num_classes, recipe, device)
@@ -62,7 +62,7 @@ def load(
 
 
 def checked_hash(spec: TeacherSpec, weights: Path, role: str = "teacher") -> str:
-    """The sha256 of a weights file. Raises Blocked where it is missing or not the planned one.
+    """The sha256 of a weights file. Raises Blocked if it is missing or is not the planned one.
 
     ``role``: what the network is to the run, for the message.
     """

@@ -1,4 +1,4 @@
-"""One loop for everything: a cohort of runs that share a teacher, a data set and their batches.
+"""The training loop of a cohort: runs that share a teacher, a data set and their batches.
 
 The teacher runs once per batch of each stream, and every learner of that stream takes its step on
 it. No method, network or data set is named here: what is special about one is a hook it overrides.
@@ -6,9 +6,9 @@ it. No method, network or data set is named here: what is special about one is a
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Iterable
-from functools import reduce
+from collections.abc import Iterable, Iterator
 
 import torch
 
@@ -16,7 +16,7 @@ from datasets import Batch, Stream
 from distillers import Needs
 from experiments.matrix.recipe import Recipe
 from experiments.train import networks
-from experiments.train.cohort import Cohort, Member, finish, guarded, interrupt, join
+from experiments.train.cohort import Cohort, Member
 from experiments.train.learner import Learner
 from experiments.train.mixup import mixed
 from experiments.train.numerics import set_numerics
@@ -24,154 +24,169 @@ from models import Outputs
 
 
 class Interrupted(Exception):  # noqa: N818  (control flow: a signal asked for a stop)
-    """A stop was asked for; everything is saved."""
+    """A stop was requested; everything is saved."""
 
 
 def train(cohort: Cohort) -> dict[str, str]:
     """Train every run of the cohort to its end; returns run id -> "done", "failed", ….
 
-    A run that fails is recorded with its reason and leaves; the others go on. Starts at the slowest
-    member: members ahead wait.
+    A run that fails is recorded with its reason and leaves; the others continue. Training starts
+    at the slowest member: members ahead wait.
     """
     set_numerics(cohort.specs[0].recipe, cohort.device)
-    members = [m for spec in cohort.specs if (m := join(cohort, spec)) is not None]
+    for spec in cohort.specs:
+        cohort.join(spec)
+    for member in [m for m in cohort.members if m.learner.stage == "done"]:
+        cohort.beat()
+        with cohort.isolate_failure(member):  # killed between its last save and its result
+            cohort.finish(member)
+    cohort.remove_finished()
     try:
-        for member in list(members):
-            if member.learner.stage == "done":  # killed between its last save and its result
-                guarded(cohort, members, member, finish)
-        members = [m for m in members if m.learner.stage != "done"]
-        for position in _positions(members):
-            for stream in _streams(members, position):
-                _epoch(cohort, members, position, stream)
+        for position in _positions(cohort.members):
+            for stream in _streams(cohort.members, position):
+                _epoch(cohort, position, stream)
     except Interrupted:
-        for member in members:
-            interrupt(cohort, member)
+        cohort.interrupt()
     return cohort.states
 
 
-# ---- the loop ------------------------------------------------------------------------------------
-
-
 def _positions(members: Iterable[Member]) -> list[tuple[str, int]]:
-    """All (stage, epoch) that some member still has before it, initial stages first."""
-    ahead = set()
+    """All (stage, epoch) that are still ahead of some member, initial stages first."""
+    ahead: set[tuple[str, int]] = set()
     for member in members:
         learner = member.learner
-        if learner.stage != "done":
-            ahead |= set(learner.coordinates[learner.coordinates.index(learner.position) :])
+        ahead.update(learner.coordinates[learner.coordinates.index(learner.position) :])
     return sorted(ahead, key=lambda position: (position[0] != "initial", position[1]))
 
 
 def _streams(members: Iterable[Member], position: tuple[str, int]) -> list[Stream]:
-    """The distinct streams of the members that stand at this epoch, in the members' order."""
-    return list(dict.fromkeys(m.learner.stream for m in _at(members, position)))
+    """The distinct streams of the members at this (stage, epoch), in the members' order."""
+    streams = (m.learner.stream for m in members if m.learner.position == position)
+    return list(dict.fromkeys(streams))
 
 
-def _at(members: Iterable[Member], position: tuple[str, int]) -> list[Member]:
-    return [m for m in members if m.learner.position == position]
-
-
-def _epoch(
-    cohort: Cohort, members: list[Member], position: tuple[str, int], stream: Stream
-) -> None:
+def _epoch(cohort: Cohort, position: tuple[str, int], stream: Stream) -> None:
     """One epoch of one stream, from the step of its slowest member to the end."""
-    present = [m for m in _at(members, position) if m.learner.stream == stream]
-    clock = Clock([m.learner for m in present], cohort.device)
-    for member in present:
-        guarded(cohort, members, member, lambda _, m: m.learner.start_epoch())
-    present = [m for m in present if m in members]
-    if not present:
+    members = cohort.at(position, stream)
+    clock = Clock([m.learner for m in members], cohort.device)
+    for member in members:
+        with cohort.isolate_failure(member):
+            member.learner.start_epoch()
+    members = cohort.at(position, stream)  # again, here and below: those that fail leave
+    if not members:
         return
-    first = min(m.learner.step for m in present)
-    spec = present[0].learner.spec
-    saved = time.monotonic()
-    for batch in cohort.data.train_stream(spec.trial, position[1], first, stream):
-        present = [m for m in present if m in members]
-        if not present:
+    first_step = min(m.learner.step for m in members)
+    trial = members[0].learner.spec.trial
+    saved_at = time.monotonic()
+    for batch in cohort.data.train_stream(trial, position[1], first_step, stream):
+        members = cohort.at(position, stream)
+        if not members:
             return
-        taken = step(cohort, members, present, batch)
-        waited = time.monotonic() - saved > 60 * cohort.save_minutes
-        stopping, due = cohort.group.any(cohort.stop(), waited)
-        due = due or stopping
-        if due or any(not m.has_progress for m in members):  # the first step of a start, at once
+        cohort.beat()
+        took_step = step(cohort, members, batch)
+        waited = time.monotonic() - saved_at > 60 * cohort.save_minutes
+        stop, due = cohort.group.any(cohort.stop(), waited)
+        save_all = stop or due
+        # A start saves its first step at once: a start that saves nothing counts as a crash.
+        if save_all or any(not m.has_progress for m in cohort.members):
             clock.settle()
-            _save(cohort, members, present if due else taken)
-            _note_progress(cohort, members, taken)
-            saved = time.monotonic()
-        if stopping:
+            _save(cohort, members if save_all else took_step)
+            _note_progress(cohort, took_step)
+            saved_at = time.monotonic()
+        if stop:
             raise Interrupted
     clock.settle()
-    for member in present:
-        guarded(cohort, members, member, _end_epoch)
-    _note_progress(cohort, members, present)
-    members[:] = [m for m in members if m.learner.stage != "done"]
+    members = cohort.at(position, stream)
+    for member in members:
+        cohort.beat()  # an evaluation may take minutes
+        with cohort.isolate_failure(member):
+            _end_epoch(cohort, member)
+    _note_progress(cohort, members)
+    cohort.remove_finished()
 
 
-def step(
-    cohort: Cohort, members: list[Member], present: list[Member], batch: Batch
-) -> list[Member]:
-    """The teacher once, then every member whose next step this is; returns these."""
-    taking = [m for m in present if m.learner.step == batch.step]
-    recipe = taking[0].learner.recipe if taking else present[0].learner.recipe
-    batch = _regularised(cohort, present[0].learner, networks.formatted(batch, recipe))
-    outputs = teacher_outputs(cohort, taking, batch, recipe)
+def step(cohort: Cohort, members: list[Member], batch: Batch) -> list[Member]:
+    """Run the teacher once, then let every member take the step if it is its next one.
+
+    Returns the members that took it; members ahead wait.
+    """
+    taking = [m for m in members if m.learner.step == batch.step]
+    if not taking:  # the slowest member has failed, and the others are not there yet
+        return []
+    learner = taking[0].learner  # members agree on what is read of its recipe here
+    batch = networks.formatted(batch, learner.recipe)
+    # Each process mixes its own part of the batch. Rank 0 draws what a single process draws.
+    rank = (cohort.group.rank,) if cohort.group.rank else ()
+    coordinates = (learner.spec.trial, learner.stage, *rank)
+    batch = mixed(batch, cohort.data.info, learner.recipe, *coordinates)
+    outputs = teacher_outputs(cohort, taking, batch, learner.recipe)
     for member in taking:
-        start = time.perf_counter()
-        guarded(cohort, members, member, lambda _, m: m.learner.take_step(batch, outputs))
-        member.learner.seconds += time.perf_counter() - start
+        with cohort.isolate_failure(member), _timed(member.learner):
+            member.learner.take_step(batch, outputs)
     return taking
-
-
-def _regularised(cohort: Cohort, learner: Learner, batch: Batch) -> Batch:
-    """The batch as all these learners train on it; other processes mix their parts themselves."""
-    own = (cohort.group.rank,) if cohort.group.rank else ()
-    where = (learner.spec.trial, learner.stage, *own)
-    return mixed(batch, cohort.data.info, learner.recipe, *where)
 
 
 @torch.no_grad()
 def teacher_outputs(
-    cohort: Cohort, taking: list[Member], batch: Batch, recipe: Recipe
+    cohort: Cohort, members: Iterable[Member], batch: Batch, recipe: Recipe
 ) -> Outputs | None:
-    """One forward pass with everything that any of these learners reads."""
-    needs = [m.learner.distiller.needs for m in taking if m.learner.distiller.needs.teacher]
+    """One forward pass with everything that any of these members reads; None if none reads it."""
+    needs = [m.learner.distiller.needs for m in members if m.learner.distiller.needs.teacher]
     if cohort.teacher is None or not needs:
         return None
-    union = reduce(
-        lambda a, b: Needs(preacts=a.preacts or b.preacts, blocks=a.blocks or b.blocks),
-        needs,
-        Needs(),
-    )
+    union = Needs(preacts=any(n.preacts for n in needs), blocks=any(n.blocks for n in needs))
     return networks.run(cohort.teacher.module, batch, union, recipe)
 
 
-def _save(cohort: Cohort, members: list[Member], present: list[Member]) -> None:
-    for member in list(present):
-        guarded(cohort, members, member, lambda _, m: m.save())
+def _save(cohort: Cohort, members: Iterable[Member]) -> None:
+    for member in members:
+        if member not in cohort.members:  # it failed in this step
+            continue
+        cohort.beat()  # a slow disk may take minutes
+        with cohort.isolate_failure(member):
+            member.save()
 
 
-def _note_progress(cohort: Cohort, members: list[Member], saved: list[Member]) -> None:
-    """Once somebody's step is saved, this start was no crash: not of those either who wait."""
-    if not any(m in members for m in saved):
+def _note_progress(cohort: Cohort, saved: Iterable[Member]) -> None:
+    """Once one member's step is saved, no member's start counts as a crash.
+
+    That includes members that wait for it and have taken no step of their own.
+    """
+    if not any(m in cohort.members for m in saved):
         return
-    for member in list(members):
-        if not member.has_progress:
-            guarded(cohort, members, member, lambda _, m: m.note_progress())
+    for member in [m for m in cohort.members if not m.has_progress]:
+        with cohort.isolate_failure(member):
+            member.note_progress()
 
 
 def _end_epoch(cohort: Cohort, member: Member) -> None:
     learner = member.learner
-    start = time.perf_counter()
-    row = learner.end_epoch()
-    learner.seconds += time.perf_counter() - start
+    with _timed(learner):
+        row = learner.end_epoch()
     member.save()
     cohort.report(learner.spec, row)
     if learner.stage == "done":
-        finish(cohort, member)
+        cohort.finish(member)
+
+
+# ---- time ----------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _timed(learner: Learner) -> Iterator[None]:
+    """Attribute the wall time of the body to one run."""
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        learner.seconds += time.perf_counter() - start
 
 
 class Clock:
-    """Shares the time that no learner spent alone (batches, teacher, waiting) among all present."""
+    """Attributes the wall time that no run spent alone to all of them in equal parts.
+
+    That is the time for batches and the teacher, and for waiting for the device.
+    """
 
     def __init__(self, learners: Iterable[Learner], device: torch.device) -> None:
         self.learners = list(learners)
@@ -183,7 +198,7 @@ class Clock:
         self.own = sum(learner.seconds for learner in self.learners)
 
     def settle(self) -> None:
-        """Wait for the device once, then divide what is left of the wall time evenly."""
+        """Wait for the device once, then divide what is left of the wall time."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         spent = sum(learner.seconds for learner in self.learners) - self.own

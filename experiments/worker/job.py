@@ -1,4 +1,4 @@
-"""One job as plain data: what a worker process is told."""
+"""One job as plain data: everything that a worker process is given."""
 
 from __future__ import annotations
 
@@ -13,15 +13,19 @@ from experiments.errors import InputError
 from experiments.matrix.run_spec import RunSpec
 from results import records
 
-REFUSED, STOPPED = 2, 3  # exit codes: bad input; asked to stop, and saved
+REFUSED, STOPPED = 2, 3  # exit codes: bad input; stopped on request, with everything saved
 
 
 @dataclass(frozen=True)
 class Job:
-    """Everything a worker needs, as plain data.
+    """Everything a worker needs.
 
-    data_options  the data set's own options, paths included
-    teacher       the teacher's weights file, None without a teacher
+    data_options  options of the data set beyond its spec, such as paths
+    teacher       the teacher's weights file; None without a teacher
+    ids           of the specs when the job was written
+    code          `environment.code` when the job was planned
+    processes     how many train the job together
+    sources       weights of the students that probes read, by run id
     """
 
     specs: tuple[RunSpec, ...]
@@ -32,19 +36,20 @@ class Job:
     plugins: tuple[Path, ...]
     device: str = "cpu"
     save_minutes: float = 10.0
-    ids: tuple[str, ...] = ()  # of the specs when the job was written
-    code: dict[str, Any] | None = None  # `environment.code` when it was planned
-    processes: int = 1  # that train it together
-    sources: dict[str, Path] = field(default_factory=dict)  # weights that probes are about, by run
+    ids: tuple[str, ...] = ()
+    code: dict[str, Any] | None = None
+    processes: int = 1
+    sources: dict[str, Path] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
-        """As JSON, readable after any upgrade."""
+        """Write the job as JSON, which stays readable after an upgrade of the harness."""
         plain = {key: _plain(value) for key, value in vars(self).items()}
         plain["ids"] = [spec.id for spec in self.specs]
         records.write_atomic(path, json.dumps(plain, indent=1))
 
     @classmethod
     def read(cls, path: Path) -> Job:
+        """The inverse of `write`."""
         plain = json.loads(path.read_text())
         plain["specs"] = tuple(RunSpec.model_validate(spec) for spec in plain["specs"])
         for key in ("runs", "data_root"):
@@ -83,13 +88,13 @@ def describe(spec: RunSpec, row: dict[str, Any]) -> str:
         end = f"top-1 {row['top1']:.2f} %" if "top1" in row else row.get("error", "")
         return f"{spec}: {row['state']}: {end}"
     scores = [f"loss {row['train_loss']:.4f}"]
-    parts = ("train", "validation", "test")  # not all in every epoch
+    parts = ("train", "validation", "test")  # an epoch may lack some
     scores += [f"{part} {row[f'{part}_top1']:.2f} %" for part in parts if f"{part}_top1" in row]
     stage = "initial stage, " if row["stage"] == "initial" else ""
     return f"{spec}: {stage}epoch {row['epoch']}/{spec.recipe.epochs}: {', '.join(scores)}"
 
 
 def command(path: Path, as_json: bool) -> list[str]:
-    """How to start a worker for the job at ``path``."""
+    """The command line that starts a worker for the job at ``path``."""
     program = [sys.executable, str(CHECKOUT / "benchmark.py"), "work", str(path)]
     return [*program, "--json"] if as_json else program

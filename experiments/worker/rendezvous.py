@@ -1,4 +1,4 @@
-"""How the processes of one job find each other: children of the first, or tasks of a SLURM job."""
+"""How the processes of one job meet: children of the main process, or tasks of a SLURM job."""
 
 from __future__ import annotations
 
@@ -17,37 +17,42 @@ from experiments.train.distributed import SINGLE, TIMEOUT, Broken, DistributedGr
 from experiments.worker.signals import QUEUE_PID
 from results import records
 
-RANK, ADDRESS = "KD_RANK", "KD_ADDRESS"  # environment of the lead's children
-LOOK_SECONDS = 0.5
+RANK, ADDRESS = "KD_RANK", "KD_ADDRESS"  # environment of the main process's children
+POLL_SECONDS = 0.5
 
 
 def meet(
     size: int, device: str, command: Sequence[str], folder: Path | None
 ) -> tuple[ProcessGroup, str]:
-    """The group of this process and the name of its device; returns once all have come.
+    """Join the processes of a job; returns their group and the device of this process.
 
-    command  starts another process of this job, where the lead has to
-    folder   of a SLURM array, whose tasks find each other there; None elsewhere
+    command  starts another process of this job, if the main process has to
+    folder   of a SLURM array, where its tasks exchange an address; None outside SLURM
+
+    Raises Broken if the main process does not appear within TIMEOUT.
     """
     if size == 1:
         return SINGLE, device
     rank, local = _place(folder)
     own = _device(device, local)
     if folder is None or int(os.environ.get("SLURM_STEP_NUM_NODES", 1)) == 1:
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # a node may not know its own name
+        # On one node. Gloo would look up the host name, which may not resolve.
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     if rank == 0:
         store = dist.TCPStore("localhost", 0, size, True, TIMEOUT, wait_for_workers=False)
         if folder is None:
             _start_others(size, f"localhost:{store.port}", command)
         else:
-            records.write_atomic(_meeting_point(folder), f"{socket.gethostname()}:{store.port}")
+            records.write_atomic(_address_file(folder), f"{socket.gethostname()}:{store.port}")
     else:
-        store = _store(size, folder)
+        address = os.environ[ADDRESS] if folder is None else _wait_for(_address_file(folder))
+        host, port = address.rsplit(":", maxsplit=1)
+        store = dist.TCPStore(host, int(port), size, False, TIMEOUT)
     return DistributedGroup(rank, size, store, torch.device(own)), own
 
 
 def _place(folder: Path | None) -> tuple[int, int]:
-    """Number of this process in the job, and on its machine."""
+    """Rank of this process in the job, and on its machine."""
     if folder is not None:
         return int(os.environ["SLURM_PROCID"]), int(os.environ["SLURM_LOCALID"])
     rank = int(os.environ.get(RANK, 0))
@@ -55,7 +60,7 @@ def _place(folder: Path | None) -> tuple[int, int]:
 
 
 def _device(device: str, local: int) -> str:
-    """Each process has a GPU for itself, whether it sees all of the machine's or only its own."""
+    """One GPU per process, whether the process sees all GPUs of the machine or only its own."""
     if device != "cuda":
         return device
     index = local % torch.cuda.device_count()
@@ -63,53 +68,48 @@ def _device(device: str, local: int) -> str:
     return f"cuda:{index}"
 
 
-def _store(size: int, folder: Path | None) -> dist.TCPStore:
-    address = os.environ[ADDRESS] if folder is None else _awaited(_meeting_point(folder))
-    host, port = address.rsplit(":", maxsplit=1)
-    return dist.TCPStore(host, int(port), size, False, TIMEOUT)
-
-
-def _meeting_point(folder: Path) -> Path:
-    """A file of this very start of this very task: a requeued one must not find the old address."""
+def _address_file(folder: Path) -> Path:
+    """A file for this start of this task: a requeued task must not find its old address."""
     keys = ("SLURM_ARRAY_TASK_ID", "SLURM_JOB_ID", "SLURM_RESTART_COUNT")
     return folder / ("address-" + "-".join(os.environ.get(key, "0") for key in keys))
 
 
-def _awaited(path: Path) -> str:
-    patience = time.monotonic() + TIMEOUT.total_seconds()
+def _wait_for(path: Path) -> str:
+    deadline = time.monotonic() + TIMEOUT.total_seconds()
     while not path.exists():
-        if time.monotonic() > patience:
-            raise Broken(f"{path}: the first process of this job has not come")
-        time.sleep(LOOK_SECONDS)
+        if time.monotonic() > deadline:
+            raise Broken(f"{path}: timed out waiting for the main process of this job")
+        time.sleep(POLL_SECONDS)
     return path.read_text()
 
 
 def _start_others(size: int, address: str, command: Sequence[str]) -> None:
-    """The other processes, which neither outlive this one nor leave it waiting for them."""
+    """Start the other processes. None of them outlives this one, nor this one any of them."""
     for rank in range(1, size):
         own = {RANK: str(rank), ADDRESS: address, QUEUE_PID: str(os.getpid())}
         child = subprocess.Popen(
             command,
             env={**os.environ, **own},
-            stdout=subprocess.DEVNULL,  # the lead reports
-            start_new_session=True,  # Ctrl-C reaches the lead, which agrees with them on a stop
+            stdout=subprocess.DEVNULL,  # the main process reports
+            # Ctrl-C is for the main process, which then agrees with them on where to stop.
+            start_new_session=True,
         )
-        threading.Thread(target=_mourn, args=(child,), daemon=True).start()
+        threading.Thread(target=_exit_if_child_fails, args=(child,), daemon=True).start()
 
 
-def _mourn(child: subprocess.Popen[bytes]) -> None:
-    """Without one process the job cannot go on: what was saved is there for the next start."""
-    if child.wait() != 0:  # who is not the lead ends so whatever became of the runs
-        os._exit(1)
+def _exit_if_child_fails(child: subprocess.Popen[bytes]) -> None:
+    """End the job: the others would wait for the child. The next start resumes the last save."""
+    if child.wait() != 0:  # a child returns 0 even if runs fail: so it crashed
+        os._exit(1)  # this is a thread: sys.exit would end no more than that
 
 
 def exit_with_parent() -> None:
-    """In a child: end as soon as the lead is gone, even in the middle of waiting for it."""
+    """In a child: end once the main process is gone, even while waiting for it."""
     if RANK in os.environ:
         threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
 
 
 def _watch(parent: int) -> None:
     while os.getppid() == parent:
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
     os._exit(1)

@@ -1,4 +1,4 @@
-"""One job: a cohort in a process of its own, as the local queue and a cluster's tasks start it."""
+"""A worker: one process that trains the cohort of one job, on this machine or in a SLURM task."""
 
 from __future__ import annotations
 
@@ -24,16 +24,13 @@ from experiments.worker import rendezvous
 from experiments.worker.job import STOPPED, Job, command, describe, task_file
 from experiments.worker.signals import Stop, requeue_or_wait
 
-DONE = Outcome.DONE
-BLOCKED = "blocked"  # a run whose teacher is not there
-
 
 def work(path: Path, as_json: bool) -> int:
-    """Train the job at ``path``; returns the process's exit code.
+    """Train the job at ``path``; returns the exit code of the process.
 
-    ``path`` is a job's file, or a folder of them: then this is a task of a SLURM array, and the
-    file of its number is taken. Reports go to standard output, one line per epoch: for people, or
-    as JSON for the local queue.
+    ``path`` is the file of a job, or the folder of a SLURM array, whose task then takes the file
+    of its index. Reports go to standard output, one line per epoch: for people, or as JSON for the
+    local queue.
     """
     in_array = path.is_dir()
     job = Job.read(path / task_file(int(os.environ["SLURM_ARRAY_TASK_ID"])) if in_array else path)
@@ -44,24 +41,24 @@ def work(path: Path, as_json: bool) -> int:
     report = _report_json if as_json else _report_text
     states = _train(replace(job, device=device), stop, report if group.is_main else _silent, group)
     group.close()
-    if not group.is_main:  # srun takes any other code for a crash, and would kill the lead
+    if not group.is_main:  # srun treats any other code as a crash, and kills the main process
         return 0
-    if stop.asked and any(spec.id not in states for spec in job.specs):
+    if stop.requested and any(spec.id not in states for spec in job.specs):
         if in_array:
             requeue_or_wait(stop)
         return STOPPED
     bad = {Outcome.FAILED, Outcome.INTERRUPTED}
-    if not in_array:
-        bad.add(BLOCKED)
+    if not in_array:  # a blocked task of an array ends well: its teacher's job has failed already
+        bad.add(Outcome.BLOCKED)
     return 1 if bad & set(states.values()) else 0
 
 
 def _silent(spec: RunSpec, row: dict[str, Any]) -> None:
-    """What processes report that are not the lead."""
+    """The report of processes other than the main one."""
 
 
 def _train(job: Job, stop: Stop, report: Report, group: ProcessGroup) -> dict[str, str]:
-    """Everything of a job that can be done; run id -> how it ended."""
+    """Train all runs of a job that can be trained; returns run id -> how it ended."""
     loaded = {distillers.load_plugin(plugin)[:PLUGIN_DIGITS] for plugin in job.plugins}
     job.check_ids()
     device = torch.device(job.device)
@@ -69,7 +66,7 @@ def _train(job: Job, stop: Stop, report: Report, group: ProcessGroup) -> dict[st
     numerics.set_numerics(job.specs[0].recipe, device)
     states: dict[str, str] = {}
 
-    def told(spec: RunSpec, row: dict[str, Any]) -> None:
+    def report_and_note(spec: RunSpec, row: dict[str, Any]) -> None:
         if "state" in row:
             states[spec.id] = row["state"]
         report(spec, row)
@@ -77,9 +74,9 @@ def _train(job: Job, stop: Stop, report: Report, group: ProcessGroup) -> dict[st
     first, shard = job.specs[0], (group.rank, group.size)
     options = {**first.dataset.options, **job.data_options}
     data = build_dataset(first.dataset, first.recipe, job.data_root, options, job.device, shard)
-    specs = [spec for spec in job.specs if _as_planned(spec, loaded, data, told)]
-    specs = [spec for spec in specs if _has_source(spec, job, told)]
-    specs, teacher = _taught(job, specs, data, device, told, group)
+    specs = [spec for spec in job.specs if _is_as_planned(spec, loaded, data, report_and_note)]
+    specs = [spec for spec in specs if _has_source(spec, job, report_and_note)]
+    specs, teacher = _load_teacher(job, specs, data, device, report_and_note, group)
     if specs:
         cohort = Cohort(
             specs=specs,
@@ -89,7 +86,7 @@ def _train(job: Job, stop: Stop, report: Report, group: ProcessGroup) -> dict[st
             device=device,
             save_minutes=job.save_minutes,
             stop=stop,
-            report=told,
+            report=report_and_note,
             code=job.code,
             group=group,
             sources=job.sources,
@@ -98,30 +95,30 @@ def _train(job: Job, stop: Stop, report: Report, group: ProcessGroup) -> dict[st
     return states
 
 
-def _as_planned(spec: RunSpec, loaded: set[str], data: Data, report: Report) -> bool:
-    """Whether plugins and a user's own data are still those that the run's id was made of."""
+def _is_as_planned(spec: RunSpec, loaded: set[str], data: Data, report: Report) -> bool:
+    """Whether plugins and a user's own data are still those that the run's id was made from."""
     same_data = spec.dataset.content in (None, data.fingerprint)
     if set(spec.plugins) <= loaded and same_data:
         return True
     what = "data" if not same_data else "plugin"
-    report(spec, {"state": BLOCKED, "error": f"its {what} changed since it was planned"})
+    report(spec, {"state": Outcome.BLOCKED, "error": f"its {what} changed since it was planned"})
     return False
 
 
 def _has_source(spec: RunSpec, job: Job, report: Report) -> bool:
-    """Whether the student that a probe is about is there, as its result names it."""
+    """Whether the student that a probe reads exists, with the weights that its result names."""
     if spec.source is None:
         return True
     trained = TeacherSpec(name=spec.student, run=spec.source.run)
     try:
         teachers.checked_hash(trained, job.sources[spec.source.run], "student")
     except teachers.Blocked as error:
-        report(spec, {"state": BLOCKED, "error": str(error)})
+        report(spec, {"state": Outcome.BLOCKED, "error": str(error)})
         return False
     return True
 
 
-def _taught(
+def _load_teacher(
     job: Job,
     specs: list[RunSpec],
     data: Data,
@@ -129,7 +126,7 @@ def _taught(
     report: Report,
     group: ProcessGroup,
 ) -> tuple[list[RunSpec], teachers.Teacher | None]:
-    """The runs that can be trained, and their teacher; without it only those that need none."""
+    """The runs that can be trained, and their teacher. Without it, its runs are blocked."""
     first = next((spec for spec in specs if spec.teacher), None)
     if first is None or first.teacher is None or job.teacher is None:
         return specs, None
@@ -138,12 +135,12 @@ def _taught(
     except (teachers.Blocked, models.ModelError) as error:
         for spec in specs:
             if spec.teacher:
-                report(spec, {"state": BLOCKED, "error": str(error)})
+                report(spec, {"state": Outcome.BLOCKED, "error": str(error)})
         return [spec for spec in specs if not spec.teacher], None
 
 
 def _report_json(spec: RunSpec, row: dict[str, Any]) -> None:
-    with contextlib.suppress(BrokenPipeError):  # nobody listens any more: `Stop` sees to it
+    with contextlib.suppress(BrokenPipeError):  # the queue is gone: `Stop` notices
         print("\n" + json.dumps({"run": spec.id, **row}), flush=True)
 
 

@@ -18,7 +18,8 @@ from experiments.matrix.recipe import Recipe
 from experiments.matrix.run_spec import DataSpec, RunSpec, TeacherSpec
 from experiments.rundir.layout import WEIGHTS
 from experiments.train import networks, trainer
-from experiments.train.cohort import Cohort, join
+from experiments.train.cohort import Cohort
+from experiments.train.numerics import set_numerics
 from experiments.train.teachers import Teacher, TeacherRecord
 from tests.experiments import tiny
 
@@ -61,7 +62,7 @@ def spec(method: str, numerics: Recipe) -> RunSpec:
 
 
 def skip_where_unsupported(method: str) -> None:
-    """Some methods cannot serve some pairs, and say so when they are built."""
+    """Some methods do not support some pairs, and raise when they are built."""
     pair = (models.build(name, 10) for name in (STUDENT, TEACHER))
     info = data(torch.device("cpu")).info
     try:
@@ -72,7 +73,7 @@ def skip_where_unsupported(method: str) -> None:
 
 @dataclass
 class Trained:
-    """A cohort and what it said. ``ends`` maps a method to the report of its run's end."""
+    """A cohort and its reports: ``ends`` maps a method to the report of its run's end."""
 
     cohort: Cohort
     ends: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -93,9 +94,9 @@ def prepare(
     """A cohort of these methods that has not started yet."""
     ends: dict[str, dict[str, Any]] = {}
 
-    def listen(said: RunSpec, row: dict[str, Any]) -> None:
+    def listen(spec: RunSpec, row: dict[str, Any]) -> None:
         if "state" in row:
-            ends[said.method] = row
+            ends[spec.method] = row
 
     job = Cohort(
         [spec(method, numerics) for method in methods],
@@ -123,15 +124,15 @@ class Stepper:
     ) -> None:
         self.made = prepare(runs, [method], numerics, device)
         cohort = self.made.cohort
-        numerics.set_numerics(cohort.specs[0].recipe, cohort.device)
-        member = join(cohort, cohort.specs[0])
+        set_numerics(numerics, cohort.device)
+        member = cohort.join(cohort.specs[0])
         assert member is not None, self.made.ends[method]["error"]
-        self.members, self.learner = [member], member.learner
+        self.learner = member.learner
         self.stages = list(dict.fromkeys(stage for stage, _ in self.learner.coordinates))
         self.enter(self.stages[0])
 
     def enter(self, stage: str) -> None:
-        """Go on to the beginning of a stage, without the steps before it."""
+        """Skip to the beginning of a stage, without taking the steps before it."""
         while self.learner.stage != stage:
             self.learner.end_epoch()
         self.learner.start_epoch()
@@ -141,6 +142,7 @@ class Stepper:
     def step(self) -> Batch:
         """The batch of the step that was taken; AssertionError with its reason if it failed."""
         batch = next(self.batches)
-        trainer.step(self.made.cohort, self.members, self.members, batch)
-        assert self.members, self.made.ends[self.learner.spec.method]["error"]
+        cohort = self.made.cohort
+        trainer.step(cohort, list(cohort.members), batch)
+        assert cohort.members, self.made.ends[self.learner.spec.method]["error"]
         return batch

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from experiments.rundir.layout import WEIGHTS
-from tests.experiments import test_processes as processes
 from tests.experiments import tiny
+from tests.experiments.train import test_distributed as processes
 
 METHODS = ("kd", "fitnet", "crd", "rkd")
 

@@ -21,7 +21,7 @@ from experiments.errors import InputError
 from experiments.matrix.recipe import Recipe
 from experiments.matrix.run_spec import DataSpec, RunSpec, TeacherSpec
 from experiments.train import networks, numerics, trainer
-from experiments.train.cohort import Cohort, Member, join
+from experiments.train.cohort import Cohort, Member
 from experiments.train.learner import Learner
 from experiments.train.meter import Meter
 from experiments.train.teachers import Teacher, TeacherRecord
@@ -93,9 +93,10 @@ class Runs:
         )
         # The trainer's inside: `trainer.train` leaves no place for a clock around single steps.
         numerics.set_numerics(recipe, setting.device)
-        self.members = [m for spec in specs if (m := join(self.cohort, spec))]
+        for spec in specs:
+            self.cohort.join(spec)
         self.streams: dict[Stream, list[Member]] = {}
-        for member in self.members:
+        for member in self.cohort.members:
             member.learner.start_epoch()
             self.streams.setdefault(member.learner.stream, []).append(member)
         self.batches = {s: setting.data.train_stream(0, 1, 0, s) for s in self.streams}
@@ -108,7 +109,7 @@ class Runs:
         """So many steps of every stream."""
         for _ in range(count):
             for stream, present in self.streams.items():
-                trainer.step(self.cohort, self.members, present, next(self.batches[stream]))
+                trainer.step(self.cohort, present, next(self.batches[stream]))
 
     def teach(self, stream: Stream, batch: Batch) -> Outputs | None:
         """The teacher's outputs that the runs of a stream share."""

@@ -87,7 +87,7 @@ def test_a_third_start_is_refused_and_leaves_no_trace(tmp_path):
     with pytest.raises(start_log.NoProgress) as refusal:
         begin(tmp_path, "1a2b", START)
     assert str(refusal.value) == (
-        "two starts ended before one step was saved (job 12 on n1, job 13 on n2): out of memory, "
+        "two starts ended before they saved a step (job 12 on n1, job 13 on n2): out of memory, "
         "a time limit too short, or a crash; see `benchmark.py logs 1a2b`"
     )
     assert (tmp_path / start_log.FILE).read_bytes() == before
@@ -172,7 +172,7 @@ def test_two_starts_without_a_saved_step_are_a_failure(tmp_path):
         assert failures(directory(runs)) == failures(directory(runs, "vanilla")) == tries
     assert train(runs, "kd") == {"kd": Outcome.FAILED}
     error = directory(runs) / "error.txt"
-    assert error.read_text().startswith("two starts ended before one step was saved (on ")
+    assert error.read_text().startswith("two starts ended before they saved a step (on ")
     assert len(told(runs)) == 2, "a refusal is no start"
     before = error.read_bytes()
     assert train(runs, "kd") == {"kd": Outcome.FAILED}, "until somebody asks for another try"

@@ -16,7 +16,6 @@ from distillers import Distiller, InitStage, Needs
 from experiments.matrix.recipe import Recipe
 from experiments.rundir.outcome import Outcome
 from experiments.train import trainer
-from experiments.train.cohort import join
 from models import Outputs
 from results import records
 from tests.experiments import tiny
@@ -157,13 +156,13 @@ def test_the_initial_stage_trains_its_part_only_and_is_in_the_history(tmp_path: 
 
 def test_a_constant_initial_rate_and_untouched_head(tmp_path: Path) -> None:
     job = tiny.cohort(tmp_path, ("staged",), RECIPE)
-    member = join(job, job.specs[0])
+    member = job.join(job.specs[0])
     assert member is not None
     learner = member.learner
     head = learner.student.classifier.weight.clone()
     body = learner.student.layer1[0].conv1.weight.clone()
     batch = next(job.data.train_stream(0, 1, 0, learner.stream))
-    trainer.step(job, [member], [member], batch)
+    trainer.step(job, [member], batch)
     assert learner.optimizer.param_groups[0]["lr"] == 0.01
     assert torch.equal(learner.student.classifier.weight, head)
     assert not torch.equal(learner.student.layer1[0].conv1.weight, body)
@@ -182,18 +181,18 @@ def test_a_method_with_its_own_head_is_tested_by_it_and_keeps_it(tmp_path: Path)
 
 def test_a_methods_own_learning_rate_follows_the_schedule(tmp_path: Path) -> None:
     job = tiny.cohort(tmp_path, ("two_passes",), RECIPE.model_copy(update={"schedule": "cosine"}))
-    member = join(job, job.specs[0])
+    member = job.join(job.specs[0])
     assert member is not None
     learner = member.learner
     for batch in job.data.train_stream(0, 1, 0, learner.stream):
-        trainer.step(job, [member], [member], batch)
+        trainer.step(job, [member], batch)
     expected = RECIPE.model_copy(update={"schedule": "cosine"}).rate(1, 5, 6) / 50
     assert learner.optimizer.param_groups[0]["lr"] == pytest.approx(expected)
 
 
 def test_views_reach_student_and_batch(tmp_path: Path) -> None:
     job = tiny.cohort(tmp_path, ("two_views",), RECIPE)
-    member = join(job, job.specs[0])
+    member = job.join(job.specs[0])
     assert member is not None
     batch = next(job.data.train_stream(0, 1, 0, member.learner.stream))
     assert len(batch.views) == 1 and not torch.equal(batch.views[0], batch.images)

@@ -12,7 +12,7 @@ from experiments.matrix.recipe import Recipe
 from experiments.rundir.outcome import Outcome
 from experiments.train import networks, result, trainer
 from experiments.train.distributed import SINGLE
-from experiments.train.ema import Average
+from experiments.train.ema import EMA
 from experiments.train.grad_scaler import Scaler
 from experiments.train.learner import Learner
 from tests.experiments import tiny
@@ -61,7 +61,7 @@ def test_stopped_in_an_epoch_and_resumed_is_the_same(tmp_path):
 
 def test_the_average_follows_its_formula_and_is_what_is_tested(tmp_path):
     net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
-    average = Average([net], 0.9)
+    average = EMA([net], 0.9)
     expected = net[0].weight.detach().clone()
     for _ in range(3):
         with torch.no_grad():

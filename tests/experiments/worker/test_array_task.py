@@ -108,7 +108,7 @@ def test_a_job_that_makes_no_sense_is_refused_in_one_line(fake, place, spoil, sa
 class Asked:
     """Was asked to stop: before the first step, or after the last one."""
 
-    asked = True
+    requested = True
 
     def __init__(self, in_time: bool) -> None:
         self.in_time = in_time

@@ -1,4 +1,4 @@
-"""Being asked to stop, and giving a SLURM job back."""
+"""Stop requests, and how a SLURM job ends after one."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def requeues(fake) -> list[list[str]]:
 
 def test_before_its_time_limit_a_job_puts_itself_back(fake, stop, monkeypatch):
     naps = sleeping(monkeypatch, lambda: None)
-    stop._ask(ABOUT_TO_TIME_OUT, None)
+    stop._request(ABOUT_TO_TIME_OUT, None)
     requeue_or_wait(stop)
     assert requeues(fake) == [["scontrol", "requeue", "101"]]  # the task, not the whole array
     assert fake.queue[TASK] == "PENDING"
@@ -89,7 +89,7 @@ def test_a_requeued_job_waits_to_be_killed(fake, stop, monkeypatch):
     """Were it to end first, SLURM would take it for failed."""
     monkeypatch.setattr(signals.slurm, "requeue", lambda job: None)
     naps = sleeping(monkeypatch, lambda: len(naps) == 3 and fake.move(TASK, "PENDING"))
-    stop._ask(ABOUT_TO_TIME_OUT, None)
+    stop._request(ABOUT_TO_TIME_OUT, None)
     requeue_or_wait(stop)
     assert len(naps) == 3
 
@@ -99,7 +99,7 @@ def test_after_any_other_signal_it_waits_for_what_slurm_does(fake, stop, monkeyp
     """A pre-empted job is requeued only if it is killed; a cancelled one is so already."""
     naps = sleeping(monkeypatch, lambda: fake.move(TASK, "COMPLETING"))
     if number is not None:
-        stop._ask(number, None)
+        stop._request(number, None)
     requeue_or_wait(stop)
     assert requeues(fake) == []
     assert len(naps) == 1
@@ -108,11 +108,11 @@ def test_after_any_other_signal_it_waits_for_what_slurm_does(fake, stop, monkeyp
 def test_a_refused_requeue_is_said_and_nothing_is_waited_for(fake, stop, monkeypatch, capsys):
     naps = sleeping(monkeypatch, lambda: None)
     fake.refuse("scontrol", "slurm_requeue error: Job is not requeueable")
-    stop._ask(ABOUT_TO_TIME_OUT, None)
+    stop._request(ABOUT_TO_TIME_OUT, None)
     requeue_or_wait(stop)
     assert capsys.readouterr().out == (
         "not requeued (scontrol: slurm_requeue error: Job is not requeueable): "
-        "the next submit goes on with these runs\n"
+        "the next submit resumes these runs\n"
     )
     assert naps == []
 
@@ -120,7 +120,7 @@ def test_a_refused_requeue_is_said_and_nothing_is_waited_for(fake, stop, monkeyp
 def test_the_wait_has_an_end(fake, stop, monkeypatch):
     naps = sleeping(monkeypatch, lambda: None)
     monkeypatch.setattr(signals, "KILL_SECONDS", -1.0)
-    stop._ask(signal.SIGTERM, None)
+    stop._request(signal.SIGTERM, None)
     requeue_or_wait(stop)
     assert fake.queue[TASK] == "RUNNING"
     assert naps == []
@@ -129,6 +129,6 @@ def test_the_wait_has_an_end(fake, stop, monkeypatch):
 def test_where_nobody_answers_nothing_is_waited_for(fake, stop, monkeypatch):
     naps = sleeping(monkeypatch, lambda: None)
     fake.refuse("squeue", "slurm_load_jobs error: Unable to contact slurm controller")
-    stop._ask(signal.SIGTERM, None)
+    stop._request(signal.SIGTERM, None)
     requeue_or_wait(stop)
     assert naps == []
