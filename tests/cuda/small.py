@@ -10,12 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import datasets
 import distillers
 import models
-from datasets import Batch, Data
+from datasets import Batch
 from experiments.matrix.recipe import Recipe
-from experiments.matrix.run_spec import DataSpec, RunSpec, TeacherSpec
+from experiments.matrix.run_spec import RunSpec
 from experiments.rundir.layout import WEIGHTS
 from experiments.train import networks, trainer
 from experiments.train.cohort import Cohort
@@ -24,8 +23,7 @@ from experiments.train.teachers import Teacher, TeacherRecord
 from tests.experiments import tiny
 
 DEVICE = torch.device("cuda")
-TEACHER, STUDENT = "resnet14", "resnet8"
-OPTIONS = {"image_size": 16, "train_size": 88, "test_size": 40}  # 6 steps of 16, the last of 8
+TEACHER, STUDENT = "resnet14", "resnet8"  # as in `tiny.spec`
 # The harness's own; tests of the registry register others.
 METHODS = [n for n in distillers.names() if distillers.find(n).__module__.startswith("distillers.")]
 # Eight epochs, so that initial stages (30 of 240) have one. A random teacher's maps are large.
@@ -37,34 +35,16 @@ def recipe(**fields: Any) -> Recipe:
     return Recipe.model_validate({**RECIPE.model_dump(), **fields})
 
 
-def data(device: torch.device = DEVICE, epochs: int = RECIPE.epochs) -> Data:
-    return datasets.build(
-        "fake", batch_size=RECIPE.batch_size, epochs=epochs, device=device, **OPTIONS
-    )
-
-
 def teacher(numerics: Recipe, device: torch.device = DEVICE) -> Teacher:
     with networks.seeded("the tests' teacher"):
         module = networks.build(TEACHER, 10, numerics, device)
     return Teacher(networks.freeze(module), TeacherRecord(TEACHER, 10.0, "0" * 64))
 
 
-def spec(method: str, numerics: Recipe) -> RunSpec:
-    taught = distillers.find(method).needs.teacher
-    return RunSpec(
-        dataset=DataSpec(name="fake", options=OPTIONS),
-        teacher=TeacherSpec(name=TEACHER, sha256="0" * 64) if taught else None,
-        student=STUDENT,
-        method=method,
-        options=distillers.resolve(method, tiny.METHOD_OPTIONS.get(method)),
-        recipe=numerics,
-    )
-
-
 def skip_where_unsupported(method: str) -> None:
     """Some methods do not support some pairs, and raise when they are built."""
     pair = (models.build(name, 10) for name in (STUDENT, TEACHER))
-    info = data(torch.device("cpu")).info
+    info = tiny.data(RECIPE.epochs).info
     try:
         distillers.build(method, *pair, info, **tiny.METHOD_OPTIONS.get(method, {}))
     except distillers.Unsupported as reason:
@@ -99,9 +79,9 @@ def prepare(
             ends[spec.method] = row
 
     job = Cohort(
-        [spec(method, numerics) for method in methods],
+        [tiny.spec(method, numerics) for method in methods],
         runs,
-        data(device, numerics.epochs),
+        tiny.data(numerics.epochs, device),
         teacher(numerics, device),
         device,
         report=listen,

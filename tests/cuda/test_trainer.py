@@ -1,4 +1,4 @@
-"""The trainer on the device: never waits for it, and neither company nor interruption matters."""
+"""The trainer on the device: it never waits, and other runs and interruptions change nothing."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from experiments.train import trainer
 from experiments.train.learner import CHECK_EVERY
 from results import records
 from tests.cuda import small
+from tests.experiments import tiny
 
 pytestmark = [
     pytest.mark.cuda,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
 ]
 
-# Runs that wait for the device in every step, and why that cannot be helped.
+# Runs that wait for the device in every step, and why that is unavoidable.
 EIGH = "torch.linalg.eigh reads an error flag of cuSOLVER on the host"
 WAITS = {"gk_dfd": EIGH, "kdsvd": EIGH}
 WARM_UP, STEPS = 2, 3  # the first steps allocate, choose kernels and meet new loss terms
-COMPANY = ["vanilla", "kd", "fitnet", "at", "rkd", "irg", "crd", "dkd", "gk_dfd"]
+COHORT = ["vanilla", "kd", "fitnet", "at", "rkd", "irg", "crd", "dkd", "gk_dfd"]
 REPEATABLE = small.recipe(epochs=2, deterministic=True)
 
 
@@ -42,7 +43,7 @@ def test_a_step_never_waits(method, precision, tmp_path):
     small.skip_where_unsupported(method)
     if method in WAITS:
         pytest.skip(WAITS[method])
-    assert WARM_UP + STEPS < CHECK_EVERY  # in whose steps the loss is looked at
+    assert WARM_UP + STEPS < CHECK_EVERY  # the steps at which the loss is checked
     one = small.Stepper(tmp_path, method, small.recipe(precision=precision, channels_last=True))
     for stage in one.stages:
         one.enter(stage)
@@ -53,7 +54,7 @@ def test_a_step_never_waits(method, precision, tmp_path):
                 one.step()
 
 
-def test_a_wait_would_be_noticed(tmp_path, monkeypatch):
+def test_the_check_notices_a_wait(tmp_path, monkeypatch):
     """The test above sees a host that reads one number per step."""
     one = small.Stepper(tmp_path, "vanilla", small.RECIPE)
     for _ in range(WARM_UP):
@@ -71,14 +72,14 @@ def test_a_wait_would_be_noticed(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def together(tmp_path_factory):
-    made = small.train(tmp_path_factory.mktemp("together"), COMPANY, REPEATABLE)
+    made = small.train(tmp_path_factory.mktemp("together"), COHORT, REPEATABLE)
     left = {method: end for method, end in made.ends.items() if end["state"] != Outcome.DONE}
     assert not left
     return made
 
 
-@pytest.mark.parametrize("method", COMPANY)
-def test_alone_is_as_in_company(method, together, tmp_path):
+@pytest.mark.parametrize("method", COHORT)
+def test_alone_is_as_in_a_cohort(method, together, tmp_path):
     alone = small.train(tmp_path, [method], REPEATABLE).weights(method)
     for name, tensor in together.weights(method).items():
         torch.testing.assert_close(alone[name], tensor, rtol=1e-5, atol=1e-6, msg=name)
@@ -91,8 +92,7 @@ def test_a_stop_in_the_middle_of_an_epoch_changes_nothing(precision, tmp_path):
     whole = small.train(tmp_path / "whole", methods, numerics)
     for steps in (3, 9):
         stopped = small.prepare(tmp_path / "stopped", methods, numerics)
-        countdown = iter(range(steps, -1, -1))
-        stopped.cohort.stop = lambda countdown=countdown: next(countdown) == 0
+        stopped.cohort.stop = tiny.stop_after(steps)
         assert set(trainer.train(stopped.cohort).values()) == {Outcome.INTERRUPTED}
     again = small.train(tmp_path / "stopped", methods, numerics)
     for method in methods:

@@ -1,4 +1,4 @@
-"""Ways for a run to end that it cannot do anything about, in this process."""
+"""Kills and full disks, simulated within this process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from experiments.train.cohort import Cohort
 
 
 class Killed(BaseException):
-    """Stands in for SIGKILL: nobody catches it, nothing is tidied up."""
+    """Stands in for SIGKILL: no handler catches it, and nothing is cleaned up."""
 
 
 def kill_at(job: Cohort, update: int) -> None:
@@ -36,13 +36,13 @@ def kill_at(job: Cohort, update: int) -> None:
     with pytest.MonkeyPatch.context() as patch, contextlib.suppress(Killed):
         patch.setattr(torch.optim.SGD, "step", bomb)
         trainer.train(job)
-    for spec in job.specs:  # the claims' holder, this process, is not as dead as it should be
+    for spec in job.specs:  # their holder, this process, is still alive
         claims.remove_all(spec.directory(job.runs))
 
 
 @contextlib.contextmanager
 def full_disk(name: str, nth: int = 1, number: int = errno.ENOSPC) -> Iterator[None]:
-    """From the n-th writing of a file of this name on, nothing more can be written."""
+    """From the n-th write of a file of this name on, no write succeeds."""
     sync, left = os.fsync, nth
 
     def refuse(descriptor: int) -> None:

@@ -1,9 +1,9 @@
-"""Trains a tiny cohort and kills itself (SIGKILL) at the n-th moment of a kind.
+"""Train a tiny cohort, and kill this process (SIGKILL) at the n-th moment of a kind.
 
     python -m tests.experiments.kill_driver RUNS KIND N
 
-KIND: step (between backward and update), checkpoint-temp (the new file is written, not yet in
-place), checkpoint (just in place), starts (their list is just in place), evaluation,
+KIND: step (between backward and update), checkpoint-temp (the new file is written, but not renamed
+yet), checkpoint (just renamed), starts (the log of starts is just renamed), evaluation,
 result-before / result-after its publication, none.
 """
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -19,10 +21,8 @@ from experiments.train.cohort import Cohort
 from experiments.train.teachers import Teacher, TeacherRecord
 
 OPTIONS = {"image_size": 16, "train_size": 88, "test_size": 40}
-RECIPE = Recipe(
-    epochs=3, batch_size=16, schedule="cosine"
-)  # 6 steps an epoch, the last of 8 images
-METHOD_OPTIONS = {  # as many negatives as so few images have
+RECIPE = Recipe(epochs=3, batch_size=16, schedule="cosine")  # 6 steps an epoch, the last of 8
+METHOD_OPTIONS = {  # no more negatives than so few images offer
     name: {"negatives": 32}
     for name in distillers.names()
     if distillers.defaults(name).get("negatives") is not None
@@ -30,9 +30,9 @@ METHOD_OPTIONS = {  # as many negatives as so few images have
 METHODS = ("vanilla", "kd", "fitnet", "at", "rkd", "irg", "crd", "dkd", "gk_dfd")
 
 
-def data(epochs: int = RECIPE.epochs) -> Data:
+def data(epochs: int = RECIPE.epochs, device: str | torch.device = "cpu") -> Data:
     return datasets.build(
-        "fake", batch_size=RECIPE.batch_size, epochs=epochs, device="cpu", **OPTIONS
+        "fake", batch_size=RECIPE.batch_size, epochs=epochs, device=device, **OPTIONS
     )
 
 
@@ -59,6 +59,12 @@ def cohort(runs: Path, methods: tuple[str, ...], recipe: Recipe = RECIPE) -> Coh
     source = data(recipe.epochs)
     specs = [spec(method, recipe) for method in methods]
     return Cohort(specs, runs, source, teacher(source), torch.device("cpu"))
+
+
+def stop_after(steps: int) -> Callable[[], bool]:
+    """A `Cohort.stop` that lets so many steps pass, and requests a stop after the next."""
+    calls = itertools.count()
+    return lambda: next(calls) >= steps
 
 
 def weights(runs: Path, method: str, recipe: Recipe = RECIPE) -> dict[str, torch.Tensor]:

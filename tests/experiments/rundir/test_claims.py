@@ -1,4 +1,4 @@
-"""No run is run twice at once."""
+"""No two processes train the same run at once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TAKERS = 8
 
 
 def by_another(directory: Path, **holder: object) -> Path:
-    """A claim of somebody else: another machine's unless ``holder`` says more."""
+    """A claim of another process, on another machine unless ``holder`` says otherwise."""
     path = directory / "claim-0003"
     path.write_text(json.dumps({"host": "elsewhere:1234", "pid": 1, "started": "5", **holder}))
     return path
@@ -35,7 +35,7 @@ def in_child(action) -> None:
     assert process.exitcode == 0
 
 
-def test_taken_once(tmp_path):
+def test_a_claim_is_taken_once(tmp_path):
     claim = claims.take(tmp_path)
     assert claim is not None
     assert claim.number == 1
@@ -56,7 +56,7 @@ def test_a_dead_process_of_this_machine_is_taken_over_at_once(tmp_path):
     assert [path.name for path in tmp_path.glob("claim-*")] == ["claim-0002"]
 
 
-def test_a_number_given_to_another_process_is_not_its_first_holder(tmp_path):
+def test_a_reused_pid_is_not_the_holder(tmp_path):
     claim = claims.take(tmp_path)
     holder = json.loads(claim.path.read_text())
     assert holder["pid"] == os.getpid()
@@ -65,7 +65,7 @@ def test_a_number_given_to_another_process_is_not_its_first_holder(tmp_path):
     assert claims.take(tmp_path).number == 2
 
 
-def test_another_machine_is_believed_while_its_heart_beats(tmp_path):
+def test_a_holder_on_another_machine_is_alive_while_it_beats(tmp_path):
     path = by_another(tmp_path)
     assert claims.is_alive(path)
     assert claims.take(tmp_path) is None
@@ -93,7 +93,7 @@ def test_a_heartbeat_keeps_a_claim(tmp_path, monkeypatch):
     assert claims.is_alive(claim.path)
 
 
-def test_whoever_sleeps_too_long_finds_out(tmp_path, monkeypatch):
+def test_a_suspended_holder_notices_that_it_was_taken_over(tmp_path, monkeypatch):
     sleeper = claims.take(tmp_path)
     grow_old(sleeper.path)
     second = claims.take(tmp_path)
@@ -108,7 +108,7 @@ def test_whoever_sleeps_too_long_finds_out(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.glob("claim-*")] == ["claim-0002"]
 
 
-def test_released(tmp_path):
+def test_a_released_claim_is_taken_over(tmp_path):
     first = claims.take(tmp_path)
     first.release()
     assert not claims.is_alive(first.path)
@@ -117,7 +117,7 @@ def test_released(tmp_path):
     assert not first.is_held()
 
 
-def test_nothing_is_left_after_the_result(tmp_path):
+def test_remove_all_leaves_only_the_result(tmp_path):
     claim = claims.take(tmp_path)
     (tmp_path / "result.json").write_text("{}")
     claims.remove_all(tmp_path)
@@ -133,7 +133,7 @@ def test_numbers_are_compared_as_numbers(tmp_path):
 
 
 def test_a_listing_that_missed_the_newest_claim_takes_nothing(tmp_path, monkeypatch):
-    """Directories are not listed at one moment: a file may come and another go meanwhile."""
+    """A directory listing is not atomic: files may appear and vanish while it is read."""
     by_another(tmp_path)
     listings = iter([None])
     complete = claims.newest
@@ -142,7 +142,7 @@ def test_a_listing_that_missed_the_newest_claim_takes_nothing(tmp_path, monkeypa
     assert [path.name for path in tmp_path.glob("claim-*")] == ["claim-0003"]
 
 
-def test_looking_leaves_nothing_behind_and_needs_no_permission(tmp_path, monkeypatch):
+def test_is_alive_leaves_nothing_behind_and_needs_no_write_access(tmp_path, monkeypatch):
     path = by_another(tmp_path)
     assert claims.is_alive(path)
     assert [p.name for p in tmp_path.iterdir()] == ["claim-0003"]
@@ -169,7 +169,7 @@ def test_of_many_takers_exactly_one_succeeds(tmp_path, before):
         start.wait(30)
         claim = claims.take(tmp_path)
         results.put(None if claim is None else claim.number)
-        end.wait(30)  # nobody dies before all have tried
+        end.wait(30)  # a holder that exits early would lose its claim
         assert claim is None or claim.is_held()
 
     processes = [FORK.Process(target=taker) for _ in range(TAKERS)]

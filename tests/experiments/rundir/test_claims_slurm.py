@@ -1,4 +1,4 @@
-"""Claims of SLURM's jobs: what SLURM proves of their holders."""
+"""Claims held by SLURM jobs: when SLURM proves their holders dead."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from tests.experiments.rundir.test_claims import by_another, grow_old
 
 
 def send(fake, folder: Path, tasks: int = 1) -> str:
-    """An array in the fake's queue; returns its id."""
+    """Submit an array to the fake SLURM; returns its id."""
     about = {"options": SlurmOptions(), "minutes": 5, "after": None, "code": folder}
     folder.mkdir(exist_ok=True)
     return sbatch.send(folder, name="kd-x", tasks=tasks, **about)
 
 
 def inside(fake, monkeypatch, task: str) -> None:
-    """This process is a task of SLURM's from now on."""
+    """Make this process a task of SLURM."""
     fake.move(task, "RUNNING", "n1")
     for name, value in fake.environment(task).items():
         monkeypatch.setenv(name, value)
 
 
 def by_task(fake, directory: Path, task: str, cluster: str = "fake") -> Path:
-    """The claim of a task that runs on another machine, its heart beating."""
+    """The claim of a live task on another machine."""
     env = fake.environment(task)
     job = {"cluster": cluster, "job": env["SLURM_JOB_ID"], "task": task, "restart": 0}
     return by_another(directory, slurm=job)
@@ -40,7 +40,7 @@ def run(tmp_path) -> Path:
     return tmp_path / "run"
 
 
-def test_a_task_says_which_it_is(fake, tmp_path, run, monkeypatch):
+def test_a_claim_names_its_task(fake, tmp_path, run, monkeypatch):
     job = send(fake, tmp_path / "a", tasks=3)
     inside(fake, monkeypatch, f"{job}_2")
     claim = claims.take(run)
@@ -59,7 +59,7 @@ def test_a_job_without_an_array_has_its_id_only(run, monkeypatch):
     assert claims.job_of(claims.take(run).path) == "77"
 
 
-def test_outside_of_slurm_nobody_is_a_job(fake, run):
+def test_outside_slurm_a_claim_names_no_job(fake, run):
     assert claims.job_of(claims.take(run).path) is None
     assert claims.job_of(run / "claim-0099") is None
 
@@ -68,7 +68,7 @@ def test_a_requeued_job_takes_its_own_claim_over_at_once(fake, tmp_path, run, mo
     task = f"{send(fake, tmp_path / 'a')}_0"
     by_task(fake, run, task)
     inside(fake, monkeypatch, task)
-    assert claims.take(run) is None  # the same start: a sibling process of it is at work
+    assert claims.take(run) is None  # the same start: held by a sibling process
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     assert claims.take(run).number == 4
     assert fake.calls("squeue") == []
@@ -113,7 +113,7 @@ def test_while_slurm_does_not_answer_nothing_is_proven(fake, tmp_path, run):
 
 
 @pytest.mark.parametrize("where", ["in a job", "at the login node", "without SLURM", "no answer"])
-def test_of_another_clusters_job_nothing_is_known(fake, tmp_path, run, monkeypatch, where):
+def test_a_job_of_another_cluster_is_not_proven_dead(fake, tmp_path, run, monkeypatch, where):
     task = f"{send(fake, tmp_path / 'a')}_0"
     path = by_task(fake, run, task, cluster="fake" if where == "without SLURM" else "other")
     fake.move(task, "COMPLETED")
@@ -128,7 +128,7 @@ def test_of_another_clusters_job_nothing_is_known(fake, tmp_path, run, monkeypat
     assert claims.take(run).number == 4
 
 
-def test_another_persons_job_may_only_be_hidden(fake, tmp_path, run, monkeypatch):
+def test_a_missing_job_of_another_user_may_be_hidden(fake, tmp_path, run, monkeypatch):
     task = f"{send(fake, tmp_path / 'a')}_0"
     by_task(fake, run, task)
     fake.purge(task.partition("_")[0])
@@ -136,15 +136,15 @@ def test_another_persons_job_may_only_be_hidden(fake, tmp_path, run, monkeypatch
     assert claims.take(run) is None
 
 
-def test_a_claim_that_goes_while_it_is_looked_at_is_taken_by_somebody_else(run, monkeypatch):
+def test_a_claim_that_vanishes_meanwhile_is_taken_by_another_process(run, monkeypatch):
     by_another(run)
-    believed = claims.is_alive
+    is_alive = claims.is_alive
 
-    def goes(path: Path) -> bool:
-        alive = believed(path)
+    def vanish(path: Path) -> bool:
+        alive = is_alive(path)
         path.unlink()
         return alive
 
-    monkeypatch.setattr(claims, "is_alive", goes)
+    monkeypatch.setattr(claims, "is_alive", vanish)
     assert claims.take(run) is None
     assert claims.job_of(run / "claim-0003") is None

@@ -1,4 +1,4 @@
-"""Every slot of a few steps makes progress; two starts without a saved step are a failure."""
+"""Starts of a few steps make progress; two starts without a saved step are a failure."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ STOPPED = {**CRASH, "ended": "interrupted"}
         ([CRASH, GOOD], 0),
         ([CRASH, STOPPED, CRASH], 1),
         ([CRASH, CRASH, {**CRASH, "ended": "failed"}], 0),
-        ([START], 0),  # of a former version, which did not count
+        ([START], 0),  # of an earlier version, which noted no progress
         ([CRASH, "?", 7, None], 1),
         ({"progress": False}, 0),
         ("text", 0),
@@ -56,7 +56,7 @@ def test_failures_are_the_crashes_at_the_end(tmp_path, content, count):
 
 
 @pytest.mark.parametrize("data", [b"", b'[{"progress": fal', b"\xff\xfe\x00", b"[" * 100_000])
-def test_a_file_that_makes_no_sense_counts_nothing(tmp_path, data):
+def test_an_invalid_file_counts_nothing(tmp_path, data):
     (tmp_path / start_log.FILE).write_bytes(data)
     assert failures(tmp_path) == 0
     assert start_log.read(tmp_path) == []
@@ -71,7 +71,7 @@ def test_no_file_and_one_that_cannot_be_read_count_nothing(tmp_path, monkeypatch
 
     monkeypatch.setattr(Path, "read_bytes", refuse)
     assert failures(tmp_path) == 0
-    with pytest.raises(PermissionError):  # whoever starts must not forget the earlier ones
+    with pytest.raises(PermissionError):  # a start must not lose the earlier ones
         begin(tmp_path, "id", START)
 
 
@@ -93,7 +93,7 @@ def test_a_third_start_is_refused_and_leaves_no_trace(tmp_path):
     assert (tmp_path / start_log.FILE).read_bytes() == before
 
 
-def test_outside_of_slurm_there_are_no_logs_to_see(tmp_path):
+def test_outside_slurm_the_message_names_no_logs(tmp_path):
     for _ in range(start_log.TRIES):
         begin(tmp_path, "1a2b", {**START, "job": None})
     with pytest.raises(start_log.NoProgress, match=r"\(on n1, on n1\): .* or a crash$"):
@@ -111,7 +111,7 @@ def test_after_an_end_there_are_two_tries_again(tmp_path):
         begin(tmp_path, "id", START)
 
 
-def test_a_start_that_was_good_for_something_ends_as_that(tmp_path):
+def test_a_start_with_progress_is_not_marked_as_ended(tmp_path):
     start_log.write(tmp_path, [GOOD])
     end(tmp_path, "interrupted")
     assert start_log.read(tmp_path) == [GOOD]
@@ -132,7 +132,7 @@ def directory(runs: Path, method: str = "kd") -> Path:
     return tiny.spec(method).directory(runs)
 
 
-def told(runs: Path, method: str = "kd") -> list[Any]:
+def progress(runs: Path, method: str = "kd") -> list[Any]:
     return [start["progress"] for start in start_log.read(directory(runs, method))]
 
 
@@ -144,7 +144,7 @@ def train(runs: Path, *methods: str) -> dict[str, str]:
 
 
 def assert_same(runs: Path, *methods: str) -> None:
-    """As if nothing had happened to them."""
+    """As if they had never been interrupted."""
     whole = runs.with_name("whole")
     assert set(train(whole, *methods).values()) == {Outcome.DONE}
     for method in methods:
@@ -152,16 +152,16 @@ def assert_same(runs: Path, *methods: str) -> None:
 
 
 def test_a_slot_of_a_few_steps_makes_progress(tmp_path):
-    """Killed before the third step of every start, a run of eighteen ends all the same."""
+    """Killed before the third step of every start, a run of eighteen steps still finishes."""
     runs = tmp_path / "runs"
     while not (directory(runs) / records.RESULT).exists():
         kill_at(tiny.cohort(runs, ("kd",)), update=3)
         assert failures(directory(runs)) == 0
-    found = records.read(directory(runs))
+    starts = records.read(directory(runs)).starts
     # Of the two steps of a start the first is saved; and the second, if it ends an epoch of six.
-    assert [start.steps for start in found.starts] == [s for s in range(18) if s % 6 < 5]
-    assert [start.epoch for start in found.starts] == [1] * 5 + [2] * 5 + [3] * 5
-    assert all(start.progress for start in found.starts)
+    assert [start.steps for start in starts] == [s for s in range(18) if s % 6 < 5]
+    assert [start.epoch for start in starts] == [1] * 5 + [2] * 5 + [3] * 5
+    assert all(start.progress for start in starts)
     assert_same(runs, "kd")
 
 
@@ -173,9 +173,9 @@ def test_two_starts_without_a_saved_step_are_a_failure(tmp_path):
     assert train(runs, "kd") == {"kd": Outcome.FAILED}
     error = directory(runs) / "error.txt"
     assert error.read_text().startswith("two starts ended before they saved a step (on ")
-    assert len(told(runs)) == 2, "a refusal is no start"
+    assert len(progress(runs)) == 2, "a refusal is no start"
     before = error.read_bytes()
-    assert train(runs, "kd") == {"kd": Outcome.FAILED}, "until somebody asks for another try"
+    assert train(runs, "kd") == {"kd": Outcome.FAILED}, "until a retry is requested"
     assert error.read_bytes() == before
     records.set_aside(error)
     kill_at(tiny.cohort(runs, ("kd",)), update=1)
@@ -184,36 +184,35 @@ def test_two_starts_without_a_saved_step_are_a_failure(tmp_path):
     assert_same(runs, "kd")
 
 
-def test_who_waits_for_the_slower_ones_does_not_crash(tmp_path):
-    """A run ahead takes no step in short slots, which is nobody's fault."""
+def test_waiting_for_slower_members_is_no_crash(tmp_path):
+    """A run that is ahead takes no step in short slots."""
     runs = tmp_path / "runs"
     kill_at(tiny.cohort(runs, ("kd",)), update=8)  # its first epoch is saved
     for _ in range(4):
         kill_at(tiny.cohort(runs, ("vanilla", "kd")), update=2)
-    assert told(runs) == [True] * 5
-    assert told(runs, "vanilla") == [True] * 4
+    assert progress(runs) == [True] * 5
+    assert progress(runs, "vanilla") == [True] * 4
     assert set(train(runs, "vanilla", "kd").values()) == {Outcome.DONE}
     assert_same(runs, "vanilla", "kd")
 
 
 def test_an_epochs_end_is_progress(tmp_path):
-    """All its steps had been saved; this start has only evaluated it."""
+    """All its steps were saved before; this start only evaluates."""
     job = tiny.cohort(tmp_path, ("kd",))
-    left = iter(range(5, -1, -1))
-    job.stop = lambda: next(left) == 0
+    job.stop = tiny.stop_after(5)
     trainer.train(job)
     kill_at(tiny.cohort(tmp_path, ("kd",)), update=1)
     assert [start["steps"] for start in start_log.read(directory(tmp_path))] == [0, 6]
-    assert told(tmp_path) == [True, True]
+    assert progress(tmp_path) == [True, True]
 
 
-def test_a_stop_that_is_obeyed_is_no_crash(tmp_path):
+def test_a_requested_stop_is_no_crash(tmp_path):
     runs = tmp_path / "runs"
     for _ in range(4):
         job = tiny.cohort(runs, ("kd",))
         job.stop = lambda: True
         assert set(trainer.train(job).values()) == {Outcome.INTERRUPTED}
-    assert told(runs) == [True] * 4
+    assert progress(runs) == [True] * 4
     assert train(runs, "kd") == {"kd": Outcome.DONE}
     assert_same(runs, "kd")
 
@@ -226,8 +225,8 @@ class Faulty(Distiller):
 
 
 @pytest.mark.usefixtures("own_registry")
-def test_a_stop_before_anybody_could_take_a_step_is_no_crash(tmp_path):
-    """The only one who was to take one has failed; the other, ahead, waited."""
+def test_a_stop_before_any_step_is_no_crash(tmp_path):
+    """The only member at the first step has failed; the other, ahead, has waited."""
     distillers.register("faulty", title="Faulty", paper="test")(Faulty)
     runs = tmp_path / "runs"
     kill_at(tiny.cohort(runs, ("kd",)), update=8)
@@ -256,7 +255,7 @@ def _interrupted(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
 
 
-def test_a_checkpoint_of_a_former_version_brings_its_starts(tmp_path):
+def test_starts_in_a_checkpoint_of_an_earlier_version_are_kept(tmp_path):
     runs = tmp_path / "runs"
     kill_at(tiny.cohort(runs, ("kd",)), update=8)
     checkpoint = directory(runs) / CHECKPOINT
@@ -267,16 +266,16 @@ def test_a_checkpoint_of_a_former_version_brings_its_starts(tmp_path):
     kill_at(tiny.cohort(runs, ("kd",)), update=1)
     assert failures(directory(runs)) == 1
     assert train(runs, "kd") == {"kd": Outcome.DONE}
-    found = records.read(directory(runs)).starts
-    dumped = [start.model_dump(exclude_unset=True) for start in found]
+    starts = records.read(directory(runs)).starts
+    dumped = [start.model_dump(exclude_unset=True) for start in starts]
     assert dumped[:2] == [START, {**START, "host": "n2"}]
     assert [start.get("progress") for start in dumped] == [None, None, False, True]
-    assert found[2].steps == 6
+    assert starts[2].steps == 6
     assert_same(runs, "kd")
 
 
 def test_a_warning_outlives_a_crash_right_after_it(tmp_path):
-    """The broken checkpoint is put aside once; every later start must know."""
+    """The broken checkpoint is set aside once; every later start must know."""
     runs = tmp_path / "runs"
     kill_at(tiny.cohort(runs, ("kd",)), update=3)
     (directory(runs) / CHECKPOINT).write_bytes(b"half")
@@ -294,8 +293,7 @@ def run_with(runs: Path, patch: pytest.MonkeyPatch, code: dict, submitted: dict,
     patch.setattr(environment, "code", lambda: code)
     job = tiny.cohort(runs, ("kd",))
     job.code = submitted
-    left = iter(range(stop, -1, -1))
-    job.stop = lambda: next(left) == 0
+    job.stop = tiny.stop_after(stop)
     trainer.train(job)
 
 
@@ -306,7 +304,7 @@ def warnings(runs: Path) -> list[str]:
 EDITED = {"commit": "b" * 40, "dirty": True, "changes": "1a2b3c4d5e6f"}
 
 
-def test_code_that_is_not_the_submitted_one_is_confessed(tmp_path, monkeypatch):
+def test_other_code_than_submitted_is_a_warning(tmp_path, monkeypatch):
     run_with(tmp_path, monkeypatch, EDITED, CODE, stop=3)
     run_with(tmp_path, monkeypatch, EDITED, CODE, stop=99)
     assert warnings(tmp_path) == [
@@ -314,7 +312,7 @@ def test_code_that_is_not_the_submitted_one_is_confessed(tmp_path, monkeypatch):
     ]
 
 
-def test_code_that_changes_on_the_way_is_confessed_once(tmp_path, monkeypatch):
+def test_code_that_changes_between_starts_is_one_warning(tmp_path, monkeypatch):
     run_with(tmp_path, monkeypatch, CODE, CODE, stop=3)
     for stop in (3, 99):
         run_with(tmp_path, monkeypatch, EDITED, CODE, stop)

@@ -1,7 +1,7 @@
-"""A run in two processes is that of one process which has the two halves of a batch in turn.
+"""A run in two processes equals one process that runs the two halves of every batch in turn.
 
-Batch norm sees halves, everything else the whole batch. In double precision, so that 24 steps end
-within 1e-9 of each other.
+Batch norm sees halves, everything else the whole batch. All of it is in double precision, so that
+the weights agree within 1e-9 after 24 steps.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from tests.experiments import tiny
 CPU = torch.device("cpu")
 METHODS = (*tiny.METHODS, "mlkd", "dot+kd")  # two views; two gradients
 if os.environ.get("KD_ALL_PAIRS"):  # `make test-all`
-    STAGED = distillers.Distiller.init_stage  # what `reference` cannot play
+    STAGED = distillers.Distiller.init_stage  # `reference` has no initial stages
     METHODS = tuple(
         dict.fromkeys(
             name
@@ -100,7 +100,7 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory, teacher_file: Path) 
 
 
 def reference(method: str, file: Path, directory: Path) -> Learner:
-    """A learner that has taken every step by hand."""
+    """A learner whose steps are all taken by hand."""
     torch.set_num_threads(1)
     module = networks.build("resnet14", 10, RECIPE, CPU)
     load_checkpoint(module, file)
@@ -127,12 +127,12 @@ def step(learner: Learner, teacher: models.Classifier, batch: Batch) -> None:
     if needs.batch == "global":
         losses = method(joined(outputs), joined(known), batch)
     else:
-        found = in_turn(
+        by_half = in_turn(
             method, [lambda i=i: method(outputs[i], known[i], parts[i]) for i in range(len(parts))]
         )
         losses = {
-            name: sum(len(p) / len(batch) * f[name] for p, f in zip(parts, found, strict=True))
-            for name in found[0]
+            name: sum(len(p) / len(batch) * f[name] for p, f in zip(parts, by_half, strict=True))
+            for name in by_half[0]
         }
     learner.optimizer.zero_grad()
     method.step(losses, learner.optimizer, learner.scaler)
@@ -150,21 +150,21 @@ def halves(batch: Batch) -> list[Batch]:
 
 
 def in_turn(module: nn.Module, actions: list) -> list:
-    """Each action from the same running statistics, whose mean stays.
+    """Run each action from the same running statistics, and keep the mean of the results.
 
-    They are exchanged, not changed: the backward pass is still to come.
+    The buffers are exchanged, not changed in place: the backward pass still needs them.
     """
     moving = {k: b for k, b in module.named_buffers() if "running" in k}
     before = {k: b.clone() for k, b in moving.items()}
-    after, found = [], []
+    after, values = [], []
     for action in actions:
         for key, buffer in moving.items():
             buffer.data = before[key].clone()
-        found.append(action())
+        values.append(action())
         after.append({key: buffer.clone() for key, buffer in moving.items()})
     for key, buffer in moving.items():
         buffer.data = sum(state[key] for state in after) / len(after)
-    return found
+    return values
 
 
 def joined(parts: list[Outputs]) -> Outputs:
@@ -181,7 +181,7 @@ def joined(parts: list[Outputs]) -> Outputs:
     return Outputs(**{name: join([getattr(part, name) for part in parts]) for name in names})
 
 
-# ---- what must hold ------------------------------------------------------------------------------
+# ---- two processes -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -190,15 +190,15 @@ def test_two_processes_are_one_with_the_halves_in_turn(
 ) -> None:
     learner = reference(method, teacher_file, tmp_path)
     assert learner.data.steps_per_epoch(learner.stream) * RECIPE.epochs >= 20
-    found = tiny.load_file(spec(method, teacher_file).directory(two_processes) / WEIGHTS)
+    weights = tiny.load_file(spec(method, teacher_file).directory(two_processes) / WEIGHTS)
     for name, expected in learner.student.state_dict().items():
         if "num_batches" not in name:
-            assert found[name].dtype == torch.float64
-            torch.testing.assert_close(found[name], expected, rtol=1e-9, atol=1e-9)
+            assert weights[name].dtype == torch.float64
+            torch.testing.assert_close(weights[name], expected, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_records_speak_of_the_whole(method: str, two_processes: Path, teacher_file: Path) -> None:
+def test_records_count_all_processes(method: str, two_processes: Path, teacher_file: Path) -> None:
     directory = spec(method, teacher_file).directory(two_processes)
     record = records.read(directory)
     assert record is not None
@@ -208,7 +208,7 @@ def test_records_speak_of_the_whole(method: str, two_processes: Path, teacher_fi
     assert len(rows) == 1 + RECIPE.epochs
 
 
-def test_only_one_of_them_reports(tmp_path: Path, teacher_file: Path) -> None:
+def test_only_the_main_process_reports(tmp_path: Path, teacher_file: Path) -> None:
     done = work(job(tmp_path / "runs", teacher_file, ("vanilla",)))
     lines = done.stdout.splitlines()
     assert done.returncode == 0, done.stderr
@@ -232,7 +232,7 @@ def test_a_batch_is_at_least_two_samples_for_each(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", distillers.names())
-def test_methods_say_whether_they_relate_samples(name: str) -> None:
+def test_methods_declare_whether_they_relate_samples(name: str) -> None:
     """A "local" method's loss of a batch is the mean over its halves; else it must be "global"."""
     needs = distillers.find(name).needs_of(distillers.defaults(name))
     assert needs.batch in ("local", "global")
@@ -255,11 +255,11 @@ def test_methods_say_whether_they_relate_samples(name: str) -> None:
         )
 
 
-# ---- ends that are none --------------------------------------------------------------------------
+# ---- kills and failures --------------------------------------------------------------------------
 
 
 def start(job: Job) -> subprocess.Popen[str]:
-    """A job that has just ended its first epoch."""
+    """Start a job; returns once it has ended its first epoch."""
     path = job.runs / "job.json"
     job.runs.mkdir(parents=True)
     job.write(path)
@@ -268,12 +268,12 @@ def start(job: Job) -> subprocess.Popen[str]:
     for line in process.stdout:
         if "epoch 1/" in line:
             return process
-    raise AssertionError("it ended before its first epoch did")
+    raise AssertionError("the job ended before its first epoch")
 
 
 def children(process: subprocess.Popen[str]) -> list[int]:
-    found = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
-    return [int(pid) for pid in found.split()]
+    pids = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+    return [int(pid) for pid in pids.split()]
 
 
 def is_gone(pid: int) -> bool:
@@ -284,7 +284,7 @@ def is_gone(pid: int) -> bool:
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="looks for children in /proc")
-@pytest.mark.parametrize("end", ["lead killed", "child killed", "asked to stop"])
+@pytest.mark.parametrize("end", ["main killed", "child killed", "stop requested"])
 def test_what_ends_one_ends_all_and_nothing_is_lost(
     end: str, two_processes: Path, teacher_file: Path, tmp_path: Path
 ) -> None:
@@ -292,11 +292,11 @@ def test_what_ends_one_ends_all_and_nothing_is_lost(
     process = start(job(tmp_path / "runs", teacher_file, methods))
     (child,) = children(process)
     victim = child if end == "child killed" else process.pid
-    os.kill(victim, signal.SIGTERM if end == "asked to stop" else signal.SIGKILL)
+    os.kill(victim, signal.SIGTERM if end == "stop requested" else signal.SIGKILL)
     assert process.stdout is not None
     process.stdout.read()
     code = process.wait(timeout=60)
-    assert code == (STOPPED if end == "asked to stop" else 1 if victim == child else -9)
+    assert code == (STOPPED if end == "stop requested" else 1 if victim == child else -9)
     for _ in range(100):
         if is_gone(child):
             break
@@ -336,7 +336,7 @@ if os.environ.get("KD_RANK"):
 def test_one_that_fails_alone_ends_the_job_and_blames_no_run(
     teacher_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Out of memory in one process is no property of a run: the next start may go on."""
+    """Out of memory in one process is no failure of the run: the next start resumes it."""
     (tmp_path / "sitecustomize.py").write_text(ONLY_THERE)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     mine = job(tmp_path / "runs", teacher_file, ("kd",))

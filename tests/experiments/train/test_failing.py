@@ -1,4 +1,4 @@
-"""A run that fails is recorded with its reason; the others go on."""
+"""A run that fails is recorded with its reason; the others continue."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from distillers import Distiller, Needs, register
 
 @register("unstable", title="Unstable")
 class Unstable(Distiller):
-    """Not finite from a step on, for as long as the environment says so."""
+    """Not finite from some step on, while the environment asks for it."""
 
     needs = Needs(embedding=True)
     defaults = {"after": 3}
@@ -91,7 +91,7 @@ def test_a_failed_run_is_tried_again_only_when_asked(folder, monkeypatch):
     assert kept.read_text() == text
 
 
-def test_a_failed_teacher_blocks_its_students_and_nobody_else(folder):
+def test_a_failed_teacher_blocks_its_students_only(folder):
     path = cli.write(folder, trials=1, teacher_recipe={"lr": 1e30})
     called = cli.command("run", path)
     assert called.code == 1
@@ -104,7 +104,7 @@ def test_a_failed_teacher_blocks_its_students_and_nobody_else(folder):
     assert cli.listing(folder) == before
 
 
-def test_a_fault_in_a_method_ends_its_run_alone(folder):
+def test_an_error_in_a_method_ends_its_run_alone(folder):
     path = matrix(folder, "faulty", "kd")
     assert cli.command("run", path).code == 1
     text = error_of(folder, "faulty").read_text()

@@ -1,4 +1,4 @@
-"""What a matrix leaves behind: tables, and commands given again."""
+"""A trained matrix: its tables, and the same commands again."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_best_epochs_are_labelled(finished):
     assert "best" in command(finished, "table", "--best").out.lower()
 
 
-def test_looking_writes_nothing(finished):
+def test_plan_status_and_table_write_nothing(finished):
     before = cli.listing(finished)
     for verb in (("plan", "--no-timing"), ("status",), ("table",)):
         assert command(finished, *verb).code == 0
@@ -138,7 +138,7 @@ def test_a_deleted_teacher_comes_back_the_same(folder):
 
 
 @pytest.mark.usefixtures("inline")
-def test_half_a_result_is_kept_aside_and_the_run_done_again(folder):
+def test_half_a_result_is_set_aside_and_the_run_repeated(folder):
     table, path = numbers(folder), one_result(folder, "kd")
     half = path.read_bytes()[: path.stat().st_size // 2]
     path.write_bytes(half)
@@ -151,7 +151,7 @@ def test_half_a_result_is_kept_aside_and_the_run_done_again(folder):
 
 
 def test_worker_processes_do_the_same(finished, tmp_path):
-    """The tests above train in this process; here are the queue and its workers, one per run."""
+    """The tests above train in this process; this one starts the queue and a worker per run."""
     part = ("--methods", "vanilla", "kd", "--trials", "0")
     matrix = cli.write(tmp_path)
     called = cli.command("run", matrix, *part, "--workers", "2", "--cohort-size", "1")
@@ -187,7 +187,7 @@ def test_stale_runs_are_shown_and_left_alone(folder):
 
 
 @pytest.mark.usefixtures("inline")
-def test_nobody_learns_from_a_stale_teacher(folder):
+def test_no_student_learns_from_a_stale_teacher(folder):
     table, gone = numbers(folder), one_result(folder, "kd")
     (teacher,) = (folder / "runs" / "fake" / "none--resnet14").rglob("result.json")
     teacher.write_text(teacher.read_text().replace('"momentum": 0.9', '"momentum": 0.8'))
@@ -202,7 +202,7 @@ def test_nobody_learns_from_a_stale_teacher(folder):
 
 
 @pytest.mark.usefixtures("inline")
-def test_redo_stale_puts_the_old_run_aside(folder):
+def test_redo_stale_sets_the_old_run_aside(folder):
     table, path = numbers(folder), one_result(folder, "kd")
     make_stale(path)
     old = path.read_bytes()

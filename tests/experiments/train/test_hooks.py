@@ -1,4 +1,4 @@
-"""Every hook of the base class, through the trainer: nothing here needs an edit of it."""
+"""Every hook of the base class works through the trainer, which names no method."""
 
 from __future__ import annotations
 
@@ -107,8 +107,6 @@ class TwoViews(Distiller):
 
 
 METHODS = {"staged": Staged, "own_head": OwnHead, "two_passes": TwoPasses, "two_views": TwoViews}
-
-
 FAILING = {"fails_late": FailsLate, "fails_to_start": FailsToStart}
 
 
@@ -121,25 +119,24 @@ def registered(own_registry: None) -> None:
 def run(runs: Path, *methods: str, stop_after: int | None = None) -> set[str]:
     job = tiny.cohort(runs, methods, RECIPE)
     if stop_after is not None:
-        countdown = iter(range(stop_after, -1, -1))
-        job.stop = lambda: next(countdown) == 0
+        job.stop = tiny.stop_after(stop_after)
     return set(trainer.train(job).values())
 
 
 def record(runs: Path, method: str) -> dict[str, Any]:
-    found = records.read(tiny.spec(method, RECIPE).directory(runs))
-    assert found is not None
-    return found
+    stored = records.read(tiny.spec(method, RECIPE).directory(runs))
+    assert stored is not None
+    return stored
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_alone_in_company_and_resumed_are_the_same(method: str, tmp_path: Path) -> None:
+def test_alone_in_a_cohort_and_resumed_are_the_same(method: str, tmp_path: Path) -> None:
     others = [name for name in METHODS if name != method]
-    assert run(tmp_path / "company", *others, method, "kd") == {Outcome.DONE}
+    assert run(tmp_path / "cohort", *others, method, "kd") == {Outcome.DONE}
     for steps in (2, 4, 8):
         assert run(tmp_path / "alone", method, stop_after=steps) == {Outcome.INTERRUPTED}
     assert run(tmp_path / "alone", method) == {Outcome.DONE}
-    a, b = (tiny.weights(tmp_path / part, method, RECIPE) for part in ("company", "alone"))
+    a, b = (tiny.weights(tmp_path / part, method, RECIPE) for part in ("cohort", "alone"))
     tiny.assert_same_weights(a, b)
 
 
@@ -171,12 +168,12 @@ def test_a_constant_initial_rate_and_untouched_head(tmp_path: Path) -> None:
 
 def test_a_method_with_its_own_head_is_tested_by_it_and_keeps_it(tmp_path: Path) -> None:
     run(tmp_path, "own_head")
-    found = record(tmp_path, "own_head")
+    made = record(tmp_path, "own_head")
     directory = tiny.spec("own_head", RECIPE).directory(tmp_path)
-    assert found.parameters.extra_at_test == 2 * 64 + 64 * 10 + 10
+    assert made.parameters.extra_at_test == 2 * 64 + 64 * 10 + 10
     saved = tiny.load_file(directory / "method.safetensors")
     assert {"head.0.running_mean", "head.1.weight", "head.1.bias"} <= set(saved)
-    assert saved["head.0.num_batches_tracked"] == found.steps, "the accuracy only looks"
+    assert saved["head.0.num_batches_tracked"] == made.steps, "scoring changes no statistics"
 
 
 def test_a_methods_own_learning_rate_follows_the_schedule(tmp_path: Path) -> None:
@@ -202,13 +199,13 @@ def test_views_reach_student_and_batch(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("method", FAILING)
-def test_who_fails_leaves_once_and_for_all(method: str, tmp_path: Path) -> None:
+def test_a_failing_run_leaves_once_and_for_all(method: str, tmp_path: Path) -> None:
     job = tiny.cohort(tmp_path, (method, "vanilla"), RECIPE)
-    told = []
-    job.report = lambda spec, row: told.append((spec.method, row.get("state")))
+    reports = []
+    job.report = lambda spec, row: reports.append((spec.method, row.get("state")))
     states = trainer.train(job)
     assert sorted(states.values()) == [Outcome.DONE, Outcome.FAILED]
-    assert [state for name, state in told if name == method and state] == [Outcome.FAILED]
+    assert [state for name, state in reports if name == method and state] == [Outcome.FAILED]
     directory = tiny.spec(method, RECIPE).directory(tmp_path)
     assert not (directory / records.RESULT).exists()
     assert (directory / "error.txt").read_text().startswith("LookupError: at the ")

@@ -50,7 +50,7 @@ def test_soft_labels_count_by_their_largest_class():
     assert meter.means()["train_top1"] == 50.0
 
 
-def test_terms_may_come_late_miss_and_change_their_order():
+def test_terms_may_appear_late_be_absent_and_change_order():
     meter = Meter(CPU)
     meter.update(terms(ce=1.0), hits(1, 1), labels(1), 0)
     meter.update(terms(crd=6.0, ce=3.0), hits(1, 1), labels(1), 1)
@@ -120,7 +120,7 @@ def test_patience_counts_across_epochs():
 
 
 @pytest.mark.parametrize("split", [1, 2, 3])
-def test_a_saved_meter_goes_on_as_if_nothing_had_been(split):
+def test_a_resumed_meter_ends_like_an_uninterrupted_one(split):
     steps = [terms(ce=1.0), terms(ce=2.0, kd=0.5), terms(ce=NAN, kd=0.25), terms(kd=NAN)]
 
     def fed(meter: Meter, numbers: range) -> Meter:

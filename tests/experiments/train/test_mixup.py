@@ -33,12 +33,12 @@ def changed(recipe: Recipe, given: Batch | None = None, *coordinates: int) -> Ba
     return mixed(given or batch(), info(), recipe, *coordinates)
 
 
-def test_nothing_asked_for_is_nothing_done():
+def test_without_regularisation_the_batch_is_unchanged():
     given = batch()
     assert mixed(given, info(), Recipe()) is given
 
 
-def test_smoothing_is_cross_entropys_own():
+def test_label_smoothing_is_that_of_cross_entropy():
     logits = torch.randn(6, CLASSES)
     soft = changed(Recipe(label_smoothing=0.1)).labels
     expected = torch.nn.functional.cross_entropy(logits, batch().labels, label_smoothing=0.1)
@@ -67,7 +67,7 @@ def test_cutmix_pastes_a_rectangle_and_weighs_labels_by_its_area():
     assert len(set(map(float, shares))) > 2
 
 
-def test_with_both_each_has_its_turn():
+def test_mixup_and_cutmix_take_turns():
     kinds = set()
     for trial in range(20):
         out = changed(Recipe(mixup=1.0, cutmix=1.0), None, trial)
@@ -87,7 +87,7 @@ def test_erasing_blanks_rectangles_of_some_images_each_its_own():
 @pytest.mark.parametrize(
     "fields", [{"mixup": 0.8}, {"cutmix": 1.0}, {"random_erasing": 0.5}], ids=str
 )
-def test_the_step_decides_and_nothing_else(fields):
+def test_random_numbers_depend_only_on_coordinates(fields):
     recipe = Recipe(**fields)
     torch.manual_seed(1)
     first = changed(recipe, None, 0)

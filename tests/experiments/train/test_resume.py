@@ -1,4 +1,4 @@
-"""Killed at any moment and resumed, a cohort ends as if it had not been: bit for bit."""
+"""Killed at any moment and resumed, a cohort ends bit for bit as if it had not been killed."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def moments(seed: int) -> list[tuple[str, int]]:
-    """Twelve kills: any order in the middle of training, the final writes last.
+    """Twelve kills: those during training in any order, those during the final writes last.
 
-    Every other one may hit before a step of all is saved; two of these in a row would be a failure.
+    Every other one may hit before the first step is saved: two in a row would count as a failure.
     """
     draw = random.Random(seed)
-    first = len(COHORT) - 1  # who takes part in the first step (one has a stream of its own)
+    first = len(COHORT) - 1  # members in the first step (one has its own stream)
     soon = [("step", draw.randint(1, first)), ("checkpoint-temp", draw.randint(1, first))]
     soon += [("checkpoint", draw.randint(1, first)), ("starts", draw.randint(1, 2 * first))]
     late = [("step", first + draw.randint(1, 2 * first)) for _ in range(2)]
@@ -52,7 +52,7 @@ def drive(runs: Path, kind: str, n: int) -> int:
 def test_killed_at_twelve_moments(tmp_path: Path) -> None:
     trainer.train(tiny.cohort(tmp_path / "whole", COHORT))
     killed = [drive(tmp_path / "killed", kind, n) for kind, n in moments(seed=2026)]
-    assert killed == [-signal.SIGKILL] * 12, "every bomb has to go off"
+    assert killed == [-signal.SIGKILL] * 12, "every kill must happen"
     assert drive(tmp_path / "killed", "none", 0) == 0
     for method in COHORT:
         tiny.assert_same_weights(
@@ -79,12 +79,11 @@ def _history(runs: Path, method: str) -> list[dict[str, str]]:
 
 
 def test_a_stop_saves_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
-    """After a signal the first step boundary saves; the next start goes on from there."""
+    """After a signal the next step boundary saves, and the next start resumes there."""
     trainer.train(tiny.cohort(tmp_path / "whole", ("kd", "vanilla")))
     for steps in (2, 3, 7):
         job = tiny.cohort(tmp_path / "stopped", ("kd", "vanilla"))
-        countdown = iter(range(steps, -1, -1))
-        job.stop = lambda countdown=countdown: next(countdown) == 0
+        job.stop = tiny.stop_after(steps)
         assert set(trainer.train(job).values()) == {Outcome.INTERRUPTED}
     job = tiny.cohort(tmp_path / "stopped", ("kd", "vanilla"))
     assert set(trainer.train(job).values()) == {Outcome.DONE}
@@ -95,11 +94,10 @@ def test_a_stop_saves_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
 
 
 def test_members_ahead_wait_for_the_slowest(tmp_path: Path) -> None:
-    """A run that stands further on joins a cohort that starts from nothing."""
+    """A resumed run joins a cohort that starts from scratch."""
     trainer.train(tiny.cohort(tmp_path / "whole", ("kd", "rkd")))
     ahead = tiny.cohort(tmp_path / "mixed", ("kd",))
-    countdown = iter(range(8, -1, -1))
-    ahead.stop = lambda: next(countdown) == 0
+    ahead.stop = tiny.stop_after(8)
     trainer.train(ahead)
     states = trainer.train(tiny.cohort(tmp_path / "mixed", ("rkd", "kd")))
     assert set(states.values()) == {Outcome.DONE}
@@ -126,7 +124,7 @@ def test_a_broken_checkpoint_is_kept_and_the_run_starts_over(tmp_path: Path) -> 
 
 
 def test_another_teacher_means_starting_over(tmp_path: Path) -> None:
-    """A checkpoint of one teacher is not trained on with another."""
+    """A checkpoint made with one teacher is not resumed with another."""
     job = tiny.cohort(tmp_path, ("kd",))
     assert job.teacher is not None
     other = replace(job.teacher.record, sha256="1" * 64)
@@ -134,6 +132,6 @@ def test_another_teacher_means_starting_over(tmp_path: Path) -> None:
     job.stop = lambda: True
     trainer.train(job)
     trainer.train(tiny.cohort(tmp_path, ("kd",)))
-    found = _record(tmp_path, "kd")
-    assert found.steps == 18 and found.teacher.sha256 == "0" * 64
-    assert any("another teacher" in warning for warning in found.warnings)
+    record = _record(tmp_path, "kd")
+    assert record.steps == 18 and record.teacher.sha256 == "0" * 64
+    assert any("another teacher" in warning for warning in record.warnings)

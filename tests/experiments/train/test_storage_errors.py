@@ -1,4 +1,4 @@
-"""A full or broken disk is not the run's fault: it stands at its last save, and goes on later."""
+"""A full or broken disk is no failure of the run: it resumes later from its last save."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def train(runs: Path, *methods: str) -> dict[str, Any]:
     return ends
 
 
-def assert_let_go(runs: Path, method: str) -> None:
-    """Nothing in the directory speaks against the run, and anybody may go on with it."""
+def assert_released(runs: Path, method: str) -> None:
+    """Nothing is recorded against the run, and any process may resume it."""
     directory = tiny.spec(method).directory(runs)
     left = {path.name for path in directory.iterdir()}
     assert not {name for name in left if name.endswith(".tmp")}
@@ -52,8 +52,8 @@ def assert_let_go(runs: Path, method: str) -> None:
     assert read_status(tiny.spec(method), runs).state == State.TODO
 
 
-def assert_goes_on(runs: Path, whole: Path, *methods: str) -> None:
-    """With room again it ends bit for bit as if there had always been."""
+def assert_resumes(runs: Path, whole: Path, *methods: str) -> None:
+    """With space again the runs end bit for bit as if the disk had never been full."""
     assert {end["state"] for end in train(runs, *methods).values()} == {Outcome.DONE}
     for method in methods:
         tiny.assert_same_weights(tiny.weights(whole, method), tiny.weights(runs, method))
@@ -64,12 +64,12 @@ def assert_goes_on(runs: Path, whole: Path, *methods: str) -> None:
 @pytest.mark.parametrize(
     ("name", "nth"),
     [
-        ("starts.json", 1),  # at its very beginning
+        ("starts.json", 1),  # when the run starts
         ("spec.yaml", 1),
         ("starts.json", 2),
         ("checkpoint", 1),  # after the first step
         ("history.csv", 1),
-        ("starts.json", 5),  # both have begun: now that there is progress
+        ("starts.json", 5),  # both have started: progress is noted
         ("checkpoint", 4),
         ("history.csv", 6),
         ("weights.safetensors", 1),  # the final ones
@@ -82,27 +82,27 @@ def test_a_disk_that_is_full_from_now_on(tmp_path, whole, name, nth):
     for method in METHODS:
         assert ends[method]["state"] == Outcome.INTERRUPTED
         assert "No space left on device" in ends[method]["error"]
-        assert_let_go(tmp_path, method)
-    assert_goes_on(tmp_path, whole, *METHODS)
+        assert_released(tmp_path, method)
+    assert_resumes(tmp_path, whole, *METHODS)
 
 
 @pytest.mark.parametrize("number", sorted(STORAGE_ERRORS), ids=lambda n: errno.errorcode[n])
-def test_kinds_of_disk_faults(tmp_path, whole, number):
+def test_every_storage_error(tmp_path, whole, number):
     with full_disk("checkpoint", 3, number):
         assert train(tmp_path, "kd")["kd"]["state"] == Outcome.INTERRUPTED
-    assert_let_go(tmp_path, "kd")
-    assert_goes_on(tmp_path, whole, "kd")
+    assert_released(tmp_path, "kd")
+    assert_resumes(tmp_path, whole, "kd")
 
 
-def test_the_publication_fails(tmp_path, whole, monkeypatch):
+def test_publication_fails(tmp_path, whole, monkeypatch):
     def refuse(*_: object) -> None:
         raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "link", refuse)
         assert train(tmp_path, "kd")["kd"]["state"] == Outcome.INTERRUPTED
-    assert_let_go(tmp_path, "kd")
-    assert_goes_on(tmp_path, whole, "kd")
+    assert_released(tmp_path, "kd")
+    assert_resumes(tmp_path, whole, "kd")
 
 
 def test_a_checkpoint_that_cannot_be_read_now_is_not_broken(tmp_path, whole, monkeypatch):
@@ -120,8 +120,8 @@ def test_a_checkpoint_that_cannot_be_read_now_is_not_broken(tmp_path, whole, mon
     with monkeypatch.context() as patch:
         patch.setattr(Path, "read_bytes", refuse)
         assert train(tmp_path, "kd")["kd"]["state"] == Outcome.INTERRUPTED
-    assert_let_go(tmp_path, "kd")
-    assert_goes_on(tmp_path, whole, "kd")
+    assert_released(tmp_path, "kd")
+    assert_resumes(tmp_path, whole, "kd")
     assert records.read(tiny.spec("kd").directory(tmp_path)).warnings == ()
 
 
@@ -135,7 +135,7 @@ def test_other_refusals_are_failures(tmp_path):
 @pytest.mark.parametrize(
     ("chain", "expected"), [("cause", True), ("context", True), ("hidden", False), ("none", False)]
 )
-def test_the_disk_is_found_behind_other_errors(chain, expected):
+def test_a_storage_error_is_recognised_behind_other_errors(chain, expected):
     error: BaseException = RuntimeError("cannot be written")
     full = OSError(errno.ENOSPC, "No space left on device")
     if chain == "cause":
@@ -146,11 +146,11 @@ def test_the_disk_is_found_behind_other_errors(chain, expected):
     assert is_storage_error(error) is expected
 
 
-# ---- a real one ----------------------------------------------------------------------------------
+# ---- a real disk --------------------------------------------------------------------------------
 
 
 class Disk:
-    """A small file system of its own."""
+    """A small file system."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.ballast = path, path / "ballast"
@@ -196,12 +196,12 @@ def test_a_disk_runs_full_after_an_epoch(disk, whole, epoch):
         assert (tiny.spec(method).directory(runs) / CHECKPOINT).exists()
     disk.ballast.unlink()
     for method in METHODS:
-        assert_let_go(runs, method)
-    assert_goes_on(runs, whole, *METHODS)
+        assert_released(runs, method)
+    assert_resumes(runs, whole, *METHODS)
 
 
 def test_a_disk_runs_full_while_a_run_begins(disk, whole, monkeypatch):
-    """Its start is on record, and there is no room to say how it ended."""
+    """Its start is logged, and there is no space to log how it ended."""
     runs = disk.path / "runs"
     for _ in range(3):
         job = tiny.cohort(runs, ("kd",))
@@ -209,5 +209,5 @@ def test_a_disk_runs_full_while_a_run_begins(disk, whole, monkeypatch):
         monkeypatch.setattr(job.data, "train_stream", lambda *a, s=stream: [disk.fill(), s(*a)][1])
         assert set(trainer.train(job).values()) == {Outcome.INTERRUPTED}
         disk.ballast.unlink()
-        assert_let_go(runs, "kd")
-    assert_goes_on(runs, whole, "kd")
+        assert_released(runs, "kd")
+    assert_resumes(runs, whole, "kd")

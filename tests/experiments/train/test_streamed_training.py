@@ -1,4 +1,4 @@
-"""Training from image files: killed in the middle of an epoch, it goes on there."""
+"""Training from image files: killed within an epoch, a run resumes there."""
 
 from __future__ import annotations
 
@@ -97,24 +97,23 @@ def wait_for(directory: Path, process: subprocess.Popen[str]) -> list:
     raise AssertionError(process.communicate()[1])
 
 
-def test_what_was_trained_on_is_not_asked_for_again(
+def test_a_resume_does_not_load_earlier_batches_again(
     tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = datasets.build(
         "imagenet", root, batch_size=4, epochs=2, device="cpu", workers=0, **OPTIONS
     )
-    asked = []
+    requested = []
     stream = type(data).train_stream
 
-    def noted(self, trial, epoch, start_step=0, *more):
-        asked.append((epoch, start_step))
+    def note(self, trial, epoch, start_step=0, *more):
+        requested.append((epoch, start_step))
         return stream(self, trial, epoch, start_step, *more)
 
-    monkeypatch.setattr(type(data), "train_stream", noted)
+    monkeypatch.setattr(type(data), "train_stream", note)
     for stop_after in (7, 1000):
-        steps = iter(range(stop_after))
         cohort = Cohort([spec("vanilla")], tmp_path, data, None, torch.device("cpu"))
-        cohort.stop = lambda steps=steps: next(steps, None) is None
+        cohort.stop = tiny.stop_after(stop_after)
         trainer.train(cohort)
     assert cohort.states[spec("vanilla").id] == Outcome.DONE
-    assert [call for call in asked if call != (1, 0)] == [(1, 8), (2, 0)]
+    assert [call for call in requested if call != (1, 0)] == [(1, 8), (2, 0)]

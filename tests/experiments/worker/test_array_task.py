@@ -1,4 +1,4 @@
-"""A worker as a task of an array: which runs it makes, and how it ends."""
+"""A worker as a task of a SLURM array: which runs it trains, and how it ends."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ STUDENTS = f"{SECOND}_0"
 
 @pytest.fixture
 def place(fake, tmp_path: Path) -> Place:
-    """Everything was sent."""
-    found = Place(tmp_path).write()
-    sending.send(found)
-    return found
+    """A matrix whose jobs are all submitted."""
+    place = Place(tmp_path).write()
+    sending.send(place)
+    return place
 
 
 def states(place: Place) -> dict[str, int]:
     return count_states(place.plan().statuses().values())
 
 
-def test_all_tasks_together_make_what_a_local_run_makes(fake, place, finished):
-    """Bit for bit, in whatever order the tasks come whose teacher is there."""
+def test_all_tasks_together_train_what_a_local_run_trains(fake, place, finished):
+    """Bit for bit, in any order of tasks that trains the teacher first."""
     for task in (f"{FIRST}_2", TEACHER_TASK, f"{SECOND}_1", STUDENTS, f"{FIRST}_1"):
         assert fake.run(task).code == 0
     assert states(place) == {State.DONE: 7}
@@ -40,7 +40,7 @@ def test_all_tasks_together_make_what_a_local_run_makes(fake, place, finished):
         assert sha256(place.runs / path.relative_to(finished / "runs")) == sha256(path)
 
 
-def test_a_task_makes_the_runs_of_its_number_and_no_others(fake, place):
+def test_a_task_trains_the_runs_of_its_index_only(fake, place):
     ended = fake.run(f"{FIRST}_1")
     assert (ended.code, ended.err) == (0, "")
     (made,) = [d for d, _ in records.scan(place.runs)]
@@ -53,8 +53,8 @@ def test_a_task_makes_the_runs_of_its_number_and_no_others(fake, place):
 
 
 @pytest.mark.parametrize("missing", ["result", "weights", "everything"])
-def test_without_its_teacher_a_task_says_blocked_and_ends_well(fake, place, finished, missing):
-    """SLURM lets it run after a teacher that failed and was purged, for instance."""
+def test_without_its_teacher_a_task_reports_blocked_and_ends_well(fake, place, finished, missing):
+    """SLURM starts it anyway if its teacher's job failed and was purged, for instance."""
     if missing != "everything":
         place.finish(place.teacher, finished)
         gone = "result.json" if missing == "result" else WEIGHTS
@@ -67,7 +67,7 @@ def test_without_its_teacher_a_task_says_blocked_and_ends_well(fake, place, fini
     assert states(place).get(State.FAILED) is None
 
 
-def test_on_this_machine_blocked_is_no_good_end(fake, place):
+def test_outside_an_array_blocked_is_an_error(fake, place):
     task = place.sent[1].folder / "task-0.json"
     assert worker.work(task, as_json=False) == 1
 
@@ -79,7 +79,7 @@ def test_a_failed_run_is_a_failed_job(fake, tmp_path):
     assert ended.code == 1
     assert ": failed: " in ended.out
     assert (place.teacher.directory(place.runs) / "error.txt").exists()
-    assert f"{SECOND}_0" not in fake.queue  # SLURM takes its students away
+    assert f"{SECOND}_0" not in fake.queue  # SLURM cancels its students
     assert states(place) == {State.TODO: 2, State.BLOCKED: 4, State.FAILED: 1}
 
 
@@ -96,7 +96,7 @@ def edit(task: Path, **changes: object) -> None:
     ],
     ids=["other code", "no plugin", "no job"],
 )
-def test_a_job_that_makes_no_sense_is_refused_in_one_line(fake, place, spoil, said):
+def test_an_invalid_job_is_refused_in_one_line(fake, place, spoil, said):
     spoil(place.sent[0].folder / "task-0.json")
     ended = fake.run(TEACHER_TASK)
     assert ended.code == REFUSED
@@ -105,8 +105,8 @@ def test_a_job_that_makes_no_sense_is_refused_in_one_line(fake, place, spoil, sa
     assert not place.teacher.directory(place.runs).exists()
 
 
-class Asked:
-    """Was asked to stop: before the first step, or after the last one."""
+class StopRequested:
+    """A `Stop` whose signal came before the first step, or after the last one."""
 
     requested = True
 
@@ -117,8 +117,8 @@ class Asked:
         return self.in_time
 
 
-def test_who_is_asked_to_stop_hands_the_job_back(fake, place, monkeypatch):
-    handed, stop = [], Asked(in_time=True)
+def test_a_stopped_task_is_requeued(fake, place, monkeypatch):
+    handed, stop = [], StopRequested(in_time=True)
     monkeypatch.setattr(worker, "Stop", lambda: stop)
     monkeypatch.setattr(worker, "requeue_or_wait", handed.append)
     assert fake.run(TEACHER_TASK).code == STOPPED
@@ -126,10 +126,10 @@ def test_who_is_asked_to_stop_hands_the_job_back(fake, place, monkeypatch):
     assert states(place)[State.TODO] == 7
 
 
-def test_who_is_asked_when_all_is_done_has_nothing_to_hand_back(fake, place, monkeypatch):
-    """A teacher's task that ends with an error would take its students with it."""
+def test_a_task_stopped_after_its_last_step_ends_as_done(fake, place, monkeypatch):
+    """If a teacher's task ended with an error, SLURM would cancel its students."""
     handed = []
-    monkeypatch.setattr(worker, "Stop", lambda: Asked(in_time=False))
+    monkeypatch.setattr(worker, "Stop", lambda: StopRequested(in_time=False))
     monkeypatch.setattr(worker, "requeue_or_wait", handed.append)
     assert fake.run(TEACHER_TASK).code == 0
     assert handed == []
@@ -137,7 +137,7 @@ def test_who_is_asked_when_all_is_done_has_nothing_to_hand_back(fake, place, mon
     assert fake.queue[STUDENTS] == "PENDING"
 
 
-def test_a_task_that_comes_a_second_time_finds_its_runs_done(fake, place):
+def test_a_requeued_task_trains_nothing_that_is_done(fake, place):
     assert fake.run(f"{FIRST}_1").code == 0
     before = {path: path.stat().st_mtime_ns for path in place.runs.rglob("result.json")}
     fake.move(f"{FIRST}_1", "PENDING", "BeginTime")

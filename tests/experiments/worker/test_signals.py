@@ -48,7 +48,7 @@ def test_a_worker_does_not_outlive_its_queue(monkeypatch):
 
 @pytest.fixture
 def stop(fake, tmp_path, monkeypatch) -> Stop:
-    """The first of two tasks runs, and this process is it."""
+    """A `Stop` in this process, which is the first of two tasks."""
     about = {"options": SlurmOptions(), "minutes": 5, "after": None, "code": tmp_path}
     sbatch.send(tmp_path, name="kd-x", tasks=2, **about)
     fake.move(TASK, "RUNNING", "n1")
@@ -58,7 +58,7 @@ def stop(fake, tmp_path, monkeypatch) -> Stop:
 
 
 def sleeping(monkeypatch, action: Callable[[], object]) -> list[float]:
-    """What happens while it sleeps; returns how long it did."""
+    """Run ``action`` instead of sleeping; returns the list of sleeps."""
     naps: list[float] = []
 
     def sleep(seconds: float) -> None:
@@ -75,7 +75,7 @@ def requeues(fake) -> list[list[str]]:
     return [call for call in fake.calls("scontrol") if call[1] == "requeue"]
 
 
-def test_before_its_time_limit_a_job_puts_itself_back(fake, stop, monkeypatch):
+def test_before_its_time_limit_a_job_requeues_itself(fake, stop, monkeypatch):
     naps = sleeping(monkeypatch, lambda: None)
     stop._request(ABOUT_TO_TIME_OUT, None)
     requeue_or_wait(stop)
@@ -86,7 +86,7 @@ def test_before_its_time_limit_a_job_puts_itself_back(fake, stop, monkeypatch):
 
 
 def test_a_requeued_job_waits_to_be_killed(fake, stop, monkeypatch):
-    """Were it to end first, SLURM would take it for failed."""
+    """If it ended first, SLURM would count it as failed."""
     monkeypatch.setattr(signals.slurm, "requeue", lambda job: None)
     naps = sleeping(monkeypatch, lambda: len(naps) == 3 and fake.move(TASK, "PENDING"))
     stop._request(ABOUT_TO_TIME_OUT, None)
@@ -95,8 +95,8 @@ def test_a_requeued_job_waits_to_be_killed(fake, stop, monkeypatch):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, None], ids=str)
-def test_after_any_other_signal_it_waits_for_what_slurm_does(fake, stop, monkeypatch, number):
-    """A pre-empted job is requeued only if it is killed; a cancelled one is so already."""
+def test_after_any_other_signal_it_waits_for_slurm(fake, stop, monkeypatch, number):
+    """SLURM requeues a preempted job only if it has to kill it."""
     naps = sleeping(monkeypatch, lambda: fake.move(TASK, "COMPLETING"))
     if number is not None:
         stop._request(number, None)
@@ -105,7 +105,7 @@ def test_after_any_other_signal_it_waits_for_what_slurm_does(fake, stop, monkeyp
     assert len(naps) == 1
 
 
-def test_a_refused_requeue_is_said_and_nothing_is_waited_for(fake, stop, monkeypatch, capsys):
+def test_a_refused_requeue_is_reported_without_a_wait(fake, stop, monkeypatch, capsys):
     naps = sleeping(monkeypatch, lambda: None)
     fake.refuse("scontrol", "slurm_requeue error: Job is not requeueable")
     stop._request(ABOUT_TO_TIME_OUT, None)
@@ -126,7 +126,7 @@ def test_the_wait_has_an_end(fake, stop, monkeypatch):
     assert naps == []
 
 
-def test_where_nobody_answers_nothing_is_waited_for(fake, stop, monkeypatch):
+def test_without_an_answer_from_slurm_there_is_no_wait(fake, stop, monkeypatch):
     naps = sleeping(monkeypatch, lambda: None)
     fake.refuse("squeue", "slurm_load_jobs error: Unable to contact slurm controller")
     stop._request(signal.SIGTERM, None)

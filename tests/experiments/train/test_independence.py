@@ -1,4 +1,4 @@
-"""A run's numbers do not depend on its company."""
+"""A run's numbers do not depend on the other runs in its cohort."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-import distillers
 from experiments.matrix.recipe import Recipe
 from experiments.rundir.outcome import Outcome
 from experiments.train import trainer
@@ -23,12 +22,8 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return runs
 
 
-def test_the_methods_here_are_all_the_first_ones() -> None:
-    assert set(tiny.METHODS) <= set(distillers.names())
-
-
 @pytest.mark.parametrize("method", tiny.METHODS)
-def test_alone_is_as_in_company(method: str, together: Path, tmp_path: Path) -> None:
+def test_alone_is_as_in_a_cohort(method: str, together: Path, tmp_path: Path) -> None:
     trainer.train(tiny.cohort(tmp_path, (method,)))
     tiny.assert_same_weights(tiny.weights(tmp_path, method), tiny.weights(together, method))
     alone, record = (
@@ -72,7 +67,7 @@ def test_the_teacher_is_untouched_and_stays_frozen(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("numerics", [{"precision": "bf16"}, {"channels_last": True}], ids=str)
 def test_numerics_of_the_recipe(numerics: dict, tmp_path: Path) -> None:
-    """They train every method, and are another run with other weights."""
+    """They train every method, and make different runs with different weights."""
     recipe = Recipe(epochs=1, batch_size=16, milestones=())
     changed = recipe.model_copy(update=numerics)
     for r in (recipe, changed):

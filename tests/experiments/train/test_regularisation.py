@@ -1,4 +1,4 @@
-"""Training under what transformer recipes add: it resumes exactly, and does what it says."""
+"""Training with what transformer recipes add: mixup, EMA, clipping, decay exemptions."""
 
 from __future__ import annotations
 
@@ -50,16 +50,15 @@ def test_every_method_trains_under_it(tmp_path):
 
 def test_stopped_in_an_epoch_and_resumed_is_the_same(tmp_path):
     trainer.train(tiny.cohort(tmp_path / "whole", ("fitnet",), RECIPE))
-    asked = iter([False] * 7)
     job = tiny.cohort(tmp_path / "parts", ("fitnet",), RECIPE)
-    job.stop = lambda: next(asked, True)
+    job.stop = tiny.stop_after(7)
     assert set(trainer.train(job).values()) == {Outcome.INTERRUPTED}
     trainer.train(tiny.cohort(tmp_path / "parts", ("fitnet",), RECIPE))
     parts, whole = (tiny.weights(tmp_path / p, "fitnet", RECIPE) for p in ("parts", "whole"))
     tiny.assert_same_weights(parts, whole)
 
 
-def test_the_average_follows_its_formula_and_is_what_is_tested(tmp_path):
+def test_the_average_follows_its_formula_and_replaces_the_weights_in_place():
     net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
     average = EMA([net], 0.9)
     expected = net[0].weight.detach().clone()
@@ -86,7 +85,7 @@ def test_published_weights_are_the_average(tmp_path):
 
 
 def test_killed_before_its_result_a_run_publishes_the_average(tmp_path, monkeypatch):
-    """It stands behind its last step then, and nothing trains any more."""
+    """It has taken its last step then, and trains no more."""
     trainer.train(tiny.cohort(tmp_path / "whole", ("kd",), RECIPE))
 
     def refuse(learner):
@@ -101,7 +100,7 @@ def test_killed_before_its_result_a_run_publishes_the_average(tmp_path, monkeypa
     tiny.assert_same_weights(late, whole)
 
 
-def test_the_gradient_of_everything_has_at_most_the_norm():
+def test_the_norm_of_the_whole_gradient_is_clipped():
     params = [torch.nn.Parameter(torch.full((3,), 2.0)), torch.nn.Parameter(torch.ones(1))]
     optimizer = torch.optim.SGD(params, lr=1.0)
     sum(10 * p.square().sum() for p in params).backward()
@@ -111,7 +110,7 @@ def test_the_gradient_of_everything_has_at_most_the_norm():
     assert moved.norm() == pytest.approx(0.5, rel=1e-4)
 
 
-def test_a_step_that_goes_past_the_scaler_is_found(tmp_path):
+def test_a_step_that_bypasses_the_scaler_is_refused(tmp_path):
     made = learner(tmp_path, RECIPE)
     made.distiller.step = lambda losses, optimizer, scaler: optimizer.step()
     batch = next(made.data.train_stream(0, 1))
