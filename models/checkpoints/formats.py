@@ -71,6 +71,7 @@ def read_checkpoint(path: str | os.PathLike[str], part: str = "student") -> Chec
         raise ModelError(f"part {part!r}: expected {' or '.join(map(repr, PARTS))}")
     path = Path(path)
     content, header = read(path)
+    arch = content.get("arch") if isinstance(content, Mapping) else None
     key, nested = _nested(content, path)
     state, stripped = _unwrapped(nested)
     extra = _other_content(content, key)
@@ -90,7 +91,7 @@ def read_checkpoint(path: str | os.PathLike[str], part: str = "student") -> Chec
         part=part if held else None,
         extra=extra,
         metadata=parse_metadata(header, path),
-        hint=_hint(content),
+        hint=arch if isinstance(arch, str) else None,
     )
 
 
@@ -222,8 +223,3 @@ def _other_modules(state: State, part: str) -> dict[str, Any]:
     """A distiller's other modules, with their numbers of tensors."""
     modules = [key.partition(".")[0] for key in state]
     return {f"{m}.": f"{modules.count(m)} tensors" for m in dict.fromkeys(modules) if m != part}
-
-
-def _hint(content: Any) -> str | None:
-    arch = content.get("arch") if isinstance(content, Mapping) else None
-    return arch if isinstance(arch, str) else None
