@@ -174,7 +174,7 @@ def _build(spec: CacheSpec, path: Path) -> None:
         with draft.open("w+b") as file:
             _write(spec, file)
             file.flush()
-            os.fsync(file.fileno())
+            os.fsync(file.fileno())  # before the rename, which could otherwise reach the disk first
         _publish(draft, path)
     except OSError as error:
         raise DataError(

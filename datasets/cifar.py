@@ -58,7 +58,7 @@ CIFAR10 = Variant(
     label_key="labels",
     names_key="label_names",
     num_classes=10,
-    mean=(0.4914, 0.4822, 0.4465),
+    mean=(0.4914, 0.4822, 0.4465),  # of the training part's pixels
     std=(0.2470, 0.2435, 0.2616),
 )
 

@@ -121,6 +121,7 @@ class Loaders:
             _stop(loader)
 
 
+# A function and not a lambda: it is pickled to reach the processes.
 def _unchanged(batch: Any) -> Any:
     return batch
 

@@ -161,6 +161,7 @@ class MemoryData(Streams):
     def _train_batches(
         self, trial: int, epoch: int, steps: range, stream: Stream
     ) -> Iterator[Batch]:
+        # int() because the seeds depend on the type's name: a NumPy integer would change them.
         plan = self._plan((int(trial), stream.stage, int(epoch)), stream)
         for step in steps:
             now, whole = self._rows(step, len(plan.indices))
