@@ -128,6 +128,7 @@ def _unwrapped(state: State) -> tuple[State, tuple[str, ...]]:
 
     Returns a plain dict: torch's OrderedDict carries module versions that loading would act on.
     """
+    # Recursive, because wrappers may be nested in either order.
     for prefix in WRAPPERS:
         if all(key.startswith(prefix) for key in state):
             inner, prefixes = _unwrapped({k.removeprefix(prefix): v for k, v in state.items()})

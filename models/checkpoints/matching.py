@@ -185,7 +185,7 @@ def _template(name: str) -> Template | None:
 @functools.cache
 def _build_template(name: str, factory: Factory) -> Template | None:
     """Cached by ``factory`` too, because a name may be registered anew."""
-    model = _unallocated(name, classes=2)
+    model = _unallocated(name, classes=2)  # any number: signatures omit it
     if model is None:
         return None
     state, head = model.state_dict(), _head(model)
