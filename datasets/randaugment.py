@@ -212,7 +212,7 @@ def cutout_boxes(draws: Tensor, size: int) -> Tensor:
     start = (draws[1:] * size - side / 2).clamp(min=0).floor()
     end = (start + side).clamp(max=size).floor()
     boxes = torch.cat((start, end)).T.long()
-    return torch.where(side[:, None] > 0, boxes, -1)
+    return torch.where(side[:, None] > 0, boxes, -1)  # a box at −1 paints nothing
 
 
 def cutout(images: Tensor, boxes: Tensor) -> Tensor:

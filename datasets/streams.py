@@ -130,7 +130,7 @@ class Streams(Data):
     def _test_rows(self, total: int, batch_size: int) -> Iterator[tuple[int, slice]]:
         """Step and positions of this process's batches of a part of ``total`` images."""
         rank, world = self._shard
-        for step in range(rank, -(-total // batch_size), world):
+        for step in range(rank, -(-total // batch_size), world):  # the last batch may be partial
             yield step, slice(step * batch_size, min(total, (step + 1) * batch_size))
 
 

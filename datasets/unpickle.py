@@ -106,7 +106,7 @@ def load_dict(path: Path) -> dict[str, Any]:
         raise DataError(f"{path}: damaged or truncated ({reason})") from error
     if not isinstance(entry, dict):
         raise DataError(f"{path}: holds a {type(entry).__name__}, expected a dictionary")
-    # Python 2 wrote the keys as bytes; an _Array is replaced by the array it has read.
+    # Copies saved again by Python 3 may have bytes as keys. An _Array has read its array by now.
     return {
         key.decode("latin1") if isinstance(key, bytes) else str(key): getattr(value, "value", value)
         for key, value in entry.items()
