@@ -140,7 +140,7 @@ def _images(array: np.ndarray, where: str) -> Tensor:
         raise DataError(f"{given}, expected {LAYOUTS}")
     if images.shape[2] != images.shape[3]:
         raise DataError(f"{given}, expected square images")
-    return images.contiguous()
+    return images.contiguous()  # expand and permute only made views
 
 
 def _class_names(arrays: Arrays, path: Path) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ class Augmentation:
     def draw(self, count: int, generator: Generator) -> Tensor:
         """(3, count): the crop's top row and left column, 0 … 2·padding, and 1 to mirror it."""
         offsets = torch.randint(2 * self.padding + 1, (2, count), generator=generator)
+        # Below 1 is always 0.
         flips = torch.randint(2 if self.flip else 1, (1, count), generator=generator)
         return torch.cat((offsets, flips))
 
@@ -97,6 +98,7 @@ class Normalisation:
         return images.float().div_(self.scale).sub_(self.mean).div_(self.std)
 
     def to(self, device: torch.device | str) -> Normalisation:
+        # Without __init__, which makes its tensors from tuples.
         moved = Normalisation.__new__(Normalisation)
         for name, value in vars(self).items():
             setattr(moved, name, value.to(device))

@@ -137,6 +137,7 @@ def draft_of(path: Path) -> Path:
 
 def _writable(folder: Path) -> bool:
     """Whether files can be created in the folder, which is created if necessary."""
+    # Trying is the only reliable test: os.access does not know quotas or network mounts.
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = draft_of(folder / "probe")
@@ -174,7 +175,7 @@ def _build(spec: CacheSpec, path: Path) -> None:
         with draft.open("w+b") as file:
             _write(spec, file)
             file.flush()
-            os.fsync(file.fileno())
+            os.fsync(file.fileno())  # before the rename, which could otherwise reach the disk first
         _publish(draft, path)
     except OSError as error:
         raise DataError(
@@ -231,7 +232,7 @@ def _header(spec: CacheSpec, sha256: str) -> bytes:
         *((f"{name}.labels", "I64", [count], 8) for name, count in counts.items()),
         *((f"{n}.images", "U8", [c, 3, spec.size, spec.size], 1) for n, c in counts.items()),
     ]
-    start = 0
+    start = 0  # offsets count from the end of the header
     for name, kind, shape, width in tensors:
         end = start + width * math.prod(shape)
         entries[name] = {"dtype": kind, "shape": shape, "data_offsets": [start, end]}

@@ -58,7 +58,7 @@ CIFAR10 = Variant(
     label_key="labels",
     names_key="label_names",
     num_classes=10,
-    mean=(0.4914, 0.4822, 0.4465),
+    mean=(0.4914, 0.4822, 0.4465),  # of the training part's pixels
     std=(0.2470, 0.2435, 0.2616),
 )
 
@@ -133,6 +133,7 @@ def _part(variant: Variant, folder: Path, files: list[str], size: int) -> Part:
             f"{folder / files[0]}: class {worst} has {counts[worst]} images, expected {expected}"
             + (f" in {len(files)} files" if len(files) > 1 else "")
         )
+    # A row is one image: its red, green and blue plane, each row by row.
     images = np.concatenate([pixels for pixels, _ in pieces])
     return Part(torch.from_numpy(images).view(-1, 3, SIZE, SIZE), torch.from_numpy(labels))
 

@@ -27,6 +27,7 @@ def fake(
     """Noise around a mean that depends on the class, the channel and the quarter of the height."""
     _check(num_classes=(num_classes, 2), image_size=(image_size, 4))
     _check(train_size=(train_size, 1), test_size=(test_size, 1))
+    # Below 128, as is the noise, so that their sum fits into a byte.
     means = torch.randint(
         128, (num_classes, 3, BANDS, 1), generator=generator("fake", "means", seed)
     )

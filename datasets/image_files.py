@@ -89,6 +89,7 @@ def listing(folder: Path, names: Sequence[str], files: dict[str, list[tuple[str,
     digest, paths, labels = hashlib.sha256(), [], []
     for number, name in enumerate(names):
         for path, size in files.get(name, ()):
+            # Names of files need not be valid UTF-8; Python reads such bytes as surrogates.
             digest.update(f"{name}\0{path}\0{size}\n".encode(errors="surrogateescape"))
             paths.append(path)
             labels.append(number)
@@ -129,6 +130,7 @@ def fitted(picture: Image.Image, size: int, margin: int = 0) -> Image.Image:
         # One side becomes exactly `goal`; the other is rounded down, as in torchvision.
         width, height = (goal * side // short for side in (width, height))
         picture = picture.resize((width, height), Image.Resampling.BILINEAR)
+    # round() takes halves to the even neighbour, and torchvision uses it too.
     left, top = (round((side - size) / 2) for side in (width, height))
     return picture.crop((left, top, left + size, top + size))
 

@@ -19,7 +19,7 @@ CLASSES = 1000
 FOLDERS = ("imagenet", "imagenet-1k", "ImageNet", "ILSVRC2012", "ILSVRC/Data/CLS-LOC")
 LAYOUT = "imagenet/train/<wnid>/*.JPEG and imagenet/val/<wnid>/*.JPEG"
 TEST_FOLDERS = ("val", "test", "validation")
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # those of torchvision's weights
 SIZE, MARGIN = 224, 32  # tested on the central 224 of 256 pixels
 
 

@@ -87,6 +87,7 @@ class Loaders:
                     raise DataError(images)
                 yield images
         except RuntimeError as error:
+            # torch reports a killed worker by its message only; usually memory ran out.
             if "DataLoader worker" not in str(error):
                 raise
             _stop(loader)
@@ -114,6 +115,7 @@ class Loaders:
     def _give_back(self, loader: DataLoader) -> None:
         assert isinstance(loader.batch_sampler, Requests)
         loader.batch_sampler.pending = iter(())
+        # A loader that failed has lost its processes, and one idle loader is enough.
         alive = self.workers == 0 or loader._iterator is not None
         if alive and not self._idle:
             self._idle.append(loader)
@@ -121,6 +123,7 @@ class Loaders:
             _stop(loader)
 
 
+# A function and not a lambda: it is pickled to reach the processes.
 def _unchanged(batch: Any) -> Any:
     return batch
 

@@ -142,6 +142,7 @@ class MemoryData(Streams):
     def _place(self, device: torch.device) -> None:
         self._device = device
         moved = self._train.to(device)
+        # Mapped images are padded batch by batch; copied to a device, all at once.
         was_copied_from_file = self._train.mapped and not moved.mapped
         self._train = self._padded(moved) if was_copied_from_file else moved
         self._parts = {name: part.to(device) for name, part in self._parts.items()}
@@ -161,6 +162,7 @@ class MemoryData(Streams):
     def _train_batches(
         self, trial: int, epoch: int, steps: range, stream: Stream
     ) -> Iterator[Batch]:
+        # int() because the seeds depend on the type's name: a NumPy integer would change them.
         plan = self._plan((int(trial), stream.stage, int(epoch)), stream)
         for step in steps:
             now, whole = self._rows(step, len(plan.indices))

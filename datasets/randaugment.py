@@ -74,6 +74,7 @@ def send(tensor: Tensor, device: torch.device) -> Tensor:
 
 def _in_groups(images: Tensor, kinds: Tensor, magnitudes: Tensor) -> Tensor:
     """Apply each image's operation; ``kinds`` and ``magnitudes`` (B,) are on the CPU."""
+    # argsort lists the images operation by operation; its own argsort puts them back in place.
     order = kinds.argsort(stable=True)
     sizes = kinds.bincount(minlength=len(NAMES)).tolist()
     values = magnitudes[order].split(sizes)
@@ -134,6 +135,7 @@ def contrast(images: Tensor, share: Tensor) -> Tensor:
     luma = grey(images)
     count = math.prod(luma.shape[1:])
     total = luma.sum(dim=(1, 2, 3), keepdim=True)
+    # The mean rounded half up, int(mean + 0.5) in Pillow, without leaving the integers.
     return blend((2 * total + count) // (2 * count), images, share)
 
 
@@ -176,6 +178,7 @@ def equalize(images: Tensor) -> Tensor:
     levels = torch.arange(256, device=images.device, dtype=torch.uint8)
     below = torch.searchsorted(ordered, levels.expand(*ordered.shape[:2], -1).contiguous())
     highest = below.gather(2, ordered[..., -1:].long())  # pixels below the highest value
+    # Pillow's table: pixels per output level, and half a step more before the division.
     step = highest // 255
     table = ((step // 2 + below) // step.clamp(min=1)).clamp(max=255)
     even = table.gather(2, images.flatten(2).long()).view_as(images)
@@ -209,7 +212,7 @@ def cutout_boxes(draws: Tensor, size: int) -> Tensor:
     start = (draws[1:] * size - side / 2).clamp(min=0).floor()
     end = (start + side).clamp(max=size).floor()
     boxes = torch.cat((start, end)).T.long()
-    return torch.where(side[:, None] > 0, boxes, -1)
+    return torch.where(side[:, None] > 0, boxes, -1)  # a box at −1 paints nothing
 
 
 def cutout(images: Tensor, boxes: Tensor) -> Tensor:

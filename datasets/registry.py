@@ -121,6 +121,7 @@ def _check_options(name: str, given: dict[str, Any]) -> dict[str, Any]:
         if key not in known:
             raise DataError(f"{name}: unknown option {key!r}: {near(key, known)}")
         default = known[key]
+        # Not isinstance: True is an int. A default of None does not tell the type.
         if default is not None and type(value) is not type(default):
             expected = type(default).__name__
             raise DataError(f"{name}: option {key} = {value!r}: expected {expected}")

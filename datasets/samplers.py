@@ -26,6 +26,7 @@ def stratified(labels: Tensor, count: int, generator: Generator) -> Tensor:
     shuffled = torch.randperm(total, generator=generator)
     grouped = shuffled[labels[shuffled].argsort(stable=True)]  # by class, in random order within
     starts = sizes.cumsum(0) - sizes
+    # The place of each sample among those of its class, of which the first ``quotas`` are taken.
     rank = torch.arange(total) - starts.repeat_interleave(sizes)
     return grouped[rank < quotas.repeat_interleave(sizes)].sort().values
 
@@ -84,6 +85,7 @@ class BalancedSampler:
 
     def draw(self, generator: Generator) -> Tensor:
         """Indices (steps × batch size,) of an epoch, batch after batch."""
+        # Sorting random keys permutes every row independently; ties are practically impossible.
         keys = torch.rand(self.steps, len(self.sizes), generator=generator, dtype=torch.float64)
         classes = keys.argsort(dim=1)[:, : self.classes]
         per_class = -(-self.batch_size // self.classes)

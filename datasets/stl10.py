@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -82,16 +81,13 @@ def _part(folder: Path, name: str, size: int, threads: int) -> ImageSource:
     expected = SIZES[name] * 3 * SIZE * SIZE
     if path.stat().st_size != expected:
         raise DataError(f"{path}: {path.stat().st_size} bytes, expected {expected}")
-    return ImageSource(labels, in_threads(_reader(path, size), threads))
 
-
-def _reader(path: Path, size: int) -> Callable[[int], np.ndarray]:
     def image(place: int) -> np.ndarray:
         stored = np.memmap(path, np.uint8, "r", place * 3 * SIZE**2, (3, SIZE, SIZE))
         upright = stored.transpose(2, 1, 0)  # the file stores columns first
         return pixels(fitted(Image.fromarray(np.ascontiguousarray(upright)), size))
 
-    return image
+    return ImageSource(labels, in_threads(image, threads))
 
 
 def _class_names(folder: Path) -> tuple[str, ...]:

@@ -98,6 +98,7 @@ class StreamedData(Streams):
     def _train_batches(
         self, trial: int, epoch: int, steps: range, stream: Stream
     ) -> Iterator[Batch]:
+        # int() because the seeds depend on the type's name: a NumPy integer would change them.
         where = (int(trial), stream.stage, int(epoch))
         order = self._order(where, stream)
         transforms = self._transforms(len(order), where, stream)

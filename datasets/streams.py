@@ -48,12 +48,19 @@ class Streams(Data):
         self._shard = settings.shard
         self._device = settings.device
         self._samplers: dict[str | None, samplers.Sampler] = {}
-        self._check_shard()
+        world = self._shard[1]
+        least = MIN_SAMPLES * world
+        for what, size in ("batch_size", info.batch_size), ("training images", info.train_size):
+            if world > 1 and size < least:
+                raise DataError(
+                    f"{info.name}: {what} = {size}: {world} processes need at least {least}"
+                )
 
     def steps_per_epoch(self, stream: Stream = MAIN) -> int:
         sampler, world = self._sampler(stream), self._shard[1]
         last = (self.info.train_size - 1) % self.info.batch_size + 1
-        # Only the plain sampler has a partial batch.
+        # Only the plain sampler has a partial batch. It is left out where a process would get too
+        # few samples of it.
         partial = isinstance(sampler, samplers.PlainSampler)
         short = partial and world > 1 and last < MIN_SAMPLES * world
         return sampler.steps - short
@@ -123,16 +130,8 @@ class Streams(Data):
     def _test_rows(self, total: int, batch_size: int) -> Iterator[tuple[int, slice]]:
         """Step and positions of this process's batches of a part of ``total`` images."""
         rank, world = self._shard
-        for step in range(rank, -(-total // batch_size), world):
+        for step in range(rank, -(-total // batch_size), world):  # the last batch may be partial
             yield step, slice(step * batch_size, min(total, (step + 1) * batch_size))
-
-    def _check_shard(self) -> None:
-        """Every process needs MIN_SAMPLES samples in every batch."""
-        world, name = self._shard[1], self.info.name
-        least, info = MIN_SAMPLES * world, self.info
-        for what, size in ("batch_size", info.batch_size), ("training images", info.train_size):
-            if world > 1 and size < least:
-                raise DataError(f"{name}: {what} = {size}: {world} processes need at least {least}")
 
 
 def share(count: int, shard: tuple[int, int]) -> slice:

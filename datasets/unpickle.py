@@ -102,15 +102,12 @@ def load_dict(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     except _DAMAGE as error:
-        raise DataError(f"{path}: damaged or truncated ({_reason(error)})") from error
+        reason = f"{type(error).__name__}: {error}".split("\n", maxsplit=1)[0]
+        raise DataError(f"{path}: damaged or truncated ({reason})") from error
     if not isinstance(entry, dict):
         raise DataError(f"{path}: holds a {type(entry).__name__}, expected a dictionary")
-    return {_text(key): getattr(value, "value", value) for key, value in entry.items()}
-
-
-def _text(key: object) -> str:
-    return key.decode("latin1") if isinstance(key, bytes) else str(key)
-
-
-def _reason(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".split("\n", maxsplit=1)[0]
+    # Copies saved again by Python 3 may have bytes as keys. An _Array has read its array by now.
+    return {
+        key.decode("latin1") if isinstance(key, bytes) else str(key): getattr(value, "value", value)
+        for key, value in entry.items()
+    }

@@ -25,7 +25,7 @@ def fixed(maps: Tensor) -> Tensor:
     """Maps (B, 6), (x, y) to (a·x + b·y + c, d·x + e·y + f), for pixel centres in fixed point."""
     a, b, c, d, e, f = maps.double().unbind(1)
     moved = torch.stack((a, b, c + (a + b) / 2, d, e, f + (d + e) / 2), dim=1)
-    return (moved * FIXED + 0.5).floor().long()
+    return (moved * FIXED + 0.5).floor().long()  # rounds halves up, as Pillow's macro FIX
 
 
 def warp(images: Tensor, maps: Tensor) -> Tensor:
@@ -34,6 +34,7 @@ def warp(images: Tensor, maps: Tensor) -> Tensor:
     rows = torch.arange(height, device=images.device)[:, None]
     columns = torch.arange(width, device=images.device)
     a, b, c, d, e, f = maps.view(len(maps), 6, 1, 1).unbind(1)
+    # An arithmetic shift rounds towards −∞, so pixels left of the image get negative positions.
     x, y = (a * columns + b * rows + c) >> 16, (d * columns + e * rows + f) >> 16
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     place = (y * width + x) * inside  # positions outside read pixel 0 and are blacked out

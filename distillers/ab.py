@@ -51,8 +51,12 @@ class AB(Distiller):
                 f"{self.name}: the student has {len(sources)} stages, the teacher {len(targets)}: "
                 "expected equal numbers"
             )
-        pairs = zip(sources, targets, strict=True)
-        self.connectors = nn.ModuleList(_connector(s.shape, t.shape) for s, t in pairs)
+        self.connectors = nn.ModuleList(
+            nn.Identity()
+            if source.shape[1:3] == target.shape[1:3]
+            else ConvReg(source.shape, target.shape, relu=False)
+            for source, target in zip(sources, targets, strict=True)
+        )
         # In a tuple, so that the student's modules do not become sub-modules of this one.
         self.trained = (cast("Classifier", student).feature_modules(),)
 
@@ -72,14 +76,9 @@ class AB(Distiller):
     def _boundary(self, student: Tensor, teacher: Tensor) -> Tensor:
         """ℓ of two maps of equal shape: squared distances to the correct side of the margin."""
         margin, active = self.options.margin, teacher > 0
+        # The ReLU leaves no loss where the student is on the correct side by at least the margin.
         return torch.where(active, margin - student, margin + student).relu().square().sum()
 
 
 def _stages(outputs: Outputs) -> tuple[Tensor, ...]:
-    return outputs.required.preacts[1:]
-
-
-def _connector(student: torch.Size, teacher: torch.Size) -> nn.Module:
-    if student[1:3] == teacher[1:3]:
-        return nn.Identity()
-    return ConvReg(student, teacher, relu=False)
+    return outputs.required.preacts[1:]  # without the stem's

@@ -61,6 +61,7 @@ def ab_divergence(log_q: Tensor, log_p: Tensor, alpha: float, beta: float) -> Te
     both = alpha + beta
     if both == 0:
         ratio = alpha * (log_q - log_p)
+        # expm1, since exp(x) − 1 loses its digits near 0, where student and teacher agree.
         return (torch.expm1(ratio) - ratio).sum(dim=1) / alpha**2
     cross = (alpha * log_q + beta * log_p).exp()
     ends = alpha / both * (both * log_q).exp() + beta / both * (both * log_p).exp()

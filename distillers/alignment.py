@@ -30,9 +30,12 @@ def principal_axes(x: Tensor, ratio: float) -> tuple[Tensor, Tensor, Tensor]:
     centred = x - mean
     wide = len(x) <= x.shape[1]
     scatter, vectors = torch.linalg.eigh(centred @ centred.T if wide else centred.T @ centred)
+    # eigh sorts in ascending order.
     scatter, vectors = scatter.flip(0)[:count], vectors.flip(1)[:, :count]
+    # The usual bound of numerical rank; eigenvalues below it are rounding errors.
     kept = scatter > scatter[0] * max(x.shape) * torch.finfo(x.dtype).eps
     if wide:
+        # Eigenvectors of the Gram matrix, (N, r), become unit axes (d, r).
         vectors = centred.T @ vectors * torch.where(kept, scatter, 1).rsqrt()
     return mean, vectors * kept, scatter.clamp_min(0) / max(len(x) - 1, 1)
 
@@ -45,6 +48,7 @@ def nearest(points: Tensor, candidates: Tensor, count: int | None) -> Tensor:
     if count is None or count >= len(points) - 1:
         return candidates
     distances = squared_distances(points, points).masked_fill(~candidates, torch.inf)
+    # The argsort of an argsort is each entry's rank; stable, so that ties rank by sample.
     ranks = distances.argsort(dim=1, stable=True).argsort(dim=1)
     return candidates & (ranks < count)
 
@@ -93,6 +97,7 @@ def relation_laplacian(relations: Tensor) -> Tensor:
 
 def class_count(classes: Tensor) -> Tensor:
     """The number of distinct classes in the batch, as a scalar tensor that stays on the device."""
+    # Counts the samples that are the first of their class: torch.unique would synchronise.
     earlier = same_class(classes).tril(diagonal=-1).any(dim=1)
     return (~earlier).sum()
 
@@ -104,6 +109,7 @@ def discriminative_basis(points: Tensor, laplacian: Tensor, dimension: int | Ten
     tensor and does not change the projection onto the first ``dimension`` columns.
     """
     moment = points.T @ laplacian @ points
+    # Symmetrised, since eigh reads one triangle and rounding differs between the two.
     vectors = torch.linalg.eigh((moment + moment.T) / 2).eigenvectors
     return vectors * (torch.arange(len(vectors), device=vectors.device) < dimension)
 
@@ -123,6 +129,7 @@ def discriminative_projection(
     in the batch − 1), with L from `alignment_weights`. It does not exist, and is all zeros, where
     no two samples share a class, where all share one, or where a node is not finite.
     """
+    # eigh fails on NaN. Zeros let the step run to its end, where it counts as not existing.
     finite = nodes.isfinite().all()
     points = torch.where(finite, nodes, 0).double()
     mean, axes, _ = principal_axes(points, ratio)

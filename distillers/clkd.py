@@ -51,18 +51,14 @@ class CLKD(Distiller):
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         s, t, options = student.logits, teacher.logits, self.options
-        correlation = self._correlation_loss(s, t)
+        norm = torch.linalg.vector_norm(self._correlation(s) - self._correlation(t))
+        if options.correlation != "class_covariance":
+            norm = norm.square()
         return {
             "instance": options.instance_weight * F.mse_loss(unit(s, 1), unit(t, 1)),
             "class": options.class_weight * F.mse_loss(unit(s, 0), unit(t, 0)),
-            "correlation": options.correlation_weight * correlation,
+            "correlation": options.correlation_weight * (norm / s.shape[1] ** 2),
         }
-
-    def _correlation_loss(self, student: Tensor, teacher: Tensor) -> Tensor:
-        difference = self._correlation(student) - self._correlation(teacher)
-        norm = torch.linalg.vector_norm(difference)
-        covariance = self.options.correlation == "class_covariance"
-        return (norm if covariance else norm.square()) / student.shape[1] ** 2
 
     def _correlation(self, logits: Tensor) -> Tensor:
         """K, (B, B) or (C, C)."""

@@ -43,9 +43,17 @@ def composed(wrapper: type[Wrapper], base: type[Distiller]) -> type[Distiller]:
 
     Raises MethodError where the two cannot be combined.
     """
-    if (wrapper, base) not in _COMPOSED:
-        _check(wrapper, base)
-        _COMPOSED[wrapper, base] = _compose(wrapper, base)
+    if (wrapper, base) in _COMPOSED:
+        return _COMPOSED[wrapper, base]
+    both = f"{wrapper.name}+{base.name}"
+    if issubclass(base, wrapper):
+        raise MethodError(f"method {both!r}: {wrapper.name} is applied twice")
+    if not base.needs.teacher:
+        raise MethodError(f"method {both!r}: {base.name} has no teacher to learn from")
+    taken = wrapper.defaults.keys() & {**Distiller.base_defaults, **base.defaults}.keys()
+    if taken:
+        raise MethodError(f"method {both!r}: both have an option {', '.join(sorted(taken))}")
+    _COMPOSED[wrapper, base] = _compose(wrapper, base)
     return _COMPOSED[wrapper, base]
 
 
@@ -67,18 +75,8 @@ def _compose(wrapper: type[Wrapper], base: type[Distiller]) -> type[Distiller]:
         "ranges": {**base.ranges, **wrapper.ranges},
         "optional": {**base.optional, **wrapper.optional},
     }
+    # The wrapper precedes the base in the MRO, so its hooks reach the base's through super().
     return type(f"{wrapper.__name__}{base.__name__}", (wrapper, base), namespace)
-
-
-def _check(wrapper: type[Wrapper], base: type[Distiller]) -> None:
-    both = f"{wrapper.name}+{base.name}"
-    if issubclass(base, wrapper):
-        raise MethodError(f"method {both!r}: {wrapper.name} is applied twice")
-    if not base.needs.teacher:
-        raise MethodError(f"method {both!r}: {base.name} has no teacher to learn from")
-    taken = wrapper.defaults.keys() & {**Distiller.base_defaults, **base.defaults}.keys()
-    if taken:
-        raise MethodError(f"method {both!r}: both have an option {', '.join(sorted(taken))}")
 
 
 def _presets(
@@ -100,6 +98,7 @@ def merged(a: Needs, b: Needs) -> Needs:
         **{field: getattr(a, field) or getattr(b, field) for field in FIELDS},
         teacher=a.teacher or b.teacher,
         sampler=a.sampler or b.sampler,
+        # b is the wrapped method, which reads its views by position.
         views=(*b.views, *(view for view in a.views if view not in b.views)),
         full_batches=a.full_batches or b.full_batches,
         batch="global" if "global" in (a.batch, b.batch) else "local",

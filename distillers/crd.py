@@ -71,7 +71,7 @@ class CRD(Distiller):
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
         options = self.options
-        bound = 1 / math.sqrt(options.feature_dim / 3)
+        bound = 1 / math.sqrt(options.feature_dim / 3)  # rows have squared norm 1 on average
         outputs_of_both = self.probe_pair(student, teacher)
         for side, outputs in zip(("student", "teacher"), outputs_of_both, strict=True):
             head = embedding_head(outputs, options.feature_dim)
@@ -126,10 +126,11 @@ class CRD(Distiller):
         """
         size, negatives = len(anchor), rows.shape[1] - 1
         noise, temperature = negatives / len(bank), self.options.temperature
+        # In place from here on: each copy of x (B, K + 1) is 64 KiB per sample at K = 16384.
         x = self._scores(anchor, bank, rows).div_(temperature)
         z = self._normalize(x, normalizer, len(bank), learn)
         x -= z.log() + math.log(noise + NCE_EPS)
-        x[:, 0].neg_()
+        x[:, 0].neg_()  # the positive, whose term is softplus(−x_0)
         total = F.softplus(x, threshold=50).sum() / size  # beyond 50, softplus(x) rounds to x
         slope = x.sigmoid_().div_(size * temperature)
         slope[:, 0].neg_()
@@ -141,6 +142,7 @@ class CRD(Distiller):
         """Z: the value of ``normalizer``, which the first step sets from its ``scores`` over τ."""
         z = torch.where(normalizer < 0, scores.exp().mean() * size, normalizer)
         if learn:
+            # The trainer skips a step that overflowed in half precision; it must not fix Z either.
             normalizer.copy_(torch.where(z.isfinite(), z, normalizer))
         return z
 
@@ -153,6 +155,7 @@ class CRD(Distiller):
     def _pull(self, slope: Tensor, bank: Tensor, rows: Tensor) -> Tensor:
         """Σ_k slope[:, k] bank[rows[:, k]], (B, D): the gradient of Σ_k slope_k score_k."""
         if self._by_product(bank, rows):
+            # scatter_add_, because a sample may be drawn more than once in a row.
             return slope.new_zeros(len(slope), len(bank)).scatter_add_(1, rows, slope) @ bank
         return torch.stack([weights @ bank[row] for weights, row in zip(slope, rows, strict=True)])
 
@@ -165,6 +168,8 @@ class CRD(Distiller):
         momentum = self.options.momentum
         updated = unit(momentum * bank[indices] + (1 - momentum) * embedding)
         updated = finite_or_old(updated, bank[indices])
+        # Writing different rows to a repeated index has no defined result on CUDA, so all
+        # occurrences of a sample write its last row.
         place = torch.arange(len(indices), device=indices.device)
         last = torch.where(indices[:, None] == indices, place, 0).amax(dim=1)
         bank[indices] = updated[last]

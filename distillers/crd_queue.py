@@ -35,4 +35,5 @@ class CRDQueue(QueueDistiller):
         queue = self.enqueue(t, learn=torch.is_grad_enabled())
         positive = (s * t).sum(dim=1, keepdim=True)
         scores = torch.cat([positive, s @ queue.T], dim=1) / self.options.temperature
+        # The positive is in column 0 of every row.
         return F.cross_entropy(scores, torch.zeros(len(s), dtype=torch.long, device=s.device))

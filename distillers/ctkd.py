@@ -67,6 +67,7 @@ class CTKD(Wrapper):
     def temperature(self, fixed: float, epoch: int) -> Tensor:
         """T, a scalar tensor; its gradient is reversed before it reaches θ."""
         theta, options = self.theta[0], self.options
+        # The value of θ with the gradient −λ: a gradient reversal layer without a Function.
         reversed_theta = theta.detach() - self._lambda(epoch) * (theta - theta.detach())
         return options.initial_temperature + options.temperature_range * reversed_theta.sigmoid()
 

@@ -67,6 +67,7 @@ class DCD(Distiller):
             own = torch.arange(len(s), device=s.device)
             terms["contrastive"] = options.contrastive_weight * F.cross_entropy(scores, own)
         if options.consistency_weight:
+            # Softmaxes over the teachers of each student, and over the students of each teacher.
             log_p, log_q = F.log_softmax(scores, dim=1), F.log_softmax(scores, dim=0).T
             divergence = F.kl_div(log_p, log_q, reduction="batchmean", log_target=True)
             terms["consistency"] = options.consistency_weight * divergence

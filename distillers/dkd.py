@@ -91,6 +91,7 @@ def decoupled_kl(
 def _decouple(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Logits (B, 2) of "y" and "not y", and those (B, C − 1) of the other classes."""
     target = labels[:, None]
+    # Columns from y on shift by one, which skips y: a gather of fixed shape, unlike a mask.
     columns = torch.arange(logits.shape[1] - 1, device=logits.device)
     others = logits.gather(1, columns + (columns >= target).long())
     binary = torch.cat([logits.gather(1, target), others.logsumexp(dim=1, keepdim=True)], dim=1)

@@ -52,6 +52,7 @@ class DOT(Wrapper):
         task = [value for name, value in losses.items() if name == "ce"]
         rest = [value for name, value in losses.items() if name != "ce"]
         if rest:
+            # The task's loss shares the student's graph, so it must survive this backward pass.
             scaler.scale(torch.stack(rest).sum()).backward(retain_graph=bool(task))
             optimizer.put_aside()
         if task:
@@ -81,7 +82,9 @@ class TwoMomenta(torch.optim.Optimizer):
         for group in plain.param_groups:
             chosen = {key: group[key] for key in ("lr", "momentum", "weight_decay")}
             params = list(group["params"])
-            groups.append({"params": [*params, *map(_stand_in, params)], **chosen})
+            # An expanded zero has the parameter's shape but stores a single number.
+            stand_ins = [nn.Parameter(p.detach().new_zeros(()).expand(p.shape)) for p in params]
+            groups.append({"params": [*params, *stand_ins], **chosen})
         super().__init__(groups, {"delta": delta})
 
     def put_aside(self) -> None:
@@ -115,23 +118,15 @@ class TwoMomenta(torch.optim.Optimizer):
         owners = [pair[which] for pair in pairs]
         gradients = [cast("Tensor", q.grad) for q in owners]
         gradients = list(torch._foreach_add(gradients, params, alpha=decay))
-        buffers = [self._buffer(q) for q in owners]
+        for owner in owners:
+            if not self.state[owner]:  # zeros, so that the first update is the gradient itself
+                zeros = torch.zeros_like(cast("Tensor", owner.grad))
+                self.state[owner]["momentum_buffer"] = zeros
+        buffers = [self.state[owner]["momentum_buffer"] for owner in owners]
+        # The foreach operations launch a few kernels for all parameters, not for each.
         torch._foreach_mul_(buffers, momentum)
         torch._foreach_add_(buffers, gradients)
         torch._foreach_add_(params, buffers, alpha=-lr)
-
-    def _buffer(self, owner: nn.Parameter) -> Tensor:
-        """The momentum buffer; it starts as zeros, so the first update is the gradient itself."""
-        state = self.state[owner]
-        if not state:
-            state["momentum_buffer"] = torch.zeros_like(cast("Tensor", owner.grad))
-        buffer: Tensor = state["momentum_buffer"]
-        return buffer
-
-
-def _stand_in(p: nn.Parameter) -> nn.Parameter:
-    """A parameter of p's shape that stores a single number."""
-    return nn.Parameter(p.detach().new_zeros(()).expand(p.shape))
 
 
 def _pairs(group: dict[str, Any]) -> Pairs:

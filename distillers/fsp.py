@@ -66,5 +66,6 @@ class FSP(Distiller):
 
 def flow(lower: Tensor, upper: Tensor) -> Tensor:
     """G (B, c', c) of maps (B, c, h, w) and (B, c', h', w')."""
+    # (B, c, h·w) and (B, c', h·w): positions become the summed dimension.
     lower, upper = (m.flatten(2) for m in pool_to_smaller(lower, upper))
     return upper @ lower.mT / lower.shape[2]

@@ -68,7 +68,7 @@ class FT(Distiller):
         return F.mse_loss(self.decoder(self.encoder(target)), target)
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
-        with torch.no_grad():
+        with torch.no_grad():  # the encoder is frozen after the initial stage
             target = self.encoder(teacher.required.features[-1])
         factor = self.translator(student.required.features[-1])
         s, t = map(attention_map, pool_to_smaller(factor, target))

@@ -35,9 +35,10 @@ def unified_edge_metric(predictions: Tensor, smooth: float = 0.0) -> Tensor:
     they carry gradient, since the root has none at 0.
     """
     rows = F.normalize(predictions, dim=1, eps=1e-12)
-    cosine = (rows @ rows.T).clamp(-1, 1)
+    cosine = (rows @ rows.T).clamp(-1, 1)  # rounding may exceed the limits
     distance = (squared_distances(predictions, predictions) + smooth).sqrt()
     metric = (1 + cosine) / 2 - (1 - torch.exp(-distance))
+    # ``smooth`` would otherwise lower the diagonal.
     return torch.where(diagonal(predictions), 1, metric)
 
 

@@ -70,7 +70,8 @@ class HKD(CRD):
         self.graph_teacher = GraphConvolution(self.options.feature_dim)
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
-        options, rows, own = self.options, self.sample_negatives(batch)[:, 1:], batch.indices
+        options, own = self.options, batch.indices
+        rows = self.sample_negatives(batch)[:, 1:]  # column 0, the sample itself, is no negative
         s, t = self.embed(student, teacher)
         banks = self.memory_student, self.memory_teacher
         for_s, for_t = banks if options.negatives_from == "own" else banks[::-1]
@@ -110,7 +111,7 @@ class HKD(CRD):
         scores = torch.cat([first, self._scores(anchor, bank, rows)], dim=1) / temperature
         log_p = F.log_softmax(scores, dim=1)
         slope = log_p.exp() / (size * temperature)
-        slope[:, 0] -= 1 / (size * temperature)
+        slope[:, 0] -= 1 / (size * temperature)  # softmax minus one-hot at the positive
         return -log_p[:, 0].mean(), slope[:, :1] * positive + self._pull(slope[:, 1:], bank, rows)
 
 
@@ -120,6 +121,7 @@ def nearest(logits: Tensor, count: int) -> Tensor:
     Nearest by the cosine similarity of the softmax outputs of logits (B, C).
     """
     rows = unit(F.softmax(logits, dim=1))
+    # Infinity on the diagonal: the sample itself is always among its nearest.
     cosine = (rows @ rows.T).masked_fill(diagonal(rows), torch.inf)
     chosen = cosine.topk(count, dim=1).indices
     return torch.zeros_like(cosine).scatter_(1, chosen, 1.0)

@@ -96,6 +96,7 @@ class IKL(Distiller):
         # The epochs are equal after a resume within an epoch: its sums are to be continued.
         if self.options.weighting != "class" or epoch == self.summed_epoch:
             return
+        # Every softmax sums to 1, so the sum of a row is its class's number of samples.
         counts = self.class_sums.sum(dim=1, keepdim=True)
         means = self.class_sums / counts.clamp(min=1e-6)
         self.class_means.copy_(torch.where(counts > 0, means, self.class_means))

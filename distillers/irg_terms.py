@@ -64,6 +64,7 @@ def aligned(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         if value.shape[2:] != (height, width):
             value = F.adaptive_avg_pool2d(value, (height, width))
         if value.shape[1] != channels:
+            # Pool over channels: the h·w positions take the place of channels, (N, h·w, channels).
             rows = F.adaptive_avg_pool1d(value.flatten(2).transpose(1, 2), channels)
             value = rows.transpose(1, 2).unflatten(2, (height, width))
         return value

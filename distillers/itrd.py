@@ -59,7 +59,7 @@ class ITRD(Distiller):
         """L_corr of two (B, d_t)."""
         size = len(student)
         cosine = (_centred(student) * _centred(teacher)).sum(dim=0)
-        correlation = (size - 1) / size * cosine
+        correlation = (size - 1) / size * cosine  # of columns standardised with B − 1, over B
         return (correlation - 1).abs().pow(2 * self.options.alpha).sum().log2()
 
 

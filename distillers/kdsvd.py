@@ -109,6 +109,7 @@ def decomposed(matrix: Tensor) -> tuple[Tensor, Tensor]:
     double = matrix.double()
     wide = matrix.shape[1] < matrix.shape[2]
     squares, basis = torch.linalg.eigh(double @ double.mT if wide else double.mT @ double)
+    # eigh sorts in ascending order, and rounding may make a zero negative.
     squares, basis = squares.flip(-1).clamp_min(0), basis.flip(-1)
     if wide:
         known = squares > torch.finfo(double.dtype).eps * sum(matrix.shape[1:]) * squares[:, :1]

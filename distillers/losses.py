@@ -47,6 +47,8 @@ def is_class(labels: Tensor, classes: int) -> Tensor:
 
 def log_softmax_without(logits: Tensor, dropped: Tensor) -> Tensor:
     """Log-softmax (B, C) over the classes that are not ``dropped`` (B, C); 0 at those that are."""
+    # Not −inf, which would make a row without any class left NaN. 0 at dropped classes, so that
+    # a product with a probability of 0 there is 0.
     kept = logits.masked_fill(dropped, torch.finfo(logits.dtype).min)
     return F.log_softmax(kept, dim=1).masked_fill(dropped, 0.0)
 
@@ -60,6 +62,7 @@ def two_labels(labels: Tensor) -> tuple[Tensor, Tensor]:
         return labels[:, None], torch.ones_like(labels)[:, None]
     shares, classes = labels.topk(2, dim=1)
     if labels.shape[1] > 2:
+        # Smoothing gives every class the smallest share; a second sample's class has more.
         named = shares[:, 1] > labels.amin(dim=1)
         shares = torch.stack([shares[:, 0], shares[:, 1] * named], dim=1)
     return classes, shares
@@ -67,6 +70,7 @@ def two_labels(labels: Tensor) -> tuple[Tensor, Tensor]:
 
 def up_to_median(values: Tensor) -> Tensor:
     """Which of the values (n,) are at most their median (mean of the middle two for even n)."""
+    # torch.median returns the lower of the middle two.
     ordered, count = values.sort().values, len(values)
     return values <= (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
 

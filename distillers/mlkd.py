@@ -105,6 +105,7 @@ def _difference(
     terms = []
     for temperature in temperatures:
         p, q = (F.softmax(logits / temperature, dim=1) for logits in pair)
+        # (C, C) for classes, (B, B) for samples.
         difference = p.T @ p - q.T @ q if columns else p @ p.T - q @ q.T
         terms.append((mask * difference.square().sum(dim=1)).mean())
     return torch.stack(terms).sum()

@@ -59,10 +59,12 @@ class NegativeSampler(nn.Module):
         total, width = len(self.labels), 1 + self.count
         shuffled = _to_device_of(classes, torch.randperm(total, generator=generator))
         begin = _to_device_of(classes, torch.randint(total, (len(classes),), generator=generator))
+        # Repeated often enough for a window and its spares to begin at the last sample.
         cyclic = shuffled.repeat(2 + (width + self.largest) // total)
-        rows = cyclic.unfold(0, width, 1)[begin]
-        spare = cyclic.unfold(0, self.largest, 1)[begin + width]
+        rows = cyclic.unfold(0, width, 1)[begin]  # (B, width)
+        spare = cyclic.unfold(0, self.largest, 1)[begin + width]  # (B, largest)
 
+        # The inverse permutation: where each sample is in ``shuffled``.
         position = torch.empty_like(shuffled).scatter_(0, shuffled, self._range(total))
         own, exists = self._members(classes)
         offset = (position[own] - begin[:, None]) % total
@@ -85,6 +87,7 @@ class NegativeSampler(nn.Module):
         shape = len(classes), 1 + self.count
         chance = torch.rand(shape, generator=generator, dtype=torch.float64)
         place = (_to_device_of(classes, chance) * (total - sizes)).long()
+        # Places from the start of the row's own class on jump over it.
         place = place + torch.where(place >= self.starts[classes][:, None], sizes, 0)
         return self.order[place.clamp(max=total - 1)]
 

@@ -45,7 +45,7 @@ class NST(Distiller):
 
 def discrepancy(student: Tensor, teacher: Tensor) -> Tensor:
     """Mean over the batch of MMD² between the channels of maps (B, c, h, w) and (B, c', h, w)."""
-    s, t = unit(student.flatten(2)), unit(teacher.flatten(2))
+    s, t = unit(student.flatten(2)), unit(teacher.flatten(2))  # (B, channels, h·w)
     return _kernel(t, t) + _kernel(s, s) - 2 * _kernel(s, t)
 
 

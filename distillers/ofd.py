@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -51,17 +51,14 @@ class OFD(Distiller):
         self.stages = min(len(sources), len(targets))
         pairs = zip(sources[-self.stages :], targets[-self.stages :], strict=True)
         self.connectors = nn.ModuleList(_connector(s.shape[1], t.shape[1]) for s, t in pairs)
-        for i, norm in enumerate(self._norms(teacher)):
-            self.register_buffer(f"margin{i}", margin(norm.weight.detach(), norm.bias.detach()))
-
-    def _norms(self, teacher: Any) -> tuple[nn.BatchNorm2d, ...]:
-        norms: tuple[Any, ...] = teacher.preact_norms[-self.stages :]
+        norms: tuple[Any, ...] = cast("Any", teacher).preact_norms[-self.stages :]
         if len(norms) < self.stages or None in norms:
             raise Unsupported(
                 f"{self.name} reads margins from the batch norm that ends each stage of the "
                 f"teacher, which {getattr(teacher, 'name', '') or type(teacher).__name__} lacks"
             )
-        return norms
+        for i, norm in enumerate(norms):
+            self.register_buffer(f"margin{i}", margin(norm.weight.detach(), norm.bias.detach()))
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         sources, targets = (o.required.preacts[-self.stages :] for o in (student, teacher))
@@ -83,6 +80,8 @@ def partial_distance(student: Tensor, teacher: Tensor, margin: Tensor) -> Tensor
 
 def margin(weight: Tensor, bias: Tensor) -> Tensor:
     """m (c, 1, 1) from the weight and bias (c,) of a batch norm; computed in double precision."""
+    # In double precision since the mean is the difference of two larger numbers. The clamp keeps a
+    # channel whose weight is 0 from dividing by 0.
     scale, shift = weight.double().abs().clamp(min=1e-12), bias.double()
     negative = torch.special.ndtr(-shift / scale)
     density = (-(shift / scale).square() / 2).exp() / math.sqrt(2 * math.pi)

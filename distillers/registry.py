@@ -78,7 +78,7 @@ def find(name: str) -> type[Distiller]:
     """
     prefixes, base, _ = _split(name)
     cls = REGISTRY.get(base)
-    for wrapper in reversed(prefixes):
+    for wrapper in reversed(prefixes):  # the last prefix is the innermost
         cls = composed(WRAPPERS.get(wrapper), cls)
     return cls
 

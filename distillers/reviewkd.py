@@ -54,6 +54,7 @@ class ReviewKD(Distiller):
         source, target = self.probe_pair(student, teacher)
         sources = _levels(source, self.options.student_preacts)
         targets = _levels(target, preacts=True)
+        # zip ends with the network of fewer stages: levels run from the deepest, which both have.
         middle = self.options.mid_channels or min(WIDEST, sources[0].shape[1])
         self.fusions = nn.ModuleList(
             Fusion(s.shape[1], middle, t.shape[1], deepest=i == 0)
@@ -91,7 +92,7 @@ class Fusion(nn.Module):
         fused = self.reduce(x)
         if self.attention is not None and deeper is not None:
             deeper = _resized(deeper, fused.shape[2:])
-            z = self.attention(torch.cat([fused, deeper], dim=1)).sigmoid()
+            z = self.attention(torch.cat([fused, deeper], dim=1)).sigmoid()  # (B, 2, h, w)
             fused = z[:, :1] * fused + z[:, 1:] * deeper
         fused = _resized(fused, size)
         return fused, self.expand(fused)
@@ -103,7 +104,7 @@ def _resized(maps: Tensor, size: torch.Size) -> Tensor:
 
 def _conv(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
     conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
-    nn.init.kaiming_uniform_(conv.weight, a=1)
+    nn.init.kaiming_uniform_(conv.weight, a=1)  # as in the authors' code and mdistiller
     return nn.Sequential(conv, nn.BatchNorm2d(outputs))
 
 

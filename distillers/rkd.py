@@ -57,6 +57,7 @@ def _relative_distances(embedding: Tensor) -> Tensor:
     """Distances (B, B) in units of their mean; from the Gram matrix, squares at least 1e-12."""
     squares = embedding.square().sum(dim=1)
     squared = squares[:, None] + squares - 2 * embedding @ embedding.T
+    # The slope of the square root is infinite at 0, and rounding may make squares negative.
     distances = squared.clamp(min=1e-12).sqrt().masked_fill(diagonal(embedding), 0.0)
     return distances / (distances.sum() / (distances > 0).sum())
 
@@ -92,5 +93,5 @@ def _angles(embedding: Tensor, anchors: Tensor) -> Tensor:
 
     Those get no gradient; dividing by max(norm, 1e-12) instead would multiply it by 1e12.
     """
-    directions = unit(embedding[None] - anchors[:, None])
+    directions = unit(embedding[None] - anchors[:, None])  # (anchors, B, D)
     return directions @ directions.mT

@@ -79,6 +79,7 @@ def confidence_loss(student: Tensor, teacher: Tensor, labels: Tensor, temperatur
 def _one_against_rest(logits: Tensor, classes: Tensor) -> Tensor:
     """Logits (B, 2) of "this class" and "any other"."""
     one = is_class(classes, logits.shape[1])
+    # Not −inf: with a single class the logsumexp must stay finite.
     rest = logits.masked_fill(one, torch.finfo(logits.dtype).min).logsumexp(dim=1)
     return torch.stack([logits.gather(1, classes[:, None])[:, 0], rest], dim=1)
 

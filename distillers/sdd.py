@@ -102,7 +102,7 @@ class SDD(Wrapper):
 
     def _complementary(self, teacher: Tensor, batch: Batch) -> Tensor:
         """(N·B,): 1 where the teacher is right for one of region and whole; logits (N, B, C)."""
-        right = teacher.argmax(dim=2) == hard_labels(batch.labels)
+        right = teacher.argmax(dim=2) == hard_labels(batch.labels)  # (N, B); region 0 is the whole
         return (right != right[:1]).flatten().to(teacher.dtype)
 
 
@@ -111,5 +111,5 @@ def region_logits(outputs: Outputs, head: nn.Linear, finest_scale: int) -> Tenso
     cells = F.adaptive_avg_pool2d(outputs.required.final_map, 4)
     maps = [F.adaptive_avg_pool2d(cells, 1), F.adaptive_avg_pool2d(cells, 2), cells]
     kept = [pooled.flatten(2) for pooled in maps if pooled.shape[-1] <= finest_scale]
-    logits: Tensor = head(torch.cat(kept, dim=2).permute(2, 0, 1))
+    logits: Tensor = head(torch.cat(kept, dim=2).permute(2, 0, 1))  # of vectors (N, B, D)
     return logits

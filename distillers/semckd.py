@@ -74,6 +74,7 @@ class SemCKD(Distiller):
         """a (B, student stages, teacher stages), which sums to 1 over the last dimension."""
         queries = torch.stack([_embed(*pair) for pair in zip(self.queries, sources, strict=True)])
         keys = torch.stack([_embed(*pair) for pair in zip(self.keys, targets, strict=True)])
+        # Student stages i, teacher stages j; both have one embedding per sample b.
         energies = torch.einsum("ibd,jbd->bij", queries, keys)
         return F.softmax(energies / self.options.temperature, dim=2)
 

@@ -43,6 +43,7 @@ class SimKD(Distiller):
         source, target = probes[0].required.features[-1], probes[1].required.final_map
         self.projector = _projector(source.shape[1], target.shape[1], self.options.factor)
         self.size = target.shape[2], target.shape[3]
+        # A copy, because the teacher is absent where the student is tested.
         self.classifier = _frozen(self.teacher_classifier(teacher))
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:

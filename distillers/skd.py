@@ -59,5 +59,6 @@ class SKD(Distiller):
         ridge = self.options.tikhonov * torch.eye(len(s), dtype=s.dtype, device=s.device)
         # cholesky_ex does not synchronise to check for success; Σ + λ I is positive definite.
         root = torch.linalg.cholesky_ex(torch.cov(difference.T) + ridge).L
+        # With Σ + λ I = L Lᵀ, the norm of L⁻¹ D_i is the root of D_iᵀ (Σ + λ I)⁻¹ D_i.
         whitened = torch.linalg.solve_triangular(root, difference.T, upper=False)
         return torch.linalg.vector_norm(whitened, dim=0).mean()

@@ -39,5 +39,5 @@ class SP(Distiller):
 
 def similarities(features: Tensor) -> Tensor:
     """G (B, B), with rows of norm 1, of maps (B, c, h, w)."""
-    vectors = features.flatten(1)
+    vectors = features.flatten(1)  # (B, c·h·w)
     return unit(vectors @ vectors.T)

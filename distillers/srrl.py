@@ -70,7 +70,7 @@ class SRRL(Distiller):
         """The connector's input (B, D_s, h, w)."""
         if self.options.on == "map":
             return outputs.required.final_map
-        return outputs.required.embedding[:, :, None, None]
+        return outputs.required.embedding[:, :, None, None]  # a 1×1 map, which pooling keeps
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         options, terms = self.options, {}

@@ -72,10 +72,12 @@ class USKD(Distiller):
         named = torch.zeros_like(logits, dtype=torch.bool).scatter(1, classes, shares > 0)
         zipf = self._zipf(weak, log_p, named)
         others = -(zipf * log_softmax_without(logits, named)).sum(dim=1).mean()
+        hot = batch.labels if batch.labels.ndim == 2 else is_class(batch.labels, logits.shape[1])
+        smoothed = 0.9 * hot.to(weak.dtype) + 0.1 / logits.shape[1]
         return {
             "target": options.alpha * target_loss(log_p.gather(1, classes), shares, power=2),
             "others": options.beta * others,
-            "weak": options.mu * -(_smoothed(batch.labels, weak) * weak).sum(dim=1).mean(),
+            "weak": options.mu * -(smoothed * weak).sum(dim=1).mean(),
         }
 
     @torch.no_grad()
@@ -83,7 +85,7 @@ class USKD(Distiller):
         """v (B, C), 0 at y and of sum 1 elsewhere, from both depths' log-probabilities (B, C)."""
         strong = log_p if self.options.rank_space == "log_probabilities" else log_p.exp()
         score = _over_the_rest(weak.exp(), named) + _over_the_rest(strong, named)
-        order = score.argsort(dim=1, descending=True, stable=True)
+        order = score.argsort(dim=1, descending=True, stable=True)  # ties rank by class number
         ranks = torch.arange(1, score.shape[1] + 1, device=score.device, dtype=score.dtype)
         law = torch.empty_like(score).scatter_(1, order, ranks.reciprocal().expand_as(score))
         law = law.masked_fill(named, 0.0)
@@ -93,10 +95,3 @@ class USKD(Distiller):
 def _over_the_rest(values: Tensor, named: Tensor) -> Tensor:
     rest = 1 - values.masked_fill(~named, 0.0).sum(dim=1, keepdim=True)
     return values / (rest + EPS)
-
-
-def _smoothed(labels: Tensor, like: Tensor) -> Tensor:
-    """Labels, hard or soft, smoothed by 0.1: (B, C) in the type of ``like``."""
-    classes = like.shape[1]
-    hot = labels if labels.ndim == 2 else is_class(labels, classes)
-    return 0.9 * hot.to(like.dtype) + 0.1 / classes

@@ -71,6 +71,7 @@ class Gaussian(nn.Module):
             nn.ReLU(),
             nn.Conv2d(hidden, target, 1, bias=False),
         )
+        # The inverse of softplus, so that σ² starts at ``variance``.
         initial = math.log(math.expm1(variance - SMALLEST_VARIANCE))
         self.log_scale = nn.Parameter(torch.full((target,), initial))
 

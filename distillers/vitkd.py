@@ -66,28 +66,28 @@ class ViTKD(Distiller):
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         sources, targets = student.required.tokens, teacher.required.tokens
-        self.generator = self.draw(batch, "mask")
-        mimic, generation = self._mimic(sources, targets), self._generate(sources[-1], targets[-1])
+        self.generator = self.draw(batch, "mask")  # an attribute, so tests can override sample_mask
+        shallow = zip(self.mimics, sources[:SHALLOW], targets[:SHALLOW], strict=True)
+        squares = [(align(s) - t).square().sum() for align, s, t in shallow]
+        mimic = torch.stack(squares).sum() / len(targets[0])
+        generation = self._generate(sources[-1], targets[-1])
         return {
             "mimic": self.options.mimic_weight * mimic,
             "generation": self.options.generation_weight * generation,
         }
 
-    def _mimic(self, sources: tuple[Tensor, ...], targets: tuple[Tensor, ...]) -> Tensor:
-        shallow = zip(self.mimics, sources[:SHALLOW], targets[:SHALLOW], strict=True)
-        squares = [(align(s) - t).square().sum() for align, s, t in shallow]
-        return torch.stack(squares).sum() / len(targets[0])
-
     def _generate(self, source: Tensor, target: Tensor) -> Tensor:
         kept = self.sample_mask(target.shape[:2]).to(target.device)[:, :, None]
         tokens = torch.where(kept, self.align(source), self.mask_token)
         side = math.isqrt(target.shape[1])
+        # Tokens (B, T, D) become a map (B, D, √T, √T) for the convolutions, and tokens again.
         rebuilt = self.generation(tokens.mT.unflatten(2, (side, side))).flatten(2).mT
         squares: Tensor = (rebuilt - target).square() * ~kept
         return squares.sum() / (self.options.mask_ratio * len(target))
 
     def sample_mask(self, shape: tuple[int, ...]) -> Tensor:
         """Booleans of this shape (B, T), true for kept tokens: the same number in every row."""
+        # The argsort of an argsort is each token's rank in a random order.
         ranks = torch.rand(shape, generator=self.generator).argsort(dim=1).argsort(dim=1)
         return ranks < int(shape[1] * (1 - self.options.mask_ratio))
 

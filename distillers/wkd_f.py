@@ -87,6 +87,7 @@ def gaussian_loss(student: Tensor, teacher: Tensor, mean_ratio: float, grid: int
 def _cells(maps: Tensor, grid: int) -> Iterator[Tensor]:
     """The values (B, c, positions) in each cell; cells are those of adaptive pooling."""
     height, width = maps.shape[2:]
+    # From the floor to the ceiling of each boundary, so cells overlap where sizes do not divide.
     for i in range(grid):
         rows = slice(i * height // grid, -(-(i + 1) * height // grid))
         for j in range(grid):

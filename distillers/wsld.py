@@ -50,4 +50,5 @@ class WSLD(Distiller):
         """w (B,): from 0 where the student fits the label to 1 where only the teacher does."""
         student_loss = F.cross_entropy(student, labels, reduction="none")
         teacher_loss = F.cross_entropy(teacher, labels, reduction="none")
+        # expm1, since 1 − exp(−x) loses its digits where the student's loss is small.
         return -torch.expm1(-student_loss / (teacher_loss + EPS))

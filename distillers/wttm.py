@@ -65,5 +65,6 @@ class WithWTTM(Wrapper):
 
 def weighted_transformed_kl(student: Tensor, teacher: Tensor, exponent: float) -> Tensor:
     """U_b KL_b per sample, (B,), of logits (B, C)."""
+    # Σ q^γ from logarithms, since a small q underflows before its power does.
     powers = (exponent * F.log_softmax(teacher, dim=1)).logsumexp(dim=1).exp()
     return powers * transformed_kl(student, teacher, exponent)

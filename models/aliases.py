@@ -77,7 +77,10 @@ def canonical(published: str, dataset: str = "cifar100") -> str:
     >>> canonical("resnet50"), canonical("resnet50", "imagenet")
     ('ResNet50', 'torchvision/resnet50')
     """
-    if _is_ours(published):
+    if "/" in published:
+        find(published)  # raises the error of the library that the prefix names
+        return published
+    if published in names():
         return published
     key, where = _key(published), f"model {published!r} of {dataset}"
     if (dataset, key) in NOT_OURS:
@@ -95,10 +98,3 @@ def canonical(published: str, dataset: str = "cifar100") -> str:
 def _key(name: str) -> str:
     """The name without variations of spelling: lower case letters, digits and points."""
     return re.sub(r"[^a-z0-9.]", "", name.lower().replace("×", "x").replace("wideresnet", "wrn"))
-
-
-def _is_ours(name: str) -> bool:
-    if "/" not in name:
-        return name in names()
-    find(name)  # raises the error of the library that the prefix names
-    return True

@@ -68,6 +68,7 @@ def register_prefix(prefix: str, resolve: Callable[[str], Factory]) -> None:
 
 def find(name: str) -> Factory:
     """The factory of that name; raises ModelError with near matches if it is unknown."""
+    # A listed name needs no resolver, which would import the library only to check it.
     for prefix, resolve in PREFIXES.items():
         if name.startswith(prefix) and name not in REGISTRY:
             return resolve(name)

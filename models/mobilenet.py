@@ -69,6 +69,7 @@ class MobileNetV2(StagedClassifier):
 
     def __init__(self, width: float, num_classes: int) -> None:
         super().__init__()
+        # As in the paper, a width below 1 does not narrow the last layer.
         channels, last = int(32 * width), int(1280 * max(width, 1.0))
         self.conv1 = nn.Sequential(
             conv3x3(3, channels, stride=2), nn.BatchNorm2d(channels), nn.ReLU()

@@ -38,8 +38,9 @@ class UnitV1(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int, groups: int) -> None:
         super().__init__()
         self.stride = stride
+        # The pooled input that is concatenated provides the other channels.
         branch = outputs - inputs if stride == 2 else outputs
-        mid = branch // 4
+        mid = branch // 4  # the bottleneck ratio of all units in the paper
         # The stem's few channels are not split.
         self.groups = 1 if inputs == STEM else groups
         self.conv1 = conv1x1(inputs, mid, groups=self.groups)

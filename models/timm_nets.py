@@ -124,7 +124,7 @@ def split(net: Any, layers: list[Any]) -> tuple[tuple[Tensor, ...], tuple[Tensor
     patches, prefixes = zip(*layers, strict=True)
     if getattr(net, "cls_token", None) is None:  # register tokens only
         return patches, None
-    return patches, tuple(prefix[:, 0] for prefix in prefixes)
+    return patches, tuple(prefix[:, 0] for prefix in prefixes)  # the class token comes first
 
 
 def classifier_name(net: Any) -> str:
@@ -181,8 +181,9 @@ def _head(net: Any, name: str, shape: torch.Size, nhwc: bool) -> tuple[bool, boo
     if not name:
         return False, False
     training = net.training
-    net.eval()
+    net.eval()  # the head's dropout would make the two sides differ
     last: Any = net.get_submodule(name)
+    # Its own generator: the network's weights are drawn from the global one, which must not change.
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(last.weight)
     logits = net.forward_head(x)
     linear = torch.allclose(logits, last(net.forward_head(x, pre_logits=True)), 1e-3, 1e-5)

@@ -19,6 +19,7 @@ from .base import ModelError
 from .outputs import Outputs
 from .wrapped import WrappedClassifier, last_linear, skeleton
 
+# Steps that torchvision's forward() computes by functions, so no submodule has their names.
 GAP, FLATTEN, RELU = "(mean)", "(flatten)", "(relu)"
 FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     GAP: lambda x: x.mean((2, 3)),
@@ -107,6 +108,7 @@ class PathNet(WrappedClassifier):
         for i, step in enumerate(self._trunk):
             x = self.take(step, x)
             if i in self._layout.taps:
+                # The last step is the permutation to (N, c, h, w) itself.
                 inside = self._layout.nhwc and i < len(self._trunk) - 1
                 features.append(x.permute(0, 3, 1, 2) if inside else x)
         final_map, embedding = x, None
@@ -162,6 +164,7 @@ def find_layout(net: PathNet, size: int) -> Layout:
     for step in shadow._trunk:
         x = shadow.take(step, x)
         sides.append(x.shape[1 if nhwc and step != "permute" else 2])
+        # Pooling alone makes no stage: only resolutions at which something is learned count.
         module = None if step in FUNCTIONS else shadow.at(step)
         learned.append(module is not None and any(True for _ in module.parameters()))
     return Layout(taps(sides, learned, size), nhwc, reads_the_mean(shadow, x.shape[1]))

@@ -58,7 +58,7 @@ def before_relu(block: Any, x: Tensor) -> Tensor:
     shortcut = x if block.downsample is None else block.downsample(x)
     out = F.relu(block.bn1(block.conv1(x)))
     out = block.bn2(block.conv2(out))
-    if hasattr(block, "conv3"):
+    if hasattr(block, "conv3"):  # a bottleneck
         out = block.bn3(block.conv3(F.relu(out)))
     return out + shortcut
 

@@ -26,7 +26,7 @@ class VisionTransformer(WrappedClassifier):
         tokens: list[Tensor] = []
         cls: list[Tensor] = []
         for layer in self.at("encoder.layers").children():
-            x = layer(x if cls else self.embedded(x))
+            x = layer(x if cls else self.embedded(x))  # cls is empty before the first block
             cls.append(x[:, 0])
             tokens.append(x[:, 1:])
         embedding = self.at("encoder.ln")(x)[:, 0]
@@ -44,7 +44,7 @@ class VisionTransformer(WrappedClassifier):
         if images.shape[2:] != (size, size):
             height, width = images.shape[2:]
             raise ModelError(f"{self.name}: images of {height}×{width}; expected {size}×{size}")
-        patches = self.at("conv_proj")(images).flatten(2).transpose(1, 2)
+        patches = self.at("conv_proj")(images).flatten(2).transpose(1, 2)  # (N, T, D)
         cls = self.get_parameter("class_token").expand(len(images), -1, -1)
         encoder = self.at("encoder")
         return encoder.dropout(torch.cat([cls, patches], dim=1) + encoder.pos_embedding)

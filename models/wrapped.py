@@ -31,6 +31,7 @@ class WrappedClassifier(Classifier):
     @property
     def net(self) -> Any:
         """The library's module, in the same mode (train or eval) as this one."""
+        # train() and eval() reach the shared children, but not the library's module itself.
         net = self._library[0]
         if net.training != self.training:
             net.training = self.training
@@ -92,6 +93,7 @@ def alias_linear(net: nn.Module, path: str) -> None:
 
 def skeleton(net: nn.Module) -> nn.Module:
     """A copy of ``net`` in eval mode on the meta device: everything but the values."""
+    # deepcopy takes what memo holds as already copied, so no value is ever copied.
     memo: dict[int, Any] = {}
     for parameter in net.parameters():
         memo[id(parameter)] = nn.Parameter(torch.empty_like(parameter, device="meta"))

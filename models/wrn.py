@@ -99,6 +99,7 @@ class WideResNet(Classifier):
             logits=self.fc(embedding),
             embedding=embedding,
             features=tuple(features),
+            # Each stage's preact is the next stage's entry; the first entry belongs to the stem.
             preacts=(features[0], *entries[1:], normed) if preacts else None,
             blocks=tuple(within) if blocks else None,
             final_map=final_map,

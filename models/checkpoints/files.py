@@ -62,7 +62,7 @@ def save_weights(model: nn.Module, path: StrPath, facts: Mapping[str, Any] | Non
         with temporary.open("xb") as file:
             file.write(safetensors.torch.save(state, header))
             file.flush()
-            os.fsync(file.fileno())
+            os.fsync(file.fileno())  # before the rename, which could otherwise reach the disk first
         temporary.replace(path)
         _sync_directory(path.parent)
     finally:

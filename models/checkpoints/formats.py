@@ -71,6 +71,7 @@ def read_checkpoint(path: str | os.PathLike[str], part: str = "student") -> Chec
         raise ModelError(f"part {part!r}: expected {' or '.join(map(repr, PARTS))}")
     path = Path(path)
     content, header = read(path)
+    arch = content.get("arch") if isinstance(content, Mapping) else None
     key, nested = _nested(content, path)
     state, stripped = _unwrapped(nested)
     extra = _other_content(content, key)
@@ -90,7 +91,7 @@ def read_checkpoint(path: str | os.PathLike[str], part: str = "student") -> Chec
         part=part if held else None,
         extra=extra,
         metadata=parse_metadata(header, path),
-        hint=_hint(content),
+        hint=arch if isinstance(arch, str) else None,
     )
 
 
@@ -127,6 +128,7 @@ def _unwrapped(state: State) -> tuple[State, tuple[str, ...]]:
 
     Returns a plain dict: torch's OrderedDict carries module versions that loading would act on.
     """
+    # Recursive, because wrappers may be nested in either order.
     for prefix in WRAPPERS:
         if all(key.startswith(prefix) for key in state):
             inner, prefixes = _unwrapped({k.removeprefix(prefix): v for k, v in state.items()})
@@ -222,8 +224,3 @@ def _other_modules(state: State, part: str) -> dict[str, Any]:
     """A distiller's other modules, with their numbers of tensors."""
     modules = [key.partition(".")[0] for key in state]
     return {f"{m}.": f"{modules.count(m)} tensors" for m in dict.fromkeys(modules) if m != part}
-
-
-def _hint(content: Any) -> str | None:
-    arch = content.get("arch") if isinstance(content, Mapping) else None
-    return arch if isinstance(arch, str) else None

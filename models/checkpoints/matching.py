@@ -125,6 +125,7 @@ def nearest(checkpoint: Checkpoint) -> tuple[str, str] | None:
         if template is None:
             continue
         actual, expected = _signature(checkpoint.state, template.head), template.signature
+        # Pairs of name and shape that only one side has.
         disagreeing = len(actual.items() ^ expected.items())
         if actual.items() & expected.items() and (best is None or disagreeing < fewest):
             best, fewest = (name, difference(actual, expected)), disagreeing
@@ -153,6 +154,7 @@ def _possible_sizes(state: State) -> set[int]:
     kept = [v for k, v in state.items() if v.is_floating_point() and not k.endswith(BUFFERS)]
     total = sum(value.numel() for value in kept)
     heads = {(len(value), value[0].numel()) for value in kept if value.dim() > 1}
+    # width + 1, since each class also has a bias.
     return {total} | {total + (1000 - classes) * (width + 1) for classes, width in heads}
 
 
@@ -183,7 +185,7 @@ def _template(name: str) -> Template | None:
 @functools.cache
 def _build_template(name: str, factory: Factory) -> Template | None:
     """Cached by ``factory`` too, because a name may be registered anew."""
-    model = _unallocated(name, classes=2)
+    model = _unallocated(name, classes=2)  # any number: signatures omit it
     if model is None:
         return None
     state, head = model.state_dict(), _head(model)
@@ -197,6 +199,7 @@ def _build_template(name: str, factory: Factory) -> Template | None:
 
 def _unallocated(name: str, classes: int) -> nn.Module | None:
     """The network on the meta device, or allocated if its constructor reads weight values."""
+    # Constructors draw initial weights; the global generator must not advance by looking.
     with torch.random.fork_rng(devices=[]):
         for device in ("meta", "cpu"):
             try:
