@@ -1,4 +1,4 @@
-"""Bad input, said in one line; and what pydantic found wrong, translated into such a line."""
+"""Errors about bad input in one line, including those that pydantic reports."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:  # `--help` must not wait for it
 
 
 class InputError(ValueError):
-    """Something a person gave is wrong: the message names file, key, value and expectation."""
+    """Bad input by the user; the message names file, key, value and what was expected."""
 
 
-# What was expected, by pydantic's kind of problem, in the words of a person who writes YAML.
+# What was expected, by pydantic's type of error, in the words of somebody who writes YAML.
 EXPECTED = {
     "int_parsing": "a whole number",
     "int_type": "a whole number",
@@ -41,10 +41,10 @@ EXPECTED = {
 def explain(
     error: ValidationError, model: type[BaseModel], file: str | Path, inside: tuple[str, ...] = ()
 ) -> InputError:
-    """The most telling problem of a ValidationError as "file: key: what was expected, got value".
+    """The most helpful problem of a ValidationError as "file: key: what was expected, got value".
 
-    ``inside`` is the path of ``model``'s fields in the file, where that is not its beginning.
-    An unknown key comes first: where one is missing beside it, it is the same one, misspelt.
+    ``inside`` is the path of ``model``'s fields in the file, if they are not at its top level.
+    Unknown keys come first: a key that is missing as well is usually the same one, misspelled.
     """
     problem = min(error.errors(), key=lambda p: p["type"] != "extra_forbidden")
     path = [*inside, *(part for part in problem["loc"] if not _internal(part))]
@@ -59,20 +59,20 @@ def _what(problem: Any, model: type[BaseModel]) -> str:
     if kind == "extra_forbidden":
         return f"unknown key: {near(str(path[-1]), _fields_at(model, path[:-1]))}"
     if kind == "missing":
-        return f"missing{_misspelt(str(path[-1]), value)}"
+        return f"missing{_misspelled_as(str(path[-1]), value)}"
     if kind in EXPECTED:
         expected = EXPECTED[kind].format(**problem.get("ctx", {}))
         return f"expected {expected}, got {_short(value)}"
     message = problem["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
     if kind == "value_error" and not isinstance(value, (str, int, float)):
-        return message  # about several values, which it names itself
+        return message  # it is about several values and names them
     return f"{message}, got {_short(value)}"
 
 
-def _misspelt(key: str, given: Any) -> str:
+def _misspelled_as(key: str, given: Any) -> str:
     close = difflib.get_close_matches(key, map(str, given), n=1) if isinstance(given, dict) else []
-    return f": did you mean it by {close[0]!r}?" if close else ""
+    return f": is {close[0]!r} a misspelling of it?" if close else ""
 
 
 def _internal(part: Any) -> bool:
@@ -81,7 +81,7 @@ def _internal(part: Any) -> bool:
 
 
 def _short(value: Any) -> str:
-    """As it stands in the file, nearly."""
+    """The value about as it is written in the file."""
     text = repr(value) if value is not None else "nothing"
     return text if len(text) <= 60 else text[:57] + "..."
 
@@ -108,7 +108,7 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
 
 
 def beside(path: Path, pattern: str = "*") -> str:
-    """The end of a message about a missing file: what is called nearly so in its folder, if any."""
+    """The end of a message about a missing file: a similar name in its folder, if there is one."""
     names = {p.name for p in path.parent.glob(pattern)} if path.parent.is_dir() else set()
     close = difflib.get_close_matches(path.name, names, n=1) or [
         name for name in sorted(names) if Path(name).stem == path.name

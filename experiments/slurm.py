@@ -1,4 +1,4 @@
-"""SLURM's own commands. What they say is a hint: whether a run is done, the disk decides."""
+"""SLURM's commands. Their answers are hints: only the disk decides whether a run is done."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from experiments.errors import InputError
 
 TIMEOUT = 60  # seconds for one command; a busy controller may take that long
-ENDED = (  # squeue shows jobs for some time after their end
+ENDED = (  # states of jobs that squeue still shows for some time
     "BOOT_FAIL",
     "CANCELLED",
     "COMPLETED",
@@ -25,19 +25,23 @@ ENDED = (  # squeue shows jobs for some time after their end
     "OUT_OF_MEMORY",
     "TIMEOUT",
 )
-HELD = ("launch failed requeued held", "JobHoldMaxRequeue")  # by SLURM itself, for a node's fault
+HELD = (
+    "launch failed requeued held",
+    "JobHoldMaxRequeue",
+)  # reasons of tasks that SLURM holds because of a node's fault
 _UNKNOWN_JOB = "Invalid job id"
+ABOUT_TO_TIME_OUT = signal.SIGUSR2  # which `submit` asks SLURM to send before the time limit
 
 
 class SlurmError(InputError):
-    """A command of SLURM refused or did not answer; the message is its own, in one line."""
+    """A SLURM command refused or did not answer; the message is SLURM's, in one line."""
 
 
 @dataclass(frozen=True)
 class Queued:
     """An array task as squeue shows it; ``reason`` is why it waits, or its node.
 
-    A controller that lost its last seconds gives ids a second time: ``name`` tells whose job it is.
+    After a crash the controller may give out ids again: ``name`` tells whose job it is.
     """
 
     state: str
@@ -97,20 +101,20 @@ def cluster() -> str | None:
 
 
 def max_array_size() -> int:
-    """How many tasks an array may have: indices go from 0 to MaxArraySize - 1."""
+    """The number of tasks that an array may have: indices run from 0 to MaxArraySize - 1."""
     return int(config().get("MaxArraySize", "1001"))
 
 
 def partition_limit(partition: str | None) -> int | None:
     """The longest job of a partition in minutes, None without a limit.
 
-    ``partition`` None is the default one; of several ("a,b") the shortest limit holds.
+    ``partition`` None is the default one; of several ("a,b"), the shortest limit applies.
     """
     return _shortest(partition, "%l")
 
 
 def partition_default(partition: str | None) -> int | None:
-    """The time limit in minutes of jobs that ask for none, where the partition has one."""
+    """The time limit in minutes of jobs that ask for none, if the partition has one."""
     return _shortest(partition, "%L")
 
 
@@ -118,7 +122,7 @@ def _shortest(partition: str | None, what: str) -> int | None:
     name = [f"--partition={partition}"] if partition else []
     table = call("sinfo", "-h", "-o", f"%P|{what}", *name)
     lines = [line.partition("|") for line in table.splitlines()]
-    limits = [_minutes(limit) for found, _, limit in lines if partition or found.endswith("*")]
+    limits = [_minutes(limit) for name, _, limit in lines if partition or name.endswith("*")]
     return min((limit for limit in limits if limit is not None), default=None)
 
 
@@ -131,9 +135,9 @@ def _minutes(limit: str) -> int | None:
 
 
 def submit_limit(account: str | None, qos: str | None) -> int | None:
-    """How many jobs the user may have in the queue, where accounting says so.
+    """The number of jobs that the user may have in the queue, if accounting limits it.
 
-    By the association (of ``account``, or of any) and by its quality of service.
+    It is the lowest limit of the association (with ``account``, or any) and its quality of service.
     """
     try:
         command = ["sacctmgr", "-n", "-P", "show", "assoc", f"user={user()}"]
@@ -143,7 +147,7 @@ def submit_limit(account: str | None, qos: str | None) -> int | None:
         names = {qos} if qos else {row[1] or "normal" for row in rows}
         limits = "format=name,maxsubmitjobsperuser,maxsubmitjobsperaccount"
         table = call("sacctmgr", "-n", "-P", "show", "qos", limits)
-    except SlurmError:  # no accounting: then there is no such limit either
+    except SlurmError:  # without accounting there is no such limit
         return None
     services = [line.split("|") for line in table.splitlines()]
     cells = [cell for row in rows for cell in row[2:]]
@@ -152,7 +156,7 @@ def submit_limit(account: str | None, qos: str | None) -> int | None:
 
 
 def user() -> str:
-    """The user's name as SLURM has it (there may be no terminal to ask)."""
+    """The user's name as SLURM knows it."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:  # a container without this user
@@ -163,7 +167,7 @@ def user() -> str:
 
 
 def queue(jobs: Iterable[str]) -> dict[str, Queued]:
-    """Array task ("123_4") -> its state, for what is in the queue of these arrays. One call."""
+    """Array task ("123_4") -> its entry, for all tasks of these arrays in the queue. One call."""
     wanted = sorted(set(jobs))
     if not wanted:
         return {}
@@ -171,7 +175,7 @@ def queue(jobs: Iterable[str]) -> dict[str, Queued]:
         command = ("squeue", "-h", "-r", "-o", "%F|%K|%T|%j|%R", "-j", ",".join(wanted))
         table = call(*command)
     except SlurmError as error:
-        if _UNKNOWN_JOB in str(error):  # of a single one, or of all of them
+        if _UNKNOWN_JOB in str(error):  # the only job, or all of them, left the queue
             return {}
         raise
     rows = (line.split("|", 4) for line in table.splitlines())
@@ -180,12 +184,12 @@ def queue(jobs: Iterable[str]) -> dict[str, Queued]:
 
 
 def mine() -> int:
-    """How many of the user's jobs are in the queue, array tasks counted one by one."""
+    """The number of the user's jobs in the queue, counting every array task."""
     return len(call("squeue", "-h", "-r", "-u", user(), "-o", "%i").split())
 
 
 def accounted(jobs: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """Array task -> name and how accounting says it ended ("TIMEOUT"); nothing without it."""
+    """Array task -> its name and how it ended ("TIMEOUT"), from accounting; empty without it."""
     wanted = sorted(set(jobs))
     if not wanted:
         return {}
@@ -193,15 +197,15 @@ def accounted(jobs: Iterable[str]) -> dict[str, tuple[str, str]]:
         table = call("sacct", "-X", "-n", "-P", "-o", "JobID,JobName,State", "-j", ",".join(wanted))
     except SlurmError:  # not every cluster keeps accounts
         return {}
-    found = {}
+    ends = {}
     for line in table.splitlines():
         job, name, state = line.split("|", 2)
-        found.update(dict.fromkeys(_elements(job), (name, state)))
-    return found
+        ends.update(dict.fromkeys(_elements(job), (name, state)))
+    return ends
 
 
 def _elements(job: str) -> Iterator[str]:
-    """ "12_[0-2,5]" stands for tasks that never started one by one."""
+    """ "12_[0-2,5]" -> its tasks: accounting joins those that never started."""
     array, _, tasks = job.partition("_")
     for part in tasks.strip("[]").partition("%")[0].split(","):
         first, _, last = part.partition("-")
@@ -213,19 +217,19 @@ def _elements(job: str) -> Iterator[str]:
 
 def named(name: str) -> str | None:
     """The array with a job name, in the queue or in the accounts; None if there is none."""
-    found = call("squeue", "-h", "-o", "%F", "--name", name).split()
-    if not found:
+    jobs = call("squeue", "-h", "-o", "%F", "--name", name).split()
+    if not jobs:
         try:
             since = "now-7days"
             command = ("sacct", "-X", "-n", "-P", "-S", since, "-o", "JobID", "--name", name)
-            found = [job.partition("_")[0] for job in call(*command).split()]
+            jobs = [job.partition("_")[0] for job in call(*command).split()]
         except SlurmError:
             return None
-    return found[0] if found else None
+    return jobs[0] if jobs else None
 
 
 def has_ended(job: str) -> bool:
-    """Whether SLURM knows for sure that a job runs no more; False if it does not answer."""
+    """Whether SLURM is certain that a job has ended; False if it does not answer."""
     try:
         states = call("squeue", "-h", "-t", "all", "-o", "%T", "-j", job).split()
     except SlurmError as error:
@@ -234,7 +238,7 @@ def has_ended(job: str) -> bool:
 
 
 def cancel(tasks: Sequence[str]) -> None:
-    """scancel; tasks that have ended meanwhile are nobody's error."""
+    """Cancel tasks; those that have ended meanwhile are no error."""
     for start in range(0, len(tasks), 200):
         try:
             call("scancel", *tasks[start : start + 200])
@@ -244,7 +248,7 @@ def cancel(tasks: Sequence[str]) -> None:
 
 
 def state_of(job: str) -> str:
-    """A job's state; empty when SLURM does not know it (any more) or does not answer."""
+    """A job's state; empty if SLURM does not know it or does not answer."""
     try:
         return call("squeue", "-h", "-t", "all", "-o", "%T", "-j", job).strip()
     except SlurmError:
@@ -259,6 +263,3 @@ def release(task: str) -> None:
 def requeue(job: str) -> None:
     """Put a running job back into the queue; it is killed and starts again later."""
     call("scontrol", "requeue", job)
-
-
-ABOUT_TO_TIME_OUT = signal.SIGUSR2  # what `submit` asks SLURM to send before the time limit

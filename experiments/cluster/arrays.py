@@ -1,4 +1,4 @@
-"""From the local queue's tasks to SLURM arrays. Pure."""
+"""Divide a plan's tasks into SLURM arrays. Pure, but for `limits`, which asks SLURM."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from experiments.rundir.status import ACTIVE, State, Status
 
 # Minutes. Few classes make few arrays, and a scheduler fills gaps with short jobs.
 TIME_CLASSES = (15, 30, 60, 120, 240, 480, 720, 1440, 2880, 4320, 10080)
-MARGIN = 1.5  # on the predicted time: other nodes, other company
+MARGIN = 1.5  # on the predicted time: nodes differ, and so do the other jobs on them
 START_MINUTES = 5.0  # of a job before its first step: imports, data, the teacher's accuracy
 
 
 @dataclass(frozen=True)
 class Array:
-    """Tasks that differ in nothing that SLURM sees.
+    """Tasks that look the same to SLURM.
 
-    after    the run of the teacher that must be done first, if it is still to come
+    after    the run of the teacher that must be done first, if it is not done yet
     minutes  time limit, None: the partition's default
     seconds  predicted sum over all tasks, None if unknown
     """
@@ -51,8 +51,10 @@ def arrays(
     """One array per teacher and time class, of at most ``size`` tasks, teachers first.
 
     to_come  runs of teachers that are not done yet: only their students must wait
-    seconds  the predicted time of one run; None if nobody knows
-    time     a limit in minutes for all; longest: the partition's; default: where nothing is known
+    seconds  predicts the time of one run; None if unknown
+    time     one limit in minutes for all jobs, instead of the predicted ones
+    longest  the partition's limit in minutes
+    default  the limit in minutes where the time is unknown
     """
     missing = set(to_come)
     groups: dict[tuple[str | None, str, int | None], list[tuple[Task, float | None]]] = {}
@@ -90,9 +92,9 @@ def _array(group: list[tuple[Task, float | None]], after: str | None, minutes: i
 
 
 def admitted(planned: Iterable[Array], room: int | None) -> tuple[list[Array], int]:
-    """What fits into ``room`` tasks, in order, and how many tasks do not (None: no limit).
+    """The arrays that fit into ``room`` tasks (None: no limit), and how many tasks do not fit.
 
-    Teachers stand first, so what is cut is never the teacher of what is kept.
+    Teachers come first, so the teacher of a kept array is never cut.
     """
     sent: list[Array] = []
     left_out = 0
@@ -107,9 +109,12 @@ def admitted(planned: Iterable[Array], room: int | None) -> tuple[list[Array], i
 
 @dataclass(frozen=True)
 class Settings:
-    """How to cut and send: SLURM's options, runs per job, minutes between saves, the copied code.
+    """How to divide and submit.
 
-    seconds  predicted time of each run that is to do, by run id
+    cohort_size   runs per job at most
+    save_minutes  between two saves within an epoch
+    snapshot      whether jobs run from a copy of the code
+    seconds       predicted time of each run that is to do, by run id; None if unknown
     """
 
     options: SlurmOptions
@@ -119,29 +124,29 @@ class Settings:
     seconds: Mapping[str, float | None]
 
     def cost(self, status: Status) -> float:
-        """What cohorts are balanced by; runs nobody knows anything of count alike."""
+        """What cohorts are balanced by; runs of unknown cost count equally."""
         return self.seconds.get(status.spec.id) or 1.0
 
 
 @dataclass(frozen=True)
 class SubmissionPlan:
-    """What would be sent now: the arrays, and how many jobs the user's limits leave out."""
+    """What would be submitted now, and how many jobs exceed the user's limits."""
 
     arrays: list[Array]
     left_out: int
-    under_way: dict[str, str]  # run of a teacher -> its array task, which students can wait for
+    under_way: dict[str, str]  # a teacher's run -> its array task, which students can depend on
 
 
 def plan_submission(
     plan: Plan,
     statuses: Mapping[str, Status],
-    found: Mapping[str, QueueState],
+    queue: Mapping[str, QueueState],
     settings: Settings,
     limits: Limits,
 ) -> SubmissionPlan:
-    """Pure: the arrays of everything that is to do or lost."""
-    busy = {run for run, status in statuses.items() if status.state in ACTIVE}
-    under_way = {run: hint.task for run, hint in found.items() if hint.state and run in busy}
+    """The arrays of all runs that are to do or lost. Pure."""
+    active = {run for run, status in statuses.items() if status.state in ACTIVE}
+    under_way = {run: state.task for run, state in queue.items() if state.state and run in active}
     options = settings.options
     waiting = jobs.tasks(
         list(statuses.values()),
@@ -166,9 +171,12 @@ def plan_submission(
 
 @dataclass(frozen=True)
 class Limits:
-    """Tasks per array, minutes per job (None: unlimited), jobs that may still be sent.
+    """What the cluster allows.
 
-    default  minutes of a job that asks for none
+    array_size  tasks per array
+    minutes     longest job, None without a limit
+    room        jobs that may still be submitted, None without a limit
+    default     minutes of a job that asks for none, if the partition has a default
     """
 
     array_size: int
@@ -178,7 +186,7 @@ class Limits:
 
 
 def limits(options: SlurmOptions) -> Limits:
-    """What the cluster says, and the person's own caps on top."""
+    """The limits that the cluster reports, lowered by the user's own."""
     size = options.max_array_size or slurm.max_array_size()
     bounds = [slurm.submit_limit(options.account, options.qos), options.max_jobs]
     caps = [bound for bound in bounds if bound is not None]

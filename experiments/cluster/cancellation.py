@@ -14,9 +14,9 @@ def spared_teachers(plan: Plan, known: Mapping[str, QueueState]) -> set[str]:
     """Ids of teachers that are not named themselves and that jobs of other runs wait for."""
     named = {spec.id for spec in plan.expansion.runs}
     of_others: set[str | None] = {
-        sent.after
-        for sent in submitted.load(plan.workspace.runs)
-        if not named.issuperset(run for ids in sent.tasks for run in ids)
+        array.after
+        for array in submitted.load(plan.workspace.runs)
+        if not named.issuperset(run for ids in array.tasks for run in ids)
     }
     teachers = {spec.id for spec in plan.expansion.teachers}
     teachers -= {entry.spec.id for entry in plan.expansion.entries}
@@ -27,9 +27,9 @@ def count_sharing_runs(runs: Path, tasks: Mapping[str, QueueState], named: set[s
     """The number of runs that share the jobs ``tasks`` but are not ``named``."""
     share = {
         run
-        for sent in submitted.load(runs)
-        for i, ids in enumerate(sent.tasks)
-        if f"{sent.job}_{i}" in tasks
+        for array in submitted.load(runs)
+        for i, ids in enumerate(array.tasks)
+        if f"{array.job}_{i}" in tasks
         for run in ids
     }
     return len(share - named)

@@ -79,7 +79,7 @@ def show_scripts(plan: Plan, view: SubmissionPlan, options: SlurmOptions) -> Non
         entry = submitted.new(
             plan.workspace.runs,
             plan.source,
-            [task.job.specs for task in array.tasks],
+            [[spec.id for spec in task.job.specs] for task in array.tasks],
             after=after,
             minutes=array.minutes,
         )

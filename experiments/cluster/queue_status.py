@@ -1,4 +1,4 @@
-"""What SLURM's queue adds to what the disk says of runs that are not done."""
+"""What SLURM's queue knows about runs that are not done, merged into what the disk says."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ UNKNOWN = "no longer known to SLURM"
 
 @dataclass(frozen=True)
 class QueueState:
-    """The latest array task that was to make a run.
+    """The latest array task that was submitted for a run.
 
-    state   squeue's ("PENDING", "RUNNING", …), or "" when the task is in the queue no more
+    state   squeue's ("PENDING", "RUNNING", …), or "" if the task is no longer in the queue
     reason  why it waits, its node, or how accounting says it ended
     """
 
@@ -33,112 +33,106 @@ class QueueState:
 
     @property
     def is_held(self) -> bool:
-        """Whether SLURM holds the task for ever, since a node could not start it."""
+        """Whether SLURM holds the task indefinitely because a node could not start it."""
         return self.state == "PENDING" and self.reason in slurm.HELD
 
 
-def query(runs: Path, statuses: Iterable[Status]) -> dict[str, QueueState]:
-    """Run id -> hint, for what is not done: one call of squeue and one of sacct for everything.
+def survey(plan: Plan) -> tuple[dict[str, Status], dict[str, QueueState]]:
+    """Every run's status, from the disk and the queue, and the queue's part of it, by run id.
 
-    Nothing where SLURM is not: then the disk speaks alone. Raises SlurmError where it is, but does
-    not answer: "not in the queue" and "nobody knows" must not be mixed up.
+    Raises SlurmError where SLURM is installed but does not answer.
     """
-    open_ones = {s.spec.id for s in statuses if s.state in (*NOT_STARTED, *ACTIVE)}
-    latest = _latest(submitted.load_here(runs), open_ones) if slurm.is_here() else {}
+    statuses = plan.statuses()
+    queue = query(plan.workspace.runs, statuses.values())
+    return merge(statuses, queue, plan.workspace.runs), queue
+
+
+def statuses(plan: Plan) -> dict[str, Status]:
+    """Every run's status; if SLURM does not answer, the disk's alone, with a note on stderr."""
+    on_disk = plan.statuses()
+    try:
+        queue = query(plan.workspace.runs, on_disk.values())
+    except slurm.SlurmError as error:
+        print(f"note: SLURM did not answer; showing what the disk says ({error})", file=sys.stderr)
+        return on_disk
+    return merge(on_disk, queue, plan.workspace.runs)
+
+
+def query(runs: Path, statuses: Iterable[Status]) -> dict[str, QueueState]:
+    """Run id -> queue state of unfinished runs, with one call of squeue and one of sacct.
+
+    Empty where SLURM is not installed. Raises SlurmError where it is installed but does not answer:
+    "not in the queue" and "unknown" must not be confused.
+    """
+    unfinished = {s.spec.id for s in statuses if s.state in (*NOT_STARTED, *ACTIVE)}
+    latest = _latest_tasks(submitted.load_here(runs), unfinished) if slurm.is_here() else {}
     if not latest:
         return {}
-    jobs = {str(sent.job) for sent, _ in latest.values()}
-    queued = slurm.queue(jobs)
-    gone = {str(sent.job) for sent, i in latest.values() if f"{sent.job}_{i}" not in queued}
+    queued = slurm.queue({str(array.job) for array, _ in latest.values()})
+    gone = {str(array.job) for array, i in latest.values() if f"{array.job}_{i}" not in queued}
     ends = slurm.accounted(gone)
-    found = {run: _hint(sent, i, queued, ends) for run, (sent, i) in latest.items()}
-    return {run: hint for run, hint in found.items() if _is_telling(hint)}
+    states = {run: _state_of(array, i, queued, ends) for run, (array, i) in latest.items()}
+    # A cluster may hide other people's jobs: not seeing one of theirs proves nothing.
+    return {
+        run: state
+        for run, state in states.items()
+        if state.state or state.user == slurm.user() or state.reason != UNKNOWN
+    }
 
 
-def _is_telling(hint: QueueState) -> bool:
-    """Clusters may hide other people's jobs: not to see one then says nothing."""
-    return bool(hint.state) or hint.user == slurm.user() or hint.reason != UNKNOWN
-
-
-def _latest(
-    entries: Iterable[SubmittedArray], wanted: set[str]
+def _latest_tasks(
+    arrays: Iterable[SubmittedArray], wanted: set[str]
 ) -> dict[str, tuple[SubmittedArray, int]]:
-    """Run -> the last array that holds it and the task's index; without those never sent."""
-    found: dict[str, tuple[SubmittedArray, int]] = {}
-    for sent in entries:
-        if sent.job is None:
+    """Run -> the last array that contains it, and the task's index; only arrays with a job id."""
+    latest: dict[str, tuple[SubmittedArray, int]] = {}
+    for array in arrays:
+        if array.job is None:
             continue
-        for i, runs in enumerate(sent.tasks):
-            found.update({run: (sent, i) for run in runs if run in wanted})
-    return found
+        for i, runs in enumerate(array.tasks):
+            latest.update({run: (array, i) for run in runs if run in wanted})
+    return latest
 
 
-def _hint(
-    sent: SubmittedArray,
+def _state_of(
+    array: SubmittedArray,
     i: int,
     queued: Mapping[str, slurm.Queued],
     ends: Mapping[str, tuple[str, str]],
 ) -> QueueState:
-    task = f"{sent.job}_{i}"
-    there = queued.get(task)
-    name, end = ends.get(task, (sent.name, UNKNOWN))
-    if there is not None and there.name == sent.name:
-        state, reason = there.state, there.reason
+    """The state of one task. Ids can be given out twice, so the job's name must match, too."""
+    task = f"{array.job}_{i}"
+    entry = queued.get(task)
+    name, end = ends.get(task, (array.name, UNKNOWN))
+    if entry is not None and entry.name == array.name:
+        state, reason = entry.state, entry.reason
     else:
-        state, reason = "", end if name == sent.name else UNKNOWN
-    return QueueState(task, state, reason, sent.log(i), sent.user)
+        state, reason = "", end if name == array.name else UNKNOWN
+    return QueueState(task, state, reason, array.log(i), array.user)
 
 
 def merge(
-    statuses: Mapping[str, Status], hints: Mapping[str, QueueState], runs: Path
+    statuses: Mapping[str, Status], queue: Mapping[str, QueueState], runs: Path
 ) -> dict[str, Status]:
-    """The disk's word first; a hint tells pending from to do, and lost from running."""
+    """The disk decides; the queue tells "pending" from "to do", and "lost" from "running"."""
     return {
-        run: _merge_one(status, hints[run], runs) if run in hints else status
+        run: _merge_one(status, queue[run], runs) if run in queue else status
         for run, status in statuses.items()
     }
 
 
-def _merge_one(status: Status, hint: QueueState, runs: Path) -> Status:
-    if status.state == State.RUNNING:  # says a claim; but is it the hint's?
-        if not _was_of(status, hint, runs) or hint.state not in ("", "PENDING"):
+def _merge_one(status: Status, queue: QueueState, runs: Path) -> Status:
+    if status.state == State.RUNNING:
+        # A claim says so. If it is this task's and the task is not running, nobody renews it.
+        claim = claims.newest(status.spec.directory(runs))
+        is_this_tasks = claim is not None and claims.job_of(claim) == queue.task
+        if not is_this_tasks or queue.state not in ("", "PENDING"):
             return status
     elif status.state not in NOT_STARTED:
         return status
-    if not hint.state:
-        return _lost(status, hint)
-    if hint.state == "PENDING":
-        more = "; submit releases it" if hint.is_held else ""
-        detail = f"job {hint.task}: {hint.reason}{more}"
+    if not queue.state:
+        return replace(status, state=State.LOST, detail=f"job {queue.task} ended: {queue.reason}")
+    if queue.state == "PENDING":
+        hint = "; submit releases it" if queue.is_held else ""
+        detail = f"job {queue.task}: {queue.reason}{hint}"
         return replace(status, state=State.PENDING, detail=detail)
-    return replace(status, state=State.RUNNING, detail=f"job {hint.task} on {hint.reason}")
-
-
-def _lost(status: Status, hint: QueueState) -> Status:
-    detail = f"job {hint.task} ended: {hint.reason}"
-    return replace(status, state=State.LOST, detail=detail)
-
-
-def _was_of(status: Status, hint: QueueState, runs: Path) -> bool:
-    """Whether the claim on a run is that of the hint's job, which has ended: nobody beats it."""
-    claim = claims.newest(status.spec.directory(runs))
-    job = claims.job_of(claim) if claim else None
-    return job == hint.task
-
-
-def survey(plan: Plan) -> tuple[dict[str, Status], dict[str, QueueState]]:
-    """Every run's state by the disk and SLURM, and SLURM's hints. Raises SlurmError."""
-    statuses = plan.statuses()
-    found = query(plan.workspace.runs, statuses.values())
-    return merge(statuses, found, plan.workspace.runs), found
-
-
-def statuses(found: Plan) -> dict[str, Status]:
-    """Every run's state; where SLURM does not answer, the disk's word alone, which is said."""
-    known = found.statuses()
-    try:
-        queued = query(found.workspace.runs, known.values())
-    except slurm.SlurmError as error:
-        print(f"note: SLURM does not say ({error}): only what the disk says", file=sys.stderr)
-        return known
-    return merge(known, queued, found.workspace.runs)
+    return replace(status, state=State.RUNNING, detail=f"job {queue.task} on {queue.reason}")

@@ -13,9 +13,7 @@ from pathlib import Path
 
 from experiments import environment
 from experiments.environment import CHECKOUT
-from experiments.environment import (
-    SNAPSHOT as MARKER,  # written last: without it a copy is not whole
-)
+from experiments.environment import SNAPSHOT as MARKER  # written last, when a copy is complete
 
 FOLDERS = ("models", "datasets", "distillers", "experiments", "results")
 
@@ -23,8 +21,9 @@ FOLDERS = ("models", "datasets", "distillers", "experiments", "results")
 def make(folder: Path, plugins: Sequence[Path]) -> tuple[Path, tuple[Path, ...]]:
     """Copy the code and the plugins under ``folder``; returns the copy and the plugins in it.
 
-    The same code gives the same copy. It is made under a name of its own, its name is the hash of
-    what was copied (not of what may have been edited meanwhile), and it appears whole, by renaming.
+    The same code gives the same copy: its name is the hash of what was copied (not of the checkout,
+    which may have been edited meanwhile). It is built under a temporary name and renamed when
+    complete.
     """
     files = {str(path.relative_to(CHECKOUT)): path for path in _code()}
     copies = {f"plugins/{i}/{path.name}": path for i, path in enumerate(plugins)}
@@ -39,8 +38,8 @@ def make(folder: Path, plugins: Sequence[Path]) -> tuple[Path, tuple[Path, ...]]
 
 
 def _code() -> list[Path]:
-    found = [path for name in FOLDERS for path in (CHECKOUT / name).rglob("*.py")]
-    return [CHECKOUT / "benchmark.py", *sorted(found)]
+    paths = [path for name in FOLDERS for path in (CHECKOUT / name).rglob("*.py")]
+    return [CHECKOUT / "benchmark.py", *sorted(paths)]
 
 
 def _copy(files: dict[str, Path], draft: Path) -> None:
@@ -58,15 +57,15 @@ def _digest(draft: Path, names: Iterable[str]) -> str:
 
 
 def _place(draft: Path, target: Path) -> None:
-    """Mark the copy as whole and give it its name, unless there is such a one."""
+    """Mark the copy as complete and rename it, unless the same copy exists."""
     if (target / MARKER).exists():
         return
     made = {**environment.code(), "made": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
     (draft / MARKER).write_text(json.dumps(made))
     if target.exists():
-        shutil.rmtree(target)  # half of one, as a killed `clean` leaves it
+        shutil.rmtree(target)  # incomplete: left by a killed `clean`
     try:
         os.rename(draft, target)
-    except OSError:  # somebody else was faster with the same code
+    except OSError:  # another process placed the same code first
         if not (target / MARKER).exists():
             raise

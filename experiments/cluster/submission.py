@@ -1,4 +1,4 @@
-"""Sending what is to do to SLURM, exactly once."""
+"""Submit planned arrays to SLURM, exactly once."""
 
 from __future__ import annotations
 
@@ -21,29 +21,31 @@ from experiments.plan.plan import Plan
 from experiments.rundir import claims
 from experiments.worker.job import Job, task_file
 
-ROUNDS = 3  # of sending what SLURM dropped because a teacher ended between the look and sbatch
-ANSWER_SECONDS = 15.0  # an sbatch whose caller was killed may still be on its way
-WAIT_SECONDS = 900.0  # for another submitter
-# What sbatch says when the controller may have heard the question although no answer came.
+ROUNDS = (
+    3  # attempts at students that SLURM drops because their teacher's job ends just before sbatch
+)
+ANSWER_SECONDS = 15.0  # a killed caller's sbatch may still reach the controller this late
+WAIT_SECONDS = 900.0  # for another submitter to finish
+# sbatch's messages after which the controller may or may not have accepted the job.
 UNCLEAR = ("timed out", "Unable to contact", "Zero Bytes were transmitted", "Connection reset")
-
-
-# ---- sending -------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
 def submit_lock(runs: Path, note: Callable[[str], None]) -> Iterator[claims.Claim]:
-    """One submitter at a time per runs directory; the next one waits, then sees what was sent."""
+    """Allow one submitter at a time per runs directory; the next waits, then sees what was sent.
+
+    Raises InputError after WAIT_SECONDS.
+    """
     folder = runs / submitted.FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    patience = time.monotonic() + WAIT_SECONDS
-    told = False
+    deadline = time.monotonic() + WAIT_SECONDS
+    is_waiting = False
     while (claim := claims.take(folder)) is None:
-        if time.monotonic() > patience:
-            raise InputError(f"{folder}: another submit has been at work for long; try again later")
-        if not told:
-            note("another submit is at work on these runs; waiting for it …")
-            told = True
+        if time.monotonic() > deadline:
+            raise InputError(f"{folder}: another submit still holds the lock; try again later")
+        if not is_waiting:
+            note("another submit is working on these runs; waiting for it …")
+            is_waiting = True
         time.sleep(1.0)
     try:
         yield claim
@@ -52,69 +54,70 @@ def submit_lock(runs: Path, note: Callable[[str], None]) -> Iterator[claims.Clai
 
 
 def recover(runs: Path) -> list[str]:
-    """Settle what a killed submitter left: adopt what SLURM has, drop what never got there.
+    """Complete what a killed submitter left: adopt arrays that SLURM has, drop the others.
 
-    Only for whoever is `submit_lock`. Returns what was found, in words.
+    The caller must hold `submit_lock`. Returns one line per array.
     """
-    told = []
-    for sent in submitted.load_here(runs):
-        if sent.job is not None:
+    lines = []
+    for array in submitted.load_here(runs):
+        if array.job is not None:
             continue
-        job = _looked_up(sent)
+        job = _find_job(array)
         if job is None:
-            shutil.rmtree(sent.folder)
-            told.append(f"{sent.name}: was never sent")
+            shutil.rmtree(array.folder)
+            lines.append(f"{array.name}: was never submitted")
         else:
-            sent.with_job(job)
-            told.append(f"{sent.name}: adopted as job {job}")
-    return told
+            array.with_job(job)
+            lines.append(f"{array.name}: adopted as job {job}")
+    return lines
 
 
-def unfinished(runs: Path, found: Mapping[str, QueueState]) -> bool:
-    """Whether a submit has something to see to, even where nothing is to send."""
-    return any(sent.job is None for sent in submitted.load_here(runs)) or any(
-        hint.is_held for hint in found.values()
-    )
-
-
-def release(found: Mapping[str, QueueState], note: Callable[[str], None]) -> None:
-    """Let go of what SLURM holds since a node failed to start it: nobody else would."""
-    for task in sorted({hint.task for hint in found.values() if hint.is_held}):
-        try:
-            slurm.release(task)
-            note(f"released {task}: a node could not start it, and SLURM held it back")
-        except slurm.SlurmError as error:
-            note(f"{task} is held back by SLURM: {error}")
-
-
-def _looked_up(sent: SubmittedArray) -> str | None:
-    while (job := slurm.named(sent.name)) is None:
-        if time.time() - sent.time > ANSWER_SECONDS:
+def _find_job(array: SubmittedArray) -> str | None:
+    """The array's job id by its name; None once an sbatch in flight would have arrived."""
+    while (job := slurm.named(array.name)) is None:
+        if time.time() - array.time > ANSWER_SECONDS:
             return None
         time.sleep(1.0)
     return job
 
 
+def unfinished(runs: Path, queue: Mapping[str, QueueState]) -> bool:
+    """Whether `submit` has work even if there is nothing to send: tokens without id, held tasks."""
+    if any(array.job is None for array in submitted.load_here(runs)):
+        return True
+    return any(state.is_held for state in queue.values())
+
+
+def release(queue: Mapping[str, QueueState], note: Callable[[str], None]) -> None:
+    """Release tasks that SLURM holds because a node failed to start them: nothing else does."""
+    for task in sorted({state.task for state in queue.values() if state.is_held}):
+        try:
+            slurm.release(task)
+            note(f"released {task}: SLURM held it because a node could not start it")
+        except slurm.SlurmError as error:
+            note(f"{task} is held by SLURM and could not be released: {error}")
+
+
 def send(
     plan: Plan,
-    view: SubmissionPlan,
+    submission: SubmissionPlan,
     settings: Settings,
     claim: claims.Claim,
     note: Callable[[str], None],
 ) -> list[SubmittedArray]:
-    """sbatch for every array, teachers first. Raises SlurmError when one is refused.
+    """Call sbatch for every array, teachers first. Raises SlurmError when one is refused.
 
-    What was sent before stays sent, and is known; of the refused one nothing is left.
+    Arrays submitted before that stay submitted and recorded; nothing is left of the refused one.
     """
     runs = plan.workspace.runs
     code, plugins = CHECKOUT, plan.plugins
     if settings.snapshot:
         code, plugins = snapshot.make(runs / submitted.FOLDER, plugins)
-    teachers = dict(view.under_way)
+    teachers = dict(submission.under_way)  # run id -> the array task that trains it
     sent: list[SubmittedArray] = []
-    for array in view.arrays:
+    for array in submission.arrays:
         claim.beat()
-        if not claim.is_held():  # this process was suspended, or cut off, for long
+        if not claim.is_held():  # this process was suspended or cut off for long
             raise InputError("another submit has taken over; look at `status`, then submit again")
         if array.after is not None and array.after not in teachers:
             continue  # its teacher did not fit into the limits
@@ -122,26 +125,26 @@ def send(
         entry = submitted.new(
             runs,
             str(Path(plan.source).absolute()),
-            [job.specs for job in tasks],
+            [[spec.id for spec in job.specs] for job in tasks],
             after=teachers.get(array.after or ""),
             minutes=array.minutes,
             code=tasks[0].code,
             snapshot=str(code) if settings.snapshot else None,
         )
         try:
-            sent.append(_send(entry, tasks, settings.options, code))
+            entry = _send_one(entry, tasks, settings.options, code)
         except slurm.SlurmError as error:
-            raise _refused(error, sent) from error
-        note(_sentence(sent[-1]))
-        new = sent[-1]
-        teachers |= {run: f"{new.job}_{i}" for i, ids in enumerate(new.tasks) for run in ids}
+            raise _explained(error, sent) from error
+        sent.append(entry)
+        note(_summary(entry))
+        teachers |= {run: f"{entry.job}_{i}" for i, ids in enumerate(entry.tasks) for run in ids}
     return sent
 
 
-def _send(
+def _send_one(
     entry: SubmittedArray, tasks: list[Job], options: SlurmOptions, code: Path
 ) -> SubmittedArray:
-    """The token, sbatch, the id."""
+    """Write the token, call sbatch, add the job id: in this order, see `submitted`."""
     entry.folder.mkdir(parents=True)
     for i, job in enumerate(tasks):
         job.write(entry.folder / task_file(i))
@@ -158,7 +161,7 @@ def _send(
 def parameters(
     entry: SubmittedArray, options: SlurmOptions, code: Path, processes: int = 1
 ) -> dict[str, object]:
-    """What `sbatch` needs to know of an array."""
+    """The arguments of `sbatch.script` and `sbatch.send` for an array."""
     return {
         "name": entry.name,
         "tasks": len(entry.tasks),
@@ -170,21 +173,22 @@ def parameters(
     }
 
 
-def _sentence(sent: SubmittedArray) -> str:
-    runs, jobs = sum(map(len, sent.tasks)), len(sent.tasks)
-    time_limit = f", time limit {sent.minutes} minutes" if sent.minutes else ""
-    after = f", after job {sent.after}" if sent.after else ""
+def _summary(array: SubmittedArray) -> str:
+    runs, jobs = sum(map(len, array.tasks)), len(array.tasks)
+    time_limit = f", time limit {array.minutes} minutes" if array.minutes else ""
+    after = f", after job {array.after}" if array.after else ""
     plural = "s" * (jobs != 1)
-    return f"sent {sent.job}: {runs} runs in {jobs} job{plural}{time_limit}{after}"
+    return f"sent {array.job}: {runs} runs in {jobs} job{plural}{time_limit}{after}"
 
 
-def _refused(error: slurm.SlurmError, sent: list[SubmittedArray]) -> slurm.SlurmError:
+def _explained(error: slurm.SlurmError, sent: list[SubmittedArray]) -> slurm.SlurmError:
+    """The error with what it means for the arrays of this submission."""
     if _is_unclear(error):  # the token stays
-        return slurm.SlurmError(f"{error} (perhaps it was taken: submit again, which finds out)")
+        return slurm.SlurmError(f"{error} (it may have been accepted: submit again to find out)")
     if not sent:
-        return slurm.SlurmError(f"{error} (nothing was sent)")
+        return slurm.SlurmError(f"{error} (nothing was submitted)")
     jobs = ", ".join(str(entry.job) for entry in sent)
-    return slurm.SlurmError(f"{error} (sent before that: {jobs}; submit again for the rest)")
+    return slurm.SlurmError(f"{error} (submitted before that: {jobs}; submit again for the rest)")
 
 
 def _is_unclear(error: slurm.SlurmError) -> bool:
@@ -192,8 +196,8 @@ def _is_unclear(error: slurm.SlurmError) -> bool:
 
 
 def dropped(sent: list[SubmittedArray]) -> list[SubmittedArray]:
-    """Arrays that SLURM let vanish: their teacher's job had failed when sbatch accepted them."""
-    waiting = [entry for entry in sent if entry.after]
-    queued = slurm.queue(str(entry.job) for entry in waiting)
-    names = {there.name for there in queued.values()}
-    return [entry for entry in waiting if entry.name not in names]
+    """Arrays that SLURM dropped: their teacher's job had failed before sbatch accepted them."""
+    waiting = [array for array in sent if array.after]
+    queued = slurm.queue(str(array.job) for array in waiting)
+    names = {entry.name for entry in queued.values()}
+    return [array for array in waiting if array.name not in names]

@@ -1,8 +1,9 @@
-"""What was sent to SLURM: one folder per array, under ``runs/.slurm``.
+"""What was submitted to SLURM: one folder per array, under ``runs/.slurm``.
 
-``array.json`` is written before sbatch is called, without a job id: it is the token that something
-may have been sent. The id is added when sbatch has answered. Whoever finds a token without an id
-looks the job up by its name, which nothing else has. Nothing here decides whether a run is done.
+``array.json`` is written before sbatch is called, without a job id: it is the token that says an
+array may have been submitted. The id is added when sbatch has answered. A process that finds a
+token without an id looks the job up by its name, which is unique. Nothing here decides whether a
+run is done.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from experiments import slurm
-from experiments.matrix.run_spec import RunSpec
 from results import records
 
 FOLDER = ".slurm"  # under the runs directory
@@ -25,7 +25,7 @@ ENTRY = "array.json"
 
 @dataclass(frozen=True)
 class SubmittedArray:
-    """One array: ``tasks`` are the ids of each task's runs, ``job`` its id once sbatch answered."""
+    """One array: ``tasks`` holds the run ids of each task; ``job`` is None until sbatch answers."""
 
     folder: Path
     name: str
@@ -38,14 +38,14 @@ class SubmittedArray:
     job: str | None = None
     code: dict[str, Any] | None = None  # `environment.code` at submission
     snapshot: str | None = None  # the copy of the code that it runs from
-    cluster: str | None = None  # where it was sent: two clusters may share a disk, not their ids
+    cluster: str | None = None  # two clusters may share a disk, but not their job ids
 
     def task_of(self, run: str) -> int | None:
-        """The index of the task that makes a run."""
+        """The index of the task that trains a run."""
         return next((i for i, runs in enumerate(self.tasks) if run in runs), None)
 
     def log(self, task: int) -> Path:
-        """Where a task writes; every start of it appends."""
+        """A task's log file; every start of the task appends to it."""
         return self.folder / f"{self.job}_{task}_0_log.out"
 
     def write(self) -> None:
@@ -53,7 +53,7 @@ class SubmittedArray:
         records.write_atomic(self.folder / ENTRY, json.dumps(plain, indent=1))
 
     def with_job(self, job: str) -> SubmittedArray:
-        """The same, its id known; on disk, too."""
+        """This array with its job id, which is written to disk, too."""
         known = replace(self, job=job)
         known.write()
         return known
@@ -62,29 +62,35 @@ class SubmittedArray:
 def new(
     runs: Path,
     matrix: str,
-    tasks: Iterable[Iterable[RunSpec]],
+    tasks: Iterable[Iterable[str]],
     **more: Any,
 ) -> SubmittedArray:
-    """A folder and a name for an array that is about to be sent; nothing is written yet."""
+    """Name an array that is about to be submitted; ``tasks`` are run ids. Writes nothing."""
     stem = "".join(c if c.isalnum() or c in "-_" else "-" for c in Path(matrix).stem)
     name = f"kd-{stem[:40]}-{secrets.token_hex(4)}"
-    ids = tuple(tuple(spec.id for spec in specs) for specs in tasks)
-    where = runs / FOLDER / name
-    here = slurm.cluster()
-    return SubmittedArray(where, name, matrix, slurm.user(), time.time(), ids, cluster=here, **more)
+    return SubmittedArray(
+        folder=runs / FOLDER / name,
+        name=name,
+        matrix=matrix,
+        user=slurm.user(),
+        time=time.time(),
+        tasks=tuple(map(tuple, tasks)),
+        cluster=slurm.cluster(),
+        **more,
+    )
 
 
 def load(runs: Path) -> list[SubmittedArray]:
-    """Everything that was sent for these runs, oldest first; what cannot be read is passed over."""
-    found = (_read(path) for path in (runs / FOLDER).glob(f"*/{ENTRY}"))
-    return sorted((sent for sent in found if sent), key=lambda sent: sent.time)
+    """All arrays submitted for these runs, oldest first; unreadable entries are skipped."""
+    arrays = (_read(path) for path in (runs / FOLDER).glob(f"*/{ENTRY}"))
+    return sorted((array for array in arrays if array), key=lambda array: array.time)
 
 
 def load_here(runs: Path) -> list[SubmittedArray]:
-    """As `load`, what this machine's cluster can speak of."""
-    found = load(runs)
-    here = slurm.cluster() if found else None
-    return [sent for sent in found if sent.cluster in (None, here)]
+    """As `load`, but only arrays that this machine's cluster knows."""
+    arrays = load(runs)
+    here = slurm.cluster() if arrays else None
+    return [array for array in arrays if array.cluster in (None, here)]
 
 
 def _read(path: Path) -> SubmittedArray | None:
@@ -93,5 +99,5 @@ def _read(path: Path) -> SubmittedArray | None:
         plain["tasks"] = tuple(tuple(runs) for runs in plain["tasks"])
         plain["time"] = float(plain["time"])
         return SubmittedArray(folder=path.parent, **plain)
-    except (OSError, ValueError, KeyError, TypeError):  # cut in half, or of another version
+    except (OSError, ValueError, KeyError, TypeError):  # truncated, or written by another version
         return None

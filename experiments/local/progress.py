@@ -1,4 +1,4 @@
-"""What a person sees while a matrix runs: a bar on a terminal, one line per epoch in a log."""
+"""Progress of a matrix: a bar on a terminal, one line per epoch in a log."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Progress:
         self._title()
 
     def epoch(self, spec: RunSpec, row: dict[str, Any]) -> None:
-        """A run finished an epoch."""
+        """Report that a run finished an epoch."""
         self.bar.update(1)
         if self.on_terminal:
             self.bar.set_postfix_str(f"{spec} {row['epoch']}/{spec.recipe.epochs}", refresh=False)
@@ -33,13 +33,13 @@ class Progress:
             self.note(describe(spec, row))
 
     def ended(self, spec: RunSpec, state: str, line: str) -> None:
-        """A run ended, well or not."""
+        """Report that a run ended, in whatever state."""
         self.done += 1
         self._title()
         self.note(f"[{self.done}/{self.runs}] {line}")
 
     def moved(self, before: Mapping[str, Status], now: Mapping[str, Status]) -> None:
-        """What happened between two looks at the disk."""
+        """Report what changed between two surveys of the runs."""
         for run, status in now.items():
             self.bar.update(max(0, status.epoch - before[run].epoch))
             if status.state != before[run].state and status.state not in ACTIVE:
@@ -48,7 +48,7 @@ class Progress:
                 self.ended(status.spec, status.state, f"{status.spec}: {status.state}: {end}")
 
     def note(self, line: str) -> None:
-        """A line that stays above the bar."""
+        """Print a line that stays above the bar."""
         tqdm.write(line, file=sys.stdout)
         sys.stdout.flush()
 

@@ -1,4 +1,4 @@
-"""Working a list of jobs off on this machine: one worker process per free device, no flood."""
+"""Run a list of jobs on this machine: one worker process per free device."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DEATHS_ALLOWED = 2  # of one job's workers; then its runs are reported as lost
 
 
 class LocalQueue:
-    """Runs tasks; `run` returns when all have ended, or when a stop was asked for."""
+    """Runs tasks; `run` returns when all have ended, or after a stop request."""
 
     def __init__(self, waiting: list[Task], devices: list[str], progress: Progress) -> None:
         self.waiting, self.free, self.progress = list(waiting), list(devices), progress
@@ -39,7 +39,7 @@ class LocalQueue:
         self.started = 0
 
     def run(self) -> bool:
-        """Work everything off. False if a signal stopped it: then every worker has saved."""
+        """Run all tasks. Returns False if a signal stopped it; every worker has then saved."""
         with _signals(self._count_stop), tempfile.TemporaryDirectory(prefix="kd-jobs-") as folder:
             self._start_ready(Path(folder))
             while self.running:
@@ -58,7 +58,7 @@ class LocalQueue:
     # ---- starting ------------------------------------------------------------------------------
 
     def _start_ready(self, folder: Path) -> None:
-        """Give every free device the first job whose teacher is there."""
+        """Give every free device the first job whose teacher is done or failed."""
         while not self.stops and self.free:
             task = next((t for t in self.waiting if not self._is_early(t)), None)
             if task is None:
@@ -70,11 +70,11 @@ class LocalQueue:
                 self._start(task, self.free.pop(0), folder)
 
     def _is_early(self, task: Task) -> bool:
-        """Whether its teacher is still to come."""
+        """Whether its teacher is not done yet."""
         return task.after in self.specs and task.after not in self.states
 
     def _block(self, task: Task) -> None:
-        """The students of a missing teacher; who needs none goes on without them."""
+        """Block the students of a missing teacher; runs without a teacher are queued separately."""
         alone = tuple(spec for spec in task.job.specs if not spec.teacher)
         if alone:
             job = replace(task.job, specs=alone, teacher=None)
@@ -92,9 +92,10 @@ class LocalQueue:
             command(path, as_json=True),
             stdout=subprocess.PIPE,
             text=True,
-            errors="replace",  # a plugin, or a library of its, may print anything
+            errors="replace",  # a plugin, or a library it uses, may print anything
             env=_environment(device),
-            start_new_session=True,  # Ctrl-C reaches this process only, which then asks them
+            # Ctrl-C then reaches only this process, which asks the workers to stop.
+            start_new_session=True,
         )
         self.running[process.pid] = (task, device, process)
         assert process.stdout is not None
@@ -108,7 +109,7 @@ class LocalQueue:
         finally:
             self.events.put((pid, process.wait()))
 
-    # ---- what workers tell ---------------------------------------------------------------------
+    # ---- workers' reports ----------------------------------------------------------------------
 
     def _report(self, event: dict[str, Any]) -> None:
         spec = self.specs.get(event.pop("run", ""))
@@ -121,24 +122,24 @@ class LocalQueue:
             self.progress.ended(spec, event["state"], describe(spec, event))
 
     def _ended(self, pid: int, code: int) -> None:
-        """A worker is gone; what it left unfinished gets another one, and then one each."""
+        """A worker has ended. Its unfinished runs get another worker, then one worker each."""
         task, device, _ = self.running.pop(pid)
         self.free.append(device)
         left = tuple(spec for spec in task.job.specs if spec.id not in self.states)
         if not left or self.stops:
             return
-        again = replace(task.job, specs=left)  # who has ended is not asked again
-        if code == REFUSED:  # it said why
+        again = replace(task.job, specs=left)  # without the runs that have ended
+        if code == REFUSED:  # the worker has printed why
             for spec in left:
-                self._settle(spec, "not run", "its job was refused; give the command again")
+                self._settle(spec, "not run", "its job was refused; repeat the command")
         elif len(left) > 1 and (task.deaths + 1 >= DEATHS_ALLOWED or _without_progress(again)):
-            # Whose fault it is shows when each has a worker of its own.
+            # One worker each shows which run is the cause, and lets the others finish.
             alone = [replace(task.job, specs=(spec,)) for spec in left]
             self.waiting[:0] = [replace(task, job=job) for job in alone]
         elif task.deaths + 1 < DEATHS_ALLOWED:
             self.waiting.insert(0, replace(task, job=again, deaths=task.deaths + 1))
         else:
-            reason = f"its worker died ({_death(code)}); give the command again"
+            reason = f"its worker died ({_death(code)}); repeat the command"
             self._settle(left[0], "lost", reason)
 
     def _settle(self, spec: RunSpec, state: str, error: str) -> None:
@@ -151,7 +152,7 @@ class LocalQueue:
         self.stops += 1
 
     def _pass_stops_on(self) -> None:
-        """The first stop: everybody saves. The second: now (what was saved before is safe)."""
+        """At the first stop workers save; at the second they are killed, and their last save is safe."""
         if self.stops == self.stops_passed_on:
             return
         self.stops_passed_on = self.stops
@@ -163,7 +164,7 @@ class LocalQueue:
 
 
 def _event(line: str) -> dict[str, Any]:
-    """A worker's report; anything else it prints (a plugin may) is shown as it is."""
+    """A worker's report; anything else that it prints (a plugin may) is passed on as a note."""
     try:
         event = json.loads(line)
     except ValueError:
@@ -172,7 +173,7 @@ def _event(line: str) -> dict[str, Any]:
 
 
 def _without_progress(job: Job) -> bool:
-    """Whether the last start of some run ended before it had saved a step: no third is allowed."""
+    """Whether some run's last start ended before it saved a step; after two of them it fails."""
     return any(start_log.failures(spec.directory(job.runs)) for spec in job.specs)
 
 
@@ -181,10 +182,11 @@ def _death(code: int) -> str:
 
 
 def _environment(device: str) -> dict[str, str]:
-    """A worker sees its own GPUs only; cuBLAS gets the workspace that ``deterministic`` asks for.
+    """A worker's environment.
 
-    Threads that wait soon give up their core: with libgomp's default of spinning, one other busy
-    process made a step on two threads ten times slower (measured; 10000 costs little when alone).
+    It sees only its own GPUs, and cuBLAS has the workspace that ``deterministic`` requires. Waiting
+    threads give up their core soon: with libgomp's default of spinning, one other busy process made
+    a step on two threads ten times slower (measured; 10000 costs little when alone).
     """
     kind, _, indices = device.partition(":")
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
@@ -201,8 +203,8 @@ def _environment(device: str) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _signals(handler: Any) -> Iterator[None]:
-    """SIGINT, SIGTERM and SIGHUP go to ``handler`` inside; what nohup has ignored stays ignored."""
-    names = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the last: the terminal is gone
+    """Send SIGINT, SIGTERM and SIGHUP to ``handler``; signals that nohup ignores stay ignored."""
+    names = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # SIGHUP: the terminal is gone
     before = {name: signal.getsignal(name) for name in names}
     heard = {name: old for name, old in before.items() if old is not signal.SIG_IGN}
     for name in heard:
@@ -215,5 +217,5 @@ def _signals(handler: Any) -> Iterator[None]:
 
 
 def run(waiting: list[Task], devices: list[str], progress: Progress) -> bool:
-    """Work the jobs off. Ctrl-C or SIGTERM lets every worker save; then the answer is False."""
+    """Run the jobs. Returns False after Ctrl-C or SIGTERM, when every worker has saved."""
     return LocalQueue(waiting, devices, progress).run()

@@ -249,5 +249,5 @@ def _plugins(method: str, student: str, teacher: str | None) -> tuple[str, ...]:
     registered = [name for name in (student, teacher) if name and name in MODELS]  # timm's are not
     classes = distillers.find(method).__mro__  # a wrapper and what it wraps
     sources = [*(cls.__module__ for cls in classes), *map(MODELS.source, registered)]
-    found = {s.partition(PLUGIN_PREFIX)[2].split(".")[0] for s in sources if PLUGIN_PREFIX in s}
-    return tuple(sorted(found))
+    hashes = {s.partition(PLUGIN_PREFIX)[2].split(".")[0] for s in sources if PLUGIN_PREFIX in s}
+    return tuple(sorted(hashes))

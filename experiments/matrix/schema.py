@@ -89,10 +89,10 @@ class MethodEntry(_Strict):
     @field_validator("pairs")
     @classmethod
     def _one_spelling(cls, pairs: dict[str, Any]) -> dict[str, Any]:
-        found = {ARROW.join(_names(key)): key for key in pairs}
-        if len(found) < len(pairs):
+        spellings = {ARROW.join(_names(key)): key for key in pairs}
+        if len(spellings) < len(pairs):
             raise ValueError("a pair is given twice, in two spellings")
-        return {pair: pairs[key] for pair, key in found.items()}
+        return {pair: pairs[key] for pair, key in spellings.items()}
 
 
 class TeacherEntry(_Strict):
@@ -218,7 +218,7 @@ def _once(names: list[str], what: str) -> None:
 
 
 def load(path: str | Path, **instead: Any) -> Matrix:
-    """Read and check a matrix file; what is not None of ``instead`` stands in place of its keys.
+    """Read and check a matrix file; entries of ``instead`` that are not None replace its keys.
 
     Raises InputError naming file, key and value in one line.
     """

@@ -20,7 +20,7 @@ def select(
     pairs: Iterable[str] = (),
     trials: Iterable[int] = (),
 ) -> Expansion:
-    """The part of a matrix that the filters name; run ids stay what they are.
+    """The part of a matrix that the filters select; run ids do not change.
 
     methods: names or labels; pairs: "A -> B", or a pattern such as "resnet* -> *"; trials: numbers.
     Raises InputError for a filter that matches nothing.
@@ -48,12 +48,12 @@ def _filter(
     for pattern in patterns:
         fitting = {name for name in known if _fits(name, pattern)}
         if not fitting:
-            raise InputError(f"{option}: nothing is called {pattern!r}: {near(pattern, known)}")
+            raise InputError(f"{option}: no match for {pattern!r}: {near(pattern, known)}")
         wanted |= fitting
     return tuple(entry for entry in entries if not wanted.isdisjoint(names(entry)))
 
 
 def _fits(name: str, pattern: str) -> bool:
-    """Case is ignored, as in the names themselves; a label may hold "[" or "*" and is itself."""
+    """Ignoring case, as names do. A label that contains "[" or "*" matches itself."""
     name, pattern = name.lower(), pattern.lower()
     return name == pattern or fnmatchcase(name, pattern)

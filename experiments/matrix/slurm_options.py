@@ -49,7 +49,7 @@ def minutes(value: Any) -> int:
     else:  # minutes[:seconds]
         total = numbers[0] + (numbers[1] / 60 if len(numbers) == 2 else 0)
     if total <= 0:
-        raise ValueError("expected more than no time")
+        raise ValueError("must be positive")
     return math.ceil(total)
 
 
@@ -57,14 +57,14 @@ Minutes = Annotated[int, BeforeValidator(minutes)]
 
 
 class SlurmOptions(BaseModel):
-    """Options of `submit`. What is not given is the cluster's default; none enters a run's id."""
+    """Options of `submit`. The cluster's defaults apply otherwise; none is part of a run's id."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     partition: str | None = None
     account: str | None = None
     qos: str | None = None
-    time: Minutes | None = None  # of every job; default: from the predicted cost
+    time: Minutes | None = None  # limit of every job; default: from the predicted cost
     gpus: int | None = Field(None, ge=0, le=1, strict=True)  # per process: a cohort fits one GPU
     cpus: int | None = Field(None, ge=1, strict=True)  # per process
     mem: str | None = Field(None, pattern=r"^\d+(\.\d+)?[KMGT]$")  # per node, e.g. 16G
@@ -73,9 +73,9 @@ class SlurmOptions(BaseModel):
     setup: tuple[str, ...] = ()  # shell lines before Python starts, e.g. module load cuda
     python: str | None = None  # how Python starts on a node; default: as here
     array_parallelism: int | None = Field(None, ge=1, strict=True)  # jobs of an array at once
-    max_array_size: int | None = Field(None, ge=1, strict=True)  # where it is below SLURM's own
-    max_jobs: int | None = Field(None, ge=1, strict=True)  # of mine in the queue at once
-    sbatch: dict[str, str | int | bool] = Field(default_factory=dict)  # any other of its options
+    max_array_size: int | None = Field(None, ge=1, strict=True)  # if lower than SLURM's own
+    max_jobs: int | None = Field(None, ge=1, strict=True)  # of the user's in the queue at once
+    sbatch: dict[str, str | int | bool] = Field(default_factory=dict)  # any other option of sbatch
 
     @field_validator("sbatch")
     @classmethod
@@ -90,24 +90,24 @@ class SlurmOptions(BaseModel):
 
     @property
     def device(self) -> str:
-        """What a job computes on: the GPU it asks for, or the CPU."""
-        kind = "gpu" in str(self.sbatch.get("gres", ""))  # those who want a certain one
+        """What a job trains on: the GPU that it asks for, else the CPU."""
+        kind = "gpu" in str(self.sbatch.get("gres", ""))  # asks for a certain kind of GPU
         kind |= str(self.sbatch.get("gpus-per-task", "0")) != "0"
         return "cuda" if self.gpus or kind else "cpu"
 
 
 ALIASES = {"cpus-per-task": "cpus", "gpus-per-node": "gpus"}
-SITE = "site.yaml"  # beside benchmark.py
+SITE = "site.yaml"  # next to benchmark.py
 
 
 def site_file(given: Path | None) -> Path | None:
-    """The site file to use: the one given, else that beside benchmark.py, if it is there."""
+    """The site file to use: the one given, else the one next to benchmark.py, if there is one."""
     own = CHECKOUT / SITE
     return given or (own if own.exists() else None)
 
 
 def merged(site: Path | None, matrix: SlurmOptions, given: dict[str, Any]) -> SlurmOptions:
-    """Site file, matrix, command line: the later wins; setup lines come one after the other.
+    """Site file, matrix and command line: the later overrides; setup lines are concatenated.
 
     Raises InputError naming file or flag.
     """
@@ -141,10 +141,10 @@ def _validated(content: dict[str, Any], source: str) -> SlurmOptions:
 
 def parsed(pairs: list[str]) -> dict[str, Any]:
     """``--sbatch KEY=VALUE``; a key alone is a switch. Raises InputError."""
-    found: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not key.strip("- "):
             raise InputError(f"--sbatch {pair!r}: expected KEY=VALUE, or KEY for a switch")
-        found[key] = value if equals else True
-    return found
+        options[key] = value if equals else True
+    return options

@@ -1,4 +1,4 @@
-"""YAML as people mean it, and errors about it in one line."""
+"""Load YAML without its surprises, with errors in one line."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from experiments.errors import InputError, beside
 
 
 class _Loader(yaml.SafeLoader):
-    """A repeated key is an error, 1e-3 is a number, and 12:30:00 is a text.
+    """A repeated key is an error, 1e-3 is a number, and 12:30:00 is a string.
 
-    (YAML lets a repeated key silently replace the first. YAML 1.1 wants a dot in every fraction,
-    and reads 12:30:00 as the number 45000, to the base of 60.)
+    In YAML 1.1 a repeated key silently replaces the first, 1e-3 is a string because it lacks a dot,
+    and 12:30:00 is the number 45000 (base 60).
     """
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
@@ -64,7 +64,7 @@ def load(path: str | Path, expected: str) -> dict[str, Any]:
     try:
         content = yaml.load(text, _Loader)  # a SafeLoader: plain data only
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # "2001-99-99" is a ValueError
-        raise InputError(f"{path}: no valid YAML: {' '.join(str(error).split())}") from error
+        raise InputError(f"{path}: invalid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict) or not content:
         raise InputError(f"{path}: expected a mapping with {expected}")
     return content

@@ -1,4 +1,4 @@
-"""Which methods can serve which pairs: found out by building them, before anything is trained."""
+"""Find out which methods can serve which pairs by building them, before anything is trained."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ Kind = tuple[str, str, str, Recipe]
 
 
 def kind(spec: RunSpec) -> Kind:
-    """What runs have in common whose methods can all serve their pair, or none can.
+    """Runs of one kind can either all be trained or none.
 
-    The recipe, too: a method may refuse its optimiser.
+    The recipe is part of it because a method may refuse an optimizer.
     """
     return spec.pair, spec.method, repr(spec.options), spec.recipe
 
 
 class Capabilities:
-    """Why methods cannot serve pairs, on one data set; what is of one `kind` is built once.
+    """Why methods cannot serve pairs, on one data set. Each `kind` is built once.
 
-    A method reads shapes of its networks when it is built, not numbers. So a network runs once for
-    all methods, and what a method allocates, perhaps a bank over the training set, has no memory
-    behind it. A method that cannot be built this way is built as a run builds it.
+    While it is built, a method reads the shapes of its networks' outputs, not their values. So each
+    network runs once for all methods, and what a method allocates (perhaps a bank over the training
+    set) is on the meta device and takes no memory. A method that cannot be built this way is built
+    on the CPU, as a run builds it.
     """
 
     def __init__(self, info: Info) -> None:
@@ -41,25 +42,22 @@ class Capabilities:
         self._known: dict[Kind, str | None] = {}
 
     def reasons(self, specs: Iterable[RunSpec]) -> dict[str, str]:
-        """Run id -> why it cannot be; runs that can be are left out.
+        """Run id -> why it cannot be trained; runs that can be are left out.
 
-        Raises InputError where a method cannot be built at all (a wrong option, a plugin's fault).
+        Raises InputError if a method cannot be built at all (a wrong option, a bug in a plugin).
         """
         with torch.random.fork_rng(devices=[]):
-            found = {spec.id: self._reason(spec) for spec in specs}
-        return {run: reason for run, reason in found.items() if reason is not None}
+            reasons = {spec.id: self._reason(spec) for spec in specs}
+        return {run: reason for run, reason in reasons.items() if reason is not None}
 
     def _reason(self, spec: RunSpec) -> str | None:
         key = kind(spec)
         if key not in self._known:
-            self._known[key] = self._ask(spec)
+            try:
+                self._known[key] = self._refusal(spec, self._shapes_of, "meta")
+            except Exception:  # noqa: BLE001  (real networks fail as well, or shapes do not suffice)
+                self._known[key] = self._refusal_of_real(spec)
         return self._known[key]
-
-    def _ask(self, spec: RunSpec) -> str | None:
-        try:
-            return self._refusal(spec, self._shapes_of, "meta")
-        except Exception:  # noqa: BLE001  (the real ones fail as well, or shapes were not enough)
-            return self._refusal_of_real(spec)
 
     def _refusal_of_real(self, spec: RunSpec) -> str | None:
         try:
@@ -93,19 +91,19 @@ class Capabilities:
 
 
 class _Shapes(nn.Module):
-    """Stands in for a network: what methods read of one, its outputs remembered without numbers.
+    """Stands in for a network: offers what methods read of one, its outputs as shapes only.
 
-    (A forward pass takes up to 0.1 s on one core, and every method of a pair looks at both.)
+    A forward pass takes up to 0.1 s on one core, and every method of a pair probes both networks.
     """
 
     def __init__(self, network: models.Classifier) -> None:
         super().__init__()
         self.name, self.num_classes = network.name, network.num_classes
-        self._network = [network]  # in a list: its parameters are not this module's
+        self._network = [network]  # in a list, so that its parameters do not become this module's
         self._known: dict[tuple[torch.Size, bool, bool], Outputs] = {}
 
     def outputs(self, x: Tensor, preacts: bool = False, blocks: bool = False) -> Outputs:
-        """As a network's in eval mode, on the meta device; of ``x`` only the shape matters."""
+        """A network's outputs in eval mode, on the meta device; only the shape of ``x`` matters."""
         key = (x.shape, preacts, blocks)
         if key not in self._known:
             network = self._network[0].eval()

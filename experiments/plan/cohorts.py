@@ -1,4 +1,4 @@
-"""Which runs are trained together. Pure."""
+"""Decide which runs train together. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from experiments.rundir.status import Status
 
 Key = tuple[str, int, tuple[object, ...], int, TeacherSpec | None]
 
-# What runs that share batches must agree on; the rest (lr, momentum, …) is a learner's own.
+# Recipe fields that runs sharing batches must agree on; the rest (lr, momentum, …) may differ.
 SHARED = (
     "epochs",
     "batch_size",
@@ -41,12 +41,12 @@ def form_cohorts(
     """
     groups: dict[Key, list[Status]] = {}
     waiting: dict[Key, list[Status]] = {}
-    hosts: dict[Key, Key] = {}  # what a run without a teacher would be known by -> the first group
+    hosts: dict[Key, Key] = {}  # key without the teacher -> the first group with one
     for status in statuses:
-        key, taught = _key(status), _key(status, status.spec.teacher)
+        key, with_teacher = _key(status), _key(status, status.spec.teacher)
         if status.spec.teacher:
-            groups.setdefault(taught, []).append(status)
-            hosts.setdefault(key, taught)
+            groups.setdefault(with_teacher, []).append(status)
+            hosts.setdefault(key, with_teacher)
         else:
             waiting.setdefault(key, []).append(status)
     for key, alone in waiting.items():
@@ -65,7 +65,10 @@ def _key(status: Status, teacher: TeacherSpec | None = None) -> Key:
 def _parts(
     group: list[Status], size: int | None, cost: Callable[[Status], float]
 ) -> list[list[Status]]:
-    """As few parts as ``size`` allows; the dearest runs first, each to the cheapest part so far."""
+    """Divide a group into as few parts as ``size`` allows, of nearly equal cost.
+
+    Greedy: the most expensive run goes first, each to the cheapest part so far.
+    """
     count = 1 if size is None else math.ceil(len(group) / size)
     most = math.ceil(len(group) / count)
     parts: list[list[int]] = [[] for _ in range(count)]

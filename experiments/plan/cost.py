@@ -22,14 +22,15 @@ REPEATS = 3
 
 @dataclass(frozen=True)
 class Cost:
-    """Sums over the runs that are to do, and the predicted seconds of each.
+    """Totals over the runs that are to do.
 
-    Seconds are of one worker of the given kind of device; None where nothing is known of it.
+    of       predicted seconds of each run on one worker, by run id; None if unknown
+    seconds  their sum; None if any is unknown
     """
 
     steps: int
     disk_bytes: int
-    of: dict[str, float | None]  # by run id
+    of: dict[str, float | None]
 
     @property
     def seconds(self) -> float | None:
@@ -40,28 +41,28 @@ class Cost:
 def predict_cost(
     statuses: Iterable[Status], data: Data, device: str, timed: bool = True, processes: int = 1
 ) -> Cost:
-    """Steps, bytes and seconds of all runs that are to do; what is already saved is not counted.
+    """Steps, bytes of weights and seconds of all runs that are to do, without what is saved.
 
-    ``processes`` that share a run are taken to be so many times as fast. Seconds come from results
-    of the same kind of run and device, else (``timed``) from a few steps on this machine, if it has
-    such a device.
+    Seconds come from results of the same pair and method on the same kind of device, else (if
+    ``timed``) from a few steps on this machine, if it has such a device. Several ``processes`` per
+    run are assumed to speed it up linearly.
     """
     statuses = list(statuses)
     todo = [s for s in statuses if s.state in NOT_STARTED]
     left = {s.spec.id: s.spec.recipe.epochs - s.epoch for s in todo}
     steps = sum(left[s.spec.id] * data.steps_per_epoch() for s in todo)
     rates = _Rates(statuses, data, device, timed)
-    found = {s.spec.id: rates.of(s) for s in todo}
+    images_per_second = {s.spec.id: rates.of(s) for s in todo}
     images = data.info.train_size
     seconds = {
         run: left[run] * images / (rate * processes) if rate else None
-        for run, rate in found.items()
+        for run, rate in images_per_second.items()
     }
     return Cost(steps, sum(_bytes(s, rates) for s in todo), seconds)
 
 
 class _Rates:
-    """Training speed in images per second: as recorded for the same run kind, else measured now."""
+    """Training speed in images per second: recorded for the same pair and method, else measured."""
 
     def __init__(self, statuses: Sequence[Status], data: Data, device: str, timed: bool) -> None:
         self.data, self.device = data, torch.device(device)
@@ -83,7 +84,7 @@ class _Rates:
             return known
         spec = status.spec
         seconds = 1 / self._speed(spec.student, spec.recipe, training=True)
-        if spec.teacher:  # as if it had the teacher for itself; in company it is cheaper
+        if spec.teacher:  # an upper bound: in a cohort runs share the teacher's pass
             seconds += 1 / self._speed(spec.teacher.name, spec.recipe, training=False)
         return 1 / seconds
 
@@ -134,7 +135,7 @@ def _seconds(action: Callable[[], None], device: torch.device) -> float:
 
 
 def _bytes(status: Status, rates: _Rates) -> int:
-    """What stays of a run: its weights. A checkpoint of three times that is there meanwhile."""
+    """The weights that a run leaves. While it trains, a checkpoint takes three times that."""
     return 4 * rates.size(status.spec.student)
 
 

@@ -1,4 +1,4 @@
-"""Running a matrix on this machine: a queue of jobs, a worker process per GPU or group of cores."""
+"""From the runs that are to do to jobs: teachers first, then cohorts of students."""
 
 from __future__ import annotations
 
@@ -22,21 +22,24 @@ def tasks(
 ) -> list[Task]:
     """The jobs of all runs that are to do: teachers first, then cohorts of at most ``size`` runs.
 
-    ``template`` carries what all jobs have in common, ``teacher_files`` the given teachers' weights
-    by name. Students whose teacher is being trained elsewhere are left for another time, unless
-    ``under_way`` (run ids) says that somebody can wait for it.
+    template       what all jobs have in common
+    teacher_files  weights of given teachers, by name
+    cost           what cohorts are balanced by
+    under_way      runs of teachers that are being trained and that a job can wait for; students of
+                   other teachers that are being trained are left out
     """
     wanted = {s.spec.teacher.run for s in statuses if s.spec.teacher and s.spec.teacher.run}
-    made = [s for s in statuses if s.spec.id in wanted]
-    first = [_task([s], template, {}) for s in made if s.state in NOT_STARTED]
-    busy = {s.spec.id for s in made if s.state in ACTIVE} - set(under_way)
-    to_come = {s.spec.id for s in made if s.state != State.DONE}
+    teachers = [s for s in statuses if s.spec.id in wanted]  # those that the harness trains
+    first = [_task([s], template, {}) for s in teachers if s.state in NOT_STARTED]
+    busy = {s.spec.id for s in teachers if s.state in ACTIVE} - set(under_way)
+    to_come = {s.spec.id for s in teachers if s.state != State.DONE}
+    # Students whose teacher is done come first: they need not wait for those whose teacher is not.
     rest: dict[bool, list[Status]] = {False: [], True: []}  # by whether the teacher is to come
     for s in statuses:
         teacher = s.spec.teacher.run if s.spec.teacher else None
         if s.state in NOT_STARTED and s.spec.id not in wanted and teacher not in busy:
             rest[teacher in to_come].append(s)
-    files = {s.spec.id: weights_of(s.spec.directory(template.runs)) for s in made}
+    files = {s.spec.id: weights_of(s.spec.directory(template.runs)) for s in teachers}
     groups = [group for part in rest.values() for group in _groups(part, size, cost)]
     return first + [_task(group, template, {**teacher_files, **files}) for group in groups]
 
@@ -44,7 +47,7 @@ def tasks(
 def _groups(
     statuses: list[Status], size: int | None, cost: Callable[[Status], float]
 ) -> list[list[Status]]:
-    """Cohorts; who has ended its process before may do so again, and does it alone."""
+    """Cohorts. A run that crashed its process before gets a job of its own: it may do so again."""
     alone = [[s] for s in statuses if s.crashes]
     return form_cohorts((s for s in statuses if not s.crashes), size, cost) + alone
 
@@ -63,8 +66,8 @@ def _task(group: list[Status], template: Job, files: dict[str, Path]) -> Task:
 
 @dataclass
 class Task:
-    """A job of the queue. ``after`` is the id of the teacher's run that must be done before it."""
+    """A job that waits. ``after`` is the id of the teacher's run that must be done first."""
 
     job: Job
     after: str | None = None
-    deaths: int = 0
+    deaths: int = 0  # of its workers so far

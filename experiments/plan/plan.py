@@ -1,4 +1,4 @@
-"""From a matrix file and a place on disk to a plan: everything checked, nothing written."""
+"""From a matrix file and a runs directory to a plan: everything checked, nothing written."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from experiments.plan.capability import Capabilities, kind
 from experiments.plan.workspace import (
     Selection,
     Workspace,
-    _check_fit,
-    _from,
-    _load_plugins,
-    _teacher_file,
-    _teacher_hash,
+    check_teacher_fits,
+    load_plugins,
+    resolve,
+    teacher_hash,
+    teacher_path,
 )
 from experiments.rundir.layout import weights_of
 from experiments.rundir.status import State, Status, probe_statuses, read_statuses
@@ -34,12 +34,12 @@ from experiments.worker.job import Job
 
 @dataclass(frozen=True)
 class Plan:
-    """A matrix against the disk."""
+    """A resolved matrix and the disk it is compared with."""
 
     source: str
     matrix: Matrix
     expansion: Expansion
-    data: Data | None  # None: results are looked at, and the data does not enter their identity
+    data: Data | None  # None to look at results whose ids do not depend on the data
     workspace: Workspace
     plugins: tuple[Path, ...]
     teacher_files: dict[str, Path]
@@ -47,41 +47,50 @@ class Plan:
     origin: Plan | None = None  # of the students that are probed here, see `transfer`
 
     def statuses(self) -> dict[str, Status]:
-        """Every run's state at this moment, teachers first.
+        """Every run's status at this moment, by run id, teachers first.
 
-        Raises InputError where a method cannot be built at all, unless results are only looked at.
+        Raises InputError if a method cannot be built at all and the plan is ``strict``.
         """
-        found = read_statuses(self.expansion.runs, self.workspace.runs, self._why_not)
-        return probe_statuses(found, self.origin.statuses()) if self.origin else found
+        statuses = read_statuses(self.expansion.runs, self.workspace.runs, self._why_not)
+        return probe_statuses(statuses, self.origin.statuses()) if self.origin else statuses
 
     @property
     def sources(self) -> dict[str, Path]:
-        """The weights of the students that are probed, by their runs' ids."""
+        """The weights of the students that are probed, by run id."""
         trained = self.origin.expansion.runs if self.origin else ()
         return {s.id: weights_of(s.directory(self.workspace.runs)) for s in trained}
 
     @functools.cached_property
     def _capabilities(self) -> Capabilities | None:
-        """None without data. Made when it is first asked: reading data takes a second."""
-        data = self.data or _data_if_there(self.matrix, self.workspace, self.source)
-        return Capabilities(data.info) if data else None
+        """None without data. Computed on first use, because reading data takes a second."""
+        data = self.data
+        if data is None:
+            try:
+                data = build_data(self.matrix, self.workspace, self.source)
+            except InputError:
+                return None
+        return Capabilities(data.info)
 
-    def _why_not(self, found: Mapping[str, Status]) -> dict[str, str]:
-        """Before a training every method is built; else what is done proves it for its like."""
-        specs = [s.spec for s in found.values() if s.state != State.DONE]
+    def _why_not(self, statuses: Mapping[str, Status]) -> dict[str, str]:
+        """Run id -> why its method cannot serve its pair.
+
+        Before training every unfinished run's method is built. To look at results, a finished run
+        proves it for all runs of its `kind`.
+        """
+        specs = [s.spec for s in statuses.values() if s.state != State.DONE]
         if not self.strict:
-            proven = {kind(s.spec) for s in found.values() if s.state == State.DONE}
+            proven = {kind(s.spec) for s in statuses.values() if s.state == State.DONE}
             specs = [spec for spec in specs if kind(spec) not in proven]
         try:
             return self._capabilities.reasons(specs) if specs and self._capabilities else {}
         except InputError as error:
             if self.strict:
                 raise InputError(f"{self.source}: {error}") from error
-            return {}  # results can be looked at while somebody edits a plugin
+            return {}  # a plugin that is being edited must not hide results
 
     @property
     def processes(self) -> int:
-        """How many train each job together."""
+        """How many processes train each job."""
         return self.matrix.processes
 
     def template(self, save_minutes: float) -> Job:
@@ -108,53 +117,46 @@ def prepare(
     strict: bool = True,
     transfer_to: str | None = None,
 ) -> Plan:
-    """Read a matrix, resolve it and check everything that can be wrong before a run is started.
+    """Read a matrix, resolve it, and check everything that can be checked before training.
 
-    (But for the methods, which `Plan.statuses` builds, as far as their runs are not done.)
-    ``strict=False`` is for looking at results, also where neither data nor teachers are: what only
-    matters for training is not asked for. ``transfer_to`` names a data set of the matrix's
-    ``transfer:`` block: then the plan is about the probes on it.
+    Methods are checked later: `Plan.statuses` builds those whose runs are not done.
+
+    strict       False to look at results only: what only training needs (data, given teachers,
+                 this machine's numerics) is not required
+    transfer_to  a data set of the matrix's ``transfer:`` block; the plan is then about the probes
+
     Raises InputError, MethodError, ModelError or DataError in one line.
     """
     if transfer_to is not None:
-        origin = prepare(source, workspace, selection, strict=False)
-        return _probes(origin, transfer_to, strict)
+        return _probes(prepare(source, workspace, selection, strict=False), transfer_to, strict)
     workspace = workspace.resolved()
-    table = schema.load(source, processes=workspace.processes)
-    here = Path(source).resolve().parent
-    plugins = tuple(_from(here, p.expanduser()) for p in table.plugins) + workspace.plugins
-    _load_plugins(source, plugins, len(table.plugins))
-    expand.check_names(table, source)
-    if strict and (workspace.here or workspace.device == "cpu"):
-        _check_machine(source, table, workspace.device)
-    files = {name: _teacher_file(source, name, table, workspace) for name in table.teachers}
-    own_data = expand.needs_content(table)
-    data = build_data(table, workspace, source) if strict or own_data else None
-    hashes = {n: _teacher_hash(source, n, table, path, strict) for n, path in files.items()}
-    facts = Facts(teacher_sha256=hashes, content=data.fingerprint if data and own_data else None)
-    expansion = expand.expand(table, facts, source)
+    matrix = schema.load(source, processes=workspace.processes)
+    folder = Path(source).resolve().parent
+    plugins = tuple(resolve(folder, p.expanduser()) for p in matrix.plugins) + workspace.plugins
+    load_plugins(source, plugins, len(matrix.plugins))
+    expand.check_names(matrix, source)
+    data, content = _required_data(source, matrix, workspace, strict)
+    files = {name: teacher_path(name, matrix, workspace) for name in matrix.teachers}
+    hashes = {n: teacher_hash(source, n, matrix, path, strict) for n, path in files.items()}
+    expansion = expand.expand(matrix, Facts(teacher_sha256=hashes, content=content), source)
     if selection:
         expansion = select(expansion, **vars(selection))
     if strict and data:
         for name, path in files.items():
-            _check_fit(source, name, path, data)
-    return Plan(source, table, expansion, data, workspace, plugins, files, strict)
+            check_teacher_fits(source, name, path, data)
+    return Plan(source, matrix, expansion, data, workspace, plugins, files, strict)
 
 
 def _probes(origin: Plan, name: str, strict: bool) -> Plan:
-    """The plan of the probes of a plan's students on the data set ``name``."""
-    source, workspace = f"{origin.source}: transfer", origin.workspace
-    table = transfer.matrix_of(origin.matrix, name, origin.source)
-    expand.check_data(table, source)
-    if strict and (workspace.here or workspace.device == "cpu"):
-        _check_machine(source, table, workspace.device)
-    own_data = expand.needs_content(table)
-    data = build_data(table, workspace, source) if strict or own_data else None
-    facts = Facts(content=data.fingerprint if data and own_data else None)
+    """The plan of the probes of ``origin``'s students on the data set ``name``."""
+    source = f"{origin.source}: transfer"
+    matrix = transfer.matrix_of(origin.matrix, name, origin.source)
+    expand.check_data(matrix, source)
+    data, content = _required_data(source, matrix, origin.workspace, strict)
     return replace(
         origin,
-        matrix=table,
-        expansion=transfer.expand(origin.expansion, table, facts, source),
+        matrix=matrix,
+        expansion=transfer.expand(origin.expansion, matrix, Facts(content=content), source),
         data=data,
         teacher_files={},
         strict=strict,
@@ -162,28 +164,36 @@ def _probes(origin: Plan, name: str, strict: bool) -> Plan:
     )
 
 
-def _data_if_there(table: Matrix, workspace: Workspace, source: str) -> Data | None:
-    try:
-        return build_data(table, workspace, source)
-    except InputError:
-        return None
+def _required_data(
+    source: str, matrix: Matrix, workspace: Workspace, strict: bool
+) -> tuple[Data | None, str | None]:
+    """The data set and the hash of its content, as far as they are required.
+
+    Training (``strict``) needs the data, and numerics that this machine has. Run ids need the
+    content's hash where the data are the user's own.
+    """
+    if strict and (workspace.here or workspace.device == "cpu"):
+        _check_numerics(source, matrix, workspace.device)
+    is_own = expand.needs_content(matrix)
+    data = build_data(matrix, workspace, source) if strict or is_own else None
+    return data, data.fingerprint if data and is_own else None
 
 
-def build_data(table: Matrix, workspace: Workspace, source: str) -> Data:
-    """The matrix's data set, on the CPU."""
+def build_data(matrix: Matrix, workspace: Workspace, source: str) -> Data:
+    """The matrix's data set, on the CPU. Raises InputError."""
     try:
-        return build_dataset(table.dataset, table.recipe, workspace.data, table.dataset.options)
+        return build_dataset(matrix.dataset, matrix.recipe, workspace.data, matrix.dataset.options)
     except datasets.DataError as error:
         raise InputError(f"{source}: dataset: {error}") from error
 
 
-def _check_machine(source: str, table: Matrix, device: str) -> None:
-    """Numerics that this machine cannot give are refused, never quietly replaced."""
-    recipes = expand.Recipes(table, source)
+def _check_numerics(source: str, matrix: Matrix, device: str) -> None:
+    """Refuse numerics that this machine lacks; they are never replaced silently."""
+    recipes = expand.Recipes(matrix, source)
     for where, fields in (("recipe", recipes.common), ("teacher_recipe", recipes.teachers)):
         lacking = numerics.missing(fields, device)
         if lacking:
             raise InputError(
-                f"{source}: {where}.{lacking}: not to be had with this machine's {device}; "
-                f"choose something else or another --device"
+                f"{source}: {where}.{lacking}: not available on this machine ({device}); "
+                f"change it or choose another --device"
             )

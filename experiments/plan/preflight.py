@@ -1,4 +1,4 @@
-"""What is checked before anything is trained."""
+"""Checks that need time or the disk, before anything is trained."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from experiments.train import networks
 
 
 def check_accuracy(name: str, measured: float, expected: float, tolerance: float) -> None:
-    """Refuse a given teacher that is far from what its owner expects (wrong file, wrong data)."""
+    """Raise InputError if a given teacher is far from its expected accuracy, in percent."""
     if abs(measured - expected) > tolerance:
         raise InputError(
             f"teachers.{name}: expected_accuracy {expected:g} ± {tolerance:g} %, "
@@ -27,7 +27,7 @@ def check_accuracy(name: str, measured: float, expected: float, tolerance: float
 
 
 def check_accuracies(plan: Plan, specs: Iterable[RunSpec]) -> None:
-    """Measure the given teachers of ``specs`` that state what they should reach."""
+    """Measure the given teachers of ``specs`` whose expected accuracy is stated in the matrix."""
     assert plan.data is not None  # a strict plan has its data
     needed = {spec.teacher.name for spec in specs if spec.teacher and spec.teacher.sha256}
     for name in sorted(needed):
@@ -47,7 +47,7 @@ def check_accuracies(plan: Plan, specs: Iterable[RunSpec]) -> None:
 
 
 def check_writable(runs: Path) -> None:
-    """Refuse a runs directory in which nothing can be written, before anything is trained."""
+    """Raise InputError if nothing can be written in the runs directory."""
     place = runs
     while not place.exists():
         place = place.parent

@@ -1,4 +1,4 @@
-"""Runs that are trained again: what is left of an earlier attempt is put aside."""
+"""Set aside what an earlier attempt left, so that its run is trained again."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ from experiments.rundir.status import State, is_claimed
 from results import records
 
 
-def reset(found: Plan, states: set[str]) -> int:
-    """Put what failed or is stale aside where it is to be trained again; nothing is deleted."""
+def reset(plan: Plan, states: set[str]) -> int:
+    """Make failed or stale runs trainable again, if in ``states``; returns how many there were.
+
+    Nothing is deleted: errors and stale directories are renamed.
+    """
     count = 0
-    for entry in found.statuses().values():
-        directory = entry.spec.directory(found.workspace.runs)
-        if entry.state == State.FAILED in states:
+    for status in plan.statuses().values():
+        directory = status.spec.directory(plan.workspace.runs)
+        if status.state == State.FAILED in states:
             records.set_aside(directory / "error.txt")
             count += 1
-        if entry.state == State.STALE in states and not is_claimed(directory):
+        if status.state == State.STALE in states and not is_claimed(directory):
             directory.rename(_free_name(directory))
             count += 1
     return count

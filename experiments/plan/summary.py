@@ -1,4 +1,4 @@
-"""States and durations in words."""
+"""Statuses and durations in words."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from experiments.plan.plan import Plan
 from experiments.rundir.status import ACTIVE, NOT_STARTED, State, Status, count_states
 
 
-def census_line(found: Plan, statuses: Mapping[str, Status]) -> str:
+def census_line(plan: Plan, statuses: Mapping[str, Status]) -> str:
     """ "digits.yaml: 28 runs: 20 done, 8 to do"."""
     counts = count_states(statuses.values())
     listed = ", ".join(f"{number} {state}" for state, number in counts.items())
-    return f"{found.source}: {len(statuses)} runs: {listed}"
+    return f"{plan.source}: {len(statuses)} runs: {listed}"
 
 
 def duration(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""Where things are and what computes; the files that a matrix names."""
+"""Where runs, data and devices are, and the files that a matrix names."""
 
 from __future__ import annotations
 
@@ -27,17 +27,20 @@ class Selection:
 
 @dataclass(frozen=True)
 class Workspace:
-    """Where things are and what computes. Paths are the caller's."""
+    """Where runs and data are, and which device trains."""
 
     runs: Path
     data: Path
     device: str = "auto"
     plugins: tuple[Path, ...] = ()
-    here: bool = True  # False: other machines compute
-    processes: int | None = None  # in place of the matrix's
+    here: bool = True  # False: other machines train
+    processes: int | None = None  # overrides the matrix's
 
     def resolved(self) -> Workspace:
-        """ "auto" decided: the GPU where there is one."""
+        """With absolute paths and "auto" replaced: a GPU if there is one, else the CPU.
+
+        Raises InputError if "cuda" is asked for and this machine, which is to train, has none.
+        """
         available = torch.cuda.is_available()
         device = ("cuda" if available else "cpu") if self.device == "auto" else self.device
         if device == "cuda" and not available and self.here:
@@ -47,8 +50,8 @@ class Workspace:
         return replace(self, device=device, runs=runs, data=data, plugins=plugins)
 
 
-def _load_plugins(source: str, plugins: Sequence[Path], of_matrix: int) -> None:
-    """Import users' files; the first ``of_matrix`` of them stand in the matrix."""
+def load_plugins(source: str, plugins: Sequence[Path], of_matrix: int) -> None:
+    """Import users' files; the first ``of_matrix`` of them are named in the matrix."""
     for i, plugin in enumerate(plugins):
         where = f"{source}: plugins.{i}" if i < of_matrix else "--plugin"
         if not plugin.is_file():
@@ -59,17 +62,23 @@ def _load_plugins(source: str, plugins: Sequence[Path], of_matrix: int) -> None:
             raise InputError(f"{where}: {error}") from error
 
 
-def _from(folder: Path, path: Path) -> Path:
+def resolve(folder: Path, path: Path) -> Path:
+    """``path``, which is relative to ``folder`` unless it is absolute."""
     return path if path.is_absolute() else folder / path
 
 
-def _teacher_file(source: str, name: str, table: Matrix, workspace: Workspace) -> Path:
-    return _from(workspace.data, table.teachers[name].file.expanduser())
+def teacher_path(name: str, matrix: Matrix, workspace: Workspace) -> Path:
+    """The weights file of a given teacher; relative paths start at the data root."""
+    return resolve(workspace.data, matrix.teachers[name].file.expanduser())
 
 
-def _teacher_hash(source: str, name: str, table: Matrix, path: Path, strict: bool) -> str:
-    """The sha256 of a given teacher; the matrix's word for it suffices to look at results."""
-    stated = table.teachers[name].sha256
+def teacher_hash(source: str, name: str, matrix: Matrix, path: Path, strict: bool) -> str:
+    """The sha256 of a given teacher's file.
+
+    Unless ``strict``, the hash that the matrix states is enough: to look at results, the file
+    need not be there.
+    """
+    stated = matrix.teachers[name].sha256
     if stated and not strict:
         return stated
     if not path.is_file():
@@ -77,16 +86,16 @@ def _teacher_hash(source: str, name: str, table: Matrix, path: Path, strict: boo
             f"{source}: teachers.{name}.file: no file at {path} (relative paths start at --data)"
             + (beside(path) or "; without the entry the harness trains the teacher itself")
         )
-    found = sha256(path)
-    if stated and found != stated:
+    actual = sha256(path)
+    if stated and actual != stated:
         raise InputError(
-            f"{source}: teachers.{name}.sha256: expected {stated}, but {path} has {found}"
+            f"{source}: teachers.{name}.sha256: expected {stated}, but {path} has {actual}"
         )
-    return found
+    return actual
 
 
-def _check_fit(source: str, name: str, path: Path, data: Data) -> None:
-    """A checkpoint of another architecture or class count is found out now, not in a job."""
+def check_teacher_fits(source: str, name: str, path: Path, data: Data) -> None:
+    """Refuse a checkpoint of another architecture or class count now, not in a job."""
     with torch.random.fork_rng(devices=[]):
         model = models.build(name, data.info.num_classes)
     try:

@@ -48,19 +48,19 @@ def test_of_a_refused_submission_nothing_is_left(fake, place):
     fake.refuse("sbatch", "sbatch: error: invalid partition specified: x")
     with pytest.raises(SlurmError) as raised:
         sending.send(place)
-    assert str(raised.value) == "sbatch: invalid partition specified: x (nothing was sent)"
+    assert str(raised.value) == "sbatch: invalid partition specified: x (nothing was submitted)"
     assert folders(place) == []
     assert fake.jobs == []
 
 
 def test_without_an_answer_the_next_submit_finds_out(fake, place, monkeypatch):
     fake.refuse("sbatch", "sbatch: error: Batch job submission failed: Socket timed out")
-    with pytest.raises(SlurmError, match="perhaps it was taken"):
+    with pytest.raises(SlurmError, match="it may have been accepted"):
         sending.send(place)
     (token,) = place.sent
     assert token.job is None
     monkeypatch.setattr(submission, "ANSWER_SECONDS", -1.0)
-    assert submission.recover(place.runs) == [f"{token.name}: was never sent"]
+    assert submission.recover(place.runs) == [f"{token.name}: was never submitted"]
 
 
 def test_what_was_sent_before_a_refusal_is_said_and_kept(fake, place):
@@ -68,7 +68,8 @@ def test_what_was_sent_before_a_refusal_is_said_and_kept(fake, place):
     with pytest.raises(SlurmError) as raised:
         sending.send(place)
     assert str(raised.value) == (
-        f"sbatch: AssocMaxSubmitJobLimit (sent before that: {FIRST}; submit again for the rest)"
+        "sbatch: AssocMaxSubmitJobLimit "
+        f"(submitted before that: {FIRST}; submit again for the rest)"
     )
     (kept,) = place.sent
     assert (kept.job, folders(place)) == (FIRST, [kept.name])
@@ -88,7 +89,7 @@ def test_killed_before_sbatch_nothing_was_sent_and_nothing_stays(fake, place, mo
     (token,) = place.sent
     assert token.job is None
     monkeypatch.setattr(submission, "ANSWER_SECONDS", -1.0)
-    assert submission.recover(place.runs) == [f"{token.name}: was never sent"]
+    assert submission.recover(place.runs) == [f"{token.name}: was never submitted"]
     assert folders(place) == []
     assert submission.recover(place.runs) == []
 
@@ -162,14 +163,14 @@ def test_the_second_submitter_waits_and_then_sees_what_the_first_sent(fake, plac
         assert ends == []
     thread.join(30)
     assert ends == [2]
-    assert notes == ["another submit is at work on these runs; waiting for it …"]
+    assert notes == ["another submit is working on these runs; waiting for it …"]
 
 
 def test_patience_has_an_end(place, monkeypatch):
     monkeypatch.setattr(submission, "WAIT_SECONDS", -1.0)
     with (
         submission.submit_lock(place.runs, print),
-        pytest.raises(InputError, match="another submit has been at work for long"),
+        pytest.raises(InputError, match="another submit still holds the lock"),
         submission.submit_lock(place.runs, print),
     ):
         pass

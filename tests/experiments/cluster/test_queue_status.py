@@ -116,7 +116,9 @@ def statuses(count: int, state: str = TODO) -> list[Status]:
 def send(fake, runs: Path, groups: list[list[Status]], **more) -> submitted.SubmittedArray:
     """An array of these runs, as `submission.send` leaves it."""
     specs = [[status.spec for status in group] for group in groups]
-    entry = submitted.new(runs, "matrix.yaml", specs, **more)
+    entry = submitted.new(
+        runs, "matrix.yaml", [[spec.id for spec in task] for task in specs], **more
+    )
     entry.folder.mkdir(parents=True)
     entry.write()
     about = {"options": SlurmOptions(), "minutes": 5, "after": None, "code": Path("/code")}
@@ -187,7 +189,7 @@ def test_an_id_that_was_given_a_second_time_is_another_job(fake, tmp_path, purge
 def test_a_token_without_an_id_says_nothing(fake, tmp_path):
     (run,) = statuses(1)
     send(fake, tmp_path, [[run]])
-    entry = submitted.new(tmp_path, "matrix.yaml", [[run.spec]])
+    entry = submitted.new(tmp_path, "matrix.yaml", [[run.spec.id]])
     entry.folder.mkdir()
     entry.write()
     assert states(queue_status.query(tmp_path, [run]), [run]) == [("100_0", "PENDING", "Priority")]

@@ -15,7 +15,7 @@ KD, AT, CE = (tiny.spec(method) for method in ("kd", "at", "vanilla"))
 
 
 def new(runs: Path, matrix: str = "some/digits.yaml", **more) -> submitted.SubmittedArray:
-    return submitted.new(runs, matrix, [[KD, AT], [CE]], **more)
+    return submitted.new(runs, matrix, [[KD.id, AT.id], [CE.id]], **more)
 
 
 def write(entry: submitted.SubmittedArray, job: str | None = None) -> submitted.SubmittedArray:

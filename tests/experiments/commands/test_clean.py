@@ -141,7 +141,7 @@ def test_folders_of_finished_runs_go_also_where_slurm_does_not_say(fake, done, m
 def sent_for_all(done: Place) -> submitted.SubmittedArray:
     """As if an array had made all runs."""
     specs = done.plan().expansion.runs
-    entry = submitted.new(done.runs, "matrix.yaml", [[spec] for spec in specs])
+    entry = submitted.new(done.runs, "matrix.yaml", [[spec.id] for spec in specs])
     entry.folder.mkdir(parents=True)
     return entry.with_job("17")
 
@@ -211,6 +211,6 @@ def test_clean_waits_for_a_submit_that_is_at_work(fake, place, monkeypatch):
     with submission.submit_lock(place.runs, print):
         said = place.call("clean", "--yes")
     assert said.code == 2
-    assert "another submit has been at work" in said.err
+    assert "another submit still holds the lock" in said.err
     assert len(place.sent) == 2
     assert TEACHER_TASK in fake.queue

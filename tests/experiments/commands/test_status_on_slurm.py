@@ -60,8 +60,8 @@ def test_status_goes_on_where_slurm_does_not_answer_and_says_so(fake, place):
     assert said.code == 0
     assert said.out.splitlines()[0] == f"{place.matrix}: 7 runs: 7 to do"
     assert said.err == (
-        "note: SLURM does not say (squeue: slurm_load_jobs error: Unable to contact slurm "
-        "controller): only what the disk says\n"
+        "note: SLURM did not answer; showing what the disk says "
+        "(squeue: slurm_load_jobs error: Unable to contact slurm controller)\n"
     )
 
 

@@ -142,7 +142,7 @@ def test_a_refusal_of_sbatch_is_one_line(fake, place):
     fake.refuse("sbatch", "sbatch: error: invalid partition specified: x")
     said = submit(place)
     assert said.code == 2
-    assert said.err == "error: sbatch: invalid partition specified: x (nothing was sent)\n"
+    assert said.err == "error: sbatch: invalid partition specified: x (nothing was submitted)\n"
     assert place.sent == []
 
 

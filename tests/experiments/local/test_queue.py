@@ -153,7 +153,7 @@ def test_another_worker_goes_on_where_one_died(drive: Callable) -> None:
 def test_what_kills_two_workers_is_lost_and_the_others_go_on(drive: Callable) -> None:
     finished, output, log = drive(hashable({"vanilla": "die", "vanilla 1": "done"}), size=1)
     assert finished
-    assert "lost: its worker died (SIGKILL); give the command again" in output
+    assert "lost: its worker died (SIGKILL); repeat the command" in output
     assert sum(name == "resnet8 vanilla 0" for _, _, name in log) == DEATHS_ALLOWED
     assert any(what == "end" and name == "resnet8 vanilla 1" for _, what, name in log)
 

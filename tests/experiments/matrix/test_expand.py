@@ -176,10 +176,10 @@ def test_a_label_with_brackets_can_be_selected():
 @pytest.mark.parametrize(
     ("filters", "message"),
     [
-        ({"methods": ["fitnit"]}, "--methods: nothing is called 'fitnit': did you mean fitnet"),
+        ({"methods": ["fitnit"]}, "--methods: no match for 'fitnit': did you mean fitnet"),
         ({"pairs": ["resnet41 -> resnet8"]}, "did you mean resnet14->resnet8"),
-        ({"trials": [7]}, "--trials: nothing is called '7': known: 0, 1"),
-        ({"methods": ["kd", "vgg*"]}, "--methods: nothing is called 'vgg*'"),
+        ({"trials": [7]}, "--trials: no match for '7': known: 0, 1"),
+        ({"methods": ["kd", "vgg*"]}, "--methods: no match for 'vgg*'"),
     ],
 )
 def test_a_filter_without_a_match_is_an_error(filters, message):

@@ -100,7 +100,7 @@ BAD = [
     ({"partion": "gpu"}, "partion: unknown key: did you mean partition"),
     ({"switches": 5}, f"switches: unknown key: known: {', '.join(sorted(FIELDS))}"),
     ({"time": "soon"}, "time: expected minutes, or a time such as 12:00:00 or 2-00:00:00"),
-    ({"time": 0}, "time: expected more than no time, got 0"),
+    ({"time": 0}, "time: must be positive, got 0"),
     ({"time": 1.5}, "time: expected minutes"),
     ({"gpus": 2}, "gpus: expected at most 1, got 2"),
     ({"gpus": "1"}, "gpus: expected a whole number, got '1'"),

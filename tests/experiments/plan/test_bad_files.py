@@ -229,14 +229,14 @@ def test_a_method_that_breaks_when_built(tmp_path):
 @pytest.mark.parametrize(
     ("section", "fields", "message"),
     [
-        ("recipe", {"precision": "fp16"}, "recipe.precision: fp16: not to be had"),
-        ("recipe", {"tf32": True}, "recipe.tf32: true: not to be had"),
-        ("teacher_recipe", {"precision": "fp16"}, "teacher_recipe.precision: fp16: not to be had"),
+        ("recipe", {"precision": "fp16"}, "recipe.precision: fp16: not available"),
+        ("recipe", {"tf32": True}, "recipe.tf32: true: not available"),
+        ("teacher_recipe", {"precision": "fp16"}, "teacher_recipe.precision: fp16: not available"),
     ],
 )
 def test_numerics_that_a_cpu_lacks(tmp_path, section, fields, message):
     cli.write(tmp_path, **{f"{section}__{key}": value for key, value in fields.items()})
-    assert f"{message} with this machine's cpu" in refused(tmp_path, "--device", "cpu")
+    assert f"{message} on this machine (cpu)" in refused(tmp_path, "--device", "cpu")
 
 
 def test_compile_without_a_compiler(tmp_path, monkeypatch):
@@ -244,7 +244,7 @@ def test_compile_without_a_compiler(tmp_path, monkeypatch):
     monkeypatch.setattr(numerics.shutil, "which", lambda name: "/usr/bin/c++")
     assert plan(tmp_path, "--device", "cpu").code == 0
     monkeypatch.setattr(numerics.shutil, "which", lambda name: None)
-    assert "recipe.compile: true: not to be had" in refused(tmp_path, "--device", "cpu")
+    assert "recipe.compile: true: not available" in refused(tmp_path, "--device", "cpu")
 
 
 def test_cuda_without_cuda(tmp_path, monkeypatch):

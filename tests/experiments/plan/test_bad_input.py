@@ -148,7 +148,7 @@ VALUES = [
         {"methods": kd(pairs={"resnet14 -> resnet8": {}, "resnet14->resnet8": {}})},
         "methods.1.pairs: a pair is given twice",
     ),
-    ({"dataset": {"nmae": "fake"}}, "dataset.name: missing: did you mean it by 'nmae'?"),
+    ({"dataset": {"nmae": "fake"}}, "dataset.name: missing: is 'nmae' a misspelling of it?"),
     ({"dataset": 5}, "dataset: expected a mapping, got 5"),
     ({"dataset__train_size": "all"}, "dataset: fake: option train_size = 'all': expected int"),
     ({"dataset__num_classes": 1}, "dataset: fake: option num_classes = 1: expected at least 2"),
@@ -183,16 +183,16 @@ TEXTS = {
     "text": ("digits\n", "expected a mapping with dataset, pairs and methods"),
     "nothing": ("{}", "expected a mapping with dataset, pairs and methods"),
     "missing": ("dataset: fake\nmethods: [kd]\n", "pairs: missing"),
-    "open bracket": (GOOD + "plugins: [", "no valid YAML: while parsing"),
-    "tab": ("dataset:\n\tname: fake\n", "no valid YAML: while scanning"),
+    "open bracket": (GOOD + "plugins: [", "invalid YAML: while parsing"),
+    "tab": ("dataset:\n\tname: fake\n", "invalid YAML: while scanning"),
     "twice": (GOOD + "methods: [at]\n", "key 'methods' is given twice, in lines 3 and 4"),
     "twice below": (
         GOOD.replace("{name: fake}", "{seed: 1, name: fake, seed: 2}"),
         "key 'seed' is given twice, in lines 1 and 1",
     ),
-    "object": (GOOD + "trials: !!python/object/apply:os.getcwd []\n", "no valid YAML"),
-    "date": (GOOD + "trials: 2024-99-99\n", "no valid YAML: month must be in 1..12"),
-    "zero byte": ("a\x00b", "no valid YAML"),
+    "object": (GOOD + "trials: !!python/object/apply:os.getcwd []\n", "invalid YAML"),
+    "date": (GOOD + "trials: 2024-99-99\n", "invalid YAML: month must be in 1..12"),
+    "zero byte": ("a\x00b", "invalid YAML"),
 }
 
 
@@ -234,10 +234,10 @@ def test_a_folder_is_no_matrix(tmp_path):
 
 
 FILTERS = [
-    (["--methods", "fitnett"], "--methods: nothing is called 'fitnett': did you mean fitnet"),
-    (["--methods", "kd", "rkd"], "--methods: nothing is called 'rkd'"),
-    (["--pairs", "resnet14 -> vgg8"], "--pairs: nothing is called 'resnet14->vgg8'"),
-    (["--trials", "2"], "--trials: nothing is called '2': known: 0, 1"),
+    (["--methods", "fitnett"], "--methods: no match for 'fitnett': did you mean fitnet"),
+    (["--methods", "kd", "rkd"], "--methods: no match for 'rkd'"),
+    (["--pairs", "resnet14 -> vgg8"], "--pairs: no match for 'resnet14->vgg8'"),
+    (["--trials", "2"], "--trials: no match for '2': known: 0, 1"),
     (["--trials", "two"], "argument --trials: invalid int value: 'two'"),
     (["--method", "kd"], "unrecognized arguments: --method kd: did you mean --methods"),
     (["--device", "gpu"], "argument --device: invalid choice: 'gpu' (choose from"),
