@@ -152,7 +152,7 @@ class LocalQueue:
         self.stops += 1
 
     def _pass_stops_on(self) -> None:
-        """At the first stop workers save; at the second they are killed, and their last save is safe."""
+        """At the first stop workers save; at the second they are killed (the last save is safe)."""
         if self.stops == self.stops_passed_on:
             return
         self.stops_passed_on = self.stops

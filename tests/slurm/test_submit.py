@@ -106,7 +106,7 @@ def test_sbatch_refuses(
     assert sent.code == 2
     assert said in sent.err
     assert sent.err.count("\n") == 1
-    assert "nothing was sent" in sent.err
+    assert "nothing was submitted" in sent.err
     assert submitted.load(tmp_path / "runs") == []
     assert "25 to do" in call("status", matrix).out
 
@@ -118,7 +118,7 @@ def test_a_limit_of_the_user_is_said_and_the_rest_sent_later(
     matrix = write(tmp_path, methods=["vanilla"], trials=3)
     flags = ("--yes", "--wait", "--no-timing", "--cohort-size", "1", "--max-jobs", "2")
     first = call("submit", matrix, *flags)
-    assert "1 more jobs do not fit" in first.out
+    assert "1 more jobs exceed your limit" in first.out
     assert "2 done, 1 to do" in first.out
     assert first.code == 1
     second = call("submit", matrix, *flags)
