@@ -60,7 +60,7 @@ def _processor() -> str:
 
 @functools.cache
 def code() -> dict[str, Any]:
-    """The code of this process: {"commit", "dirty", "changes"}, all None where nobody knows.
+    """The code of this process: {"commit", "dirty", "changes"}, all None if unknown.
 
     ``dirty`` says whether any Python file differs from the commit (git's ignored ones aside), and
     ``changes`` is a hash of those that do, None where none does.
@@ -107,7 +107,7 @@ def _content(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             begin, size = file.read(LARGEST), os.fstat(file.fileno()).st_size
-    except OSError:  # deleted, or nothing that can be read
+    except OSError:  # deleted, or unreadable
         return b"none\0"
     return f"{size} {hashlib.sha256(begin).hexdigest()}\0".encode()
 

@@ -58,7 +58,7 @@ TRACED_SIZE = {"Inception3": 299}  # image size for finding the stages; 224 for 
 
 
 @dataclass(frozen=True)
-class Layout:
+class TrunkLayout:
     """What all networks of one name have in common.
 
     taps    indices of the trunk's steps whose outputs are the features
@@ -136,7 +136,7 @@ class PathNet(WrappedClassifier):
         return nn.ModuleList([self.at(step) for step in self._trunk if step not in FUNCTIONS])
 
 
-LAYOUTS: dict[str, Layout] = {}  # by name, filled when the first network of a name is built
+LAYOUTS: dict[str, TrunkLayout] = {}  # by name, filled when the first network of a name is built
 
 
 def steps(net: WrappedClassifier, path: str) -> tuple[str, ...]:
@@ -155,7 +155,7 @@ def steps(net: WrappedClassifier, path: str) -> tuple[str, ...]:
 
 
 @torch.no_grad()
-def find_layout(net: PathNet, size: int) -> Layout:
+def find_layout(net: PathNet, size: int) -> TrunkLayout:
     """Run one image through the trunk on the meta device for the shapes, and test the head."""
     shadow: Any = skeleton(net)
     nhwc = shadow._trunk[-1] == "permute"
@@ -167,7 +167,7 @@ def find_layout(net: PathNet, size: int) -> Layout:
         # Pooling alone makes no stage: only resolutions at which something is learned count.
         module = None if step in FUNCTIONS else shadow.at(step)
         learned.append(module is not None and any(True for _ in module.parameters()))
-    return Layout(taps(sides, learned, size), nhwc, reads_the_mean(shadow, x.shape[1]))
+    return TrunkLayout(taps(sides, learned, size), nhwc, reads_the_mean(shadow, x.shape[1]))
 
 
 def taps(sides: Sequence[int], learned: Sequence[bool], size: int) -> tuple[int, ...]:

@@ -1,11 +1,10 @@
-"""Divide a plan's tasks into SLURM arrays. Pure, but for `limits`, which asks SLURM."""
+"""Divide a plan's tasks into SLURM arrays. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from experiments import slurm
 from experiments.cluster.queue_status import QueueState
 from experiments.matrix.run_spec import RunSpec
 from experiments.matrix.slurm_options import SlurmOptions
@@ -137,6 +136,22 @@ class SubmissionPlan:
     under_way: dict[str, str]  # a teacher's run -> its array task, which students can depend on
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What the cluster allows.
+
+    array_size  tasks per array
+    minutes     longest job, None without a limit
+    room        jobs that may still be submitted, None without a limit
+    default     minutes of a job that asks for none, if the partition has a default
+    """
+
+    array_size: int
+    minutes: int | None
+    room: int | None
+    default: int | None = None
+
+
 def plan_submission(
     plan: Plan,
     statuses: Mapping[str, Status],
@@ -167,31 +182,3 @@ def plan_submission(
     )
     fitting, left_out = admitted(planned, limits.room)
     return SubmissionPlan(fitting, left_out, under_way)
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What the cluster allows.
-
-    array_size  tasks per array
-    minutes     longest job, None without a limit
-    room        jobs that may still be submitted, None without a limit
-    default     minutes of a job that asks for none, if the partition has a default
-    """
-
-    array_size: int
-    minutes: int | None
-    room: int | None
-    default: int | None = None
-
-
-def limits(options: SlurmOptions) -> Limits:
-    """The limits that the cluster reports, lowered by the user's own."""
-    size = options.max_array_size or slurm.max_array_size()
-    bounds = [slurm.submit_limit(options.account, options.qos), options.max_jobs]
-    caps = [bound for bound in bounds if bound is not None]
-    room = max(0, min(caps) - slurm.mine()) if caps else None
-    longest, default = (
-        ask(options.partition) for ask in (slurm.partition_limit, slurm.partition_default)
-    )
-    return Limits(size, longest, room, default)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from experiments import slurm
-from experiments.cluster import arrays, sbatch, submission, submitted
-from experiments.cluster.arrays import Settings, SubmissionPlan
+from experiments.cluster import sbatch, submission, submitted
+from experiments.cluster.arrays import Limits, Settings, SubmissionPlan
 from experiments.environment import CHECKOUT
 from experiments.matrix.slurm_options import SlurmOptions
 from experiments.plan.plan import Plan
@@ -15,11 +15,21 @@ from experiments.plan.summary import duration
 from experiments.rundir.status import NOT_STARTED, State, Status
 
 
-def limits(options: SlurmOptions) -> arrays.Limits:
-    """The cluster's limits; without SLURM (a dry run on a laptop) SLURM's defaults."""
-    if slurm.is_here():
-        return arrays.limits(options)
-    return arrays.Limits(options.max_array_size or 1001, None, options.max_jobs)
+def limits(options: SlurmOptions) -> Limits:
+    """What the cluster allows, lowered by the user's own limits.
+
+    Without SLURM (a dry run on a laptop) SLURM's defaults.
+    """
+    if not slurm.is_here():
+        return Limits(options.max_array_size or 1001, None, options.max_jobs)
+    bounds = [slurm.submit_limit(options.account, options.qos), options.max_jobs]
+    known = [bound for bound in bounds if bound is not None]
+    return Limits(
+        array_size=options.max_array_size or slurm.max_array_size(),
+        minutes=slurm.partition_limit(options.partition),
+        room=max(0, min(known) - slurm.mine()) if known else None,
+        default=slurm.partition_default(options.partition),
+    )
 
 
 def as_reset(statuses: Mapping[str, Status], states: set[str]) -> dict[str, Status]:

@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from experiments import slurm
 from experiments.cluster import sbatch, snapshot, submitted
-from experiments.cluster.arrays import Settings, SubmissionPlan
+from experiments.cluster.arrays import Array, Settings, SubmissionPlan
 from experiments.cluster.queue_status import QueueState
 from experiments.cluster.submitted import SubmittedArray
 from experiments.environment import CHECKOUT
@@ -21,9 +22,8 @@ from experiments.plan.plan import Plan
 from experiments.rundir import claims
 from experiments.worker.job import Job, task_file
 
-ROUNDS = (
-    3  # attempts at students that SLURM drops because their teacher's job ends just before sbatch
-)
+# Attempts: SLURM drops students whose teacher's job ends just before their sbatch.
+ROUNDS = 3
 ANSWER_SECONDS = 15.0  # a killed caller's sbatch may still reach the controller this late
 WAIT_SECONDS = 900.0  # for another submitter to finish
 # sbatch's messages after which the controller may or may not have accepted the job.
@@ -122,15 +122,8 @@ def send(
         if array.after is not None and array.after not in teachers:
             continue  # its teacher did not fit into the limits
         tasks = [replace(task.job, plugins=plugins) for task in array.tasks]
-        entry = submitted.new(
-            runs,
-            str(Path(plan.source).absolute()),
-            [[spec.id for spec in job.specs] for job in tasks],
-            after=teachers.get(array.after or ""),
-            minutes=array.minutes,
-            code=tasks[0].code,
-            snapshot=str(code) if settings.snapshot else None,
-        )
+        copied_code = str(code) if settings.snapshot else None
+        entry = _entry(plan, array, tasks[0].code, teachers.get(array.after or ""), copied_code)
         try:
             entry = _send_one(entry, tasks, settings.options, code)
         except slurm.SlurmError as error:
@@ -139,6 +132,21 @@ def send(
         note(_summary(entry))
         teachers |= {run: f"{entry.job}_{i}" for i, ids in enumerate(entry.tasks) for run in ids}
     return sent
+
+
+def _entry(
+    plan: Plan, array: Array, code: dict[str, Any] | None, after: str | None, snapshot: str | None
+) -> SubmittedArray:
+    """The array's record before it is submitted; ``after`` is its teacher's array task."""
+    return submitted.new(
+        plan.workspace.runs,
+        str(Path(plan.source).absolute()),
+        [[spec.id for spec in task.job.specs] for task in array.tasks],
+        after=after,
+        minutes=array.minutes,
+        code=code,
+        snapshot=snapshot,
+    )
 
 
 def _send_one(

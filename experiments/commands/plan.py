@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 def plan(args: argparse.Namespace) -> int:
     """Show what would be trained and what it costs, without starting anything."""
     from experiments.cluster import queue_status
-    from experiments.plan.summary import census_line
+    from experiments.plan.summary import format_counts
     from experiments.rundir.status import State
 
     prepared = planned(args)
     statuses = queue_status.statuses(prepared)
-    print(census_line(prepared, statuses))
+    print(format_counts(prepared, statuses))
     print_methods_not_compute_matched(prepared.expansion)
     unsupported = (s for s in statuses.values() if s.state == State.UNSUPPORTED)
     # Trials of one method share their reason.

@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     from experiments.plan import jobs
     from experiments.plan.preflight import check_accuracies, check_writable
     from experiments.plan.retry import reset
-    from experiments.plan.summary import census_line
+    from experiments.plan.summary import format_counts
     from experiments.rundir.status import State
 
     plan = planned(args)
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     check_accuracies(plan, (s.spec for s in plan.statuses().values() if s.state in states))
     reset(plan, states)
     statuses = list(plan.statuses().values())
-    print(census_line(plan, {s.spec.id: s for s in statuses}), flush=True)
+    print(format_counts(plan, {s.spec.id: s for s in statuses}), flush=True)
     todo = [s for s in statuses if s.state == State.TODO]
     if not todo:
         return _verdict(plan, args)

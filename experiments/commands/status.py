@@ -16,11 +16,11 @@ def status(args: argparse.Namespace) -> int:
     from tabulate import tabulate
 
     from experiments.cluster import queue_status
-    from experiments.plan.summary import census_line, format_status, summarize
+    from experiments.plan.summary import format_counts, format_status, summarize
 
     plan = planned(args, strict=False)
     statuses = queue_status.statuses(plan)
-    print(census_line(plan, statuses))
+    print(format_counts(plan, statuses))
     if args.each:
         rows = [(s.spec.id, str(s.spec), format_status(s)) for s in statuses.values()]
         print(tabulate(rows, ["run", "what", "state"], disable_numparse=True))

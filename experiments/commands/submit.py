@@ -37,7 +37,7 @@ def submit(args: argparse.Namespace) -> int:
     from experiments import slurm
     from experiments.cluster import arrays, preview, queue_status, submission
     from experiments.plan.preflight import check_accuracies, check_writable
-    from experiments.plan.summary import census_line
+    from experiments.plan.summary import format_counts
     from experiments.rundir.status import NOT_STARTED
 
     if not args.dry_run:
@@ -49,7 +49,7 @@ def submit(args: argparse.Namespace) -> int:
     check_writable(plan.workspace.runs)
     statuses, known = queue_status.survey(plan)
     statuses = preview.as_reset(statuses, states_to_train(args))
-    print(census_line(plan, statuses), flush=True)
+    print(format_counts(plan, statuses), flush=True)
     settings = _settings(args, plan, statuses.values(), options)
     view = arrays.plan_submission(plan, statuses, known, settings, preview.limits(options))
     preview.describe(view, settings)
@@ -103,7 +103,7 @@ def _settings(
 
 def _send(args: argparse.Namespace, plan: Plan, settings: Settings) -> None:
     """Plan again under the lock, with what others may have sent meanwhile, and send."""
-    from experiments.cluster import arrays, queue_status, submission
+    from experiments.cluster import arrays, preview, queue_status, submission
     from experiments.plan.retry import reset
 
     runs = plan.workspace.runs
@@ -114,7 +114,7 @@ def _send(args: argparse.Namespace, plan: Plan, settings: Settings) -> None:
         for _ in range(submission.ROUNDS):
             statuses, known = queue_status.survey(plan)
             submission.release(known, _note)
-            limits = arrays.limits(settings.options)
+            limits = preview.limits(settings.options)
             view = arrays.plan_submission(plan, statuses, known, settings, limits)
             sent = submission.send(plan, view, settings, claim, _note)
             if not submission.dropped(sent):
@@ -131,7 +131,7 @@ def follow(plan: Plan) -> int:
     """Watch until no run is in the queue or running; 1 if something is not done then."""
     from experiments.cluster import queue_status
     from experiments.local.progress import Progress
-    from experiments.plan.summary import census_line
+    from experiments.plan.summary import format_counts
     from experiments.rundir.status import ACTIVE, State
 
     statuses = queue_status.statuses(plan)
@@ -145,7 +145,7 @@ def follow(plan: Plan) -> int:
     except KeyboardInterrupt:
         progress.note("no longer watching; the jobs continue")
     progress.close()
-    print(census_line(plan, statuses))
+    print(format_counts(plan, statuses))
     good = (State.DONE, State.UNSUPPORTED)
     return 0 if all(s.state in good for s in statuses.values()) else 1
 

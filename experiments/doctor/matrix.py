@@ -10,7 +10,7 @@ from experiments.doctor.disk import Need
 from experiments.doctor.finding import OK, WARN, Finding
 from experiments.plan.cost import predict_cost
 from experiments.plan.plan import prepare
-from experiments.plan.summary import census_line
+from experiments.plan.summary import format_counts
 from experiments.plan.workspace import Workspace
 from experiments.rundir import claims
 from experiments.rundir.status import NOT_STARTED, is_claimed
@@ -29,7 +29,7 @@ def check_matrix(source: str, workspace: Workspace) -> tuple[Need, list[Finding]
     info = plan.data.info
     data = f"{info.name}: {info.train_size:,} training images, {info.num_classes} classes"
     findings = [
-        Finding(OK, "matrix", census_line(plan, statuses)),
+        Finding(OK, "matrix", format_counts(plan, statuses)),
         Finding(OK, "data", f"{data} (root {workspace.data})"),
     ]
     if plan.teacher_files:

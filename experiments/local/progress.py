@@ -39,7 +39,7 @@ class Progress:
         self.note(f"[{self.done}/{self.runs}] {line}")
 
     def moved(self, before: Mapping[str, Status], now: Mapping[str, Status]) -> None:
-        """Report what changed between two surveys of the runs."""
+        """Report what changed between two readings of the statuses."""
         for run, status in now.items():
             self.bar.update(max(0, status.epoch - before[run].epoch))
             if status.state != before[run].state and status.state not in ACTIVE:

@@ -72,7 +72,7 @@ class Recipe(BaseModel):
 
     @model_validator(mode="after")
     def _schedule_fits(self) -> Recipe:
-        """A milestone past the last epoch would silently train at one rate, …"""
+        """A milestone past the last epoch would silently leave the learning rate constant."""
         late = [m for m in self.milestones if m >= self.epochs]
         if self.schedule == "step" and late:
             raise ValueError(
@@ -134,7 +134,7 @@ class Recipe(BaseModel):
 
     @property
     def mixes(self) -> bool:
-        """Whether batches are changed after they are drawn, see `mixing`."""
+        """Whether batches are changed after they are drawn; see `train.mixup`."""
         return any((self.label_smoothing, self.mixup, self.cutmix, self.random_erasing))
 
     def summary(self) -> str:
@@ -170,7 +170,7 @@ def is_vector(parameter: nn.Parameter) -> bool:
     """A bias, a norm's scale, a class token (1, 1, D) or position embeddings (1, T, D).
 
     What transformer recipes (DeiT: Touvron et al., arXiv 2012.12877) keep free of weight decay,
-    told by shape: an optimiser knows no names.
+    recognized by shape, because an optimizer does not see parameter names.
     """
     return parameter.ndim < 2 or (parameter.ndim == 3 and parameter.shape[0] == 1)
 

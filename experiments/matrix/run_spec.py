@@ -28,7 +28,7 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """pydantic's, which would take along what is cached of the original."""
+        """pydantic's, without the original's cached properties."""
         copied = super().model_copy(update=update, deep=deep)
         for name in copied.__dict__.keys() - type(self).__pydantic_fields__.keys():
             del copied.__dict__[name]
@@ -64,7 +64,7 @@ class TeacherSpec(_Frozen):
 
 
 class SourceSpec(_Frozen):
-    """The run whose student is frozen and probed, and what it was: see `transfer`."""
+    """The run whose student is frozen and probed, with its data set and method; see `transfer`."""
 
     run: str
     dataset: str
@@ -149,7 +149,7 @@ def identity(spec: RunSpec) -> dict[str, Any]:
 
 
 def _changed(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """What is not at its default, as JSON has it, which knows no tuples."""
+    """The options that are not at their defaults, as JSON would give them (lists for tuples)."""
     other = {k: v for k, v in options.items() if k not in defaults or v != defaults[k]}
     if all(isinstance(value, _SCALAR) for value in other.values()):
         return other  # JSON would not change them
@@ -216,7 +216,7 @@ def build_dataset(
     device: str = "cpu",
     shard: tuple[int, int] = (0, 1),
 ) -> Data:
-    """The data set under ``root``; ``options`` are its own, with those that no run's id knows.
+    """The data set under ``root``; ``options`` include those that no run id depends on.
 
     shard  number of this process and how many share a run. Raises DataError.
     """

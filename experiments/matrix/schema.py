@@ -96,7 +96,7 @@ class MethodEntry(_Strict):
 
 
 class TeacherEntry(_Strict):
-    """A given teacher: its weights (path relative to the data root) and what they should reach."""
+    """A given teacher: its weights (path relative to the data root) and their expected accuracy."""
 
     file: Path
     sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")  # pins the file

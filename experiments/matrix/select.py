@@ -7,10 +7,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from experiments.errors import InputError
-from experiments.matrix.expand import (
-    Entry,
-    Expansion,
-)
+from experiments.matrix.expand import Entry, Expansion
 from models.registry import near
 
 

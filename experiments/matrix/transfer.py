@@ -1,8 +1,8 @@
-"""Linear probes: what students that a matrix has trained are worth on other data.
+"""Linear probes: how well a matrix's trained students transfer to other data sets.
 
-A probe is a run like any other, on the other data set, without a teacher; its network is a trained
-student, frozen, under a new linear layer. So a matrix has, beside its own runs, those of each data
-set of its ``transfer:`` block, and ``--transfer NAME`` makes a command be about them.
+A probe is a run like any other, on the other data set and without a teacher; its network is a
+trained student, frozen, under a new linear layer. A matrix has one probe of every student for each
+data set in its ``transfer:`` block; ``--transfer NAME`` makes a command work on them.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def expand(base: Expansion, matrix: Matrix, facts: Facts, source: str) -> Expans
 
 
 def note(matrix: Matrix) -> str:
-    """What a table of probes says of itself."""
+    """The caption of a table of probes."""
     assert matrix.transfer is not None
     norms = {
         "eval": "with the statistics they were trained with",

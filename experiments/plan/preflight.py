@@ -11,9 +11,7 @@ import torch
 import models
 from experiments.errors import InputError
 from experiments.matrix.run_spec import RunSpec
-from experiments.plan.plan import (
-    Plan,
-)
+from experiments.plan.plan import Plan
 from experiments.train import networks
 
 

@@ -8,7 +8,7 @@ from experiments.plan.plan import Plan
 from experiments.rundir.status import ACTIVE, NOT_STARTED, State, Status, count_states
 
 
-def census_line(plan: Plan, statuses: Mapping[str, Status]) -> str:
+def format_counts(plan: Plan, statuses: Mapping[str, Status]) -> str:
     """ "digits.yaml: 28 runs: 20 done, 8 to do"."""
     counts = count_states(statuses.values())
     listed = ", ".join(f"{number} {state}" for state, number in counts.items())

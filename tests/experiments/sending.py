@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from experiments.cluster import arrays, queue_status, submission, submitted
+from experiments.cluster import arrays, preview, queue_status, submission, submitted
 from experiments.cluster.arrays import Settings
 from experiments.cluster.submitted import SubmittedArray
 from experiments.matrix.run_spec import RunSpec
@@ -100,7 +100,7 @@ def send(place: Place, chosen: Settings | None = None) -> list[SubmittedArray]:
     plan = place.plan()
     with submission.submit_lock(place.runs, lambda line: None) as claim:
         statuses, known = queue_status.survey(plan)
-        limits = arrays.limits(chosen.options)
+        limits = preview.limits(chosen.options)
         view = arrays.plan_submission(plan, statuses, known, chosen, limits)
         return submission.send(plan, view, chosen, claim, lambda line: None)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.cluster import arrays, sbatch, submission
+from experiments.cluster import preview, sbatch, submission
 from experiments.cluster.arrays import Limits
 from experiments.environment import CHECKOUT
 from experiments.matrix.slurm_options import SlurmOptions
@@ -155,7 +155,7 @@ def test_limits(fake, tmp_path, options, cluster, queued, expected):
         about = {"options": SlurmOptions(), "minutes": 5, "after": None, "code": tmp_path}
         sbatch.send(tmp_path, name="other", tasks=queued, **about)
     fake.set(**cluster)
-    assert arrays.limits(SlurmOptions(**options)) == expected
+    assert preview.limits(SlurmOptions(**options)) == expected
 
 
 def test_arrays_are_cut_to_what_the_cluster_takes(fake, place):

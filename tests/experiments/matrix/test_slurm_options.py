@@ -60,7 +60,7 @@ def test_times_as_slurm_writes_them(given, expected):
     ids=str,
 )
 def test_what_is_no_time(given):
-    with pytest.raises(ValueError, match="expected |must be positive"):
+    with pytest.raises(ValueError, match=r"expected |must be positive"):
         minutes(given)
 
 
