@@ -1,4 +1,4 @@
-"""Where and with what code a run was started: stored with every result."""
+"""The machine and the code that a run was started with, as stored in every result."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:  # `--help` must not wait for it
     import torch
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-SNAPSHOT = "SNAPSHOT.json"  # beside a copy of the code, which has no git: what it is a copy of
-CODE = ("--", "*.py")  # results or notes that lie in the checkout are not code
-LARGEST = 1 << 20  # bytes of a file that are looked at
+SNAPSHOT = "SNAPSHOT.json"  # in a copy of the code, which has no git: the commit it was copied from
+CODE = ("--", "*.py")  # results or notes in the checkout are not code
+LARGEST = 1 << 20  # bytes of a file that are hashed; code is smaller, stray data is not
 
 
 def start_record(device: torch.device) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def start_record(device: torch.device) -> dict[str, Any]:
         "device": device_name(device),
         "versions": {
             "python": platform.python_version(),
-            "torch": str(torch.__version__),  # a class of torch's own otherwise
+            "torch": str(torch.__version__),  # TorchVersion, a subclass of str
             "torchvision": metadata.version("torchvision"),  # importing it takes seconds
         },
         **code(),
@@ -62,8 +62,9 @@ def _processor() -> str:
 def code() -> dict[str, Any]:
     """The code of this process: {"commit", "dirty", "changes"}, all None if unknown.
 
-    ``dirty`` says whether any Python file differs from the commit (git's ignored ones aside), and
-    ``changes`` is a hash of those that do, None where none does.
+    ``dirty`` is whether any Python file that git does not ignore differs from the commit;
+    ``changes`` is a hash of those files, None if there are none. Computed once per process: it
+    describes the code that was imported, not later edits.
     """
     if (CHECKOUT / SNAPSHOT).exists():
         return _copied()
@@ -83,7 +84,7 @@ def _copied() -> dict[str, Any]:
 
 
 def _changed() -> list[str] | None:
-    """The Python files that differ from the commit: changed, deleted or not in it."""
+    """The Python files that differ from the commit: changed, deleted or untracked."""
     listings = (
         _git("diff", "HEAD", "--name-only", "--no-renames", "--relative", "-z", *CODE),
         _git("ls-files", "--others", "--exclude-standard", "-z", *CODE),
@@ -94,7 +95,7 @@ def _changed() -> list[str] | None:
 
 
 def _digest(names: list[str]) -> str | None:
-    """A short hash of files' names and contents; of large ones the beginning and the size."""
+    """A short hash of the files' names and contents, None without files."""
     if not names:
         return None
     total = hashlib.sha256()
@@ -113,7 +114,7 @@ def _content(path: Path) -> bytes:
 
 
 def _git(*arguments: str) -> str | None:
-    """What git prints, or None outside a checkout (an unpacked archive) or without git."""
+    """git's output, or None without git or outside a checkout (an unpacked archive)."""
     try:
         done = subprocess.run(["git", *arguments], cwd=CHECKOUT, capture_output=True, timeout=30)
     except (OSError, subprocess.TimeoutExpired):

@@ -1,4 +1,4 @@
-"""Rendering and sending sbatch scripts through submitit."""
+"""Render sbatch scripts and submit them, through submitit."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from experiments import slurm
 from experiments.matrix.slurm_options import SlurmOptions
 from experiments.slurm import ABOUT_TO_TIME_OUT
 
-# What every worker gets (see `local_queue`): cuBLAS's workspace for `deterministic`, threads that
-# do not spin while they wait.
+# The environment of every worker, as in `local.queue`: cuBLAS's workspace for `deterministic`, and
+# threads that do not spin while they wait.
 SETUP = (
     "export CUBLAS_WORKSPACE_CONFIG=${CUBLAS_WORKSPACE_CONFIG:-:4096:8}",
     "export GOMP_SPINCOUNT=${GOMP_SPINCOUNT:-10000}",
 )
-# Options that people set for all their jobs, as SBATCH_ACCOUNT and so on.
+# Options that users set for all their jobs in variables such as SBATCH_ACCOUNT.
 DEFAULTS = ("account", "partition", "qos", "constraint", "reservation")
 SIGNAL_SECONDS = 180  # before the time limit: a step, a save, and SLURM's own minute of slack
 
 
 class _Executor(submitit.SlurmExecutor):
-    """submitit's renderer and sender of scripts.
+    """submitit's script generator and its call of sbatch, without submitit's runner.
 
-    Its tasks run ``benchmark.py work`` on plain JSON files in the array's folder, in place of a
-    pickled function under submitit's own runner: nothing has to be unpickled after an upgrade, no
-    file has to be moved after sbatch has answered (a submitter killed in between loses nothing),
-    and no second signal handler counts time-outs.
+    Tasks run ``benchmark.py work`` on plain JSON files in the array's folder instead of a pickled
+    function. So nothing has to be unpickled after an upgrade, no file has to be moved once sbatch
+    has answered (a submitter killed in between loses nothing), and no second signal handler counts
+    time-outs.
     """
 
     @classmethod
     def affinity(cls) -> int:
-        return 2  # scripts can be looked at without SLURM
+        return 2  # usable without SLURM, to show scripts in a dry run
 
     def script(self, command: str) -> str:
         return self._make_submission_file_text(command, "")
@@ -57,14 +57,14 @@ def script(folder: Path, **parameters: Any) -> str:
 
 
 def send(folder: Path, **parameters: Any) -> str:
-    """Call sbatch; returns the array's job id. Raises SlurmError with sbatch's own words.
+    """Call sbatch and return the array's job id. Raises SlurmError with sbatch's message.
 
-    Variables of a job that this process may be part of are not handed on.
+    If this process is itself part of a job, that job's variables are not passed on.
     """
     executor, command = _prepared(folder, **parameters)
     try:
         where = handed_on(parameters["options"])
-        # submitit prints sbatch's complaint, too; here the exception is enough.
+        # submitit also prints sbatch's message; the exception is enough.
         with clean_env(), contextlib.redirect_stderr(io.StringIO()):
             os.environ.update(where)
             return executor.send(command)
@@ -73,9 +73,10 @@ def send(folder: Path, **parameters: Any) -> str:
 
 
 def handed_on(options: SlurmOptions) -> dict[str, str]:
-    """SLURM's variables of this shell that sbatch is to see: where the cluster is, and defaults.
+    """The SLURM variables of this shell to pass to sbatch: the cluster's address, and defaults.
 
-    sbatch prefers a variable to the script, so only those are kept whose option is not given.
+    sbatch lets a variable override the script, so a default is passed only if its option is not
+    given.
     """
     given = {**options.model_dump(), **options.sbatch}
     names = [f"SBATCH_{name.upper()}" for name in DEFAULTS if given.get(name) is None]
@@ -122,13 +123,15 @@ def _prepared(
 
 
 def _srun(cpus: int | None, processes: int) -> list[str]:
-    """What srun of SLURM 22.05 and later does not take over from sbatch, or knows alone."""
-    several = ["--kill-on-bad-exit=1"] if processes > 1 else []  # the others would wait for it
+    """Options that srun does not inherit from sbatch (since SLURM 22.05), or that only srun has."""
+    several = (
+        ["--kill-on-bad-exit=1"] if processes > 1 else []
+    )  # the others would wait for a dead one
     return [*([f"--cpus-per-task={cpus}"] if cpus else []), *several]
 
 
 def _additional(options: SlurmOptions, minutes: int | None) -> dict[str, Any]:
-    """What submitit has no word for."""
+    """Options that submitit has no parameter for."""
     return {
         "requeue": True,
         "kill-on-invalid-dep": "yes",
@@ -138,17 +141,17 @@ def _additional(options: SlurmOptions, minutes: int | None) -> dict[str, Any]:
 
 
 def _several(processes: int, nodes: int) -> dict[str, int]:
-    """srun starts the processes of a job; what SLURM does by default is not asked for."""
+    """How srun spreads a job's processes; nothing for one process, which is SLURM's default."""
     return {} if processes == 1 else {"nodes": nodes, "ntasks_per_node": processes // nodes}
 
 
 def _signal_seconds(minutes: int | None) -> int:
-    """At most a quarter of the limit: a short job should still train."""
+    """Seconds before the limit, at most a quarter of it: a short job must still train."""
     return SIGNAL_SECONDS if minutes is None else min(SIGNAL_SECONDS, 15 * minutes)
 
 
 def _reason(text: str) -> str:
-    """sbatch's complaints among what submitit says of the failed command."""
+    """sbatch's messages within submitit's report of the failed command."""
     said = re.findall(r"^sbatch: (?:error: |fatal: )?.*$", text, re.MULTILINE)
     return (
         slurm.one_line("\n".join(said)).removeprefix("sbatch: ") if said else slurm.one_line(text)

@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
     from experiments.local import queue as local_queue
     from experiments.local.progress import Progress
     from experiments.plan import jobs
-    from experiments.plan.preflight import check_accuracies, check_writable
+    from experiments.plan.preflight import check_writable
     from experiments.plan.retry import reset
     from experiments.plan.summary import format_counts
     from experiments.rundir.status import State
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     check_writable(plan.workspace.runs)
     states = states_to_train(args)
     # Teachers are measured before errors are put aside: bad input changes nothing.
-    check_accuracies(plan, (s.spec for s in plan.statuses().values() if s.state in states))
+    plan.check_accuracies(s.spec for s in plan.statuses().values() if s.state in states)
     reset(plan, states)
     statuses = list(plan.statuses().values())
     print(format_counts(plan, {s.spec.id: s for s in statuses}), flush=True)

@@ -36,7 +36,7 @@ def submit(args: argparse.Namespace) -> int:
     """Send whatever is not done yet to SLURM: teachers first, students in arrays."""
     from experiments import slurm
     from experiments.cluster import arrays, preview, queue_status, submission
-    from experiments.plan.preflight import check_accuracies, check_writable
+    from experiments.plan.preflight import check_writable
     from experiments.plan.summary import format_counts
     from experiments.rundir.status import NOT_STARTED
 
@@ -60,7 +60,7 @@ def submit(args: argparse.Namespace) -> int:
     if not view.arrays and not submission.unfinished(plan.workspace.runs, known):
         print("nothing to send")
     else:
-        check_accuracies(plan, (s.spec for s in statuses.values() if s.state in NOT_STARTED))
+        plan.check_accuracies(s.spec for s in statuses.values() if s.state in NOT_STARTED)
         if not confirm(args, "submit?"):
             return 1
         _send(args, plan, settings)

@@ -1,4 +1,4 @@
-"""From a matrix to the flat list of its runs. Pure: what the disk knows comes in as `Facts`."""
+"""Expand a matrix into the flat list of its runs. Pure: `Facts` holds what comes from disk."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class Facts:
     """What expansion needs from the disk."""
 
     teacher_sha256: Mapping[str, str] = field(default_factory=dict)  # teacher -> hash of its file
-    content: str | None = None  # fingerprint of a user's own data
+    content: str | None = None  # hash of a user's own data
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One cell's trial: the run, and under which pair and label the table shows it."""
+    """A run, with the pair and the label under which tables show it."""
 
     spec: RunSpec
     pair: str
@@ -43,7 +43,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Expansion:
-    """All runs of a matrix. ``teachers`` are the vanilla runs that must be there first."""
+    """All runs of a matrix. ``teachers`` are the vanilla runs that others learn from."""
 
     entries: tuple[Entry, ...]
     teachers: tuple[RunSpec, ...]
@@ -85,7 +85,7 @@ def expand(matrix: Matrix, facts: Facts, source: str = "matrix") -> Expansion:
             named = str(pair)
             for trial in range(matrix.trials):
                 teacher = teachers.of(pair.teacher, trial) if taught else None
-                # A copy is not validated again: that took half of the time.
+                # model_copy does not validate again, which took half of the time.
                 spec = first.model_copy(update={"trial": trial, "teacher": teacher})
                 entries.append(Entry(spec, named, shown))
     return Expansion(tuple(entries), tuple(teachers.trained.values()))
@@ -100,7 +100,7 @@ def label(method: MethodEntry) -> str:
 
 
 def check_names(matrix: Matrix, source: str) -> None:
-    """Unknown names and duplicate labels, before anything is built."""
+    """Raise InputError for unknown names and duplicate labels, before anything is built."""
     check_data(matrix, source)
     for i, pair in enumerate(matrix.pairs):
         if pair.teacher != NONE:
@@ -131,7 +131,7 @@ def _known_model(where: str, name: str) -> None:
 
 
 def check_data(matrix: Matrix, source: str) -> None:
-    """An unknown data set, or an unknown option of it."""
+    """Raise InputError for an unknown data set or an unknown option of it."""
     _known(f"{source}: dataset: unknown data set", matrix.dataset.name, datasets.names())
     known_options = datasets.options(matrix.dataset.name)
     for key in matrix.dataset.options:
@@ -163,7 +163,7 @@ def _options(method: MethodEntry, pair: PairEntry, where: str) -> dict[str, Any]
 
 
 def data_spec(matrix: Matrix, facts: Facts) -> DataSpec:
-    """The data set of a matrix as its runs see it."""
+    """The matrix's data set with all options that can change a result."""
     dataset = matrix.dataset
     placement = functools.partial(datasets.is_placement, dataset.name)
     given = {k: v for k, v in dataset.options.items() if not placement(k)}
@@ -178,7 +178,7 @@ def data_spec(matrix: Matrix, facts: Facts) -> DataSpec:
 
 
 def needs_content(matrix: Matrix) -> bool:
-    """Whether the data is the user's own, so that its content enters the runs' identity."""
+    """Whether the data is the user's own, so that its content is part of the runs' identity."""
     return any(datasets.is_own_data(option) for option in matrix.dataset.options)
 
 
@@ -212,7 +212,7 @@ class Recipes:
 
 @dataclass
 class _Teachers:
-    """The teachers of a matrix; ``trained``, by run id, are those that are trained here."""
+    """The teachers of a matrix; ``trained`` holds the runs, by id, of those not given as files."""
 
     matrix: Matrix
     data: DataSpec
@@ -222,7 +222,7 @@ class _Teachers:
     known: dict[tuple[str, int], TeacherSpec] = field(default_factory=dict)
 
     def of(self, name: str, trial: int) -> TeacherSpec:
-        """The teacher of that name for a run of that trial; each is resolved once."""
+        """The teacher called ``name`` for a student's run of that trial."""
         key = (name, trial if self.matrix.teacher_trials == "paired" else 0)
         if key not in self.known:
             self.known[key] = self._resolved(*key)
@@ -245,9 +245,11 @@ class _Teachers:
 
 
 def _plugins(method: str, student: str, teacher: str | None) -> tuple[str, ...]:
-    """The hashes (first digits) of the users' files behind a run's names."""
-    registered = [name for name in (student, teacher) if name and name in MODELS]  # timm's are not
-    classes = distillers.find(method).__mro__  # a wrapper and what it wraps
+    """The first digits of the hashes of the users' files that define a run's method and models."""
+    registered = [
+        name for name in (student, teacher) if name and name in MODELS
+    ]  # timm's are not registered
+    classes = distillers.find(method).__mro__  # a wrapped method's file counts as well
     sources = [*(cls.__module__ for cls in classes), *map(MODELS.source, registered)]
     hashes = {s.partition(PLUGIN_PREFIX)[2].split(".")[0] for s in sources if PLUGIN_PREFIX in s}
     return tuple(sorted(hashes))

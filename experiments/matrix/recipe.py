@@ -23,7 +23,7 @@ PRECISIONS = {
     "fp64": torch.float64,  # for checks: everything in double precision
 }
 
-# In a caption where they are not 0.
+# Named in a table's caption if they are not 0.
 SHOWN = {
     "label_smoothing": "label smoothing",
     "mixup": "mixup",
@@ -35,10 +35,10 @@ SHOWN = {
 
 
 class Recipe(BaseModel):
-    """How one run is trained. A field enters the run's identity where it is not at its default."""
+    """How one run is trained. A field enters the run's identity if it is not at its default."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-    version: ClassVar[int] = 1  # raised when the same recipe gives other numbers
+    version: ClassVar[int] = 1  # incremented when the same recipe gives other numbers
 
     epochs: int = Field(240, ge=1)
     batch_size: int = Field(64, ge=1)  # over all processes of a run
@@ -50,9 +50,9 @@ class Recipe(BaseModel):
     eps: float = Field(1e-8, gt=0)  # adamw
     weight_decay: float = Field(5e-4, ge=0)
     decay_exempt: Literal["none", "vectors"] = "none"  # see `is_vector`
-    clip_norm: float = Field(0, ge=0)  # of the gradient of everything that trains; 0: no limit
+    clip_norm: float = Field(0, ge=0)  # of the gradient of all trained parameters; 0: no limit
     schedule: Literal["step", "cosine"] = "step"
-    # step: the rate drops after these epochs (strict=False: YAML has lists only)
+    # step: the rate drops after these epochs (strict=False: YAML has no tuples, only lists)
     milestones: tuple[int, ...] = Field((150, 180, 210), strict=False)
     gamma: float = Field(0.1, gt=0)
     warmup_epochs: int = Field(0, ge=0)  # linear, from zero
@@ -61,13 +61,15 @@ class Recipe(BaseModel):
     mixup: float = Field(0, ge=0)  # α of Beta(α, α); with both, one of the two is drawn per batch
     cutmix: float = Field(0, ge=0)
     random_erasing: float = Field(0, ge=0, le=1)  # probability of each image
-    ema_decay: float = Field(0, ge=0, lt=1)  # test an average of the weights; 0: none
-    eval_every: int = Field(1, ge=1)  # epochs between two test evaluations; the last always is one
+    ema_decay: float = Field(0, ge=0, lt=1)  # > 0: evaluate an exponential average of the weights
+    eval_every: int = Field(
+        1, ge=1
+    )  # epochs between test evaluations; the last epoch always has one
     precision: Literal["fp32", "bf16", "fp16", "fp64"] = "fp32"
     channels_last: bool = False
     compile: bool = False
     tf32: bool = False
-    deterministic: bool = False  # refuse CUDA kernels whose sums depend on timing
+    deterministic: bool = False  # refuse CUDA kernels whose order of summation varies
     threads: int = Field(1, ge=1)  # of one run on a CPU
 
     @model_validator(mode="after")
@@ -109,8 +111,11 @@ class Recipe(BaseModel):
         return base * (least + (1 - least) * (1 + math.cos(math.pi * progress)) / 2)
 
     def make_optimizer(self, params: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        """The optimiser of ``params``; weight decay on all of them, as in the references, or not
-        on vectors."""
+        """The optimiser of ``params``.
+
+        Weight decay applies to all of them, as in the reference implementations, unless
+        ``decay_exempt`` says otherwise.
+        """
         groups: list[dict[str, Any]] = [{"params": list(params)}]
         if self.decay_exempt == "vectors":
             kept = [p for p in groups[0]["params"] if not is_vector(p)]
@@ -124,12 +129,12 @@ class Recipe(BaseModel):
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the networks compute in."""
+        """The type that the networks compute in."""
         return PRECISIONS[self.precision]
 
     @property
     def parameter_dtype(self) -> torch.dtype:
-        """What parameters and losses are kept in: half types are for activations only."""
+        """The type of parameters and losses: half precision is for activations only."""
         return torch.float64 if self.precision == "fp64" else torch.float32
 
     @property
@@ -175,8 +180,8 @@ def is_vector(parameter: nn.Parameter) -> bool:
     return parameter.ndim < 2 or (parameter.ndim == 3 and parameter.shape[0] == 1)
 
 
-@functools.lru_cache(maxsize=2**10)  # a matrix has few recipes, and a run's id asks for its own
+@functools.lru_cache(maxsize=2**10)  # called for every run's id; a matrix has few recipes
 def differences(recipe: Recipe) -> dict[str, Any]:
-    """The fields that are not at their default: what a run's id sees of its recipe."""
+    """The fields that are not at their default: the recipe's part of a run's id."""
     standard = Recipe().model_dump(mode="json")
     return {k: v for k, v in recipe.model_dump(mode="json").items() if v != standard[k]}

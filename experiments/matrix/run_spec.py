@@ -1,4 +1,4 @@
-"""A run as pure data: what it is, its identity, its directory, whether a stored one matches."""
+"""One run as pure data: its identity, its directory, and whether a stored run matches it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 import datasets
 import distillers
+from datasets import Data
 from experiments.matrix.recipe import Recipe, differences
+from experiments.matrix.schema import DatasetEntry
 
 if TYPE_CHECKING:
-    from typing_extensions import Self  # typing's, from Python 3.11 on
-
-
-from datasets import Data
-from experiments.matrix.schema import DatasetEntry
+    from typing_extensions import Self  # in typing from Python 3.11
 
 
 class _Frozen(BaseModel):
@@ -38,8 +36,8 @@ class _Frozen(BaseModel):
 class DataSpec(_Frozen):
     """A data set as a run sees it.
 
-    ``options`` holds every option of the data set but paths and what only makes it faster: a
-    user's own data is known by the hash of its ``content``.
+    ``options`` holds every option of the data set except paths and those that only affect speed. A
+    user's own data is identified by the hash of its ``content``.
     """
 
     name: str
@@ -50,7 +48,7 @@ class DataSpec(_Frozen):
 
     @functools.cached_property
     def identity(self) -> dict[str, Any]:
-        """The part of its runs' `identity`; all runs of a matrix share one."""
+        """Its part of a run's `identity`. Cached, because all runs of a matrix share one."""
         own = _changed(self.options, data_defaults(self.name))
         return {**self.model_dump(mode="json", exclude_defaults=True), "options": own}
 
@@ -85,11 +83,11 @@ class RunSpec(_Frozen):
     recipe: Recipe
     recipe_version: int = Recipe.version
     source: SourceSpec | None = None
-    plugins: tuple[str, ...] = ()  # sha256 of the users' files that this run's names come from
+    plugins: tuple[str, ...] = ()  # sha256 of the users' files that define this run's names
 
     @functools.cached_property
     def id(self) -> str:
-        """Ten hex digits over what changes the result; a new option at its default keeps it."""
+        """Ten hex digits over what changes the result; a new option at its default keeps the id."""
         text = json.dumps(identity(self), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:10]
 
@@ -127,12 +125,12 @@ class RunSpec(_Frozen):
 
 @functools.lru_cache(maxsize=2**14)
 def _yaml(key: str, value: str) -> str:
-    """One key with a value given as JSON. Few differ in a matrix, and YAML takes milliseconds."""
+    """One key, its value given as JSON. Cached: a matrix has few, and YAML takes milliseconds."""
     return yaml.safe_dump({key: json.loads(value)}, sort_keys=False)
 
 
 def identity(spec: RunSpec) -> dict[str, Any]:
-    """What the id hashes: the spec minus everything at its default."""
+    """What the id hashes: the spec without everything that is at its default."""
     teacher = spec.teacher.model_dump(mode="json", exclude_defaults=True) if spec.teacher else None
     source = spec.source.model_dump(mode="json", exclude_defaults=True) if spec.source else None
     return {
@@ -152,7 +150,7 @@ def _changed(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[st
     """The options that are not at their defaults, as JSON would give them (lists for tuples)."""
     other = {k: v for k, v in options.items() if k not in defaults or v != defaults[k]}
     if all(isinstance(value, _SCALAR) for value in other.values()):
-        return other  # JSON would not change them
+        return other  # the same in JSON; the common case
     theirs = {k: defaults[k] for k in other if k in defaults}
     given, standard = json.loads(json.dumps([other, theirs]))
     return {k: v for k, v in given.items() if k not in standard or v != standard[k]}
@@ -170,7 +168,8 @@ def data_defaults(name: str) -> dict[str, Any]:
 def matches(stored: Mapping[str, Any], today: Mapping[str, Any], default: Any = None) -> bool:
     """Whether a stored spec describes today's run.
 
-    Every key it has must equal today's value, and every key it lacks must be at its default now.
+    Every key of ``stored`` must equal today's value, and every key that it lacks must be at its
+    default today.
     """
     default = default if isinstance(default, Mapping) else {}
     if not set(stored) <= set(today):
@@ -189,9 +188,9 @@ def matches(stored: Mapping[str, Any], today: Mapping[str, Any], default: Any = 
 
 
 def is_current(stored: Mapping[str, Any], spec: RunSpec) -> bool:
-    """`matches` with the defaults of ``spec``'s kind; False means the stored run is stale."""
+    """`matches` with the defaults that apply to ``spec``; False means the stored run is stale."""
     if stored == spec.dump():
-        return True  # nearly always, and ten times faster
+        return True  # almost always, and ten times faster than the comparison below
     defaults: dict[str, Any] = {
         "dataset": {
             **DataSpec(name="").model_dump(mode="json"),

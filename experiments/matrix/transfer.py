@@ -16,7 +16,7 @@ from models.registry import near
 
 
 def matrix_of(matrix: Matrix, name: str, source: str) -> Matrix:
-    """The matrix of the probes on the data set ``name``; errors begin with ``source``."""
+    """The matrix of the probes on the data set ``name``. Raises InputError naming ``source``."""
     if matrix.transfer is None:
         raise InputError(f"{source}: transfer: no such block, which --transfer needs")
     targets = {entry.name: entry for entry in matrix.transfer.datasets}
@@ -33,7 +33,7 @@ def matrix_of(matrix: Matrix, name: str, source: str) -> Matrix:
 
 
 def expand(base: Expansion, matrix: Matrix, facts: Facts, source: str) -> Expansion:
-    """One probe of every student of ``base``; ``matrix`` is that of `matrix_of`. Pure."""
+    """One probe of every student of ``base``; ``matrix`` comes from `matrix_of`. Pure."""
     assert matrix.transfer is not None  # matrix_of
     data, recipes = data_spec(matrix, facts), Recipes(matrix, source)
     entries = []

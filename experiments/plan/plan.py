@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,14 +13,14 @@ from experiments import environment
 from experiments.errors import InputError
 from experiments.matrix import expand, schema, transfer
 from experiments.matrix.expand import Expansion, Facts
-from experiments.matrix.run_spec import build_dataset
+from experiments.matrix.run_spec import RunSpec, build_dataset
 from experiments.matrix.schema import Matrix
 from experiments.matrix.select import select
+from experiments.plan import preflight
 from experiments.plan.capability import Capabilities, kind
 from experiments.plan.workspace import (
     Selection,
     Workspace,
-    check_teacher_fits,
     load_plugins,
     resolve,
     teacher_hash,
@@ -28,7 +28,6 @@ from experiments.plan.workspace import (
 )
 from experiments.rundir.layout import weights_of
 from experiments.rundir.status import State, Status, probe_statuses, read_statuses
-from experiments.train import numerics
 from experiments.worker.job import Job
 
 
@@ -88,6 +87,24 @@ class Plan:
                 raise InputError(f"{self.source}: {error}") from error
             return {}  # a plugin that is being edited must not hide results
 
+    def check_accuracies(self, specs: Iterable[RunSpec]) -> None:
+        """Measure the given teachers of ``specs`` whose expected accuracy the matrix states.
+
+        Raises InputError where one is off by more than its tolerance.
+        """
+        assert self.data is not None  # a strict plan has its data
+        needed = {spec.teacher.name for spec in specs if spec.teacher and spec.teacher.sha256}
+        for name in sorted(needed):
+            preflight.check_accuracy(
+                f"{self.source}: teachers.{name}",
+                name,
+                self.matrix.teachers[name],
+                self.teacher_files[name],
+                self.data,
+                self.matrix.recipe,
+                self.workspace.device,
+            )
+
     @property
     def processes(self) -> int:
         """How many processes train each job."""
@@ -143,7 +160,7 @@ def prepare(
         expansion = select(expansion, **vars(selection))
     if strict and data:
         for name, path in files.items():
-            check_teacher_fits(source, name, path, data)
+            preflight.check_teacher_fits(source, name, path, data)
     return Plan(source, matrix, expansion, data, workspace, plugins, files, strict)
 
 
@@ -173,7 +190,7 @@ def _required_data(
     content's hash where the data are the user's own.
     """
     if strict and (workspace.here or workspace.device == "cpu"):
-        _check_numerics(source, matrix, workspace.device)
+        preflight.check_numerics(source, matrix, workspace.device)
     is_own = expand.needs_content(matrix)
     data = build_data(matrix, workspace, source) if strict or is_own else None
     return data, data.fingerprint if data and is_own else None
@@ -185,15 +202,3 @@ def build_data(matrix: Matrix, workspace: Workspace, source: str) -> Data:
         return build_dataset(matrix.dataset, matrix.recipe, workspace.data, matrix.dataset.options)
     except datasets.DataError as error:
         raise InputError(f"{source}: dataset: {error}") from error
-
-
-def _check_numerics(source: str, matrix: Matrix, device: str) -> None:
-    """Refuse numerics that this machine lacks; they are never replaced silently."""
-    recipes = expand.Recipes(matrix, source)
-    for where, fields in (("recipe", recipes.common), ("teacher_recipe", recipes.teachers)):
-        lacking = numerics.missing(fields, device)
-        if lacking:
-            raise InputError(
-                f"{source}: {where}.{lacking}: not available on this machine ({device}); "
-                f"change it or choose another --device"
-            )

@@ -1,47 +1,62 @@
-"""Checks that need time or the disk, before anything is trained."""
+"""Checks before anything is trained: numerics, given teachers, the runs directory."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 
 import models
+from datasets import Data
 from experiments.errors import InputError
-from experiments.matrix.run_spec import RunSpec
-from experiments.plan.plan import Plan
-from experiments.train import networks
+from experiments.matrix import expand
+from experiments.matrix.recipe import Recipe
+from experiments.matrix.schema import Matrix, TeacherEntry
+from experiments.train import networks, numerics
 
 
-def check_accuracy(name: str, measured: float, expected: float, tolerance: float) -> None:
-    """Raise InputError if a given teacher is far from its expected accuracy, in percent."""
-    if abs(measured - expected) > tolerance:
+def check_numerics(source: str, matrix: Matrix, device: str) -> None:
+    """Refuse numerics that this machine lacks; they are never replaced silently."""
+    recipes = expand.Recipes(matrix, source)
+    for where, fields in (("recipe", recipes.common), ("teacher_recipe", recipes.teachers)):
+        lacking = numerics.missing(fields, device)
+        if lacking:
+            raise InputError(
+                f"{source}: {where}.{lacking}: not available on this machine ({device}); "
+                f"change it or choose another --device"
+            )
+
+
+def check_teacher_fits(source: str, name: str, path: Path, data: Data) -> None:
+    """Refuse a checkpoint of another architecture or class count now, not in a job."""
+    with torch.random.fork_rng(devices=[]):
+        model = models.build(name, data.info.num_classes)
+    try:
+        models.load_checkpoint(model, path)
+    except models.ModelError as error:
+        raise InputError(f"{source}: teachers.{name}.file: {error}") from error
+
+
+def check_accuracy(
+    where: str, name: str, entry: TeacherEntry, path: Path, data: Data, recipe: Recipe, device: str
+) -> None:
+    """Measure a given teacher and compare it with the accuracy that its entry expects.
+
+    Raises InputError beginning with ``where``. The teacher is measured on the CPU if this machine
+    has no GPU, which may not be the machine that trains.
+    """
+    if entry.expected_accuracy is None:
+        return
+    chosen = torch.device(device if torch.cuda.is_available() else "cpu")
+    module = networks.build(name, data.info.num_classes, recipe, chosen)
+    models.load_checkpoint(module, path)
+    measured = networks.evaluate(module, data.to(chosen).test_batches(), recipe)["top1"]
+    if abs(measured - entry.expected_accuracy) > entry.tolerance:
         raise InputError(
-            f"teachers.{name}: expected_accuracy {expected:g} ± {tolerance:g} %, "
+            f"{where}: expected_accuracy {entry.expected_accuracy:g} ± {entry.tolerance:g} %, "
             f"measured {measured:.2f} % on this data set: wrong file, data or normalisation?"
         )
-
-
-def check_accuracies(plan: Plan, specs: Iterable[RunSpec]) -> None:
-    """Measure the given teachers of ``specs`` whose expected accuracy is stated in the matrix."""
-    assert plan.data is not None  # a strict plan has its data
-    needed = {spec.teacher.name for spec in specs if spec.teacher and spec.teacher.sha256}
-    for name in sorted(needed):
-        entry = plan.matrix.teachers[name]
-        if entry.expected_accuracy is None:
-            continue
-        device = torch.device(plan.workspace.device if torch.cuda.is_available() else "cpu")
-        recipe = plan.matrix.recipe
-        module = networks.build(name, plan.data.info.num_classes, recipe, device)
-        models.load_checkpoint(module, plan.teacher_files[name])
-        batches = plan.data.to(device).test_batches()
-        measured = networks.evaluate(module, batches, recipe)["top1"]
-        try:
-            check_accuracy(name, measured, entry.expected_accuracy, entry.tolerance)
-        except InputError as error:
-            raise InputError(f"{plan.source}: {error}") from error
 
 
 def check_writable(runs: Path) -> None:

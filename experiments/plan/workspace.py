@@ -9,8 +9,6 @@ from pathlib import Path
 import torch
 
 import distillers
-import models
-from datasets import Data
 from experiments.errors import InputError, beside
 from experiments.matrix.schema import Matrix
 from models.checkpoints.files import sha256
@@ -92,13 +90,3 @@ def teacher_hash(source: str, name: str, matrix: Matrix, path: Path, strict: boo
             f"{source}: teachers.{name}.sha256: expected {stated}, but {path} has {actual}"
         )
     return actual
-
-
-def check_teacher_fits(source: str, name: str, path: Path, data: Data) -> None:
-    """Refuse a checkpoint of another architecture or class count now, not in a job."""
-    with torch.random.fork_rng(devices=[]):
-        model = models.build(name, data.info.num_classes)
-    try:
-        models.load_checkpoint(model, path)
-    except models.ModelError as error:
-        raise InputError(f"{source}: teachers.{name}.file: {error}") from error
