@@ -33,7 +33,7 @@ class Unsupported(MethodError):  # noqa: N818  (describes a pair, not a failure)
 
 @dataclass(frozen=True)
 class InitStage:
-    """A stage before the main one (AB, FSP, FT), trained on `init_loss` at a constant rate.
+    """An initial stage (AB, FSP, FT), trained on `init_loss` at a constant rate.
 
     epochs        length, in epochs of the reference schedule
     modules       the modules that are trained

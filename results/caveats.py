@@ -83,11 +83,11 @@ def _code_changes(runs: Iterable[Run], mixtures: Iterable[str]) -> list[str]:
     The latter only where no mixture shows it already.
     """
     telling = (f"{MIXED} commits", f"{MIXED} {UNCOMMITTED}")
-    told = any(text.startswith(telling) for text in mixtures)
+    is_shown = any(text.startswith(telling) for text in mixtures)
     groups: dict[str, list[str]] = {}
     for method, record in runs:
         starts = _starts(record)
-        for text in submission_warnings(starts) if told else code_warnings(starts):
+        for text in submission_warnings(starts) if is_shown else code_warnings(starts):
             groups.setdefault(text, []).append(method)
     return [f"{text}: {_count(methods, named=True)}" for text, methods in groups.items()]
 

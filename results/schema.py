@@ -91,7 +91,7 @@ class Weights(_Part):
 
 class Schedule(_Part):
     epochs: int | None = None
-    initial_epochs: int = 0  # of a stage before
+    initial_epochs: int = 0  # of an initial stage
     views: int = 1  # of every image
 
 

@@ -17,12 +17,16 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = [
     "README.md",
     "CONTRIBUTING.md",
-    *(f"{room}/README.md" for room in ("datasets", "experiments", "experiments/cluster", "models")),
+    *(f"{room}/README.md" for room in ("datasets", "distillers", "experiments", "models")),
+    "experiments/cluster/README.md",
     "results/README.md",
 ]
 TEXTS = {page: (ROOT / page).read_text() for page in PAGES}
 README, ALL = TEXTS["README.md"], "\n".join(TEXTS.values())
 COMMANDS = sorted(set(re.findall(r"python (benchmark\.py [^#`\n]+)", ALL)))
+BUILT_IN = [
+    n for n in distillers.names() if distillers.find(n).__module__.startswith("distillers.")
+]
 OF_THE_EXAMPLE = {"mine.yaml"}  # the matrix that a reader has just written
 MADE_BY_A_COMMAND = {"results/gpu/", "data/weights/resnet56.pth"}
 
@@ -58,10 +62,7 @@ def test_the_first_table_is_of_the_committed_board() -> None:
 
 def test_the_number_of_methods() -> None:
     methods, wrappers = re.search(r"(\d+) methods and (\w+) wrappers", README).groups()
-    built_in = [
-        n for n in distillers.names() if distillers.find(n).__module__.startswith("distillers.")
-    ]
-    assert len(built_in) == int(methods)
+    assert len(BUILT_IN) == int(methods)
     assert (len(distillers.wrappers()), wrappers) == (5, "five")
 
 
@@ -71,6 +72,11 @@ def test_the_example_method_is_the_tested_one() -> None:
 
 def test_the_example_matrix_is_valid() -> None:
     assert Matrix.model_validate(yaml.safe_load(block("yaml"))).trials == 3
+
+
+def test_every_method_is_listed() -> None:
+    page = TEXTS["distillers/README.md"]
+    assert [name for name in BUILT_IN if f"`{name}`" not in page] == []
 
 
 def test_every_matrix_is_listed() -> None:

@@ -33,15 +33,31 @@ def list_names(args: argparse.Namespace) -> int:
 def _list_methods(pair: str | None) -> None:
     from tabulate import tabulate
 
-    from experiments.train import method_costs
+    import distillers
+    from distillers import catalogue
 
-    header, rows = method_costs.table(pair)
-    print(tabulate(rows, header, disable_numparse=True))
+    header = ["name", "title", "venue", "year", "reads", "beyond the recipe", "presets"]
+    rows = {}
+    for name in distillers.names():
+        cls, options = distillers.find(name), distillers.defaults(name)
+        reads = ", ".join(catalogue.reads(name, options)) or "no teacher"
+        extra = ", ".join(catalogue.extra_compute(name, options))
+        about = (*catalogue.venue_and_year(name), reads, extra, ", ".join(cls.presets))
+        rows[name] = [name, cls.title, *about]
+    if pair:
+        from experiments.train import method_costs
+
+        header += ["extra parameters", "step / KD"]
+        for name, cost in method_costs.measure(pair).items():
+            rows[name] += cost
+    print(tabulate(list(rows.values()), header, disable_numparse=True))
     print(
         '\n"+kd" after a name adds Hinton\'s term with weight 1, as in crd+kd. '
         "Wrappers that go before a name:"
     )
-    print(tabulate(method_costs.wrappers(), tablefmt="plain", disable_numparse=True))
+    classes = [distillers.find_wrapper(name) for name in distillers.wrappers()]
+    wrappers = [[f"{cls.name}+", cls.title, cls.paper] for cls in classes]
+    print(tabulate(wrappers, tablefmt="plain", disable_numparse=True))
 
 
 def _describe(what: str, name: str) -> None:

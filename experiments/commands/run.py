@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     finished = local_queue.run(tasks, slots, progress)
     progress.close()
     if not finished:
-        print("stopped. What was saved is safe: give the same command again to resume.")
+        print("stopped. What was saved is safe: repeat the command to resume.")
         return 1
     return _verdict(plan, args)
 

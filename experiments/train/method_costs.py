@@ -1,4 +1,4 @@
-"""The table of all methods, and what each costs on a pair of networks."""
+"""What each method costs on a pair of networks, measured side by side."""
 
 from __future__ import annotations
 
@@ -12,47 +12,20 @@ from torch import nn
 import distillers
 import models
 from datasets import Batch, Info
-from distillers import catalogue
 from experiments.matrix.recipe import Recipe
 from experiments.matrix.schema import PairEntry
 from experiments.train import networks
 
 CLASSES, SIZE, BATCH = 100, 32, 64  # as on CIFAR-100
 REPEATS = 5
-HEADER = ["name", "title", "venue", "year", "reads", "beyond the recipe", "presets"]
-Row = list[str]
 
 
-def table(pair: str | None = None) -> tuple[list[str], list[Row]]:
-    """Header and one row per method; with a ``pair`` also extra parameters and time per step.
+def measure(pair: str) -> dict[str, tuple[str, str]]:
+    """Method -> extra parameters and time per step relative to KD; or "n/a" and the reason.
 
-    The time is relative to KD's: forward and backward of the student with the loss on CIFAR-sized
-    noise, medians taken in turns; the teacher's own pass is left out, since runs share it.
+    The time covers the student's forward and backward pass with the loss, on noise of CIFAR's size.
+    The teacher's pass is left out, since runs share it.
     """
-    rows = [_row(name) for name in distillers.names()]
-    if pair is None:
-        return HEADER, rows
-    costs = _costs(pair)
-    return [*HEADER, "extra parameters", "step / KD"], [
-        [*row, *costs[name]] for row, name in zip(rows, distillers.names(), strict=True)
-    ]
-
-
-def _row(name: str) -> Row:
-    cls, options = distillers.find(name), distillers.defaults(name)
-    more = ", ".join(catalogue.extra_compute(name, options))
-    read = ", ".join(catalogue.reads(name, options)) or "no teacher"
-    return [name, cls.title, *catalogue.venue_and_year(name), read, more, ", ".join(cls.presets)]
-
-
-def wrappers() -> list[Row]:
-    """One row per wrapper: what may stand before a method's name and a "+"."""
-    classes = [distillers.find_wrapper(name) for name in distillers.wrappers()]
-    return [[f"{cls.name}+", cls.title, cls.paper] for cls in classes]
-
-
-def _costs(pair: str) -> dict[str, Row]:
-    """Method -> extra parameters and time relative to KD, or why it cannot serve the pair."""
     entry = PairEntry.model_validate(pair)
     torch.set_num_threads(1)
     with networks.seeded("catalogue"):
@@ -62,9 +35,9 @@ def _costs(pair: str) -> dict[str, Row]:
     steps = {n: _step(m, student, teacher) for n, m in methods.items() if not isinstance(m, str)}
     times = _times(steps)
     return {
-        name: ["n/a", method]
+        name: ("n/a", method)
         if isinstance(method, str)
-        else [f"{_extra(method):,}", f"{times[name] / times['kd']:.2f}"]
+        else (f"{_extra(method):,}", f"{times[name] / times['kd']:.2f}")
         for name, method in methods.items()
     }
 

@@ -44,7 +44,7 @@ def record(learner: Learner, test: dict[str, float] | None) -> Record:
         "run": learner.id,
         "spec": learner.spec.dump(),
         "accuracy": _accuracy(learner, test),
-        "teacher": vars(learner.teacher) if learner.teacher else None,
+        "teacher": learner.teacher,
         "source": _source(learner),
         "parameters": {
             "student": sum(p.numel() for p in learner.student.parameters()),

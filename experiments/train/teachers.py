@@ -15,6 +15,7 @@ from experiments.train import networks
 from experiments.train.distributed import SINGLE, ProcessGroup
 from models.checkpoints.files import sha256
 from results import records
+from results.schema import TeacherUsed
 
 
 class Blocked(RuntimeError):  # noqa: N818  (a state of the student's run, not its failure)
@@ -22,21 +23,11 @@ class Blocked(RuntimeError):  # noqa: N818  (a state of the student's run, not i
 
 
 @dataclass(frozen=True)
-class TeacherRecord:
-    """A teacher in a student's result; accuracy in percent, ``run`` None for a given file."""
-
-    name: str
-    accuracy: float
-    sha256: str
-    run: str | None = None
-
-
-@dataclass(frozen=True)
 class Teacher:
     """A frozen teacher, and how results record it."""
 
     module: models.Classifier
-    record: TeacherRecord
+    record: TeacherUsed
 
 
 def load(
@@ -57,8 +48,9 @@ def load(
     models.load_checkpoint(module, weights)
     networks.freeze(module)
     scores = networks.evaluate(module, data.test_batches(), recipe, group=group)
-    accuracy = scores["top1"]
-    return Teacher(module, TeacherRecord(spec.name, round(accuracy, 4), digest, spec.run))
+    top1 = round(scores["top1"], 4)
+    record = TeacherUsed(name=spec.name, accuracy=top1, sha256=digest, run=spec.run)
+    return Teacher(module, record)
 
 
 def checked_hash(spec: TeacherSpec, weights: Path, role: str = "teacher") -> str:

@@ -19,7 +19,8 @@ from experiments.rundir.layout import WEIGHTS
 from experiments.train import networks, trainer
 from experiments.train.cohort import Cohort
 from experiments.train.numerics import set_numerics
-from experiments.train.teachers import Teacher, TeacherRecord
+from experiments.train.teachers import Teacher
+from results.schema import TeacherUsed
 from tests.experiments import tiny
 
 DEVICE = torch.device("cuda")
@@ -38,7 +39,9 @@ def recipe(**fields: Any) -> Recipe:
 def teacher(numerics: Recipe, device: torch.device = DEVICE) -> Teacher:
     with networks.seeded("the tests' teacher"):
         module = networks.build(TEACHER, 10, numerics, device)
-    return Teacher(networks.freeze(module), TeacherRecord(TEACHER, 10.0, "0" * 64))
+    return Teacher(
+        networks.freeze(module), TeacherUsed(name=TEACHER, accuracy=10.0, sha256="0" * 64)
+    )
 
 
 def skip_where_unsupported(method: str) -> None:

@@ -89,7 +89,7 @@ def call(*arguments: str) -> Called:
 
 
 def run_inline(waiting: list[jobs.Task], devices: list[str], progress: Progress) -> bool:
-    """Stands in for `launch.run`: the jobs one after another, teachers come first anyway."""
+    """Stands in for `local.queue.run`: runs the jobs one by one, in order (teachers come first)."""
     with tempfile.TemporaryDirectory() as folder, signals_kept():
         for number, task in enumerate(waiting):
             path = Path(folder) / f"{number}.json"

@@ -18,7 +18,8 @@ from experiments.matrix.run_spec import DataSpec, RunSpec, TeacherSpec
 from experiments.rundir.layout import WEIGHTS
 from experiments.train import networks
 from experiments.train.cohort import Cohort
-from experiments.train.teachers import Teacher, TeacherRecord
+from experiments.train.teachers import Teacher
+from results.schema import TeacherUsed
 
 OPTIONS = {"image_size": 16, "train_size": 88, "test_size": 40}
 RECIPE = Recipe(epochs=3, batch_size=16, schedule="cosine")  # 6 steps an epoch, the last of 8
@@ -40,7 +41,9 @@ def teacher(source: Data) -> Teacher:
     torch.set_num_threads(1)
     with networks.seeded("the tests' teacher"):
         module = models.build("resnet14", source.info.num_classes)
-    return Teacher(networks.freeze(module), TeacherRecord("resnet14", 10.0, "0" * 64))
+    return Teacher(
+        networks.freeze(module), TeacherUsed(name="resnet14", accuracy=10.0, sha256="0" * 64)
+    )
 
 
 def spec(method: str, recipe: Recipe = RECIPE) -> RunSpec:

@@ -105,9 +105,9 @@ def difference(actual: Outputs, expected: Outputs) -> float:
 
 
 def tensors(out: Outputs) -> list[Tensor]:
-    found: list[Tensor] = []
-    out.map(lambda tensor: found.append(tensor.detach()) or tensor)  # type: ignore[func-returns-value]
-    return found
+    collected: list[Tensor] = []
+    out.map(lambda tensor: collected.append(tensor.detach()) or tensor)  # type: ignore[func-returns-value]
+    return collected
 
 
 if __name__ == "__main__":

@@ -71,13 +71,13 @@ def report(results: Sequence[Measured], setting: Setting, command: str) -> str:
 def _totals(results: Sequence[Measured], setting: Setting, command: str) -> Table:
     header = ["pair", "one by one", "cohort", "bare", "gain", "cohort / bare", "memory format"]
     rows = []
-    for found in results:
-        cohort = found.times["cohort"]
-        single, bare = _sum(found.times, "alone "), _sum(found.times, "bare ")
+    for measured in results:
+        cohort = measured.times["cohort"]
+        single, bare = _sum(measured.times, "alone "), _sum(measured.times, "bare ")
         gain = statistics.median(single) / statistics.median(cohort)
         over = statistics.median(cohort) / statistics.median(bare)
         rates = [_rate(times, setting) for times in (single, cohort, bare)]
-        rows.append([str(found.pair), *rates, f"{gain:.2f}×", f"{over:.3f}", found.layout])
+        rows.append([str(measured.pair), *rates, f"{gain:.2f}×", f"{over:.3f}", measured.layout])
     title = f"Cost of a step of {len(METHODS)} runs, {setting.recipe.precision}"
     return Table(title, header, rows, notes=_notes(setting, command))
 
@@ -113,9 +113,9 @@ def _notes(setting: Setting, command: str) -> list[str]:
     ]
 
 
-def _breakdown(found: Measured) -> Table:
+def _breakdown(measured: Measured) -> Table:
     """Milliseconds of every part of the cohort's step."""
-    middle = {name: 1000 * statistics.median(times) for name, times in found.times.items()}
+    middle = {name: 1000 * statistics.median(times) for name, times in measured.times.items()}
     steps = {m: middle[f"step {m}"] for m in METHODS}
     whole, first = middle["cohort"], steps[METHODS[0]]
     rows = [
@@ -139,27 +139,27 @@ def _breakdown(found: Measured) -> Table:
         "alone: the run as a cohort of its own, with its teacher and its batches.",
     ]
     header = ["ms per step", "step", "over vanilla", "of the cohort", "alone"]
-    return Table(f"{found.pair}: where the time goes", header, rows, notes=notes)
+    return Table(f"{measured.pair}: where the time goes", header, rows, notes=notes)
 
 
 def _part(label: str, milliseconds: float, whole: float) -> list[list[str]]:
     return [[label, f"{milliseconds:.2f}", "", f"{milliseconds / whole:.1%}", ""]]
 
 
-def _formats(found: Measured) -> Table:
+def _formats(measured: Measured) -> Table:
     labels = {
-        "student": f"{found.pair.student}, a bare training step",
-        "teacher": f"{found.pair.teacher}, a bare forward pass",
+        "student": f"{measured.pair.student}, a bare training step",
+        "teacher": f"{measured.pair.teacher}, a bare forward pass",
         "cohort": "the cohort's step",
     }
     rows = []
     for what, label in labels.items():
-        times = [found.formats.get(f"{what} {name}", [math.nan]) for name in FORMATS]
+        times = [measured.formats.get(f"{what} {name}", [math.nan]) for name in FORMATS]
         one, other = (1000 * statistics.median(t) for t in times)
         texts = [_number(one), _number(other), _number(one / other, "×")]
         rows.append([label, *texts])
     header = ["ms per step", *FORMATS, "channels_last gains"]
-    return Table(f"{found.pair}: memory formats", header, rows)
+    return Table(f"{measured.pair}: memory formats", header, rows)
 
 
 def _number(value: float, unit: str = "") -> str:

@@ -157,8 +157,8 @@ def _streamed(
     settings: Settings, files: Parts, names: Sequence[str], args: argparse.Namespace, workers: int
 ) -> Data:
     size = args.image_size
-    found = Files(*files, tuple(names), MEAN, STD, size, margin(size))
-    return StreamedData(settings, found, workers)
+    described = Files(*files, tuple(names), MEAN, STD, size, margin(size))
+    return StreamedData(settings, described, workers)
 
 
 def _recipe(files: Parts, names: Sequence[str], args: argparse.Namespace) -> CacheSpec:
@@ -176,7 +176,7 @@ def _in_memory(settings: Settings, part: Part, names: Sequence[str]) -> Data:
 # ---- the report ----------------------------------------------------------------------------------
 
 
-def report(found: dict[str, Speed], notes: Sequence[str]) -> str:
+def report(speeds: dict[str, Speed], notes: Sequence[str]) -> str:
     rows = [
         (
             name,
@@ -185,7 +185,7 @@ def report(found: dict[str, Speed], notes: Sequence[str]) -> str:
             f"{100 * speed.waiting:.0f} %",
             f"{speed.trained:,.0f}",
         )
-        for name, speed in found.items()
+        for name, speed in speeds.items()
     ]
     return markdown([Table("How fast images come", HEADER, rows, notes=tuple(notes))])
 
@@ -194,17 +194,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print the table and write it where asked."""
     args = _parser().parse_args(arguments)
     torch.set_num_threads(args.threads)
-    found: dict[str, Speed] = {}
+    speeds: dict[str, Speed] = {}
     try:
         _check(args)
         before = 1 + PREFETCH * max(args.workers)
         with tempfile.TemporaryDirectory() as scratch:
             for name, data in ways(args, Path(scratch)):
                 shared.progress(f"measuring {name} …")
-                found[name] = measure(data, _step(args, data), args.batches, before)
+                speeds[name] = measure(data, _step(args, data), args.batches, before)
     except (datasets.DataError, models.ModelError) as error:
         return shared.fail(error)
-    text = report(found, _notes(args, shared.command(__file__, arguments)))
+    text = report(speeds, _notes(args, shared.command(__file__, arguments)))
     shared.publish(text, args.output)
     return 0
 

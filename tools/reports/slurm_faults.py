@@ -60,9 +60,9 @@ class Session:
         self.repeats = range(1, args.repeats + 1)
         self.references = References(folder / "undisturbed")
 
-    def play(self, found: Sequence[Fault]) -> list[Verdict]:
+    def play(self, faults: Sequence[Fault]) -> list[Verdict]:
         """Every repeat of these faults, side by side on one new cluster."""
-        scenarios = [(fault, repeat) for repeat in self.repeats for fault in found]
+        scenarios = [(fault, repeat) for repeat in self.repeats for fault in faults]
         with dev_cluster.running() as cluster, ThreadPoolExecutor(self.parallel) as pool:
             return list(pool.map(lambda scenario: self.one(cluster, *scenario), scenarios))
 
@@ -89,8 +89,8 @@ def _mark(verdict: Verdict) -> str:
 
 def report(verdicts: Sequence[Verdict], command: str, seconds: float) -> str:
     """Markdown: a row per fault, and when each was injected."""
-    found = list(dict.fromkeys(verdict.fault for verdict in verdicts))
-    groups = [[v for v in verdicts if v.fault is fault] for fault in found]
+    faults = list(dict.fromkeys(verdict.fault for verdict in verdicts))
+    groups = [[v for v in verdicts if v.fault is fault] for fault in faults]
     rows = [_row(group) for group in groups] + [_row(verdicts, "all")]
     moments = [
         [v.fault.title, v.seed, "; ".join(v.moments), str(v.submits), f"{v.seconds:.0f}"]

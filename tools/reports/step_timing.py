@@ -24,8 +24,9 @@ from experiments.train import networks, numerics, trainer
 from experiments.train.cohort import Cohort, Member
 from experiments.train.learner import Learner
 from experiments.train.meter import Meter
-from experiments.train.teachers import Teacher, TeacherRecord
+from experiments.train.teachers import Teacher
 from models import Outputs
+from results.schema import TeacherUsed
 
 METHODS = ("vanilla", "kd", "fitnet", "at", "rkd", "irg", "crd", "dkd", "gk_dfd")
 FORMATS = {"contiguous": False, "channels_last": True}
@@ -145,7 +146,7 @@ def stand_in(name: str, setting: Setting, recipe: Recipe) -> Teacher:
             norm.momentum = 1.0
     with torch.no_grad():
         module.train()(setting.batch(recipe).images)
-    return Teacher(networks.freeze(module), TeacherRecord(name, 0.0, NO_FILE))
+    return Teacher(networks.freeze(module), TeacherUsed(name=name, accuracy=0.0, sha256=NO_FILE))
 
 
 class Bare:

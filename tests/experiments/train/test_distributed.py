@@ -29,11 +29,12 @@ from experiments.matrix.run_spec import DataSpec, RunSpec, TeacherSpec
 from experiments.rundir.layout import WEIGHTS
 from experiments.train import networks
 from experiments.train.learner import Learner
-from experiments.train.teachers import Teacher, TeacherRecord
+from experiments.train.teachers import Teacher
 from experiments.worker.job import STOPPED, Job, command
 from models import Outputs
 from models.checkpoints.files import load_checkpoint, save_weights, sha256
 from results import records
+from results.schema import TeacherUsed
 from tests.experiments import tiny
 
 CPU = torch.device("cpu")
@@ -104,7 +105,9 @@ def reference(method: str, file: Path, directory: Path) -> Learner:
     torch.set_num_threads(1)
     module = networks.build("resnet14", 10, RECIPE, CPU)
     load_checkpoint(module, file)
-    teacher = Teacher(networks.freeze(module), TeacherRecord("resnet14", 10.0, "0" * 64))
+    teacher = Teacher(
+        networks.freeze(module), TeacherUsed(name="resnet14", accuracy=10.0, sha256="0" * 64)
+    )
     source = data()
     learner = Learner(spec(method, file), source, teacher, CPU, directory)
     for epoch in range(1, RECIPE.epochs + 1):

@@ -127,7 +127,7 @@ def test_another_teacher_means_starting_over(tmp_path: Path) -> None:
     """A checkpoint made with one teacher is not resumed with another."""
     job = tiny.cohort(tmp_path, ("kd",))
     assert job.teacher is not None
-    other = replace(job.teacher.record, sha256="1" * 64)
+    other = job.teacher.record.model_copy(update={"sha256": "1" * 64})
     job.teacher = replace(job.teacher, record=other)
     job.stop = lambda: True
     trainer.train(job)
