@@ -9,6 +9,7 @@
     benchmark.py logs   RUN         show what happened to one run, and what its job printed
     benchmark.py cancel MATRIX      take its jobs out of the queue
     benchmark.py retry  MATRIX      let run and submit try again what failed
+    benchmark.py accept MATRIX      keep results of an earlier version of a plugin
     benchmark.py table  MATRIX      print the leaderboard of what is done
     benchmark.py evaluate FILE      measure a checkpoint, anyone's, on a data set's test part
     benchmark.py export RUN         write a finished run's student as a file for others
@@ -28,6 +29,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.commands import (
+    accept,
     cancel,
     clean,
     doctor,
@@ -45,7 +47,8 @@ from experiments.commands.common import Parser
 from experiments.doctor import packages
 
 COMMANDS = (
-    listing, plan, run, submit, status, doctor, logs, cancel, table, evaluate, export, clean,
+    listing, plan, run, submit, status, doctor, logs, cancel, accept, table, evaluate, export,
+    clean,
 )  # fmt: skip
 
 

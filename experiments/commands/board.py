@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Any
@@ -27,7 +28,7 @@ def board_of(plan: Plan) -> Leaderboard:
         dataset=_dataset(plan.matrix),
         recipe=plan.matrix.recipe.summary(),
         exceptions=exceptions(plan.matrix, plan.expansion),
-        notes=[*about, *_stale(statuses)],
+        notes=[*about, *_accepted(plan), *_stale(statuses)],
         baseline=alone[0] if alone else None,
     )
 
@@ -108,6 +109,15 @@ def exceptions(matrix: Matrix, shown: Expansion) -> list[str]:
 
 def _listed(options: Mapping[str, Any]) -> str:
     return ", ".join(f"{key} {value}" for key, value in options.items())
+
+
+def _accepted(plan: Plan) -> list[str]:
+    """How many runs were made by earlier code that a user accepted as equal, by what changed."""
+    files = Counter(earlier.detail for earlier in plan.accepted.values())
+    return [
+        f"{number} run{'s' * (number > 1)} accepted although {file} after their training"
+        for file, number in files.items()
+    ]
 
 
 def _stale(statuses: Mapping[str, Status]) -> list[str]:

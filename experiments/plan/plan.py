@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import datasets
@@ -18,6 +18,7 @@ from experiments.matrix.schema import Matrix
 from experiments.matrix.select import select
 from experiments.plan import preflight
 from experiments.plan.capability import Capabilities, kind
+from experiments.plan.earlier_code import Earlier, reconcile
 from experiments.plan.workspace import (
     Selection,
     Workspace,
@@ -44,13 +45,17 @@ class Plan:
     teacher_files: dict[str, Path]
     strict: bool  # see `prepare`
     origin: Plan | None = None  # of the students that are probed here, see `transfer`
+    # Finished runs of earlier code of their plugins, see `earlier_code`:
+    stale: Mapping[str, Earlier] = field(default_factory=dict)
+    accepted: Mapping[str, Earlier] = field(default_factory=dict)
 
     def statuses(self) -> dict[str, Status]:
         """Every run's status at this moment, by run id, teachers first.
 
         Raises InputError if a method cannot be built at all and the plan is ``strict``.
         """
-        statuses = read_statuses(self.expansion.runs, self.workspace.runs, self._why_not)
+        stale = {run: earlier.detail for run, earlier in self.stale.items()}
+        statuses = read_statuses(self.expansion.runs, self.workspace.runs, self._why_not, stale)
         return probe_statuses(statuses, self.origin.statuses()) if self.origin else statuses
 
     @property
@@ -158,10 +163,22 @@ def prepare(
     expansion = expand.expand(matrix, Facts(teacher_sha256=hashes, content=content), source)
     if selection:
         expansion = select(expansion, **vars(selection))
+    reconciled = reconcile(expansion, workspace.runs)
     if strict and data:
         for name, path in files.items():
             preflight.check_teacher_fits(source, name, path, data)
-    return Plan(source, matrix, expansion, data, workspace, plugins, files, strict)
+    return Plan(
+        source,
+        matrix,
+        reconciled.expansion,
+        data,
+        workspace,
+        plugins,
+        files,
+        strict,
+        stale=reconciled.stale,
+        accepted=reconciled.accepted,
+    )
 
 
 def _probes(origin: Plan, name: str, strict: bool) -> Plan:
@@ -170,10 +187,14 @@ def _probes(origin: Plan, name: str, strict: bool) -> Plan:
     matrix = transfer.matrix_of(origin.matrix, name, origin.source)
     expand.check_data(matrix, source)
     data, content = _required_data(source, matrix, origin.workspace, strict)
+    probes = transfer.expand(origin.expansion, matrix, Facts(content=content), source)
+    reconciled = reconcile(probes, origin.workspace.runs)
     return replace(
         origin,
         matrix=matrix,
-        expansion=transfer.expand(origin.expansion, matrix, Facts(content=content), source),
+        expansion=reconciled.expansion,
+        stale=reconciled.stale,
+        accepted=reconciled.accepted,
         data=data,
         teacher_files={},
         strict=strict,

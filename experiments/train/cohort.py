@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ import torch
 import yaml
 
 from datasets import Data, Stream
+import distillers
 from distillers import Unsupported
 from experiments import environment
 from experiments.matrix.run_spec import RunSpec
@@ -24,6 +26,7 @@ from experiments.train import checkpoint, result
 from experiments.train.distributed import SINGLE, Broken, ProcessGroup, is_known_to_all
 from experiments.train.learner import Learner
 from experiments.train.meter import Diverged
+from experiments.train.shared import ChangedInPlace, Permanent, Watch, message
 from experiments.train.teachers import Teacher
 from results import records
 
@@ -121,8 +124,10 @@ class Cohort:
                 self._report_end(spec, **reason)
                 return None
             member = Member(self._resume(spec, directory), claim)
+            self.permanent.watch.check(spec.method)
         except Exception as error:  # noqa: BLE001  (any plugin or disk error: the others continue)
             self._record_failure(spec, claim, error)
+            self.permanent.restore()
             return None
         self.members.append(member)
         return member
@@ -153,6 +158,31 @@ class Cohort:
         starts = start_log.begin(directory, spec.id, start, self.code)
         records.write_atomic(directory / "spec.yaml", yaml.safe_dump(spec.dump(), sort_keys=False))
         return starts
+
+    # ---- what members share --------------------------------------------------------------------
+
+    @functools.cached_property
+    def permanent(self) -> Permanent:
+        """The teacher and the labels, which no member may change."""
+        return Permanent(self.teacher, self.data.info.train_labels)
+
+    def changed(self, watch: Watch) -> list[str]:
+        """The names of shared tensors that were written into, in any process of the group."""
+        names = [*watch.changed(), *self.permanent.watch.changed()]
+        if self.group.size == 1:
+            return names
+        (anywhere,) = self.group.any(bool(names))
+        return names or ["a tensor in another process"] * anywhere
+
+    def expel(self, member: Member, changed: list[str]) -> None:
+        """A member that wrote into shared tensors fails; what is permanent is restored."""
+        self.permanent.restore()
+        if member not in self.members:  # it has failed already
+            return
+        with self.isolate_failure(member):
+            error = ChangedInPlace(message(member.learner.spec.method, changed))
+            error.known_to_all = True
+            raise error
 
     # ---- leaving -------------------------------------------------------------------------------
 
@@ -208,9 +238,8 @@ class Cohort:
         known = isinstance(error, (Unsupported, Diverged)) or is_known_to_all(error)
         if self.group.size > 1 and not known:
             raise Broken(f"{spec}: process {self.group.rank} failed alone") from error
-        line = " ".join(str(error).split())
-        if not isinstance(error, (Unsupported, start_log.NoProgress, records.RecordError)):
-            line = f"{type(error).__name__}: {line}"
+        plain = isinstance(error, (start_log.NoProgress, records.RecordError))
+        line = " ".join(str(error).split()) if plain else distillers.explain(error)
         state = Outcome.INTERRUPTED if is_storage_error(error) else Outcome.FAILED
         if claim is not None:
             trace = "".join(traceback.format_exception(error))

@@ -24,10 +24,17 @@ class Blocked(RuntimeError):  # noqa: N818  (a state of the student's run, not i
 
 @dataclass(frozen=True)
 class Teacher:
-    """A frozen teacher, and how results record it."""
+    """A frozen teacher, how results record it, and the file that it was loaded from."""
 
     module: models.Classifier
     record: TeacherUsed
+    weights: Path | None = None
+
+    def reload(self) -> None:
+        """Load the weights once more, after a method wrote into them."""
+        if self.weights is None:
+            raise RuntimeError(f"teacher {self.record.name}: no file to restore its weights from")
+        models.load_checkpoint(self.module, self.weights)
 
 
 def load(
@@ -50,7 +57,7 @@ def load(
     scores = networks.evaluate(module, data.test_batches(), recipe, group=group)
     top1 = round(scores["top1"], 4)
     record = TeacherUsed(name=spec.name, accuracy=top1, sha256=digest, run=spec.run)
-    return Teacher(module, record)
+    return Teacher(module, record, weights)
 
 
 def checked_hash(spec: TeacherSpec, weights: Path, role: str = "teacher") -> str:
