@@ -2,6 +2,7 @@
 """Compare knowledge distillation methods: train a matrix of them, watch it, print its table.
 
     benchmark.py list methods | models | datasets
+    benchmark.py check  PLUGIN      try a method or a network of your own
     benchmark.py plan   MATRIX      show what would run, and what it costs
     benchmark.py run    MATRIX      train it on this machine
     benchmark.py submit MATRIX      train it on a SLURM cluster
@@ -31,6 +32,7 @@ from pathlib import Path
 from experiments.commands import (
     accept,
     cancel,
+    check,
     clean,
     doctor,
     evaluate,
@@ -47,7 +49,7 @@ from experiments.commands.common import Parser
 from experiments.doctor import packages
 
 COMMANDS = (
-    listing, plan, run, submit, status, doctor, logs, cancel, accept, table, evaluate, export,
+    listing, check, plan, run, submit, status, doctor, logs, cancel, accept, table, evaluate, export,
     clean,
 )  # fmt: skip
 

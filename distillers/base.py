@@ -314,15 +314,16 @@ def probe(network: Any, image_size: int, needs: Needs) -> Outputs:
 def _undisturbed(network: nn.Module) -> Iterator[None]:
     """Eval mode inside the block; every module's mode and every buffer are restored after it."""
     modes = [(module, module.training) for module in network.modules()]
-    buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
+    buffers = [(buffer, buffer.clone(), buffer._version) for buffer in network.buffers()]
     network.eval()
     try:
         yield
     finally:
         for module, mode in modes:
             module.training = mode
-        for buffer, before in buffers:
-            buffer.copy_(before)
+        for buffer, before, version in buffers:
+            if buffer._version != version:  # a needless copy would count as a change of the network
+                buffer.copy_(before)
 
 
 def _ready(outputs: Outputs | None, detach: bool = False) -> Any:

@@ -15,11 +15,13 @@ import importlib.machinery
 import importlib.util
 import pkgutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+from datasets.registry import _FACTORIES as DATA_SETS
 from models.base import PREFIXES
 from models.base import REGISTRY as MODELS
 
@@ -82,7 +84,7 @@ def load_plugin(path: str | Path) -> str:
                 )
     except Exception as error:
         _forget(plugin)  # so that the corrected file can be loaded
-        kind = "" if isinstance(error, _Own) else f"{type(error).__name__}: "
+        kind = "" if isinstance(error, PluginError) else f"{type(error).__name__}: "
         raise MethodError(f"plugin {path}: {kind}{error}{_remedy(plugin, error)}") from error
     return plugin.digest
 
@@ -214,7 +216,7 @@ def _is_hidden(path: Path) -> bool:
 # ---- import --------------------------------------------------------------------------------------
 
 
-class _Own(MethodError):
+class PluginError(MethodError):
     """A message of this module, printed without its type."""
 
 
@@ -226,17 +228,18 @@ def _located(path: str | Path) -> Plugin:
 
 
 @contextlib.contextmanager
-def _all_or_nothing() -> Iterator[object]:
+def _all_or_nothing() -> Iterator[Callable[[], int]]:
     """Undo all registrations if the body raises; yields a function that counts them."""
-    tables = (REGISTRY._entries, WRAPPERS._entries, MODELS._entries, PREFIXES)
+    tables: list[dict[str, Any]] = [REGISTRY._entries, WRAPPERS._entries, MODELS._entries]
+    tables += [PREFIXES, DATA_SETS]
     before = [dict(table) for table in tables]
-    size = sum(map(len, tables))
+    size = sum(len(table) for table in tables)
     try:
-        yield lambda: sum(map(len, tables)) - size
+        yield lambda: sum(len(table) for table in tables) - size
     except BaseException:
         for table, entries in zip(tables, before, strict=True):
             table.clear()
-            table.update(entries)  # type: ignore[arg-type]
+            table.update(entries)
         raise
 
 
@@ -297,7 +300,7 @@ class _Siblings(importlib.abc.MetaPathFinder):
             known = sys.modules.get(name)
             other = getattr(known, "__file__", None) if known else self.files.get(name, file)
             if other is None or Path(other) != file:
-                raise _Own(
+                raise PluginError(
                     f"its sibling {file.name} has the name of a module that is already loaded "
                     f"({other or 'built-in'}): rename it, or make the plugin a folder whose files "
                     "import each other by `from . import …`"

@@ -21,7 +21,7 @@ ROOMS = (
     ("matrix", "slurm"),
     ("rundir",),
     ("train",),
-    ("worker",),
+    ("worker", "check"),
     ("plan",),
     ("local", "cluster"),
     ("doctor",),

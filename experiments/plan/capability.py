@@ -63,8 +63,8 @@ class Capabilities:
         try:
             return self._refusal(spec, self._network, "cpu")
         except Exception as error:
-            kind = "" if isinstance(error, distillers.MethodError) else f"{type(error).__name__}: "
-            raise InputError(f"{spec.pair}, {spec.method}: {kind}{error}") from error
+            why = distillers.explain(error)
+            raise InputError(f"{spec.pair}, {spec.method}: {why}") from error
 
     def _refusal(
         self, spec: RunSpec, network: Callable[[str], nn.Module], device: str

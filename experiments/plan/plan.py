@@ -10,6 +10,7 @@ from pathlib import Path
 import datasets
 from datasets import Data
 from experiments import environment
+from experiments.check import dry_step
 from experiments.errors import InputError
 from experiments.matrix import expand, schema, transfer
 from experiments.matrix.expand import Expansion, Facts
@@ -17,7 +18,7 @@ from experiments.matrix.run_spec import RunSpec, build_dataset
 from experiments.matrix.schema import Matrix
 from experiments.matrix.select import select
 from experiments.plan import preflight
-from experiments.plan.capability import Capabilities, kind
+from experiments.plan.capability import Capabilities, Kind, kind
 from experiments.plan.earlier_code import Earlier, reconcile
 from experiments.plan.workspace import (
     Selection,
@@ -85,12 +86,37 @@ class Plan:
         if not self.strict:
             proven = {kind(s.spec) for s in statuses.values() if s.state == State.DONE}
             specs = [spec for spec in specs if kind(spec) not in proven]
+        if not specs or not self._capabilities:
+            return {}
         try:
-            return self._capabilities.reasons(specs) if specs and self._capabilities else {}
+            reasons = self._capabilities.reasons(specs)
+            if self.strict:
+                self._try_plugins([spec for spec in specs if spec.id not in reasons])
+            return reasons
         except InputError as error:
             if self.strict:
                 raise InputError(f"{self.source}: {error}") from error
             return {}  # a plugin that is being edited must not hide results
+
+    def _try_plugins(self, specs: Iterable[RunSpec]) -> None:
+        """One dry step for each `kind` of these runs that a user's own code defines.
+
+        Raises InputError with the first finding.
+        """
+        assert self.data is not None  # a strict plan has its data
+        for spec in specs:
+            key = kind(spec)
+            if not spec.plugins or key in self._tried:
+                continue
+            found = dry_step.findings(spec, self.data.info)
+            if found:
+                more = f" (and {len(found) - 1} more: `check` lists all)" if found[1:] else ""
+                raise InputError(f"{spec.pair}, {spec.method}: {found[0]}{more}")
+            self._tried.add(key)
+
+    @functools.cached_property
+    def _tried(self) -> set[Kind]:
+        return set()
 
     def check_accuracies(self, specs: Iterable[RunSpec]) -> None:
         """Measure the given teachers of ``specs`` whose expected accuracy the matrix states.

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 import yaml
 
-from datasets import Data, Stream
 import distillers
+from datasets import Data, Stream
 from distillers import Unsupported
 from experiments import environment
 from experiments.matrix.run_spec import RunSpec
@@ -26,7 +26,7 @@ from experiments.train import checkpoint, result
 from experiments.train.distributed import SINGLE, Broken, ProcessGroup, is_known_to_all
 from experiments.train.learner import Learner
 from experiments.train.meter import Diverged
-from experiments.train.shared import ChangedInPlace, Permanent, Watch, message
+from experiments.train.shared import ChangedInPlaceError, Permanent, Watch, message
 from experiments.train.teachers import Teacher
 from results import records
 
@@ -118,13 +118,14 @@ class Cohort:
             claim = claims.take(directory)
             return _skip_reason(directory, claim)
 
+        watch = self.permanent.watch
         try:
             reason = self.group.on_main(take)
             if reason:
                 self._report_end(spec, **reason)
                 return None
             member = Member(self._resume(spec, directory), claim)
-            self.permanent.watch.check(spec.method)
+            watch.check(spec.method)
         except Exception as error:  # noqa: BLE001  (any plugin or disk error: the others continue)
             self._record_failure(spec, claim, error)
             self.permanent.restore()
@@ -180,7 +181,7 @@ class Cohort:
         if member not in self.members:  # it has failed already
             return
         with self.isolate_failure(member):
-            error = ChangedInPlace(message(member.learner.spec.method, changed))
+            error = ChangedInPlaceError(message(member.learner.spec.method, changed))
             error.known_to_all = True
             raise error
 

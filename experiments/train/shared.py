@@ -21,7 +21,7 @@ from models import Outputs
 Named = tuple[str, Tensor]
 
 
-class ChangedInPlace(MethodError):
+class ChangedInPlaceError(MethodError):
     """A method wrote into a tensor that is not its own."""
 
     known_to_all = False  # see `distributed.is_known_to_all`
@@ -39,10 +39,10 @@ class Watch:
         return [name for (name, tensor), version in now if tensor._version != version]
 
     def check(self, method: str) -> None:
-        """Raise ChangedInPlace if ``method`` wrote into any of them."""
+        """Raise ChangedInPlaceError if ``method`` wrote into any of them."""
         names = self.changed()
         if names:
-            raise ChangedInPlace(message(method, names))
+            raise ChangedInPlaceError(message(method, names))
 
 
 def message(method: str, names: Iterable[str]) -> str:

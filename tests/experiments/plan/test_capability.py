@@ -74,6 +74,9 @@ def test_a_method_that_reads_numbers_is_built_on_the_networks(own_registry):
             spread = float(self.probe(teacher).logits.std())
             raise Unsupported(f"the teacher's logits spread {'not' if spread == 0 else 'well'}")
 
+        def loss(self, student, teacher, batch):
+            return student.logits.mean()
+
     found = expansion(methods=["picky"], trials=1).entries[0].spec
     assert capabilities().reasons([found]) == {found.id: "the teacher's logits spread well"}
 
