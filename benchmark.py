@@ -49,8 +49,8 @@ from experiments.commands.common import Parser
 from experiments.doctor import packages
 
 COMMANDS = (
-    listing, check, plan, run, submit, status, doctor, logs, cancel, accept, table, evaluate, export,
-    clean,
+    listing, check, plan, run, submit, status, doctor, logs, cancel, accept, table, evaluate,
+    export, clean,
 )  # fmt: skip
 
 

@@ -119,7 +119,7 @@ class _Step(Pair):
                 outputs = self.outputs(batch)
                 losses, changed = self._watched(batch, *outputs)
                 found += changed
-                found += _not_finite(self.name, losses)
+                found += _not_finite(self.name, losses, epoch)
                 found += _kept_outside(self.method, plain)
                 own = {k: v for k, v in losses.items() if k not in ("ce", "kd")} or losses
                 reached += trained_leaves(losses.values())
@@ -186,7 +186,7 @@ class _Step(Pair):
                 f"self.{path} of {self.name} is not trained, saved or moved to the device: keep "
                 "modules as attributes or in an nn.ModuleList, tensors as nn.Parameter"
             )
-        for module in made:
+        for module in set(made) - set(self.method.modules()):
             yield (
                 f"loss() of {self.name} makes a {type(module).__name__} in every step, which is "
                 "never trained: create it in setup() and keep it as self.NAME"
@@ -276,9 +276,9 @@ def _state(network: nn.Module | None) -> dict[str, Tensor]:
     return {**dict(network.named_parameters()), **dict(network.named_buffers())}
 
 
-def _not_finite(method: str, losses: Mapping[str, Tensor]) -> list[str]:
+def _not_finite(method: str, losses: Mapping[str, Tensor], epoch: int = 1) -> list[str]:
     return [
-        f"the term {name!r} of {method} is {value.item():g} in a first step"
+        f"the term {name!r} of {method} is {value.item():g} in epoch {epoch}, on noise"
         for name, value in losses.items()
         if not torch.isfinite(value)
     ]
@@ -286,12 +286,12 @@ def _not_finite(method: str, losses: Mapping[str, Tensor]) -> list[str]:
 
 def _appeared(method: str, before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
     """State that `setup` did not create: a resumed run could not load it."""
-    for name in now.keys() - before.keys():
+    for name in sorted(now.keys() - before.keys()):
         yield (
             f"self.{name} of {method} appears in the first step: create it in setup(), or it is "
             "neither trained nor can a run be resumed"
         )
-    for name in before.keys() & now.keys():
+    for name in sorted(before.keys() & now.keys()):
         if before[name] != now[name]:
             yield (
                 f"self.{name} of {method} changes its shape from {before[name]} to {now[name]}: a "

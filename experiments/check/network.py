@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -41,13 +43,24 @@ def _findings(
     classifier = network.classifier
     if classifier is not None and not isinstance(classifier, nn.Linear):
         found.append(f"classifier is a {type(classifier).__name__}; expected nn.Linear or None")
-    elif classifier is not None and outputs.embedding is not None:
-        if not torch.allclose(classifier(outputs.embedding), outputs.logits, atol=1e-5):
-            found.append("classifier(embedding) is not logits: the embedding is what it reads")
-    if outputs.final_map is not None and outputs.embedding is not None:
-        if not torch.allclose(outputs.final_map.mean((2, 3)), outputs.embedding, atol=1e-5):
-            found.append("the mean of final_map over height and width is not the embedding")
+    elif _differs(classifier, outputs.embedding, outputs.logits):
+        found.append("classifier(embedding) is not logits: the embedding is what it reads")
+    if _differs(_pooled, outputs.final_map, outputs.embedding):
+        found.append("the mean of final_map over height and width is not the embedding")
     return found + _maps(network, outputs)
+
+
+def _pooled(final_map: Tensor) -> Tensor:
+    return final_map.mean((2, 3))
+
+
+def _differs(
+    function: Callable[[Tensor], Tensor] | None, source: Tensor | None, target: Tensor | None
+) -> bool:
+    """Whether all three are there, and the function of the source is not the target."""
+    if function is None or source is None or target is None:
+        return False
+    return not torch.allclose(function(source), target, atol=1e-5)
 
 
 def _maps(network: models.Classifier, outputs: Outputs) -> list[str]:

@@ -87,20 +87,18 @@ def _check_method(args: argparse.Namespace, method: str, pair: str, folder: Path
 
 def _laboratory(args: argparse.Namespace, pair: str, folder: Path) -> Laboratory:
     import datasets
-    from experiments.check.proofs import RECIPE, Laboratory
+    from experiments.check.proofs import RECIPE, SIZE, Laboratory
     from experiments.matrix.schema import parse_pair
 
     entry = parse_pair(pair, "--pair")
-    own = {} if args.dataset else {"train_size": 136, "test_size": 32}
-    if not args.dataset:
-        own["image_size"] = args.image_size
+    own = {} if args.dataset else {"image_size": args.image_size, "test_size": 32}
     data = datasets.build(
         args.dataset or "fake",
         root=args.data,
-        subset=136 if args.dataset else None,
+        subset=SIZE,
         batch_size=RECIPE.batch_size,
         epochs=RECIPE.epochs,
-        **own,
+        **own,  # type: ignore[arg-type]
     )
     return Laboratory.furnish(data, entry.teacher, entry.student, folder)
 

@@ -167,9 +167,27 @@ class Cohort:
         """The teacher and the labels, which no member may change."""
         return Permanent(self.teacher, self.data.info.train_labels)
 
+    @contextlib.contextmanager
+    def blamed(self, member: Member, watch: Watch) -> Iterator[None]:
+        """An error in the body that follows from writing into shared tensors says so.
+
+        Autograd complains of some of these writes, without a name.
+        """
+        try:
+            yield
+        except Exception as error:
+            names = self._changed_here(watch)
+            if names:
+                method = member.learner.spec.method
+                raise ChangedInPlaceError(message(method, names)) from error
+            raise
+
+    def _changed_here(self, watch: Watch) -> list[str]:
+        return [*watch.changed(), *self.permanent.watch.changed()]
+
     def changed(self, watch: Watch) -> list[str]:
         """The names of shared tensors that were written into, in any process of the group."""
-        names = [*watch.changed(), *self.permanent.watch.changed()]
+        names = self._changed_here(watch)
         if self.group.size == 1:
             return names
         (anywhere,) = self.group.any(bool(names))

@@ -170,6 +170,9 @@ from distillers import Distiller, register
 @register("{name}", title="Own")
 class Own(Distiller):
     {body}
+
+    def loss(self, student, teacher, batch):
+        return student.logits.square().mean()
 """
 
 PLUGINS = {
@@ -219,7 +222,10 @@ def test_a_method_that_breaks_when_built(tmp_path):
     (tmp_path / "own.py").write_text(METHOD.format(name="own", body=body))
     cli.write(tmp_path, plugins=["own.py"], methods=["own", "kd"])
     text = refused(tmp_path)
-    assert "matrix.yaml: resnet14 -> resnet8, own: KeyError: 'wings'" in text
+    assert (
+        "matrix.yaml: resnet14 -> resnet8, own: setup() of own: KeyError: 'wings' (own.py:7: raise"
+        in text
+    )
     assert cli.command("table", tmp_path / "matrix.yaml").code == 0  # results stay readable
 
 
