@@ -78,7 +78,7 @@ def load_plugin(path: str | Path) -> str:
         with _all_or_nothing() as count:
             _import(plugin)
             if not count():
-                raise MethodError(
+                raise PluginError(
                     "it registers nothing: expected a class under @distillers.register(…) or a "
                     "call of models.register(…)"
                 )

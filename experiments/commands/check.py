@@ -98,7 +98,7 @@ def _laboratory(args: argparse.Namespace, pair: str, folder: Path) -> Laboratory
         subset=SIZE,
         batch_size=RECIPE.batch_size,
         epochs=RECIPE.epochs,
-        **own,  # type: ignore[arg-type]
+        **own,
     )
     return Laboratory.furnish(data, entry.teacher, entry.student, folder)
 

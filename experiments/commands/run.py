@@ -67,6 +67,8 @@ def _verdict(plan: Plan, args: argparse.Namespace) -> int:
         print("to try failed runs again, pass --retry-failed")
     if any(s.state == State.STALE for s in bad):
         print("to put stale runs aside and train them again, pass --redo-stale")
+    if plan.stale:
+        print(f"to keep results of a plugin that has changed since: {command(args, 'accept')}")
     print(f"the table: {command(args, 'table')}")
     return 1 if bad else 0
 

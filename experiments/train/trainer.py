@@ -122,9 +122,8 @@ def step(cohort: Cohort, members: list[Member], batch: Batch) -> list[Member]:
     batch, outputs = _shared(cohort, taking, batch)
     watch = Watch(of_batch(batch, outputs))
     for member in taking:
-        with cohort.isolate_failure(member), _timed(member.learner):
-            with cohort.blamed(member, watch):
-                member.learner.take_step(batch, outputs)
+        with cohort.isolate_failure(member), _timed(member.learner), cohort.blamed(member, watch):
+            member.learner.take_step(batch, outputs)
         changed = cohort.changed(watch)
         if changed:  # the others get what they would have got without this member
             cohort.expel(member, changed)

@@ -1,4 +1,4 @@
-"""What runs of a cohort share, no method can change: who tries fails, and the others see nothing."""
+"""What the runs of a cohort share no method can change: who tries fails, and nobody else."""
 
 from __future__ import annotations
 
