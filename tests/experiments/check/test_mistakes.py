@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,49 @@ def test_check_names_it_as_well(mistake):
     called = cli.call("check", str(plugin), "--pair", "resnet14 -> resnet8", "--image-size", "16")
     assert called.code in (1, 2)
     assert SENTENCES[mistake].format(file=plugin.name) in called.out + called.err
+
+
+def test_the_network_of_the_readme_passes(tmp_path):
+    page = (MISTAKES.parents[3] / "models" / "README.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "small.py").write_text(code)
+    called = cli.call(
+        "check", str(tmp_path / "small.py"), "--pair", "resnet8 -> small", "--image-size", "16"
+    )
+    assert (called.code, called.err) == (0, "")
+    assert called.out.count("  ok  ") == 6
+
+
+WRONG_NETWORK = """
+import torch
+from models import Classifier, Outputs, register
+from torch import nn
+
+class Net(Classifier):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.fc = nn.Linear(3, num_classes)
+
+    classifier = property(lambda self: self.fc)
+    preact_norms = (None, None)
+
+    def feature_modules(self):
+        return nn.ModuleList()
+
+    def outputs(self, x, preacts=False, blocks=False):
+        embedding = x.mean((2, 3))
+        return Outputs(self.fc(embedding), embedding + 1, features=(x,))
+
+register("mine", Net)
+"""
+
+
+def test_a_network_whose_outputs_disagree(tmp_path):
+    (tmp_path / "net.py").write_text(WRONG_NETWORK)
+    called = cli.call("check", str(tmp_path / "net.py"), "--pair", "resnet8 -> mine")
+    assert called.code == 1
+    assert "mine: classifier(embedding) is not logits" in called.out
+    assert "mine: preact_norms has 2 entries for 1 features" in called.out
 
 
 def test_a_good_method_passes_every_check():
