@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from .base import Distiller, MethodError
 from .needs import Needs
@@ -27,19 +28,24 @@ SIMILAR = 0.75  # difflib's ratio: "los" and "loss" have 0.86, "lose" and "loss"
 
 def check(name: str, cls: type[Distiller]) -> None:
     """Raise MethodError, in one line, where the class of method ``name`` has such a mistake."""
-    where = f"method {name!r}: class {cls.__name__} ({place(cls)})"
-    _check_names(where, cls)
-    _check_fields(where, cls)
+    problem = next(_problems(cls), None)
+    if problem is not None:
+        raise MethodError(f"method {name!r}: class {cls.__name__} ({place(cls)}): {problem}")
+
+
+def _problems(cls: type[Distiller]) -> Iterator[str]:
+    yield from _names(cls)
+    yield from _fields(cls)
     if cls.__init__ is not Distiller.__init__:
-        raise MethodError(
-            f"{where} overrides __init__: create connectors and buffers in "
+        yield (
+            "it overrides __init__: create connectors and buffers in "
             "setup(self, student, teacher, info)"
         )
     for hook in HOOKS:
-        _check_signature(where, cls, hook)
+        yield from _signature(cls, hook)
     if not _changes_training(cls):
-        raise MethodError(
-            f"{where} overrides no term, so it would train plain cross-entropy: expected "
+        yield (
+            "it overrides no term, so it would train plain cross-entropy: expected "
             "loss(self, student, teacher, batch), or one of " + ", ".join(TERMS[1:])
         )
 
@@ -51,8 +57,8 @@ def _changes_training(cls: type[Distiller]) -> bool:
     )
 
 
-def _check_names(where: str, cls: type[Distiller]) -> None:
-    """Refuse public names that are probably hooks or fields, misspelled.
+def _names(cls: type[Distiller]) -> Iterator[str]:
+    """Public names that are probably hooks or fields, misspelled.
 
     A name is only suspicious while the hook that it resembles is not overridden: ``losses`` beside
     ``loss`` is a helper.
@@ -63,44 +69,40 @@ def _check_names(where: str, cls: type[Distiller]) -> None:
             continue
         close = difflib.get_close_matches(name, free, n=1, cutoff=SIMILAR)
         if close:
-            raise MethodError(
-                f"{where}: {name!r} is no hook: did you mean {close[0]!r}? (A helper's name may "
+            yield (
+                f"{name!r} is no hook: did you mean {close[0]!r}? (A helper's name may "
                 "begin with an underscore.)"
             )
 
 
-def _check_fields(where: str, cls: type[Distiller]) -> None:
+def _fields(cls: type[Distiller]) -> Iterator[str]:
     if not isinstance(cls.needs, Needs):
-        raise MethodError(
-            f"{where}: needs = {cls.needs!r}: expected distillers.Needs(…), e.g. "
-            "Needs(embedding=True)"
-        )
+        yield (f"needs = {cls.needs!r}: expected distillers.Needs(…), e.g. Needs(embedding=True)")
     for field in ("defaults", "presets", "choices", "ranges", "optional"):
         value = getattr(cls, field)
         if not isinstance(value, Mapping):
-            raise MethodError(f"{where}: {field} = {value!r}: expected a dict")
+            yield f"{field} = {value!r}: expected a dict"
+            return
     for option in cls.defaults:
         if not (isinstance(option, str) and option.isidentifier()):
-            raise MethodError(f"{where}: defaults: option {option!r}: expected a Python name")
+            yield f"defaults: option {option!r}: expected a Python name"
 
 
-def _check_signature(where: str, cls: type[Distiller], hook: str) -> None:
+def _signature(cls: type[Distiller], hook: str) -> Iterator[str]:
     """A hook must take the arguments that it is called with, by position."""
     function = getattr(cls, hook)
-    expected = inspect.signature(getattr(Distiller, hook))
     if function is getattr(Distiller, hook):
         return
+    expected = inspect.signature(getattr(Distiller, hook)).parameters
+    wanted = f"expected {hook}({', '.join(expected)})"
+    if not callable(function):
+        yield f"{wanted}, got {function!r}"
+        return
     try:
-        if not callable(function):
-            raise TypeError
-        inspect.signature(function).bind(*expected.parameters)
+        inspect.signature(function).bind(*expected)
     except TypeError:
-        arguments = ", ".join(expected.parameters)
-        raise MethodError(
-            f"{where}: expected {hook}({arguments})"
-            + (f", got {hook}{_shown(function)}" if callable(function) else f", got {function!r}")
-        ) from None
+        yield f"{wanted}, got {hook}{_shown(function)}"
 
 
-def _shown(function: object) -> str:
-    return "(" + ", ".join(inspect.signature(function).parameters) + ")"  # type: ignore[arg-type]
+def _shown(function: Callable[..., Any]) -> str:
+    return "(" + ", ".join(inspect.signature(function).parameters) + ")"

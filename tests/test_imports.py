@@ -18,6 +18,7 @@ FLOORS = {  # what each may import beside itself
 }
 ROOMS = (
     ("errors", "environment"),
+    ("memo",),
     ("matrix", "slurm"),
     ("rundir",),
     ("train",),

@@ -34,11 +34,13 @@ def run(args: argparse.Namespace) -> int:
     plan = planned(args)
     check_writable(plan.workspace.runs)
     states = states_to_train(args)
+    before = plan.statuses()
+    print(format_counts(plan, before), flush=True)
     # Teachers are measured before errors are put aside: bad input changes nothing.
-    plan.check_accuracies(s.spec for s in plan.statuses().values() if s.state in states)
-    reset(plan, states)
+    plan.check_accuracies(s.spec for s in before.values() if s.state in states)
+    if reset(plan, states):
+        print(format_counts(plan, plan.statuses()), flush=True)
     statuses = list(plan.statuses().values())
-    print(format_counts(plan, {s.spec.id: s for s in statuses}), flush=True)
     todo = [s for s in statuses if s.state == State.TODO]
     if not todo:
         return _verdict(plan, args)

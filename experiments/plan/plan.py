@@ -17,8 +17,9 @@ from experiments.matrix.expand import Expansion, Facts
 from experiments.matrix.run_spec import RunSpec, build_dataset
 from experiments.matrix.schema import Matrix
 from experiments.matrix.select import select
+from experiments.memo import Memo
 from experiments.plan import preflight
-from experiments.plan.capability import Capabilities, Kind, kind
+from experiments.plan.capability import Capabilities, Kind, kind, remembered
 from experiments.plan.earlier_code import Earlier, reconcile
 from experiments.plan.workspace import (
     Selection,
@@ -86,12 +87,15 @@ class Plan:
         if not self.strict:
             proven = {kind(s.spec) for s in statuses.values() if s.state == State.DONE}
             specs = [spec for spec in specs if kind(spec) not in proven]
-        if not specs or not self._capabilities:
+        if not specs:
             return {}
+        root = self.workspace.data
         try:
+            if not self.strict:
+                return remembered(specs, Memo(root), root, lambda: self._capabilities)
+            assert self._capabilities is not None  # a strict plan has its data
             reasons = self._capabilities.reasons(specs)
-            if self.strict:
-                self._try_plugins([spec for spec in specs if spec.id not in reasons])
+            self._try_plugins([spec for spec in specs if spec.id not in reasons])
             return reasons
         except InputError as error:
             if self.strict:
@@ -134,6 +138,7 @@ class Plan:
                 self.data,
                 self.matrix.recipe,
                 self.workspace.device,
+                Memo(self.workspace.data),
             )
 
     @property

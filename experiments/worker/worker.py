@@ -16,6 +16,7 @@ import models
 from datasets import Data
 from experiments.matrix import expand
 from experiments.matrix.run_spec import RunSpec, TeacherSpec, build_dataset
+from experiments.memo import Memo
 from experiments.rundir.outcome import Outcome
 from experiments.train import numerics, teachers, trainer
 from experiments.train.cohort import Cohort, Report
@@ -132,7 +133,10 @@ def _load_teacher(
     if first is None or first.teacher is None or job.teacher is None:
         return specs, None
     try:
-        return specs, teachers.load(first.teacher, job.teacher, data, first.recipe, device, group)
+        memo = Memo(job.data_root)
+        return specs, teachers.load(
+            first.teacher, job.teacher, data, first.recipe, device, group, memo
+        )
     except (teachers.Blocked, models.ModelError) as error:
         for spec in specs:
             if spec.teacher:

@@ -16,7 +16,7 @@ MISTAKES = Path(__file__).parent / "mistakes"
 SENTENCES = {
     "misspelled_hook": "'los' is no hook: did you mean 'loss'?",
     "misspelled_field": "'default' is no hook: did you mean 'defaults'?",
-    "no_term": "class Mine ({file}:8) overrides no term, so it would train plain cross-entropy",
+    "no_term": "class Mine ({file}:8): it overrides no term, so it would train plain cross-entropy",
     "own_init": "overrides __init__: create connectors and buffers in setup(",
     "too_few_arguments": (
         "expected loss(self, student, teacher, batch), got loss(self, student, teacher)"
