@@ -32,15 +32,19 @@ _ESCAPES = {
 LONG = 30  # rows; more do not fit a page with their notes
 # The text of LaTeX's article at 10 points; hardly a page has less, but for pages of two columns.
 TEXT_WIDTH = 345.0
-# Widths in em of Computer Modern, rounded up; what is in neither is as wide as most letters.
+# Computer Modern's widths in em, to a hundredth; other characters are counted as `_LETTER`.
 _EM = {
-    **dict.fromkeys("ijlt.,:;'()/ fr-!|I" + SUPERSCRIPTS, 0.4),
-    **dict.fromkeys("0123456789–aceosz", 0.5),
-    **dict.fromkeys("mwABCDEFGHJKLMNOPQRSTUVXYZ±+−=%&→", 0.82),
-    **dict.fromkeys("W…", 1.03),
-}
-_LETTER, _BOLD = 0.56, 1.16
-_POINTS, _GAP = 10.0, 12.0  # of a letter's em, and between two columns
+    character: width
+    for characters, width in {
+        ".,;:il'!|": 0.28, "fj": 0.31, " -": 0.34, "I_": 0.37, "()rst[]" + SUPERSCRIPTS: 0.4,
+        "cez": 0.45, "0123456789ago/–*J": 0.51, "kvxyq": 0.53, "bdhnpuS": 0.56,
+        "LZ": 0.63, "EFP": 0.69, "BCRTw": 0.74, "ADHNUVXY": 0.77, "GKOQ&+−±=<>×": 0.79,
+        "m%": 0.84, "M": 0.92, "W…": 1.03, "→": 1.0,
+    }.items()
+    for character in characters
+}  # fmt: skip
+_LETTER, _BOLD = 0.7, 1.16
+_POINTS, _GAP = 10.0, 12.0  # of an em, and between two columns
 _SMALL_POINTS, _SMALL_GAP = 8.5, 8.0  # in \footnotesize, whose letters are wider for their height
 _SMALL = r"\footnotesize\setlength{\tabcolsep}{4pt}"
 
@@ -81,7 +85,7 @@ def _whole(table: Table, is_small: bool, label: str) -> str:
     caption = rf"\caption{{{escape_latex(table.title)}}}"
     caption += rf"\label{{{label}}}" if label else ""
     notes = [rf"\par {escape_latex(note)}" for note in table.notes]
-    below = [r"{\raggedright\footnotesize", *notes, r"\par}"] if notes else []
+    below = [r"{\raggedright\footnotesize\smallskip", *notes, r"\par}"] if notes else []
     if not is_small and _is_too_wide(table):
         lines = _float(caption, _scaled(_tabular(table)), below)
     elif len(table.rows) > LONG:
@@ -102,7 +106,7 @@ def _bare(table: Table, is_small: bool) -> str:
 
 
 def _float(caption: str, body: Sequence[str], below: Sequence[str]) -> list[str]:
-    return [r"\begin{table}", r"\centering", caption, *body, *below, r"\end{table}"]
+    return [r"\begin{table}[htbp]", r"\centering", caption, *body, *below, r"\end{table}"]
 
 
 def _scaled(tabular: Sequence[str]) -> list[str]:

@@ -42,7 +42,7 @@ def test_escape_latex(text, expected):
 def test_a_float_with_its_rules_and_notes():
     assert lines(TABLE) == [
         r"% Needs in the preamble: \usepackage{booktabs}",
-        r"\begin{table}",
+        r"\begin{table}[htbp]",
         r"\centering",
         r"\caption{T}",
         r"\begin{tabular}{lr}",
@@ -53,7 +53,7 @@ def test_a_float_with_its_rules_and_notes():
         r"7e2 & 1 \\",
         r"\bottomrule",
         r"\end{tabular}",
-        r"{\raggedright\footnotesize",
+        r"{\raggedright\footnotesize\smallskip",
         r"\par n\_",
         r"\par}",
         r"\end{table}",
