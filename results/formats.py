@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from results import latex, render, tables, trials
 from results.cells import is_missing
-from results.layout import Style, Table, transposed
+from results.layout import Style, Table, arranged, transposed
 from results.leaderboard import Leaderboard
 
 if TYPE_CHECKING:
@@ -96,12 +96,16 @@ def fitted(board: Leaderboard, width: int, best: bool, style: Style) -> tuple[st
     """Markdown for lines of ``width`` characters, and the layout that makes it fit."""
     shown = _tables(board, best, style)
     layout = _fitting_layout(shown, width)
-    return render.markdown(shown, replace(style, layout=layout, width=width)), layout
+    if layout != "wide":
+        turned = arranged(shown, "transposed", width, render.markdown_column)
+        shown = turned if layout == "transposed" else shown
+        shown = arranged(shown, "split", width - 1, render.markdown_column)
+    return render.markdown(shown), layout
 
 
 def _fitting_layout(shown: Sequence[Table], width: int) -> str:
     """Transposed only where that is enough: few methods of many pairs."""
     if all(render.markdown_width(table) <= width for table in shown):
         return "wide"
-    turned = [transposed(table) if table.has_pairs else table for table in shown]
+    turned = [transposed(table) for table in shown if table.has_pairs]
     return "transposed" if all(render.markdown_width(t) <= width for t in turned) else "split"

@@ -1,0 +1,85 @@
+"""Pairs as rows, columns in parts."""
+
+from __future__ import annotations
+
+import pytest
+
+from results.formats import fitted, to_text
+from results.layout import Style, Table, arranged, split, transposed
+from tests.results.example import board, large_board
+
+TABLE = Table(
+    "T",
+    ["Method", "p", "q", "Average"],
+    [["Teacher", "80", "90", "85"], ["KD", "70", "72", "71"]],
+    frozenset({(1, 1), (1, 3)}),
+    ["note"],
+    has_pairs=True,
+)
+
+
+def unit(table: Table, column: int) -> float:
+    return 1.0
+
+
+def test_transposed():
+    turned = transposed(TABLE)
+    assert turned.header == ["Pair", "Teacher", "KD"]
+    assert turned.rows == [["p", "80", "70"], ["q", "90", "72"], ["Average", "85", "71"]]
+    assert turned.bold == {(0, 2), (2, 2)}
+    assert turned.notes == ["note"]
+
+
+def test_only_tables_of_pairs_are_transposed():
+    cost = Table("Cost", ["Method", "s"], [["KD", "1"]])
+    assert arranged([TABLE, cost], "transposed", 99, unit) == [transposed(TABLE), cost]
+
+
+def test_split_repeats_the_methods_and_keeps_what_is_bold():
+    first, second = split(TABLE, 3, unit)
+    assert (first.header, second.header) == (["Method", "p", "q"], ["Method", "Average"])
+    assert second.rows == [["Teacher", "85"], ["KD", "71"]]
+    assert (first.bold, second.bold) == ({(1, 1)}, {(1, 1)})
+    assert (first.notes, second.notes) == ((), ["note"])
+    assert (first.title, second.title) == ("T, part 1 of 2", "T, part 2 of 2")
+
+
+def test_what_fits_is_not_split():
+    assert split(TABLE, 4, unit) == [TABLE]
+
+
+def test_parts_are_about_equally_wide():
+    wide = Table("T", ["M", *"abcdefg"], [["m", *"abcdefg"]])
+    assert [len(part.header) - 1 for part in split(wide, 7, unit)] == [4, 3]
+
+
+def test_a_column_wider_than_the_room_stands_alone():
+    assert [p.header for p in split(TABLE, 1.5, unit)] == [
+        ["Method", "p"], ["Method", "q"], ["Method", "Average"],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["markdown", "html"])
+@pytest.mark.parametrize("layout", ["transposed", "split"])
+def test_layouts_of_other_formats(form, layout):
+    style = Style(layout=layout, notes=False, caption="Our <results>", cost=False)
+    text = to_text(board(), form, style=style)
+    assert "Cost" not in text and "last epoch" not in text
+    assert ("Our \\<results>" if form == "markdown" else "Our &lt;results&gt;") in text
+    assert ("Pair" in text) == (layout == "transposed")
+
+
+@pytest.mark.parametrize("width", [80, 100, 132, 200])
+def test_tables_fit_the_width(width):
+    for made in (board(), large_board(methods=6)):
+        text, _ = fitted(made, width, True, Style())
+        lines = [line for line in text.splitlines() if line.startswith("|")]
+        assert max(map(len, lines)) <= width
+
+
+def test_the_first_layout_that_fits():
+    made = large_board(methods=3)
+    assert [fitted(made, width, False, Style())[1] for width in (60, 110, 900)] == [
+        "split", "transposed", "wide",
+    ]  # fmt: skip
+    assert fitted(made, 900, False, Style())[0] == to_text(made, "markdown")
