@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from results import latex, render, tables, trials
 from results.cells import is_missing
-from results.layout import Style, Table, arranged, transposed
+from results.layout import Style, Table, arranged
 from results.leaderboard import Leaderboard
 
 if TYPE_CHECKING:
@@ -93,19 +93,14 @@ def to_text(board: Leaderboard, format: str, best: bool = False, style: Style | 
 
 
 def fitted(board: Leaderboard, width: int, best: bool, style: Style) -> tuple[str, str]:
-    """Markdown for lines of ``width`` characters, and the layout that makes it fit."""
+    """Markdown for lines of ``width`` characters, and how it was made to fit, "" for not at all."""
     shown = _tables(board, best, style)
-    layout = _fitting_layout(shown, width)
-    if layout != "wide":
-        turned = arranged(shown, "transposed", width, render.markdown_column)
-        shown = turned if layout == "transposed" else shown
-        shown = arranged(shown, "split", width - 1, render.markdown_column)
-    return render.markdown(shown), layout
-
-
-def _fitting_layout(shown: Sequence[Table], width: int) -> str:
-    """Transposed only where that is enough: few methods of many pairs."""
     if all(render.markdown_width(table) <= width for table in shown):
-        return "wide"
-    turned = [transposed(table) for table in shown if table.has_pairs]
-    return "transposed" if all(render.markdown_width(t) <= width for t in turned) else "split"
+        return render.markdown(shown), ""
+    turned = arranged(shown, "transposed", width, render.markdown_column)
+    either = [arranged(t, "split", width - 1, render.markdown_column) for t in (turned, shown)]
+    # In one piece if possible, else in few lines: each part has five besides its rows.
+    shortest = min(either, key=lambda p: (len(p) > len(shown), sum(len(t.rows) + 5 for t in p)))
+    how = ["transposed"] if shortest is either[0] else []
+    how += ["split into parts"] if len(shortest) > len(shown) else []
+    return render.markdown(shortest), " and ".join(how)

@@ -73,12 +73,11 @@ def _fitted(board: Leaderboard, width: int, best: bool, style: Style) -> str:
     """Markdown that fits the terminal, and a last line that says how."""
     from results import formats
 
-    text, layout = formats.fitted(board, width, best, style)
-    if layout == "wide":
+    text, how = formats.fitted(board, width, best, style)
+    if not how:
         return text
     # A long label beside a long pair may still be too wide.
     lines = [terminal.cut(x, width) if x.startswith("|") else x for x in text.splitlines()]
-    how = {"split": "split into parts", "transposed": "transposed"}[layout]
     hint = f"({how} to fit {width} columns; as one wide table: --format markdown, or a pipe)"
     return "\n".join([*lines, "", hint]) + "\n"
 

@@ -77,9 +77,20 @@ def test_tables_fit_the_width(width):
         assert max(map(len, lines)) <= width
 
 
-def test_the_first_layout_that_fits():
-    made = large_board(methods=3)
-    assert [fitted(made, width, False, Style())[1] for width in (60, 110, 900)] == [
-        "split", "transposed", "wide",
-    ]  # fmt: skip
-    assert fitted(made, 900, False, Style())[0] == to_text(made, "markdown")
+@pytest.mark.parametrize(
+    ("methods", "width", "how"),
+    [
+        (2, 900, ""),
+        (2, 120, "transposed"),
+        (10, 80, "transposed and split into parts"),
+        (50, 200, "split into parts"),
+    ],
+)
+def test_the_shortest_form_that_fits(methods, width, how):
+    text, said = fitted(large_board(methods), width, False, Style(cost=False, notes=False))
+    assert said == how
+    assert ("part 1 of" in text, "| Pair " in text) == ("parts" in how, "transposed" in how)
+
+
+def test_what_fits_is_as_it_is_in_a_pipe():
+    assert fitted(board(), 900, True, Style())[0] == to_text(board(), "markdown", best=True)
