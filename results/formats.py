@@ -99,8 +99,7 @@ def fitted(board: Leaderboard, width: int, best: bool, style: Style) -> tuple[st
         return render.markdown(shown), ""
     turned = arranged(shown, "transposed", width, render.markdown_column)
     either = [arranged(t, "split", width - 1, render.markdown_column) for t in (turned, shown)]
-    # In one piece if possible, else in few lines: each part has five besides its rows.
-    shortest = min(either, key=lambda p: (len(p) > len(shown), sum(len(t.rows) + 5 for t in p)))
+    shortest = min(either, key=lambda parts: (len(parts), sum(len(t.rows) for t in parts)))
     how = ["transposed"] if shortest is either[0] else []
     how += ["split into parts"] if len(shortest) > len(shown) else []
     return render.markdown(shortest), " and ".join(how)

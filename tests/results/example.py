@@ -118,7 +118,7 @@ LARGE_PAIRS = (
 def large_board(methods: int = 50) -> Leaderboard:
     """The literature's 13 pairs, with labels, notes and states that are hard to set."""
     names = ["Student alone", "KD", "AT_2 & 5 % [x]", "λ·α ≥ β, `~^`", "CRD (queue) + LSKD"]
-    names = [*names, *(f"Method {i}" for i in range(len(names), methods))]
+    names = [*names, *(f"Method {i}" for i in range(len(names), methods))][:methods]
     made = [
         _large_cell(pair, name, trial, 60 + 2 * column + row / 10 + trial / 5)
         for row, name in enumerate(names)

@@ -7,6 +7,7 @@ import pytest
 from results.formats import fitted, to_text
 from results.layout import Style, Table, arranged, split, transposed
 from tests.results.example import board, large_board
+from tests.results.test_leaderboard import make
 
 TABLE = Table(
     "T",
@@ -83,10 +84,10 @@ def test_tables_fit_the_width(width):
         (2, 900, ""),
         (2, 120, "transposed"),
         (10, 80, "transposed and split into parts"),
-        (50, 200, "split into parts"),
+        (50, 120, "split into parts"),
     ],
 )
-def test_the_shortest_form_that_fits(methods, width, how):
+def test_as_few_parts_as_possible_that_fits(methods, width, how):
     text, said = fitted(large_board(methods), width, False, Style(cost=False, notes=False))
     assert said == how
     assert ("part 1 of" in text, "| Pair " in text) == ("parts" in how, "transposed" in how)
@@ -94,3 +95,9 @@ def test_the_shortest_form_that_fits(methods, width, how):
 
 def test_what_fits_is_as_it_is_in_a_pipe():
     assert fitted(board(), 900, True, Style())[0] == to_text(board(), "markdown", best=True)
+
+
+def test_many_methods_of_few_pairs_are_not_transposed():
+    scores = {f"M{i}": {f"{p}{'x' * 30} → y": [70.0] for p in "abc"} for i in range(40)}
+    text, said = fitted(make(scores), 100, False, Style(cost=False))
+    assert said == "split into parts" and "| Pair " not in text
