@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 
 from results.layout import Style, Table, arranged, split
@@ -29,6 +30,7 @@ _ESCAPES = {
     **{mark: f"$^{{{digit}}}$" for digit, mark in enumerate(SUPERSCRIPTS)},
 }  # fmt: skip
 
+_LATIN = 0x17F  # the last of the accented letters that LaTeX knows
 LONG = 30  # rows; more do not fit a page with their notes
 # The text of LaTeX's article at 10 points; hardly a page has less, but for pages of two columns.
 TEXT_WIDTH = 345.0
@@ -45,8 +47,8 @@ _EM = {
 }  # fmt: skip
 _LETTER, _BOLD = 0.7, 1.16
 _POINTS, _GAP = 10.0, 12.0  # of an em, and between two columns
-_SMALL_POINTS, _SMALL_GAP = 8.5, 8.0  # in \footnotesize, whose letters are wider for their height
-_SMALL = r"\footnotesize\setlength{\tabcolsep}{4pt}"
+_SMALL_POINTS, _SMALL_GAP = 8.5, 6.0  # in \footnotesize, whose letters are wider for their height
+_SMALL = r"\footnotesize\setlength{\tabcolsep}{3pt}"
 
 
 def latex(tables: Sequence[Table], style: Style | None = None) -> str:
@@ -66,7 +68,15 @@ def latex(tables: Sequence[Table], style: Style | None = None) -> str:
 def escape_latex(text: str) -> str:
     """Plain text that shows as it is; two hyphens are no dash."""
     flat = " ".join(text.split()).replace("--", "-\0-")
-    return "".join(_ESCAPES.get(character, character) for character in flat).replace("\0", "{}")
+    return "".join(map(_escaped, flat)).replace("\0", "{}")
+
+
+def _escaped(character: str) -> str:
+    """pdflatex stops at most of what is beyond Latin letters: there "ℓ₂" becomes "l2"."""
+    if character in _ESCAPES or ord(character) <= _LATIN:
+        return _ESCAPES.get(character, character)
+    plain = unicodedata.normalize("NFKD", character)
+    return "".join(c for c in plain if not unicodedata.combining(c))
 
 
 def _comments(texts: Sequence[str]) -> str:
@@ -112,7 +122,8 @@ def _float(caption: str, body: Sequence[str], below: Sequence[str]) -> list[str]
 def _scaled(tabular: Sequence[str]) -> list[str]:
     """Also in height: fifty rows are higher than a page."""
     size = r"max width=\linewidth,max totalheight=0.8\textheight"
-    return [rf"\begin{{adjustbox}}{{{size}}}", *tabular, r"\end{adjustbox}"]
+    begin = rf"{{\setlength{{\tabcolsep}}{{3pt}}\begin{{adjustbox}}{{{size}}}"
+    return [begin, *tabular, r"\end{adjustbox}}"]
 
 
 def _tabular(table: Table) -> list[str]:

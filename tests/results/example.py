@@ -126,7 +126,7 @@ def large_board(methods: int = 50) -> Leaderboard:
         for trial in range(3)
     ]
     teachers = {pair: TeacherScores(pair.split(" ")[0], (79.42,)) for pair in LARGE_PAIRS}
-    notes = ["`table --best` & C:\\runs: 100 % of #1, {x} ~ 2^3, a_b, $5, ε → ∞ and é"]
+    notes = ["`table --best` & C:\\runs: 100 % of #1, {x} ~ 2^3, a_b, $5, ε → ∞, ℓ₂ and é"]
     return leaderboard(made, teachers, dataset="cifar100", notes=notes, baseline="Student alone")
 
 

@@ -33,6 +33,7 @@ def lines(*tables: Table, **style: object) -> list[str]:
         ("r56 → r20 × 2", r"r56 $\rightarrow$ r20 $\times$ 2"),
         ("[x] --pair", "{[}x] -{}-pair"),
         ("ε ≠ ∞", r"$\epsilon$ $\neq$ $\infty$"),
+        ("Müller's ℓ₂, 𝒯, Ẑ", "Müller's l2, T, Z"),
     ],
 )
 def test_escape_latex(text, expected):

@@ -13,6 +13,7 @@ import pytest
 from experiments.commands import terminal
 from experiments.rundir.layout import ERROR
 from tests.experiments import cli
+from tests.experiments.sending import FIRST
 
 PAIRS = [f"resnet{depth} -> resnet8" for depth in (14, 20, 32)]
 
@@ -133,6 +134,14 @@ def test_a_failed_run_is_not_taken_for_one_to_come(tmp_path):
     assert "- ¹ failed: Diverged: loss not finite at epoch 1" in lines
     row = json.loads(table(matrix, "--format", "json").out)["rows"][1]
     assert (row["failed"], row["n"], row["missing"]) == (1, 0, 1)
+
+
+def test_what_slurm_lost_and_what_it_queues(fake, place):
+    place.call("submit", "--yes", "--no-timing")
+    fake.move(f"{FIRST}_1", "TIMEOUT")
+    lines = place.call("table").out.splitlines()
+    assert [line.split("|")[2].strip() for line in lines[4:7]] == ["– (1 lost¹)", "–", "–"]
+    assert f"- ¹ lost: job {FIRST}_1 ended: TIMEOUT" in lines
 
 
 # ---- validation ----------------------------------------------------------------------------------
