@@ -77,7 +77,8 @@ def test_divergence_is_recorded_and_the_others_finish(folder, after, where):
     assert "--retry-failed" in called.out
     assert "4 runs: 3 done, 1 failed" in cli.command("status", path).out
     table = csv.DictReader(io.StringIO(cli.command("table", path, "--format", "csv").out))
-    assert [row["n"] for row in table] == ["1", "0", "1"]
+    assert [(row["n"], row["failed"]) for row in table] == [("1", "0"), ("0", "1"), ("1", "0")]
+    assert f"- ¹ failed: {line[:40]}" in cli.command("table", path).out
 
 
 def test_a_failed_run_is_tried_again_only_when_asked(folder, monkeypatch):
@@ -102,6 +103,9 @@ def test_a_failed_teacher_blocks_its_students_only(folder):
     shown = cli.command("status", path).out
     assert "4 runs: 1 done, 2 blocked, 1 failed" in shown
     assert "blocked: its teacher (resnet14, vanilla, trial 0): failed" in shown
+    table = cli.command("table", path).out
+    assert table.count("blocked¹") == 2
+    assert "- ¹ blocked: its teacher (resnet14, vanilla, trial 0): failed\n" in table
     before = cli.listing(folder)
     assert cli.command("run", path).code == 1
     assert cli.listing(folder) == before
@@ -124,4 +128,6 @@ def test_all_members_of_a_cohort_may_fail(folder):
     path = matrix(folder, "faulty", "unstable")
     assert cli.command("run", path).code == 1
     assert "3 runs: 1 done, 2 failed" in cli.command("status", path).out
-    assert "–" in cli.command("table", path).out
+    shown = cli.command("table", path).out
+    assert "failed¹" in shown and "failed²" in shown and "–: not there yet" in shown
+    assert "- ¹ failed: LookupError: no such thing\n" in shown
