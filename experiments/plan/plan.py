@@ -10,6 +10,7 @@ from pathlib import Path
 import datasets
 from datasets import Data
 from experiments import environment
+from experiments.activity import activity
 from experiments.errors import InputError
 from experiments.matrix import expand, schema, transfer
 from experiments.matrix.expand import Expansion, Facts
@@ -50,7 +51,8 @@ class Plan:
 
         Raises InputError if a method cannot be built at all and the plan is ``strict``.
         """
-        statuses = read_statuses(self.expansion.runs, self.workspace.runs, self._why_not)
+        with activity(f"reading the states of {len(self.expansion.runs)} runs"):
+            statuses = read_statuses(self.expansion.runs, self.workspace.runs, self._why_not)
         return probe_statuses(statuses, self.origin.statuses()) if self.origin else statuses
 
     @property
@@ -81,7 +83,8 @@ class Plan:
             proven = {kind(s.spec) for s in statuses.values() if s.state == State.DONE}
             specs = [spec for spec in specs if kind(spec) not in proven]
         try:
-            return self._capabilities.reasons(specs) if specs and self._capabilities else {}
+            with activity("checking which methods can serve which pairs"):
+                return self._capabilities.reasons(specs) if specs and self._capabilities else {}
         except InputError as error:
             if self.strict:
                 raise InputError(f"{self.source}: {error}") from error
@@ -95,15 +98,16 @@ class Plan:
         assert self.data is not None  # a strict plan has its data
         needed = {spec.teacher.name for spec in specs if spec.teacher and spec.teacher.sha256}
         for name in sorted(needed):
-            preflight.check_accuracy(
-                f"{self.source}: teachers.{name}",
-                name,
-                self.matrix.teachers[name],
-                self.teacher_files[name],
-                self.data,
-                self.matrix.recipe,
-                self.workspace.device,
-            )
+            with activity(f"measuring teacher {name} on the test set"):
+                preflight.check_accuracy(
+                    f"{self.source}: teachers.{name}",
+                    name,
+                    self.matrix.teachers[name],
+                    self.teacher_files[name],
+                    self.data,
+                    self.matrix.recipe,
+                    self.workspace.device,
+                )
 
     @property
     def processes(self) -> int:
@@ -155,12 +159,14 @@ def prepare(
     data, content = _required_data(source, matrix, workspace, strict)
     files = {name: teacher_path(name, matrix, workspace) for name in matrix.teachers}
     hashes = {n: teacher_hash(source, n, matrix, path, strict) for n, path in files.items()}
-    expansion = expand.expand(matrix, Facts(teacher_sha256=hashes, content=content), source)
+    with activity("expanding the matrix"):
+        expansion = expand.expand(matrix, Facts(teacher_sha256=hashes, content=content), source)
     if selection:
         expansion = select(expansion, **vars(selection))
     if strict and data:
         for name, path in files.items():
-            preflight.check_teacher_fits(source, name, path, data)
+            with activity(f"loading teacher {name}"):
+                preflight.check_teacher_fits(source, name, path, data)
     return Plan(source, matrix, expansion, data, workspace, plugins, files, strict)
 
 
@@ -198,7 +204,9 @@ def _required_data(
 
 def build_data(matrix: Matrix, workspace: Workspace, source: str) -> Data:
     """The matrix's data set, on the CPU. Raises InputError."""
+    name, options = matrix.dataset.name, matrix.dataset.options
     try:
-        return build_dataset(matrix.dataset, matrix.recipe, workspace.data, matrix.dataset.options)
+        with activity(f"reading {name}"):
+            return build_dataset(matrix.dataset, matrix.recipe, workspace.data, options)
     except datasets.DataError as error:
         raise InputError(f"{source}: dataset: {error}") from error
