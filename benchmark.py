@@ -2,6 +2,7 @@
 """Compare knowledge distillation methods: train a matrix of them, watch it, print its table.
 
     benchmark.py list methods | models | datasets
+    benchmark.py check  PLUGIN      try a method or a network of your own
     benchmark.py plan   MATRIX      show what would run, and what it costs
     benchmark.py run    MATRIX      train it on this machine
     benchmark.py submit MATRIX      train it on a SLURM cluster
@@ -9,6 +10,7 @@
     benchmark.py logs   RUN         show what happened to one run, and what its job printed
     benchmark.py cancel MATRIX      take its jobs out of the queue
     benchmark.py retry  MATRIX      let run and submit try again what failed
+    benchmark.py accept MATRIX      keep results of an earlier version of a plugin
     benchmark.py table  MATRIX      print the leaderboard of what is done
     benchmark.py evaluate FILE      measure a checkpoint, anyone's, on a data set's test part
     benchmark.py export RUN         write a finished run's student as a file for others
@@ -28,7 +30,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.commands import (
+    accept,
     cancel,
+    check,
     clean,
     doctor,
     evaluate,
@@ -45,7 +49,8 @@ from experiments.commands.common import Parser
 from experiments.doctor import packages
 
 COMMANDS = (
-    listing, plan, run, submit, status, doctor, logs, cancel, table, evaluate, export, clean,
+    listing, check, plan, run, submit, status, doctor, logs, cancel, accept, table, evaluate,
+    export, clean,
 )  # fmt: skip
 
 

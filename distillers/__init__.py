@@ -2,14 +2,15 @@
 
 from .base import Distiller, InitStage, MethodError, Unsupported
 from .compose import Wrapper
+from .explain import explain
 from .needs import Needs
+from .plugins import load_plugin
 from .registry import (
     build,
     defaults,
     find,
     find_wrapper,
     import_methods,
-    load_plugin,
     names,
     register,
     resolve,
@@ -28,6 +29,7 @@ __all__ = [
     "Wrapper",
     "build",
     "defaults",
+    "explain",
     "find",
     "find_wrapper",
     "load_plugin",

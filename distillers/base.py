@@ -15,9 +15,11 @@ from torch import Tensor, nn
 from datasets import Batch, Info
 from datasets.randomness import generator
 from models import MissingOutputError, Outputs
+from models.registry import near
 
 from .losses import cross_entropy, kl_divergence
 from .needs import Needs
+from .places import place
 
 ABOVE_ZERO = math.ulp(0.0)  # the smallest float: as the lower end of an option's range, excludes 0
 REFERENCE_EPOCHS = 240  # the literature's CIFAR schedule; options give warm-ups in its epochs
@@ -29,6 +31,22 @@ class MethodError(ValueError):
 
 class Unsupported(MethodError):  # noqa: N818  (describes a pair, not a failure)
     """This method cannot serve this pair of networks; the plan shows n/a and this message."""
+
+
+class UnknownOption(MethodError, AttributeError):  # noqa: N818  (hasattr works, as elsewhere)
+    """A method reads an option that it does not declare."""
+
+
+class Options(SimpleNamespace):
+    """The resolved options of a method, read as attributes: ``self.options.temperature``."""
+
+    def __getitem__(self, name: str) -> Any:
+        raise MethodError(f"options are attributes: write self.options.{name}")
+
+    def __getattr__(self, name: str) -> Any:
+        raise UnknownOption(
+            f"no option {name!r}: declare it in `defaults`; {near(name, vars(self))}"
+        )
 
 
 @dataclass(frozen=True)
@@ -87,7 +105,7 @@ class Distiller(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.options = SimpleNamespace(**options)
+        self.options = Options(**options)
         self.info, self.seed = info, seed
         self.needs = self.needs_of(options)
         if teacher is None and (self.needs.teacher or self.options.kd):
@@ -231,9 +249,11 @@ class Distiller(nn.Module):
         # Terms of weight 0 are not computed: they may need what this run does not provide.
         with _full_precision(student):
             if self.options.ce:
-                losses["ce"] = self.options.ce * self.task_loss(student, batch)
+                ce = self.task_loss(student, batch)
+                losses["ce"] = self.options.ce * self._scalar("task_loss", ce)
             if self.options.kd:
-                losses["kd"] = self.options.kd * self.soft_loss(student, teacher, batch)
+                kd = self.soft_loss(student, teacher, batch)
+                losses["kd"] = self.options.kd * self._scalar("soft_loss", kd)
             if self.options.weight:
                 losses |= self._own(student, teacher, batch)
         return losses or {self.name: _zero(student)}
@@ -244,7 +264,7 @@ class Distiller(nn.Module):
         """Named scalars whose sum is the loss of the initial stage."""
         student, teacher = _ready(student), _ready(teacher, detach=True)
         with _full_precision(student if student is not None else teacher):
-            return self._named(self.init_loss(student, teacher, batch), weight=1.0)
+            return self._named("init_loss", self.init_loss(student, teacher, batch), weight=1.0)
 
     def _own(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         # ``whole`` is the size over all processes, 0 where there is only this one.
@@ -253,12 +273,30 @@ class Distiller(nn.Module):
         # A zero term instead of none keeps the names of the terms the same in every step.
         if small or (partial and self.needs.full_batches):
             return {self.name: _zero(student)}
-        return self._named(self.loss(student, teacher, batch), self.options.weight)
+        return self._named("loss", self.loss(student, teacher, batch), self.options.weight)
 
-    def _named(self, value: Tensor | dict[str, Tensor], weight: float) -> dict[str, Tensor]:
+    def _named(
+        self, hook: str, value: Tensor | dict[str, Tensor], weight: float
+    ) -> dict[str, Tensor]:
+        if not isinstance(value, Mapping):
+            return {self.name: weight * self._scalar(hook, value, " or a dict of them")}
+        return {
+            f"{self.name}.{part}": weight * self._scalar(hook, term, part=f" under {part!r}")
+            for part, term in value.items()
+        }
+
+    def _scalar(self, hook: str, value: Any, more: str = "", part: str = "") -> Tensor:
+        """``value``, or MethodError if a hook returned no scalar tensor."""
+        if isinstance(value, Tensor) and value.ndim == 0:
+            return value
         if isinstance(value, Tensor):
-            return {self.name: weight * value}
-        return {f"{self.name}.{part}": weight * term for part, term in value.items()}
+            got = f"a tensor of shape {tuple(value.shape)}"
+        else:
+            got = "None" if value is None else f"a {type(value).__name__}"
+        raise MethodError(
+            f"{hook}() of {self.name} returned {got}{part}; expected a scalar tensor{more} "
+            f"({place(getattr(type(self), hook))})"
+        )
 
 
 def probe(network: Any, image_size: int, needs: Needs) -> Outputs:
@@ -276,15 +314,16 @@ def probe(network: Any, image_size: int, needs: Needs) -> Outputs:
 def _undisturbed(network: nn.Module) -> Iterator[None]:
     """Eval mode inside the block; every module's mode and every buffer are restored after it."""
     modes = [(module, module.training) for module in network.modules()]
-    buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
+    buffers = [(buffer, buffer.clone(), buffer._version) for buffer in network.buffers()]
     network.eval()
     try:
         yield
     finally:
         for module, mode in modes:
             module.training = mode
-        for buffer, before in buffers:
-            buffer.copy_(before)
+        for buffer, before, version in buffers:
+            if buffer._version != version:  # a needless copy would count as a change of the network
+                buffer.copy_(before)
 
 
 def _ready(outputs: Outputs | None, detach: bool = False) -> Any:

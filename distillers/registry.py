@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import importlib.util
 import pkgutil
-import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -16,12 +12,11 @@ from torch import nn
 from datasets import Info
 from models.registry import Registry, near
 
+from . import declaration
 from .base import Distiller, MethodError
 from .compose import Wrapper, composed
 from .values import checked
 
-# A plugin's module name ends in the first digits of its file's sha256.
-PLUGIN_PREFIX, PLUGIN_DIGITS = "kd_plugin_", 16
 REGISTRY: Registry[type[Distiller]] = Registry("method", MethodError)
 WRAPPERS: Registry[type[Wrapper]] = Registry("wrapper", MethodError)  # names that precede a "+"
 
@@ -44,11 +39,11 @@ def register(
     def add(cls: type[Distiller]) -> type[Distiller]:
         if not (isinstance(cls, type) and issubclass(cls, Distiller)):
             raise MethodError(f"method {name!r}: expected a subclass of Distiller, got {cls!r}")
+        registry: Registry[Any] = WRAPPERS if issubclass(cls, Wrapper) else REGISTRY
         place = f"{cls.__module__}.{cls.__qualname__}"
-        if issubclass(cls, Wrapper):
-            WRAPPERS.add(name, cls, place)
-        else:
-            REGISTRY.add(name, cls, place)
+        registry.check_free(name, place)
+        declaration.check(name, cls)
+        registry.add(name, cls, place)
         cls.name, cls.title, cls.paper, cls.arxiv = name, title, paper, arxiv
         cls.reference = reference
         return cls
@@ -163,31 +158,6 @@ def build(
     Raises MethodError for an unknown name or option, Unsupported for a pair it cannot serve.
     """
     return find(name)(student, teacher, info, resolve(name, options, preset), seed)
-
-
-def load_plugin(path: str | Path) -> str:
-    """Import a user's file that registers methods or models; returns the file's sha256.
-
-    The same contents are imported once. Raises MethodError with the cause where that fails.
-    """
-    file = Path(path).expanduser().resolve()
-    if not file.is_file():
-        raise MethodError(f"plugin {path}: no such file")
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    module_name = PLUGIN_PREFIX + digest[:PLUGIN_DIGITS]
-    if module_name in sys.modules:
-        return digest
-    spec = importlib.util.spec_from_file_location(module_name, file)
-    if spec is None or spec.loader is None:
-        raise MethodError(f"plugin {path}: expected a Python file, NAME.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[module_name]  # so that the corrected file can be loaded
-        raise MethodError(f"plugin {path}: {type(error).__name__}: {error}") from error
-    return digest
 
 
 def import_methods(package: str, path: list[str]) -> None:

@@ -9,6 +9,7 @@ import_families(__name__, list(__path__))
 from .aliases import canonical  # noqa: E402
 from .checkpoints.files import load_checkpoint  # noqa: E402
 from .probe import LinearProbe, restored  # noqa: E402
+from .staged import StagedClassifier  # noqa: E402
 
 __all__ = [
     "Classifier",
@@ -16,6 +17,7 @@ __all__ = [
     "MissingOutputError",
     "ModelError",
     "Outputs",
+    "StagedClassifier",
     "build",
     "canonical",
     "check",

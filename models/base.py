@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import inspect
 import pkgutil
 from abc import abstractmethod
 from collections.abc import Callable
@@ -53,7 +54,17 @@ class Classifier(nn.Module):
 
 
 def register(name: str, factory: Factory) -> None:
-    """Make ``build(name, num_classes=…)`` call ``factory(num_classes=…)``."""
+    """Make ``build(name, num_classes=…)`` call ``factory(num_classes=…)``.
+
+    Raises ModelError if the name is taken or the factory does not take ``num_classes``.
+    """
+    try:
+        inspect.signature(factory).bind(num_classes=10)
+    except (TypeError, ValueError) as error:
+        raise ModelError(
+            f"model {name!r}: expected a class or function that takes num_classes, "
+            f"got {factory!r}: {error}"
+        ) from None
     function = factory.func if isinstance(factory, functools.partial) else factory
     REGISTRY.add(name, factory, getattr(function, "__module__", "?"))
 
@@ -81,8 +92,35 @@ def build(name: str, num_classes: int) -> Classifier:
     Raises ModelError with near matches for an unknown name.
     """
     model = find(name)(num_classes=num_classes)
+    lacking = missing(model)
+    if lacking:
+        raise ModelError(
+            f"model {name!r}: {type(model).__name__} lacks {', '.join(lacking)}: subclass "
+            "models.StagedClassifier, or models.Classifier (see models/README.md)"
+        )
     model.name, model.num_classes = name, num_classes
     return model
+
+
+CONTRACT = ("outputs", "classifier", "preact_norms", "feature_modules")
+
+
+def missing(model: object) -> list[str]:
+    """What a network lacks of the `Classifier` interface, as it would be written in a class.
+
+    Any module that has all of it can stand in for a Classifier.
+    """
+    if not isinstance(model, nn.Module):
+        return ["everything that a torch.nn.Module has"]
+    kind = type(model)
+    inherited = [getattr(kind, name, None) is getattr(Classifier, name) for name in CONTRACT]
+    absent = [not (hasattr(kind, name) or name in model._modules) for name in CONTRACT]
+    shown = {"outputs": "outputs(x, preacts, blocks)", "feature_modules": "feature_modules()"}
+    return [
+        shown.get(name, name)
+        for name, base, none in zip(CONTRACT, inherited, absent, strict=True)
+        if none or (base and name not in model._modules)
+    ]
 
 
 def check(name: str) -> None:

@@ -33,6 +33,14 @@ class Registry(Generic[T]):
     def add(self, name: str, entry: T, source: str) -> None:
         """Register ``entry``; ``source`` is its module, which later conflicts are reported with.
 
+        Raises ``error`` if the name is taken.
+        """
+        self.check_free(name, source)
+        self._entries[name] = (entry, source)
+
+    def check_free(self, name: str, source: str) -> None:
+        """Raise ``error`` if the name is taken.
+
         Names that differ only in case conflict too: people type them from papers.
         """
         taken = {known.lower(): known for known in self._entries}.get(name.lower())
@@ -41,7 +49,6 @@ class Registry(Generic[T]):
                 f"{self.kind} {name!r} of {source}: the name is taken by "
                 f"{taken!r} of {self._entries[taken][1]}"
             )
-        self._entries[name] = (entry, source)
 
     def get(self, name: str) -> T:
         """The entry of that name; raises ``error`` with near matches if it is unknown."""

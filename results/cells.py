@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from results.schema import Record
 
+# States of a run, in the words of `status` (a test compares them).
+DONE, TODO, UNSUPPORTED = "done", "to do", "n/a"
+# No result comes of these by itself, so a table must not show them as "not there yet".
+STUCK = (FAILED, BLOCKED, STALE, LOST) = ("failed", "blocked", "stale", "lost")
+
 
 @dataclass(frozen=True)
 class Cell:
-    """One run of the table: its record once it is done, or the reason why it cannot be."""
+    """One run of the table: its record once it is done, or its state and the reason for that.
+
+    Without a ``state`` a cell is done, impossible or to do, by whether it has a record or a reason.
+    ``run`` and ``spec`` describe a run that has no record.
+    """
 
     pair: str
     method: str
     trial: int
     record: Record | None = None
     reason: str | None = None
+    state: str = ""
+    run: str = ""
+    spec: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.state:
+            state = DONE if self.record else UNSUPPORTED if self.reason else TODO
+            object.__setattr__(self, "state", state)
 
 
 @dataclass(frozen=True)

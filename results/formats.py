@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from results import render, tables
+from results import latex, render, tables, trials
 from results.cells import is_missing
+from results.layout import Style, Table, arranged
 from results.leaderboard import Leaderboard
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def _csv(board: Leaderboard, best: bool) -> str:
+def _csv(board: Leaderboard, best: bool, style: Style) -> str:
     return board.frame.to_csv(index=False, lineterminator="\n")
 
 
-def _json(board: Leaderboard, best: bool) -> str:
+def trials_csv(board: Leaderboard) -> str:
+    """One row per run, see `trials.rows`; options as JSON."""
+    rows = trials.rows(board.cells)
+    file = io.StringIO()
+    writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        options = row["options"]
+        text = None if options is None else json.dumps(options, ensure_ascii=False)
+        writer.writerow({**row, "options": text})
+    return file.getvalue()
+
+
+def _json(board: Leaderboard, best: bool, style: Style) -> str:
     meta = {
         "dataset": board.dataset,
         "pairs": board.pairs,
@@ -27,10 +44,16 @@ def _json(board: Leaderboard, best: bool) -> str:
         "recipe": board.recipe,
         "exceptions": board.exceptions,
         "notes": board.notes,
+        "validation_notes": board.validation_notes,
         "warnings": board.warnings,
         "baseline": board.baseline,
     }
-    whole = {"meta": meta, "rows": _objects(board.frame), "cost": _objects(board.cost_frame)}
+    whole = {
+        "meta": meta,
+        "rows": _objects(board.frame),
+        "cost": _objects(board.cost_frame),
+        "trials": trials.rows(board.cells),
+    }
     return json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -42,16 +65,23 @@ def _objects(frame: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-FORMATS: dict[str, Callable[[Leaderboard, bool], str]] = {
-    "markdown": lambda board, best: render.markdown(tables.all_of(board, best)),
+def _tables(board: Leaderboard, best: bool, style: Style) -> list[Table]:
+    shown = tables.all_of(board, best, style.cost)
+    if style.caption:
+        shown[0] = replace(shown[0], title=style.caption)
+    return shown if style.notes else [replace(table, notes=()) for table in shown]
+
+
+FORMATS: dict[str, Callable[[Leaderboard, bool, Style], str]] = {
+    "markdown": lambda board, best, style: render.markdown(_tables(board, best, style), style),
     "csv": _csv,
-    "latex": lambda board, best: render.latex(tables.all_of(board, best)),
+    "latex": lambda board, best, style: latex.latex(_tables(board, best, style), style),
     "json": _json,
-    "html": lambda board, best: render.html_fragment(tables.all_of(board, best)),
+    "html": lambda board, best, style: render.html_page(_tables(board, best, style), style),
 }
 
 
-def to_text(board: Leaderboard, format: str, best: bool = False) -> str:
+def to_text(board: Leaderboard, format: str, best: bool = False, style: Style | None = None) -> str:
     """The table as "markdown", "latex", "html", "csv" (long, full precision) or "json".
 
     ``best`` adds a table of the best epochs' accuracies to the first three; the last two always
@@ -59,4 +89,17 @@ def to_text(board: Leaderboard, format: str, best: bool = False) -> str:
     """
     if format not in FORMATS:
         raise ValueError(f"unknown table format {format!r}: known: {', '.join(FORMATS)}")
-    return FORMATS[format](board, best)
+    return FORMATS[format](board, best, style or Style())
+
+
+def fitted(board: Leaderboard, width: int, best: bool, style: Style) -> tuple[str, str]:
+    """Markdown for lines of ``width`` characters, and how it was made to fit, "" for not at all."""
+    shown = _tables(board, best, style)
+    if all(render.markdown_width(table) <= width for table in shown):
+        return render.markdown(shown), ""
+    turned = arranged(shown, "transposed", width, render.markdown_column)
+    either = [arranged(t, "split", width - 1, render.markdown_column) for t in (turned, shown)]
+    shortest = min(either, key=lambda parts: (len(parts), sum(len(t.rows) for t in parts)))
+    how = ["transposed"] if shortest is either[0] else []
+    how += ["split into parts"] if len(shortest) > len(shown) else []
+    return render.markdown(shortest), " and ".join(how)

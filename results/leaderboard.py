@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from results import caveats
-from results.cells import Cell, TeacherScores
+from results.cells import STUCK, UNSUPPORTED, Cell, TeacherScores
 from results.schema import Record
 
 if TYPE_CHECKING:
@@ -28,12 +28,14 @@ class Leaderboard:
 
     frame       one row per pair × method, in the given order: pair, method, mean, std, n, expected,
                 missing, complete, best_mean, best_std, best_epoch (their mean), best_split (what
-                the best epoch was picked and scored on), validation_mean, validation_std, values
-                (of the single trials, in their order), reason, teacher, teacher_accuracy; NaN
-                where there is none
+                the best epoch was picked and scored on), validation_mean, validation_std, failed,
+                blocked, stale, lost (how many runs are), reason (why the cell cannot be), teacher,
+                teacher_accuracy; NaN where there is none
     cost_frame  one row per method: means over all pairs of seconds, images_per_second,
                 extra_parameters, extra_at_test, peak_memory_bytes; step_by_kd, a step's time
                 relative to KD's, where KD is a row; NaN where a pair is not complete
+    cells       the runs it was made of
+    validation_notes  what must be said below accuracies on the held-out part
     """
 
     dataset: str
@@ -42,9 +44,11 @@ class Leaderboard:
     frame: pd.DataFrame
     cost_frame: pd.DataFrame
     teachers: Mapping[str, TeacherScores]
+    cells: tuple[Cell, ...]
     recipe: str = ""
     exceptions: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    validation_notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     baseline: str | None = None
 
@@ -72,6 +76,7 @@ def leaderboard(
     recipe: str = "",
     exceptions: Sequence[str] = (),
     notes: Sequence[str] = (),
+    validation_notes: Sequence[str] = (),
     baseline: str | None = None,
 ) -> Leaderboard:
     """The leaderboard of ``cells``, one per planned run; rows and columns keep their order.
@@ -96,9 +101,11 @@ def leaderboard(
         frame=frame,
         cost_frame=_cost_frame(groups, frame, methods),
         teachers=teachers,
+        cells=tuple(cells),
         recipe=recipe,
         exceptions=tuple(exceptions),
         notes=(*notes, *caveats.not_compute_matched(cells)),
+        validation_notes=tuple(validation_notes),
         warnings=tuple(caveats.warnings(cells, paired)),
         baseline=baseline,
     )
@@ -164,7 +171,8 @@ def _numbers(group: Sequence[Cell], planned: int) -> dict[str, Any]:
     best_mean, best_std = summary([one.top1 for one in best])
     held_out = [accuracy.validation for accuracy in accuracies]
     validation_mean, validation_std = summary([one.top1 if one else None for one in held_out])
-    reason = next((cell.reason for cell in group if cell.reason), None) if not accuracies else None
+    reasons = [cell.reason for cell in group if cell.state == UNSUPPORTED and cell.reason]
+    reason = reasons[0] if reasons and not accuracies else None
     expected = 0 if reason else len(group) or planned
     return {
         "mean": mean,
@@ -179,7 +187,7 @@ def _numbers(group: Sequence[Cell], planned: int) -> dict[str, Any]:
         "best_split": next((one.split for one in best if one.split), "test"),
         "validation_mean": validation_mean,
         "validation_std": validation_std,
-        "values": " ".join(repr(accuracy.last.top1) for accuracy in accuracies),
+        **{state: sum(cell.state == state for cell in group) for state in STUCK},
         "reason": reason,
     }
 

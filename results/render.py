@@ -1,62 +1,59 @@
-"""A table of texts as Markdown, LaTeX or HTML. All texts come in plain and are escaped here."""
+"""A table of texts as Markdown or HTML; `latex` has the third. Texts are plain, escaped here."""
 
 from __future__ import annotations
 
 import html
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from pathlib import Path
 
-from tabulate import tabulate
+from tabulate import MIN_PADDING, tabulate
 
-_SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹"
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    **{character: f"\\{character}" for character in "&%$#_{}"},
-    "<": "$<$", ">": "$>$", "|": r"\textbar{}",
-    "[": "{[}",  # at the start of a row it would be the option of the \\ before it
-    "±": r"$\pm$", "×": r"$\times$", "→": r"$\rightarrow$", "≥": r"$\geq$", "≤": r"$\leq$",
-    "Δ": r"$\Delta$", "α": r"$\alpha$", "β": r"$\beta$", "γ": r"$\gamma$", "λ": r"$\lambda$",
-    "τ": r"$\tau$", "–": "--", "−": "$-$", "…": r"\ldots{}",
-    **{mark: f"$^{{{digit}}}$" for digit, mark in enumerate(_SUPERSCRIPTS)},
-}  # fmt: skip
+from results.layout import Style, Table, arranged
 
-
-@dataclass(frozen=True)
-class Table:
-    """``rows`` have as many texts as ``header``; ``bold`` holds (row, column) from 0.
-
-    The first column is a label, set to the left; all others are set to the right.
-    """
-
-    title: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    bold: frozenset[tuple[int, int]] = frozenset()
-    notes: Sequence[str] = ()
+SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹"
+Escape = Callable[[str], str]
+_STYLE_SHEET = Path(__file__).with_name("page.css")
 
 
 def superscript(number: int) -> str:
     """12 → ¹²"""
-    return "".join(_SUPERSCRIPTS[int(digit)] for digit in str(number))
+    return "".join(SUPERSCRIPTS[int(digit)] for digit in str(number))
 
 
-def markdown(tables: Sequence[Table]) -> str:
+def markdown(tables: Sequence[Table], style: Style | None = None) -> str:
     """GitHub's dialect; the first table's title is a heading, the others' the next level's."""
-    return "\n".join(_markdown(table, "#" * min(level, 3)) for level, table in _levels(tables))
+    style = style or Style()
+    shown = arranged(tables, style.layout, style.width - 1, markdown_column)
+    levels = ("##" if i == 0 else "###" for i in range(len(shown)))
+    return "\n".join(_markdown(table, level) for table, level in zip(shown, levels, strict=True))
 
 
-def latex(tables: Sequence[Table]) -> str:
-    """Floats for the booktabs package; the notes stand below each tabular."""
-    return "\n".join(_latex(table) for table in tables)
+def markdown_column(table: Table, column: int) -> int:
+    """How many characters a column takes, with its gap and one of its bars."""
+    widths = [len(escape_markdown(table.header[column])) + MIN_PADDING]
+    for i, row in enumerate(table.rows):
+        bold = "****" if (i, column) in table.bold else ""
+        widths.append(len(escape_markdown(row[column]) + bold))
+    return max(widths) + len(" ") + len(" |")
 
 
-def html_fragment(tables: Sequence[Table]) -> str:
-    """What belongs into the body of a page; read as UTF-8 also where it is a page by itself."""
-    return '<meta charset="utf-8">\n' + "\n".join(
-        _html(table, f"h{level}") for level, table in _levels(tables)
+def markdown_width(table: Table) -> int:
+    """How many characters a line of the table has."""
+    return 1 + sum(markdown_column(table, column) for column in range(len(table.header)))
+
+
+def html_page(tables: Sequence[Table], style: Style | None = None) -> str:
+    """A page that needs no other file."""
+    style = style or Style()
+    shown = arranged(tables, style.layout, style.width - 1, markdown_column)
+    body = "".join(_html(table, "h1" if i == 0 else "h2") for i, table in enumerate(shown))
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{html.escape(shown[0].title)}</title>\n"
+        f"<style>\n{_STYLE_SHEET.read_text()}</style>\n"
+        f"</head>\n<body>\n{body}</body>\n</html>\n"
     )
 
 
@@ -66,18 +63,7 @@ def escape_markdown(text: str) -> str:
     return re.sub(r"([\\|*`<\[~]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", flat)
 
 
-def escape_latex(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in " ".join(text.split()))
-
-
-def _levels(tables: Sequence[Table]) -> list[tuple[int, Table]]:
-    return [(2 if i == 0 else 3, table) for i, table in enumerate(tables)]
-
-
-Escape = Callable[[str], str]
-
-
-def _grid(table: Table, style: str, bold: str, escape: Escape, heading: Escape) -> str:
+def grid(table: Table, style: str, bold: str, escape: Escape, heading: Escape) -> str:
     """The table in one of tabulate's styles; ``bold`` is a template such as ``<b>{}</b>``."""
     rows = [
         [bold.format(escape(text)) if (i, j) in table.bold else escape(text)
@@ -94,35 +80,17 @@ def _grid(table: Table, style: str, bold: str, escape: Escape, heading: Escape) 
 
 
 def _markdown(table: Table, heading: str) -> str:
-    grid = _grid(table, "pipe", "**{}**", escape_markdown, escape_markdown)
+    lines = grid(table, "pipe", "**{}**", escape_markdown, escape_markdown)
     notes = "".join(f"- {escape_markdown(note)}\n" for note in table.notes)
-    return f"{heading} {escape_markdown(table.title)}\n\n{grid}\n" + (f"\n{notes}" if notes else "")
-
-
-def _latex(table: Table) -> str:
-    grid = _grid(table, "latex_raw", r"\textbf{{{}}}", escape_latex, _stack)
-    lines = _booktabs(grid.split("\n"))
-    notes = [rf"\par\footnotesize {escape_latex(note)}" for note in table.notes]
-    caption = rf"\caption{{{escape_latex(table.title)}}}"
-    whole = [r"\begin{table}", r"\centering", caption, *lines, *notes, r"\end{table}"]
-    return "\n".join(whole) + "\n"
-
-
-def _stack(text: str) -> str:
-    """A pair's heading as in the papers, teacher over student, or the page is too narrow."""
-    parts = [escape_latex(part) for part in text.split("→")]
-    joined = r" \\ ".join(parts)
-    return joined if len(parts) == 1 else rf"\shortstack[r]{{{joined}}}"
-
-
-def _booktabs(lines: list[str]) -> list[str]:
-    """tabulate's own booktabs style escapes cells, so its raw style gets the rules here."""
-    rules = iter([r"\toprule", r"\midrule", r"\bottomrule"])
-    return [next(rules) if line == r"\hline" else line for line in lines]
+    return f"{heading} {escape_markdown(table.title)}\n\n{lines}\n" + (
+        f"\n{notes}" if notes else ""
+    )
 
 
 def _html(table: Table, heading: str) -> str:
-    grid = _grid(table, "unsafehtml", "<b>{}</b>", html.escape, html.escape)
+    lines = grid(table, "unsafehtml", "<b>{}</b>", html.escape, html.escape)
     notes = "".join(f"<li>{html.escape(note)}</li>\n" for note in table.notes)
     listed = f"<ul>\n{notes}</ul>\n" if notes else ""
-    return f"<{heading}>{html.escape(table.title)}</{heading}>\n{grid}\n{listed}"
+    title = f"<{heading}>{html.escape(table.title)}</{heading}>"
+    # The wrapper scrolls, not the page; with a tab stop it does so by keyboard too.
+    return f'{title}\n<div class="scroll" tabindex="0">\n{lines}\n</div>\n{listed}'

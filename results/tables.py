@@ -6,27 +6,29 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from results.cells import is_missing
+from results.footnotes import Footnotes
+from results.layout import Table
 from results.leaderboard import Leaderboard
-from results.render import Table, superscript
 
 MISSING = "–"
 
 
-def all_of(board: Leaderboard, best: bool = False) -> list[Table]:
-    """The main table; validation, where held out; with ``best`` the best epochs; the cost."""
+def all_of(board: Leaderboard, best: bool = False, cost: bool = True) -> list[Table]:
+    """The main table; validation, where held out; with ``best`` the best epochs; the cost last."""
     last = _Accuracy(board, "mean", "std")
     tables = [last.table(f"{board.dataset}: test top-1 accuracy (%)", _last_notes(last))]
     validation = bool(board.frame["validation_mean"].notna().any())
     if validation:
         held_out = _Accuracy(board, "validation_mean", "validation_std")
         note = "Accuracy on the held-out part at the last epoch: choose options by this table."
-        tables.append(held_out.table("Validation top-1 accuracy (%)", [note, *_reasons(last)]))
+        notes = [note, *board.validation_notes, *last.footnotes.notes()]
+        tables.append(held_out.table("Validation top-1 accuracy (%)", notes))
     if best:
         flattering = _Accuracy(board, "best_mean", "best_std")
         split = "validation part" if validation else "test set"
         title = f"Best epoch, picked on the {split}"
         tables.append(flattering.table(title, _best_notes(last, validation)))
-    return tables + _cost(board)
+    return tables + (_cost(board) if cost else [])
 
 
 class _Accuracy:
@@ -36,8 +38,7 @@ class _Accuracy:
         self.board, self.mean, self.std = board, mean, std
         cells: list[dict[Any, Any]] = board.frame.to_dict("records")
         self.cells = {(cell["method"], cell["pair"]): cell for cell in cells}
-        reasons = (cell["reason"] for cell in cells)
-        self.reasons = list(dict.fromkeys(r for r in reasons if not is_missing(r)))
+        self.footnotes = Footnotes(board.cells)
         self.trials = sorted({cell["expected"] for cell in cells if cell["expected"]})
         self.incomplete = any(cell["missing"] for cell in cells)
         self.averaged = len(board.pairs) > 1
@@ -45,7 +46,8 @@ class _Accuracy:
     def table(self, title: str, notes: Sequence[str]) -> Table:
         teacher = [self._teacher()] if self.mean == "mean" and self.board.teachers else []
         rows = [self._row(method) for method in self.board.methods]
-        return Table(title, self._header(), teacher + rows, self._bold(len(teacher)), notes)
+        bold = self._bold(len(teacher))
+        return Table(title, self._header(), teacher + rows, bold, notes, has_pairs=True)
 
     def _header(self) -> list[str]:
         average = ["Average"] * self.averaged
@@ -67,10 +69,14 @@ class _Accuracy:
     def _text(self, method: str, pair: str) -> str:
         cell = self.cells[method, pair]
         if not is_missing(cell["reason"]):
-            return "n/a" + superscript(self.reasons.index(cell["reason"]) + 1)
+            return self.footnotes.impossible_cell(cell["reason"])
+        stuck = self.footnotes.stuck_cell(method, pair, cell["expected"])
+        if stuck is not None:
+            return stuck
         text = _plus_minus(cell[self.mean], cell[self.std])
         plain = text == MISSING or (cell["complete"] and len(self.trials) == 1)
-        return text if plain else f"{text} (n={cell['n']})"
+        notes = [f"n={cell['n']}"] * (not plain) + self.footnotes.stuck_runs(method, pair)
+        return f"{text} ({', '.join(notes)})" if notes else text
 
     def _coverage(self, method: str) -> str:
         cells = [self.cells[method, pair] for pair in self.board.pairs]
@@ -118,7 +124,7 @@ def _last_notes(table: _Accuracy) -> list[str]:
         *(f"Exception: {text}" for text in board.exceptions),
         *board.notes,
         *_legend(table),
-        *_reasons(table),
+        *table.footnotes.notes(),
         *(f"Warning: {text}" for text in board.warnings),
     ]
 
@@ -126,12 +132,12 @@ def _last_notes(table: _Accuracy) -> list[str]:
 def _best_notes(table: _Accuracy, validation: bool) -> list[str]:
     if validation:
         first = f"Highest validation accuracy of all epochs; {_trials(table.trials)}."
-        return [first, *_reasons(table)]
+        return [first, *table.board.validation_notes, *table.footnotes.notes()]
     first = (
         "Highest test accuracy of all epochs: picked on the test set, so not a result, only for "
         f"comparison with papers that report it; {_trials(table.trials)}."
     )
-    return [first, *_reasons(table)]
+    return [first, *table.footnotes.notes()]
 
 
 def _trials(expected: Sequence[int]) -> str:
@@ -152,13 +158,10 @@ def _legend(table: _Accuracy) -> list[str]:
             f"{MISSING}: not there yet; (n=k): fewer trials than planned, in no average and never "
             "bold. Coverage: complete / possible cells."
         )
-    if several and (table.incomplete or table.reasons):
+    lines += [f"{text}." for text in table.footnotes.legend()]
+    if several and (table.incomplete or table.footnotes.impossible):
         lines.append("An average needs every pair.")
     return [" ".join(lines)] if lines else []
-
-
-def _reasons(table: _Accuracy) -> list[str]:
-    return [f"{superscript(i)} {reason}" for i, reason in enumerate(table.reasons, start=1)]
 
 
 Formatter = Callable[[float], str]

@@ -18,10 +18,11 @@ FLOORS = {  # what each may import beside itself
 }
 ROOMS = (
     ("errors", "environment", "activity"),
+    ("memo",),
     ("matrix", "slurm"),
     ("rundir",),
     ("train",),
-    ("worker",),
+    ("worker", "check"),
     ("plan",),
     ("local", "cluster"),
     ("doctor",),

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from distillers.plugins import read_plugin
 from experiments import environment
 from experiments.environment import CHECKOUT
 from experiments.environment import SNAPSHOT as MARKER  # written last, when a copy is complete
@@ -26,7 +27,7 @@ def make(folder: Path, plugins: Sequence[Path]) -> tuple[Path, tuple[Path, ...]]
     complete.
     """
     files = {str(path.relative_to(CHECKOUT)): path for path in _code()}
-    copies = {f"plugins/{i}/{path.name}": path for i, path in enumerate(plugins)}
+    copies = dict(item for i, path in enumerate(plugins) for item in _of_plugin(i, path))
     draft = folder / f".code-{secrets.token_hex(4)}"
     try:
         _copy(files | copies, draft)
@@ -34,12 +35,19 @@ def make(folder: Path, plugins: Sequence[Path]) -> tuple[Path, tuple[Path, ...]]
         _place(draft, target)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    return target, tuple(target / name for name in copies)
+    return target, tuple(target / f"plugins/{i}" / path.name for i, path in enumerate(plugins))
 
 
 def _code() -> list[Path]:
     paths = [path for name in FOLDERS for path in (CHECKOUT / name).rglob("*.py")]
     return [CHECKOUT / "benchmark.py", *sorted(paths)]
+
+
+def _of_plugin(number: int, path: Path) -> Iterable[tuple[str, Path]]:
+    """All files of a plugin, under its name in a folder of its own."""
+    plugin = read_plugin(path)
+    above = plugin.path.parent
+    return [(f"plugins/{number}/{f.relative_to(above).as_posix()}", f) for f in plugin.files]
 
 
 def _copy(files: dict[str, Path], draft: Path) -> None:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
+from experiments.cluster import queue_status
 from experiments.matrix import transfer
 from experiments.matrix.expand import Entry, Expansion, label
+from experiments.matrix.run_spec import RunSpec
 from experiments.matrix.schema import ARROW, Matrix
 from experiments.plan.plan import Plan
-from experiments.rundir.status import State, Status
+from experiments.rundir.status import ACTIVE, NOT_STARTED, State, Status
 from results.cells import Cell, TeacherScores
 from results.leaderboard import Leaderboard, leaderboard
 
 
 def board_of(plan: Plan) -> Leaderboard:
     """The leaderboard of a plan, as far as its runs are done."""
-    statuses = plan.statuses()
+    statuses = queue_status.statuses(plan)
     entries = plan.expansion.entries
     alone = [entry.label for entry in entries if _trained_by(entry) == "vanilla"]
     about = [transfer.note(plan.matrix)] if plan.origin else []
@@ -27,7 +30,8 @@ def board_of(plan: Plan) -> Leaderboard:
         dataset=_dataset(plan.matrix),
         recipe=plan.matrix.recipe.summary(),
         exceptions=exceptions(plan.matrix, plan.expansion),
-        notes=[*about, *_stale(statuses)],
+        notes=[*about, *_accepted(plan), *_stale(statuses)],
+        validation_notes=_given_teachers(plan),
         baseline=alone[0] if alone else None,
     )
 
@@ -39,9 +43,34 @@ def _trained_by(entry: Entry) -> str:
 
 def _cell(entry: Entry, statuses: Mapping[str, Status]) -> Cell:
     status = statuses[entry.spec.id]
-    reason = status.detail if status.state == State.UNSUPPORTED else None
-    record = status.record if status.state == State.DONE else None
-    return Cell(_arrow(entry.pair), entry.label, entry.spec.trial, record, reason)
+    return Cell(
+        _arrow(entry.pair),
+        entry.label,
+        entry.spec.trial,
+        record=status.record if status.state == State.DONE else None,
+        reason=status.detail or None,
+        state=State.TODO if _is_waiting(status) else status.state,
+        run=entry.spec.id,
+        spec=_described(entry.spec),
+    )
+
+
+def _described(spec: RunSpec) -> dict[str, Any]:
+    """What a table of trials says about a run. Not ``spec.dump()``: that takes much longer."""
+    return {
+        "dataset": {"name": spec.dataset.name},
+        "teacher": {"name": spec.teacher.name} if spec.teacher else None,
+        "student": spec.student,
+        "method": spec.method,
+        "options": spec.options,
+        "source": {"method": spec.source.method} if spec.source else None,
+    }
+
+
+def _is_waiting(status: Status) -> bool:
+    """Whether a probe is blocked only until its student has been trained."""
+    coming = tuple(f": {state}" for state in (*NOT_STARTED, *ACTIVE))
+    return status.state == State.BLOCKED and status.detail.endswith(coming)
 
 
 def _teachers(plan: Plan, statuses: Mapping[str, Status]) -> dict[str, TeacherScores]:
@@ -110,9 +139,36 @@ def _listed(options: Mapping[str, Any]) -> str:
     return ", ".join(f"{key} {value}" for key, value in options.items())
 
 
+def _accepted(plan: Plan) -> list[str]:
+    """How many runs were made by earlier code that a user accepted as equal, by what changed."""
+    files = Counter(earlier.detail for earlier in plan.accepted.values())
+    return [
+        f"{number} run{'s' * (number > 1)} accepted although {file} after their training"
+        for file, number in files.items()
+    ]
+
+
 def _stale(statuses: Mapping[str, Status]) -> list[str]:
     stale = [s for s in statuses.values() if s.state == State.STALE]
+    if not stale:
+        return []
+    first = f"{stale[0].spec}: {stale[0].detail}"
+    if len(stale) == 1:
+        return [f"1 stored run is stale and left out: {first}"]
+    return [f"{len(stale)} stored runs are stale and left out, e.g. {first}"]
+
+
+def _given_teachers(plan: Plan) -> list[str]:
+    """A warning about teachers from files, where some training images are held out.
+
+    Teachers that are trained here are runs on the same part of the data as their students.
+    """
+    teachers = [entry.spec.teacher for entry in plan.expansion.entries]
+    given = list(dict.fromkeys(t.name for t in teachers if t and t.sha256))
+    if not given or not plan.matrix.dataset.validation:
+        return []
+    which = f"teachers {', '.join(given)} were" if len(given) > 1 else f"teacher {given[0]} was"
     return [
-        f"{len(stale)} stored runs are stale and left out, e.g. {first.spec}: {first.detail}"
-        for first in stale[:1]
+        f"The given {which} not trained here and may have seen the held-out images: the accuracies "
+        f"of students on them may then be too high."
     ]

@@ -34,11 +34,13 @@ def run(args: argparse.Namespace) -> int:
     plan = planned(args)
     check_writable(plan.workspace.runs)
     states = states_to_train(args)
+    before = plan.statuses()
+    print(format_counts(plan, before), flush=True)
     # Teachers are measured before errors are put aside: bad input changes nothing.
-    plan.check_accuracies(s.spec for s in plan.statuses().values() if s.state in states)
-    reset(plan, states)
+    plan.check_accuracies(s.spec for s in before.values() if s.state in states)
+    if reset(plan, states):
+        print(format_counts(plan, plan.statuses()), flush=True)
     statuses = list(plan.statuses().values())
-    print(format_counts(plan, {s.spec.id: s for s in statuses}), flush=True)
     todo = [s for s in statuses if s.state == State.TODO]
     if not todo:
         return _verdict(plan, args)
@@ -67,6 +69,8 @@ def _verdict(plan: Plan, args: argparse.Namespace) -> int:
         print("to try failed runs again, pass --retry-failed")
     if any(s.state == State.STALE for s in bad):
         print("to put stale runs aside and train them again, pass --redo-stale")
+    if plan.stale:
+        print(f"to keep results of a plugin that has changed since: {command(args, 'accept')}")
     print(f"the table: {command(args, 'table')}")
     return 1 if bad else 0
 

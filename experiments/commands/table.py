@@ -3,30 +3,51 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from experiments.commands import terminal
 from experiments.commands.common import Verbs, add_matrix_verb, planned
 
+if TYPE_CHECKING:
+    from results.layout import Style
+    from results.leaderboard import Leaderboard
+
 # Those of results.formats, which imports pandas (a test compares them), by their files' endings.
+# An ending without its dot is another name of the format.
 FORMATS = {
-    "markdown": ".md",
-    "csv": ".csv",
-    "latex": ".tex",
-    "json": ".json",
-    "html": ".html",
+    "markdown": (".md", ".markdown"),
+    "csv": (".csv",),
+    "latex": (".tex", ".latex"),
+    "json": (".json",),
+    "html": (".html", ".htm"),
+}
+LAYOUTS = ("wide", "transposed", "split")  # those of results.layout (the same test)
+_ENDINGS = {ending: name for name, endings in FORMATS.items() for ending in endings}
+_PRINTED = ("markdown", "latex", "html")  # the formats for people
+_USES = {  # flag -> the formats that it makes sense for
+    "--layout": _PRINTED,
+    "--caption": _PRINTED,
+    "--label": ("latex",),
+    "--only-tabular": ("latex",),
+    "--no-cost": _PRINTED,
+    "--no-notes": _PRINTED,
+    "--each": ("csv", "json"),
 }
 
 
 def table(args: argparse.Namespace) -> int:
     """Print the leaderboard, or write it to a file."""
+    form = _format(args)
+    _check_flags(args, form)
     from experiments.commands.board import board_of
     from results import records
-    from results.formats import to_text
 
     plan = planned(args, strict=False)
     board = board_of(plan)
-    text = to_text(board, args.format or _format_of(args.output), args.best)
+    text = _text(args, form, board)
     if args.output:
         records.write_atomic(args.output, text)
         print(f"wrote {args.output}")
@@ -37,10 +58,86 @@ def table(args: argparse.Namespace) -> int:
     return 0
 
 
-def _format_of(output: Path | None) -> str:
-    """By the file's ending; markdown for the terminal and for unknown endings."""
-    ending = output.suffix.lower() if output else ""
-    return next((name for name, its in FORMATS.items() if its == ending), "markdown")
+def _text(args: argparse.Namespace, form: str, board: Leaderboard) -> str:
+    from results import formats
+
+    if args.each and form == "csv":
+        return formats.trials_csv(board)
+    width = terminal.columns() if not (args.output or args.format) else None
+    if width is not None and args.layout is None:
+        return _fitted(board, width, args.best, _style(args, width))
+    return formats.to_text(board, form, args.best, _style(args, width))
+
+
+def _fitted(board: Leaderboard, width: int, best: bool, style: Style) -> str:
+    """Markdown that fits the terminal, and a last line that says how."""
+    from results import formats
+
+    text, how = formats.fitted(board, width, best, style)
+    if not how:
+        return text
+    # A long label beside a long pair may still be too wide.
+    lines = [terminal.cut(x, width) if x.startswith("|") else x for x in text.splitlines()]
+    hint = f"({how} to fit {width} columns; as one wide table: --format markdown, or a pipe)"
+    return "\n".join([*lines, "", hint]) + "\n"
+
+
+def _style(args: argparse.Namespace, width: int | None) -> Style:
+    from results.layout import Style
+
+    style = Style(
+        layout=args.layout or "wide",
+        cost=not args.no_cost,
+        notes=not args.no_notes,
+        caption=args.caption or "",
+        label=args.label or "",
+        only_tabular=args.only_tabular,
+    )
+    return Style(**{**vars(style), "width": width}) if width else style
+
+
+# ---- flags ---------------------------------------------------------------------------------------
+
+
+def _format(args: argparse.Namespace) -> str:
+    """As given, else by the ending of the output, else markdown."""
+    from experiments.errors import InputError
+
+    if args.format or not args.output:
+        return args.format or "markdown"
+    ending = args.output.suffix.lower()
+    if ending not in _ENDINGS:
+        known = ", ".join(_ENDINGS)
+        what = f"unknown ending {ending!r}" if ending else "no ending"
+        raise InputError(f"--output {args.output}: {what}: expected one of {known}, or --format")
+    return _ENDINGS[ending]
+
+
+def _check_flags(args: argparse.Namespace, form: str) -> None:
+    """Raise InputError for a flag that would be ignored."""
+    from experiments.errors import InputError
+
+    for flag, forms in _USES.items():
+        if getattr(args, flag[2:].replace("-", "_")) and form not in forms:
+            raise InputError(f"{flag}: only for {', '.join(forms)}, not for {form}")
+    for flag in ("--caption", "--label"):
+        if args.only_tabular and getattr(args, flag[2:]):
+            raise InputError(f"{flag}: a bare tabular has none; drop it or --only-tabular")
+
+
+def _format_name(text: str) -> str:
+    """Parse a format's name, or another name of it such as "tex"."""
+    names = {name: name for name in FORMATS} | {e[1:]: name for e, name in _ENDINGS.items()}
+    if text.lower() not in names:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected one of {', '.join(names)}")
+    return names[text.lower()]
+
+
+def _label(text: str) -> str:
+    r"""Parse what LaTeX takes in \label."""
+    if not re.fullmatch(r"[\w:.+/ -]+", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected letters, digits and : . _ + / -")
+    return text
 
 
 def register(verbs: Verbs) -> None:
@@ -48,8 +145,23 @@ def register(verbs: Verbs) -> None:
     verb = add_matrix_verb(verbs, "table", table)
     verb.add_argument(
         "--format",
-        choices=list(FORMATS),
+        type=_format_name,
+        metavar="{markdown|md, latex|tex, html|htm, csv, json}",
         help="write this format (default: by the ending of --output, else markdown)",
     )
     verb.add_argument("--output", type=Path, help="write to this file")
     verb.add_argument("--best", action="store_true", help="add the best epochs' accuracies")
+    verb.add_argument("--each", action="store_true", help="csv: one row per run, with its options")
+    verb.add_argument(
+        "--layout",
+        choices=LAYOUTS,
+        help="wide: pairs as columns (default); transposed: pairs as rows; "
+        "split: columns in parts that fit the page",
+    )
+    verb.add_argument("--no-cost", action="store_true", help="leave out the table of costs")
+    verb.add_argument("--no-notes", action="store_true", help="leave out what is below the tables")
+    verb.add_argument("--caption", metavar="TEXT", help="title of the first table")
+    verb.add_argument("--label", type=_label, help=r"latex: the first table's \label")
+    verb.add_argument(
+        "--only-tabular", action="store_true", help="latex: without floats, captions and notes"
+    )

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 import datasets
 import distillers
 import models
-from distillers.registry import PLUGIN_PREFIX
+from distillers import plugins
 from experiments.errors import InputError, explain
 from experiments.matrix.recipe import Recipe
 from experiments.matrix.run_spec import DataSpec, RunSpec, TeacherSpec, data_defaults
@@ -245,11 +245,34 @@ class _Teachers:
 
 
 def _plugins(method: str, student: str, teacher: str | None) -> tuple[str, ...]:
-    """The first digits of the hashes of the users' files that define a run's method and models."""
+    """The first digits of the digests of the plugins that define a run's method and models."""
+    found = plugins.of_modules(_modules(method, student, teacher))
+    return tuple(sorted(plugin.digest[: plugins.DIGITS] for plugin in found))
+
+
+def plugins_of(spec: RunSpec) -> list[plugins.Plugin]:
+    """The plugins, as loaded, that define a run's method and networks."""
+    return plugins.of_modules(_modules_of(spec))
+
+
+def code_hashes(spec: RunSpec) -> set[str]:
+    """The hashes under which a run of today's code may name its plugins.
+
+    A file that was a plugin and has been moved into the harness, unchanged, is the same code.
+    """
+    built_in = {plugins.digest_of_module(module) for module in _modules_of(spec)}
+    return built_in.union(*(plugin.hashes for plugin in plugins_of(spec)))
+
+
+def _modules_of(spec: RunSpec) -> list[str]:
+    method = spec.source.method if spec.source else spec.method
+    return _modules(method, spec.student, spec.teacher.name if spec.teacher else None)
+
+
+def _modules(method: str, student: str, teacher: str | None) -> list[str]:
+    """The modules that define a run's method and networks."""
     registered = [
         name for name in (student, teacher) if name and name in MODELS
     ]  # timm's are not registered
     classes = distillers.find(method).__mro__  # a wrapped method's file counts as well
-    sources = [*(cls.__module__ for cls in classes), *map(MODELS.source, registered)]
-    hashes = {s.partition(PLUGIN_PREFIX)[2].split(".")[0] for s in sources if PLUGIN_PREFIX in s}
-    return tuple(sorted(hashes))
+    return [*(cls.__module__ for cls in classes), *map(MODELS.source, registered)]

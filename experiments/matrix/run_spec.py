@@ -83,7 +83,7 @@ class RunSpec(_Frozen):
     recipe: Recipe
     recipe_version: int = Recipe.version
     source: SourceSpec | None = None
-    plugins: tuple[str, ...] = ()  # sha256 of the users' files that define this run's names
+    plugins: tuple[str, ...] = ()  # digests of the users' files that define this run's names
 
     @functools.cached_property
     def id(self) -> str:

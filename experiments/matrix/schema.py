@@ -70,6 +70,14 @@ class PairEntry(_Strict):
         return f"{self.teacher}{ARROW}{self.student}"
 
 
+def parse_pair(text: str, where: str) -> PairEntry:
+    """A pair given as "TEACHER -> STUDENT"; raises InputError that begins with ``where``."""
+    try:
+        return PairEntry.model_validate(text)
+    except ValidationError as error:
+        raise explain(error, PairEntry, where) from error
+
+
 class MethodEntry(_Strict):
     """``- crd+kd``, or a mapping with options, preset, label and exceptions for single pairs."""
 

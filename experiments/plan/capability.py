@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -10,12 +13,16 @@ from torch import Tensor, nn
 import distillers
 import models
 from datasets import Info
+from distillers import plugins
 from experiments.errors import InputError
 from experiments.matrix.recipe import Recipe
 from experiments.matrix.run_spec import RunSpec
+from experiments.memo import Memo, code_digest
 from models import Outputs
 
 Kind = tuple[str, str, str, Recipe]
+# What a verdict depends on, beside the data and the versions of packages.
+CODE = ("models", "distillers", "experiments/plan/capability.py", "experiments/matrix/recipe.py")
 
 
 def kind(spec: RunSpec) -> Kind:
@@ -24,6 +31,42 @@ def kind(spec: RunSpec) -> Kind:
     The recipe is part of it because a method may refuse an optimizer.
     """
     return spec.pair, spec.method, repr(spec.options), spec.recipe
+
+
+def remembered(
+    specs: Sequence[RunSpec], memo: Memo, root: Path, compute: Callable[[], Capabilities | None]
+) -> dict[str, str]:
+    """`Capabilities.reasons`, without building anything that was built before by the same code.
+
+    For looking at results, which must not take seconds: nothing is read but the memory. What is
+    not known is computed by ``compute()``, unless that has no data. ``root`` is where the data is.
+    """
+    key = {
+        "dataset": specs[0].dataset.model_dump(mode="json"),
+        "root": str(root),
+        "plugins": sorted({plugin.digest for plugin in plugins.LOADED.values()}),
+        "torch": str(torch.__version__),
+        "code": code_digest(*CODE),
+    }
+    known: dict[str, str | None] = memo.known("capability", key) or {}
+    names = {spec.id: _name(spec) for spec in specs}
+    unknown = list({names[s.id]: s for s in specs if names[s.id] not in known}.values())
+    if unknown:
+        capabilities = compute()
+        if capabilities is None:
+            return {}
+        reasons = capabilities.reasons(unknown)
+        known |= {names[spec.id]: reasons.get(spec.id) for spec in unknown}
+        memo.store("capability", key, known)
+    found = {run: known[name] for run, name in names.items()}
+    return {run: reason for run, reason in found.items() if reason is not None}
+
+
+def _name(spec: RunSpec) -> str:
+    """A `kind` as a short text."""
+    pair, method, options, recipe = kind(spec)
+    text = "\0".join((pair, method, options, recipe.model_dump_json()))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 class Capabilities:
@@ -46,7 +89,7 @@ class Capabilities:
 
         Raises InputError if a method cannot be built at all (a wrong option, a bug in a plugin).
         """
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), _one_thread():
             reasons = {spec.id: self._reason(spec) for spec in specs}
         return {run: reason for run, reason in reasons.items() if reason is not None}
 
@@ -63,8 +106,8 @@ class Capabilities:
         try:
             return self._refusal(spec, self._network, "cpu")
         except Exception as error:
-            kind = "" if isinstance(error, distillers.MethodError) else f"{type(error).__name__}: "
-            raise InputError(f"{spec.pair}, {spec.method}: {kind}{error}") from error
+            why = distillers.explain(error)
+            raise InputError(f"{spec.pair}, {spec.method}: {why}") from error
 
     def _refusal(
         self, spec: RunSpec, network: Callable[[str], nn.Module], device: str
@@ -74,7 +117,9 @@ class Capabilities:
         try:
             with torch.device(device):
                 method = distillers.build(spec.method, student, teacher, self.info, **spec.options)
-                method.optimizer([nn.Parameter(torch.zeros(1))], spec.recipe)
+                # The recipe's own optimizer refuses nothing, and making one imports the compiler.
+                if type(method).optimizer is not distillers.Distiller.optimizer:
+                    method.optimizer([nn.Parameter(torch.zeros(1))], spec.recipe)
         except distillers.Unsupported as error:
             return str(error)
         return None
@@ -88,6 +133,17 @@ class Capabilities:
         if name not in self._shapes:
             self._shapes[name] = _Shapes(self._network(name))
         return self._shapes[name]
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Threads that wait for each other cost ten times as much while others use the cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class _Shapes(nn.Module):

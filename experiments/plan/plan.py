@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import datasets
 from datasets import Data
 from experiments import environment
 from experiments.activity import activity
+from experiments.check import dry_step
 from experiments.errors import InputError
 from experiments.matrix import expand, schema, transfer
 from experiments.matrix.expand import Expansion, Facts
 from experiments.matrix.run_spec import RunSpec, build_dataset
 from experiments.matrix.schema import Matrix
 from experiments.matrix.select import select
+from experiments.memo import Memo
 from experiments.plan import preflight
-from experiments.plan.capability import Capabilities, kind
+from experiments.plan.capability import Capabilities, Kind, kind, remembered
+from experiments.plan.earlier_code import Earlier, reconcile
 from experiments.plan.workspace import (
     Selection,
     Workspace,
@@ -45,14 +48,19 @@ class Plan:
     teacher_files: dict[str, Path]
     strict: bool  # see `prepare`
     origin: Plan | None = None  # of the students that are probed here, see `transfer`
+    # Finished runs of earlier code of their plugins, see `earlier_code`:
+    stale: Mapping[str, Earlier] = field(default_factory=dict)
+    accepted: Mapping[str, Earlier] = field(default_factory=dict)
 
     def statuses(self) -> dict[str, Status]:
         """Every run's status at this moment, by run id, teachers first.
 
         Raises InputError if a method cannot be built at all and the plan is ``strict``.
         """
-        with activity(f"reading the states of {len(self.expansion.runs)} runs"):
-            statuses = read_statuses(self.expansion.runs, self.workspace.runs, self._why_not)
+        stale = {run: earlier.detail for run, earlier in self.stale.items()}
+        runs, place = self.expansion.runs, self.workspace.runs
+        with activity(f"reading the states of {len(runs)} runs"):
+            statuses = read_statuses(runs, place, self._why_not, stale)
         return probe_statuses(statuses, self.origin.statuses()) if self.origin else statuses
 
     @property
@@ -82,13 +90,41 @@ class Plan:
         if not self.strict:
             proven = {kind(s.spec) for s in statuses.values() if s.state == State.DONE}
             specs = [spec for spec in specs if kind(spec) not in proven]
+        if not specs:
+            return {}
+        root = self.workspace.data
         try:
             with activity("checking which methods can serve which pairs"):
-                return self._capabilities.reasons(specs) if specs and self._capabilities else {}
+                if not self.strict:
+                    return remembered(specs, Memo(root), root, lambda: self._capabilities)
+                assert self._capabilities is not None  # a strict plan has its data
+                reasons = self._capabilities.reasons(specs)
+            self._try_plugins([spec for spec in specs if spec.id not in reasons])
+            return reasons
         except InputError as error:
             if self.strict:
                 raise InputError(f"{self.source}: {error}") from error
             return {}  # a plugin that is being edited must not hide results
+
+    def _try_plugins(self, specs: Iterable[RunSpec]) -> None:
+        """One dry step for each `kind` of these runs that a user's own code defines.
+
+        Raises InputError with the first finding.
+        """
+        assert self.data is not None  # a strict plan has its data
+        for spec in specs:
+            key = kind(spec)
+            if not spec.plugins or key in self._tried:
+                continue
+            found = dry_step.findings(spec, self.data.info)
+            if found:
+                more = f" (and {len(found) - 1} more: `check` lists all)" if found[1:] else ""
+                raise InputError(f"{spec.pair}, {spec.method}: {found[0]}{more}")
+            self._tried.add(key)
+
+    @functools.cached_property
+    def _tried(self) -> set[Kind]:
+        return set()
 
     def check_accuracies(self, specs: Iterable[RunSpec]) -> None:
         """Measure the given teachers of ``specs`` whose expected accuracy the matrix states.
@@ -107,6 +143,7 @@ class Plan:
                     self.data,
                     self.matrix.recipe,
                     self.workspace.device,
+                    Memo(self.workspace.data),
                 )
 
     @property
@@ -163,11 +200,24 @@ def prepare(
         expansion = expand.expand(matrix, Facts(teacher_sha256=hashes, content=content), source)
     if selection:
         expansion = select(expansion, **vars(selection))
+    with activity("looking for runs of earlier code"):
+        reconciled = reconcile(expansion, workspace.runs)
     if strict and data:
         for name, path in files.items():
             with activity(f"loading teacher {name}"):
                 preflight.check_teacher_fits(source, name, path, data)
-    return Plan(source, matrix, expansion, data, workspace, plugins, files, strict)
+    return Plan(
+        source,
+        matrix,
+        reconciled.expansion,
+        data,
+        workspace,
+        plugins,
+        files,
+        strict,
+        stale=reconciled.stale,
+        accepted=reconciled.accepted,
+    )
 
 
 def _probes(origin: Plan, name: str, strict: bool) -> Plan:
@@ -176,10 +226,14 @@ def _probes(origin: Plan, name: str, strict: bool) -> Plan:
     matrix = transfer.matrix_of(origin.matrix, name, origin.source)
     expand.check_data(matrix, source)
     data, content = _required_data(source, matrix, origin.workspace, strict)
+    probes = transfer.expand(origin.expansion, matrix, Facts(content=content), source)
+    reconciled = reconcile(probes, origin.workspace.runs)
     return replace(
         origin,
         matrix=matrix,
-        expansion=transfer.expand(origin.expansion, matrix, Facts(content=content), source),
+        expansion=reconciled.expansion,
+        stale=reconciled.stale,
+        accepted=reconciled.accepted,
         data=data,
         teacher_files={},
         strict=strict,

@@ -13,7 +13,9 @@ from experiments.errors import InputError
 from experiments.matrix import expand
 from experiments.matrix.recipe import Recipe
 from experiments.matrix.schema import Matrix, TeacherEntry
-from experiments.train import networks, numerics
+from experiments.memo import Memo
+from experiments.train import networks, numerics, teachers
+from models.checkpoints.files import sha256
 
 
 def check_numerics(source: str, matrix: Matrix, device: str) -> None:
@@ -39,9 +41,16 @@ def check_teacher_fits(source: str, name: str, path: Path, data: Data) -> None:
 
 
 def check_accuracy(
-    where: str, name: str, entry: TeacherEntry, path: Path, data: Data, recipe: Recipe, device: str
+    where: str,
+    name: str,
+    entry: TeacherEntry,
+    path: Path,
+    data: Data,
+    recipe: Recipe,
+    device: str,
+    memo: Memo,
 ) -> None:
-    """Measure a given teacher and compare it with the accuracy that its entry expects.
+    """Measure a given teacher, unless ``memo`` knows its accuracy, and compare it with its entry's.
 
     Raises InputError beginning with ``where``. The teacher is measured on the CPU if this machine
     has no GPU, which may not be the machine that trains.
@@ -51,7 +60,10 @@ def check_accuracy(
     chosen = torch.device(device if torch.cuda.is_available() else "cpu")
     module = networks.build(name, data.info.num_classes, recipe, chosen)
     models.load_checkpoint(module, path)
-    measured = networks.evaluate(module, data.to(chosen).test_batches(), recipe)["top1"]
+    networks.freeze(module)
+    numerics.set_numerics(recipe, chosen)
+    data = data.to(chosen)
+    measured = teachers.accuracy(module, sha256(path), data, recipe, chosen, memo)
     if abs(measured - entry.expected_accuracy) > entry.tolerance:
         raise InputError(
             f"{where}: expected_accuracy {entry.expected_accuracy:g} ± {entry.tolerance:g} %, "

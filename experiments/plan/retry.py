@@ -21,7 +21,10 @@ def reset(plan: Plan, states: set[str]) -> int:
             records.set_aside(directory / "error.txt")
             count += 1
         if status.state == State.STALE in states and not is_claimed(directory):
-            directory.rename(_free_name(directory))
+            if directory.exists():
+                directory.rename(_free_name(directory))
+            else:  # stale is the result of earlier code, which stays where it is
+                directory.mkdir(parents=True)
             count += 1
     return count
 

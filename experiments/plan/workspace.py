@@ -53,7 +53,7 @@ def load_plugins(source: str, plugins: Sequence[Path], of_matrix: int) -> None:
     """Import users' files; the first ``of_matrix`` of them are named in the matrix."""
     for i, plugin in enumerate(plugins):
         where = f"{source}: plugins.{i}" if i < of_matrix else "--plugin"
-        if not plugin.is_file():
+        if not plugin.exists():
             raise InputError(f"{where}: no file at {plugin}{beside(plugin)}")
         try:
             distillers.load_plugin(plugin)

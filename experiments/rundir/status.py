@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -65,9 +66,15 @@ WhyNot = Callable[[Mapping[str, Status]], Mapping[str, str]]  # run id -> reason
 
 
 def read_statuses(
-    specs: Iterable[RunSpec], runs: Path, why_not: WhyNot = lambda statuses: {}
+    specs: Iterable[RunSpec],
+    runs: Path,
+    why_not: WhyNot = lambda statuses: {},
+    stale: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Status]:
     """Run id -> status. ``why_not`` says which of them are impossible; what is done is not.
+
+    ``stale`` gives the reason for runs that have finished only under other code, unless they have
+    been begun again since.
 
     ``runs`` is the directory of the runs, or a board file with the records of finished ones. A run
     that is to do is blocked while its teacher, among ``specs``, is failed or stale.
@@ -78,6 +85,10 @@ def read_statuses(
             statuses = {spec.id: _recorded(spec, board.get(spec.id)) for spec in specs}
         else:
             statuses = {spec.id: read_status(spec, runs) for spec in specs}
+    for run in stale.keys() & statuses.keys():
+        status = statuses[run]
+        if status.state == State.TODO and not status.spec.directory(runs).exists():
+            statuses[run] = replace(status, state=State.STALE, detail=stale[run])
     for run, reason in why_not(statuses).items():
         if statuses[run].state not in (State.DONE, State.STALE):
             statuses[run] = Status(statuses[run].spec, State.UNSUPPORTED, reason)
@@ -186,6 +197,14 @@ def _other_spec(directory: Path, names: Sequence[str], spec: RunSpec) -> dict[st
     except (UnicodeDecodeError, yaml.YAMLError):
         return None
     return stored if isinstance(stored, dict) else None
+
+
+def read_stored_spec(directory: Path) -> str | None:
+    """The text of the spec.yaml in a run's directory; None if it cannot be read."""
+    try:
+        return (directory / "spec.yaml").read_text()
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 def _epochs_saved(directory: Path, names: Sequence[str]) -> int:

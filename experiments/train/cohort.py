@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 import yaml
 
+import distillers
 from datasets import Data, Stream
 from distillers import Unsupported
 from experiments import environment
@@ -24,6 +26,7 @@ from experiments.train import checkpoint, result
 from experiments.train.distributed import SINGLE, Broken, ProcessGroup, is_known_to_all
 from experiments.train.learner import Learner
 from experiments.train.meter import Diverged
+from experiments.train.shared import ChangedInPlaceError, Permanent, Watch, message
 from experiments.train.teachers import Teacher
 from results import records
 
@@ -115,14 +118,17 @@ class Cohort:
             claim = claims.take(directory)
             return _skip_reason(directory, claim)
 
+        watch = self.permanent.watch
         try:
             reason = self.group.on_main(take)
             if reason:
                 self._report_end(spec, **reason)
                 return None
             member = Member(self._resume(spec, directory), claim)
+            watch.check(spec.method)
         except Exception as error:  # noqa: BLE001  (any plugin or disk error: the others continue)
             self._record_failure(spec, claim, error)
+            self.permanent.restore()
             return None
         self.members.append(member)
         return member
@@ -153,6 +159,49 @@ class Cohort:
         starts = start_log.begin(directory, spec.id, start, self.code)
         records.write_atomic(directory / "spec.yaml", yaml.safe_dump(spec.dump(), sort_keys=False))
         return starts
+
+    # ---- what members share --------------------------------------------------------------------
+
+    @functools.cached_property
+    def permanent(self) -> Permanent:
+        """The teacher and the labels, which no member may change."""
+        return Permanent(self.teacher, self.data.info.train_labels)
+
+    @contextlib.contextmanager
+    def blamed(self, member: Member, watch: Watch) -> Iterator[None]:
+        """An error in the body that follows from writing into shared tensors says so.
+
+        Autograd complains of some of these writes, without a name.
+        """
+        try:
+            yield
+        except Exception as error:
+            names = self._changed_here(watch)
+            if names:
+                method = member.learner.spec.method
+                raise ChangedInPlaceError(message(method, names)) from error
+            raise
+
+    def _changed_here(self, watch: Watch) -> list[str]:
+        return [*watch.changed(), *self.permanent.watch.changed()]
+
+    def changed(self, watch: Watch) -> list[str]:
+        """The names of shared tensors that were written into, in any process of the group."""
+        names = self._changed_here(watch)
+        if self.group.size == 1:
+            return names
+        (anywhere,) = self.group.any(bool(names))
+        return names or ["a tensor in another process"] * anywhere
+
+    def expel(self, member: Member, changed: list[str]) -> None:
+        """A member that wrote into shared tensors fails; what is permanent is restored."""
+        self.permanent.restore()
+        if member not in self.members:  # it has failed already
+            return
+        with self.isolate_failure(member):
+            error = ChangedInPlaceError(message(member.learner.spec.method, changed))
+            error.known_to_all = True
+            raise error
 
     # ---- leaving -------------------------------------------------------------------------------
 
@@ -208,9 +257,8 @@ class Cohort:
         known = isinstance(error, (Unsupported, Diverged)) or is_known_to_all(error)
         if self.group.size > 1 and not known:
             raise Broken(f"{spec}: process {self.group.rank} failed alone") from error
-        line = " ".join(str(error).split())
-        if not isinstance(error, (Unsupported, start_log.NoProgress, records.RecordError)):
-            line = f"{type(error).__name__}: {line}"
+        plain = isinstance(error, (start_log.NoProgress, records.RecordError))
+        line = " ".join(str(error).split()) if plain else distillers.explain(error)
         state = Outcome.INTERRUPTED if is_storage_error(error) else Outcome.FAILED
         if claim is not None:
             trace = "".join(traceback.format_exception(error))

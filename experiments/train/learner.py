@@ -19,6 +19,7 @@ from experiments.train.distributed import SINGLE, ProcessGroup
 from experiments.train.ema import EMA
 from experiments.train.grad_scaler import Scaler
 from experiments.train.meter import SKIPS_ALLOWED, Diverged, Meter
+from experiments.train.shared import Watch, of_outputs
 from experiments.train.teachers import Teacher
 from models import Outputs
 
@@ -106,6 +107,7 @@ class Learner:
 
     def _enter_stage(self) -> None:
         """Make a fresh optimiser for what this stage trains, and set train and eval modes."""
+        self._reseed(seed(self.id, self.stage, "optimizer"))
         if self.stage == "initial":
             assert self.initial is not None
             self.optimizer = self.recipe.make_optimizer(list(self.initial.modules.parameters()))
@@ -135,6 +137,7 @@ class Learner:
 
     def start_epoch(self) -> None:
         """Call before the first step of an epoch, or before the next one after resuming in it."""
+        self._reseed(seed(self.id, self.stage, self.epoch, "on_epoch"))
         self.distiller.on_epoch(self.epoch)
 
     def take_step(self, batch: Batch, teacher: Outputs | None) -> None:
@@ -153,7 +156,9 @@ class Learner:
         outputs = None
         if self.stage == "main" or not self.initial or self.initial.uses_student:
             outputs = networks.run(self.student, batch, self.distiller.needs, self.recipe)
+        own = Watch(of_outputs("student", outputs) if outputs else ())
         losses, share = self._losses(outputs, teacher, batch)
+        own.check(self.spec.method)
         weighted = losses if share == 1 else {name: share * v for name, v in losses.items()}
         self.distiller.step(weighted, self.optimizer, self.scaler)
         self.scaler.check_used(self.spec.method)
@@ -196,6 +201,7 @@ class Learner:
         torch.default_generator.manual_seed(value)
         if self.device.type == "cuda":
             torch.cuda.manual_seed(value)
+        networks.seed_others(value)
 
     def _rate(self, steps: int, base: float) -> float:
         """This step's learning rate for parameters whose rate is ``base``."""
@@ -253,6 +259,7 @@ class Learner:
     def evaluate(self, split: str) -> dict[str, float]:
         """Scores of the method's prediction on "test" or "validation": see `networks.evaluate`."""
         self.distiller.eval()
+        self._reseed(seed(self.id, self.stage, self.epoch, "evaluate"))
         batches = self.data.test_batches(split)
         needs, predict = self.distiller.needs, self.distiller.predict
         with self.as_tested():

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import random
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -22,10 +24,32 @@ from models import Outputs
 
 @contextlib.contextmanager
 def seeded(*coordinates: str | int | None) -> Iterator[None]:
-    """Inside, torch's CPU generator is seeded from the coordinates; afterwards it is restored."""
-    with torch.random.fork_rng(devices=[]):
+    """Inside, all global generators are seeded from the coordinates; afterwards restored.
+
+    Of torch the one on the CPU: what is drawn inside is the same on every device.
+    """
+    with preserved_generators():
         torch.manual_seed(seed(*coordinates))
+        seed_others(seed(*coordinates))
         yield
+
+
+@contextlib.contextmanager
+def preserved_generators() -> Iterator[None]:
+    """The global generators of Python, NumPy and torch (CPU) are afterwards as they were before."""
+    python, array = random.getstate(), np.random.get_state(legacy=False)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(array)
+
+
+def seed_others(value: int) -> None:
+    """Seed the global generators of Python and NumPy, which a user's method may draw from."""
+    random.seed(value)
+    np.random.seed(value % 2**32)
 
 
 def build(name: str, num_classes: int, recipe: Recipe, device: torch.device) -> models.Classifier:

@@ -9,13 +9,19 @@ import torch
 
 import models
 from datasets import Data
+from experiments import environment
 from experiments.matrix.recipe import Recipe
 from experiments.matrix.run_spec import TeacherSpec
+from experiments.memo import Memo, code_digest
 from experiments.train import networks
 from experiments.train.distributed import SINGLE, ProcessGroup
 from models.checkpoints.files import sha256
 from results import records
 from results.schema import TeacherUsed
+
+FORGETFUL = Memo(None)
+# Fields of a recipe that the outputs of a given network may depend on.
+NUMERICS = ("precision", "channels_last", "compile", "tf32", "deterministic", "threads")
 
 
 class Blocked(RuntimeError):  # noqa: N818  (a state of the student's run, not its failure)
@@ -24,10 +30,17 @@ class Blocked(RuntimeError):  # noqa: N818  (a state of the student's run, not i
 
 @dataclass(frozen=True)
 class Teacher:
-    """A frozen teacher, and how results record it."""
+    """A frozen teacher, how results record it, and the file that it was loaded from."""
 
     module: models.Classifier
     record: TeacherUsed
+    weights: Path | None = None
+
+    def reload(self) -> None:
+        """Load the weights once more, after a method wrote into them."""
+        if self.weights is None:
+            raise RuntimeError(f"teacher {self.record.name}: no file to restore its weights from")
+        models.load_checkpoint(self.module, self.weights)
 
 
 def load(
@@ -37,8 +50,11 @@ def load(
     recipe: Recipe,
     device: torch.device,
     group: ProcessGroup = SINGLE,
+    memo: Memo = FORGETFUL,
 ) -> Teacher:
     """Load the teacher of ``spec`` from a weights file, and measure its test accuracy.
+
+    ``memo`` may know the accuracy of the same weights, data and numerics.
 
     Raises Blocked if the file is missing or is not the planned one, ModelError if it does not fit
     the architecture.
@@ -47,10 +63,44 @@ def load(
     module = networks.build(spec.name, data.info.num_classes, recipe, device)
     models.load_checkpoint(module, weights)
     networks.freeze(module)
+    top1 = accuracy(module, digest, data, recipe, device, memo, group)
+    record = TeacherUsed(name=spec.name, accuracy=top1, sha256=digest, run=spec.run)
+    return Teacher(module, record, weights)
+
+
+def accuracy(
+    module: models.Classifier,
+    sha256: str,
+    data: Data,
+    recipe: Recipe,
+    device: torch.device,
+    memo: Memo = FORGETFUL,
+    group: ProcessGroup = SINGLE,
+) -> float:
+    """Test accuracy of a teacher in percent, rounded to 4 digits, whose file has this ``sha256``.
+
+    Measured once for the same weights, data, numerics and code: it takes minutes on a CPU, and
+    every job of a pair needs it.
+    """
+    key = {
+        "network": module.name,
+        "weights": sha256,
+        "data": data.fingerprint,
+        "classes": data.info.num_classes,
+        "recipe": {name: getattr(recipe, name) for name in NUMERICS},
+        "device": environment.device_name(device),
+        "torch": str(torch.__version__),
+        "code": code_digest("models", "datasets", "experiments/train/networks.py"),
+    }
+
+    known = group.on_main(lambda: memo.known("teacher", key))
+    if known is not None:
+        return float(known)
     scores = networks.evaluate(module, data.test_batches(), recipe, group=group)
     top1 = round(scores["top1"], 4)
-    record = TeacherUsed(name=spec.name, accuracy=top1, sha256=digest, run=spec.run)
-    return Teacher(module, record)
+    if group.is_main:
+        memo.store("teacher", key, top1)
+    return top1
 
 
 def checked_hash(spec: TeacherSpec, weights: Path, role: str = "teacher") -> str:

@@ -20,6 +20,7 @@ from experiments.train.cohort import Cohort, Member
 from experiments.train.learner import Learner
 from experiments.train.mixup import mixed
 from experiments.train.numerics import set_numerics
+from experiments.train.shared import Watch, of_batch
 from models import Outputs
 
 
@@ -34,6 +35,11 @@ def train(cohort: Cohort) -> dict[str, str]:
     at the slowest member: members ahead wait.
     """
     set_numerics(cohort.specs[0].recipe, cohort.device)
+    with networks.preserved_generators():  # every hook of a run finds them seeded for it
+        return _train(cohort)
+
+
+def _train(cohort: Cohort) -> dict[str, str]:
     for spec in cohort.specs:
         cohort.join(spec)
     for member in [m for m in cohort.members if m.learner.stage == "done"]:
@@ -113,17 +119,34 @@ def step(cohort: Cohort, members: list[Member], batch: Batch) -> list[Member]:
     taking = [m for m in members if m.learner.step == batch.step]
     if not taking:  # the slowest member has failed, and the others are not there yet
         return []
-    learner = taking[0].learner  # members agree on what is read of its recipe here
+    batch, outputs = _shared(cohort, taking, batch)
+    watch = Watch(of_batch(batch, outputs))
+    for member in taking:
+        with cohort.isolate_failure(member), _timed(member.learner), cohort.blamed(member, watch):
+            member.learner.take_step(batch, outputs)
+        changed = cohort.changed(watch)
+        if changed:  # the others get what they would have got without this member
+            cohort.expel(member, changed)
+            batch, outputs = _shared(cohort, taking, _drawn_again(cohort, member.learner, batch))
+            watch = Watch(of_batch(batch, outputs))
+    return taking
+
+
+def _shared(cohort: Cohort, members: list[Member], batch: Batch) -> tuple[Batch, Outputs | None]:
+    """The batch as these members train on it, and the teacher's outputs."""
+    learner = members[0].learner  # members agree on what is read of its recipe here
     batch = networks.formatted(batch, learner.recipe)
     # Each process mixes its own part of the batch. Rank 0 draws what a single process draws.
     rank = (cohort.group.rank,) if cohort.group.rank else ()
     coordinates = (learner.spec.trial, learner.stage, *rank)
     batch = mixed(batch, cohort.data.info, learner.recipe, *coordinates)
-    outputs = teacher_outputs(cohort, taking, batch, learner.recipe)
-    for member in taking:
-        with cohort.isolate_failure(member), _timed(member.learner):
-            member.learner.take_step(batch, outputs)
-    return taking
+    return batch, teacher_outputs(cohort, members, batch, learner.recipe)
+
+
+def _drawn_again(cohort: Cohort, learner: Learner, batch: Batch) -> Batch:
+    """The batch of this step from the data, after a member wrote into the one at hand."""
+    trial = learner.spec.trial
+    return next(iter(cohort.data.train_stream(trial, batch.epoch, batch.step, learner.stream)))
 
 
 @torch.no_grad()

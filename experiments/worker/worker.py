@@ -14,8 +14,9 @@ import torch
 import distillers
 import models
 from datasets import Data
-from distillers.registry import PLUGIN_DIGITS
+from experiments.matrix import expand
 from experiments.matrix.run_spec import RunSpec, TeacherSpec, build_dataset
+from experiments.memo import Memo
 from experiments.rundir.outcome import Outcome
 from experiments.train import numerics, teachers, trainer
 from experiments.train.cohort import Cohort, Report
@@ -59,7 +60,8 @@ def _silent(spec: RunSpec, row: dict[str, Any]) -> None:
 
 def _train(job: Job, stop: Stop, report: Report, group: ProcessGroup) -> dict[str, str]:
     """Train all runs of a job that can be trained; returns run id -> how it ended."""
-    loaded = {distillers.load_plugin(plugin)[:PLUGIN_DIGITS] for plugin in job.plugins}
+    for plugin in job.plugins:
+        distillers.load_plugin(plugin)
     job.check_ids()
     device = torch.device(job.device)
     numerics.check(job.specs[0].recipe, job.device)
@@ -74,7 +76,7 @@ def _train(job: Job, stop: Stop, report: Report, group: ProcessGroup) -> dict[st
     first, shard = job.specs[0], (group.rank, group.size)
     options = {**first.dataset.options, **job.data_options}
     data = build_dataset(first.dataset, first.recipe, job.data_root, options, job.device, shard)
-    specs = [spec for spec in job.specs if _is_as_planned(spec, loaded, data, report_and_note)]
+    specs = [spec for spec in job.specs if _is_as_planned(spec, data, report_and_note)]
     specs = [spec for spec in specs if _has_source(spec, job, report_and_note)]
     specs, teacher = _load_teacher(job, specs, data, device, report_and_note, group)
     if specs:
@@ -95,10 +97,10 @@ def _train(job: Job, stop: Stop, report: Report, group: ProcessGroup) -> dict[st
     return states
 
 
-def _is_as_planned(spec: RunSpec, loaded: set[str], data: Data, report: Report) -> bool:
+def _is_as_planned(spec: RunSpec, data: Data, report: Report) -> bool:
     """Whether plugins and a user's own data are still those that the run's id was made from."""
     same_data = spec.dataset.content in (None, data.fingerprint)
-    if set(spec.plugins) <= loaded and same_data:
+    if set(spec.plugins) <= expand.code_hashes(spec) and same_data:
         return True
     what = "data" if not same_data else "plugin"
     report(spec, {"state": Outcome.BLOCKED, "error": f"its {what} changed since it was planned"})
@@ -131,7 +133,10 @@ def _load_teacher(
     if first is None or first.teacher is None or job.teacher is None:
         return specs, None
     try:
-        return specs, teachers.load(first.teacher, job.teacher, data, first.recipe, device, group)
+        memo = Memo(job.data_root)
+        return specs, teachers.load(
+            first.teacher, job.teacher, data, first.recipe, device, group, memo
+        )
     except (teachers.Blocked, models.ModelError) as error:
         for spec in specs:
             if spec.teacher:

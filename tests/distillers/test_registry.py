@@ -227,6 +227,9 @@ def test_a_method_that_declares_no_teacher_but_reads_one_is_told():
         def setup(self, student, teacher, info):
             self.probe_pair(student, teacher)
 
+        def loss(self, student, teacher, batch):
+            return student.logits.mean()
+
     student = golden.outputs({"s_logits": torch.zeros(4, 3)}, "s")
     with pytest.raises(MissingOutputError, match=r"testing .*declare Needs\(teacher=True\)"):
         distillers.build("testing", golden.StandIn(student), None, golden.info(student))

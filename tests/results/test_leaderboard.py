@@ -311,13 +311,3 @@ def test_html_parses_back():
     text = to_text(board(), "html", best=True)
     assert text.count("<table>") == 3
     assert "<b>67.30 ± 0.10</b>" in text and "<td>AT | hints_1" in text
-
-
-def test_latex_has_its_rules_and_balanced_braces():
-    text = to_text(board(), "latex")
-    assert text.count(r"\toprule") == text.count(r"\midrule") == text.count(r"\bottomrule") == 2
-    assert text.count(r"\begin{") == text.count(r"\end{") == 4
-    assert r"\shortstack[r]{resnet56 \\ resnet20}" in text
-    assert r"AT \textbar{} hints\_1" in text
-    assert r"\textbf{67.30 $\pm$ 0.10}" in text and "n/a$^{1}$" in text
-    assert text.isascii()

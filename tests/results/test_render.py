@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import html
+import re
+from html.parser import HTMLParser
+from typing import ClassVar
 
 import pytest
 
-from results.render import Table, escape_latex, escape_markdown, html_fragment, latex, markdown
+from results.layout import Table
+from results.render import escape_markdown, html_page, markdown, markdown_width
 from results.render import superscript as up
 
 
@@ -22,20 +26,6 @@ from results.render import superscript as up
 )
 def test_escape_markdown(text, expected):
     assert escape_markdown(text) == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("a_b & 5% of $3 #1 {x}", r"a\_b \& 5\% of \$3 \#1 \{x\}"),
-        ("\\ ~ ^", r"\textbackslash{} \textasciitilde{} \textasciicircum{}"),
-        ("70.50 ± 0.20 – n/a¹²", r"70.50 $\pm$ 0.20 -- n/a$^{1}$$^{2}$"),
-        ("r56 → r20 × 2", r"r56 $\rightarrow$ r20 $\times$ 2"),
-        ("[x]", "{[}x]"),
-    ],
-)
-def test_escape_latex(text, expected):
-    assert escape_latex(text) == expected
 
 
 def test_superscript():
@@ -57,28 +47,37 @@ def test_markdown_keeps_numbers_as_they_are_printed():
     )
 
 
-def test_latex():
-    lines = [" ".join(line.split()) for line in latex([TABLE]).splitlines()]
-    assert lines == [
-        r"\begin{table}",
-        r"\centering",
-        r"\caption{T}",
-        r"\begin{tabular}{lr}",
-        r"\toprule",
-        r"Method & x \\",
-        r"\midrule",
-        r"a\textbar{}b & \textbf{70.50} \\",
-        r"7e2 & 1 \\",
-        r"\bottomrule",
-        r"\end{tabular}",
-        r"\par\footnotesize n\_",
-        r"\end{table}",
-    ]
-
-
 def test_html_escapes():
     nasty = "<script>alert('x')</script> & |"
-    text = html_fragment([Table(nasty, [nasty, "x"], [[nasty, "1"]], notes=[nasty])])
+    text = html_page([Table(nasty, [nasty, "x"], [[nasty, "1"]], notes=[nasty])])
     assert "<script>" not in text
-    assert text.count(html.escape(nasty)) == 4
-    assert text.startswith('<meta charset="utf-8">\n<h2>')
+    assert text.count(html.escape(nasty)) == 5  # title, heading, header, cell, note
+
+
+def test_html_is_a_whole_page():
+    text = html_page([TABLE, Table("U", ["M"], [["m"]])])
+    assert text.startswith('<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n')
+    assert text.endswith("</body>\n</html>\n")
+    assert "<title>T</title>" in text and "<h1>T</h1>" in text and "<h2>U</h2>" in text
+    for part in ("prefers-color-scheme: dark", "position: sticky", "white-space: nowrap"):
+        assert part in text
+    assert not re.search(r"(src|href)=|url\(|@import", text)  # needs no other file
+
+    class Tags(HTMLParser):
+        open: ClassVar[list[str]] = []
+
+        def handle_starttag(self, tag, attrs):
+            self.open += [tag] if tag != "meta" else []
+
+        def handle_endtag(self, tag):
+            assert self.open.pop() == tag
+
+    parser = Tags()
+    parser.feed(text)
+    assert parser.open == []
+
+
+@pytest.mark.parametrize("table", [TABLE, Table("U", ["Long heading"], [["m"]], notes=["n"])])
+def test_the_width_of_markdown_is_known_before_it_is_written(table):
+    lines = [line for line in markdown([table]).splitlines() if line.startswith("|")]
+    assert {len(line) for line in lines} == {markdown_width(table)}

@@ -118,8 +118,18 @@ def test_malicious(tmp_path):
 
 def test_far_from_the_expected_accuracy(tmp_path):
     teacher(tmp_path, expected_accuracy=90.5, tolerance=1.5)
-    text = refused(tmp_path)
+    text = refused_after_measuring(tmp_path)
     assert "teachers.resnet14: expected_accuracy 90.5 ± 1.5 %, measured " in text
+
+
+def refused_after_measuring(folder: Path, *more: str) -> str:
+    """Like `refused`, but what there is to do is printed first, and the accuracy remembered."""
+    before = cli.listing(folder / "runs")
+    called = cli.command("run", folder / "matrix.yaml", *more)
+    assert (called.code, called.err.count("\n")) == (2, 1)
+    assert " runs: " in called.out
+    assert cli.listing(folder / "runs") == before
+    return called.err
 
 
 def test_a_wrong_teacher_is_found_out_before_stale_runs_are_put_aside(tmp_path, finished):
@@ -128,7 +138,8 @@ def test_a_wrong_teacher_is_found_out_before_stale_runs_are_put_aside(tmp_path, 
     for path in (tmp_path / "runs" / "fake" / "none--resnet8").rglob("result.json"):
         path.write_text(path.read_text().replace('"momentum": 0.9', '"momentum": 0.8'))
     assert "2 stale" in plan(tmp_path).out
-    assert "expected_accuracy" in refused(tmp_path, "--redo-stale", "--retry-failed")
+    again = refused_after_measuring(tmp_path, "--redo-stale", "--retry-failed")
+    assert "expected_accuracy" in again
 
 
 # ---- data ----------------------------------------------------------------------------------------
@@ -170,6 +181,9 @@ from distillers import Distiller, register
 @register("{name}", title="Own")
 class Own(Distiller):
     {body}
+
+    def loss(self, student, teacher, batch):
+        return student.logits.square().mean()
 """
 
 PLUGINS = {
@@ -219,7 +233,10 @@ def test_a_method_that_breaks_when_built(tmp_path):
     (tmp_path / "own.py").write_text(METHOD.format(name="own", body=body))
     cli.write(tmp_path, plugins=["own.py"], methods=["own", "kd"])
     text = refused(tmp_path)
-    assert "matrix.yaml: resnet14 -> resnet8, own: KeyError: 'wings'" in text
+    assert (
+        "matrix.yaml: resnet14 -> resnet8, own: setup() of own: KeyError: 'wings' (own.py:7: raise"
+        in text
+    )
     assert cli.command("table", tmp_path / "matrix.yaml").code == 0  # results stay readable
 
 

@@ -99,12 +99,20 @@ def test_the_content_of_the_file_counts_not_its_place(elsewhere):
     assert ids(elsewhere, "other/mine.py") == before
 
 
+def test_comments_and_docstrings_do_not_count(elsewhere):
+    matrix(elsewhere)
+    path = elsewhere / "my_method.py"
+    before = in_own_process(elsewhere)
+    path.write_text(path.read_text().replace("1 - cos", "One minus cos") + "\n# another try\n")
+    assert in_own_process(elsewhere) == before
+
+
 def test_an_edited_file_is_another_method(elsewhere):
     matrix(elsewhere)
     path = elsewhere / "my_method.py"
     before = in_own_process(elsewhere)
     assert in_own_process(elsewhere) == before
-    path.write_text(path.read_text() + "\n# another try\n")
+    path.write_text(path.read_text().replace("return 1 - ", "return 2 - "))
     after = in_own_process(elsewhere)
     assert after[0] == before[0]  # the student alone
     assert not set(after[1:]) & set(before)

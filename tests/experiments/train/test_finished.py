@@ -182,7 +182,8 @@ def test_stale_runs_are_shown_and_left_alone(folder):
     assert "--redo-stale" in called.out
     assert "stale: options.kd_temperature was 7.0, is 4.0" in command(folder, "status").out
     noted = command(folder, "table").out
-    assert "1 stored runs are stale" in noted or "1 stored run is stale" in noted
+    assert "- 1 stored run is stale and left out: resnet14 -> resnet8, kd, trial 0: " in noted
+    assert "(n=1, 1 stale¹)" in noted
     assert cli.listing(folder) == before
 
 

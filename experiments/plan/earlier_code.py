@@ -1,0 +1,210 @@
+"""Runs made by an earlier version of a plugin, or before its file moved: kept, accepted, or stale.
+
+The id of a run hashes the code of the plugins that define it. When that code changes, its finished
+runs would vanish from the matrix; here they are found again beside the place of today's run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from experiments.matrix import expand
+from experiments.matrix.expand import Expansion
+from experiments.matrix.run_spec import RunSpec
+from experiments.rundir.status import read_stored_spec
+from results import records
+
+ACCEPTED = "accepted.json"  # the ids of later runs that a user accepted this result for
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A run on disk that differs from today's only in the code of its plugins.
+
+    spec        as stored, with its own id and directory
+    stands_for  the id of today's run
+    detail      which file changed: "my_method.py changed"
+    same_code   the plugin is the same, under another kind of hash or in another place
+    """
+
+    spec: RunSpec
+    stands_for: str
+    detail: str
+    same_code: bool
+    finished: bool
+    accepted: bool
+
+    @property
+    def counts(self) -> bool:
+        """Whether it stands for today's run."""
+        return self.same_code or (self.finished and self.accepted)
+
+
+@dataclass
+class Reconciled:
+    """An expansion in which runs of the same or accepted code have the ids they are stored under.
+
+    stale     today's run id -> the finished run that other code made
+    accepted  ids, in the expansion, of the runs that count because a user accepted them
+    """
+
+    expansion: Expansion
+    stale: dict[str, Earlier] = field(default_factory=dict)
+    accepted: dict[str, Earlier] = field(default_factory=dict)
+
+
+def reconcile(expansion: Expansion, runs: Path) -> Reconciled:
+    """Look for the runs of an expansion under the ids that other code of their plugins gave them.
+
+    A run that has a directory of its own is not looked for.
+    """
+    if not runs.is_dir():
+        return Reconciled(expansion)
+    search = _Search(runs)
+    now = {spec.id: search.spec(spec) for spec in expansion.runs}
+    return Reconciled(
+        Expansion(
+            tuple(replace(entry, spec=now[entry.spec.id]) for entry in expansion.entries),
+            tuple(now[spec.id] for spec in expansion.teachers),
+        ),
+        search.stale,
+        search.accepted,
+    )
+
+
+def accept(earlier: Iterable[Earlier], runs: Path) -> None:
+    """Put on record that these runs stand for today's."""
+    for found in earlier:
+        path = found.spec.directory(runs) / ACCEPTED
+        known = [*_accepted_for(path.parent), found.stands_for]
+        records.write_atomic(path, json.dumps(known) + "\n")
+
+
+class _Search:
+    """One pass over an expansion; teachers come first, since students carry their ids."""
+
+    def __init__(self, runs: Path) -> None:
+        self.runs = runs
+        self.cells: dict[Path, list[str]] = {}
+        self.stored: dict[Path, dict[str, Any] | None] = {}
+        self.teachers: dict[str, str] = {}  # id -> id under which it is stored
+        self.former: dict[str, set[str]] = {}  # teacher's id -> ids of all its versions
+        self.stale: dict[str, Earlier] = {}
+        self.accepted: dict[str, Earlier] = {}
+
+    def spec(self, spec: RunSpec) -> RunSpec:
+        """``spec``, or the stored one that stands for it."""
+        today = self._with_todays_teacher(spec)
+        found = [] if self._has_directory(today) else list(self._earlier(today, spec.id))
+        best = max(found, key=lambda one: (one.counts, one.finished), default=None)
+        if spec.teacher is None:  # a student's teacher may be stored under any of these
+            self.former[spec.id] = {spec.id, today.id, *(one.spec.id for one in found)}
+        if best is None:
+            result = today
+        elif best.counts:
+            result = best.spec
+            if not best.same_code:
+                self.accepted[result.id] = best
+        else:
+            result = today
+            if best.finished:
+                self.stale[today.id] = best
+        self.teachers[spec.id] = result.id
+        return result
+
+    def _with_todays_teacher(self, spec: RunSpec) -> RunSpec:
+        run = spec.teacher.run if spec.teacher else None
+        known = self.teachers.get(run or "", run)
+        if spec.teacher is None or known == run:
+            return spec
+        return spec.model_copy(update={"teacher": spec.teacher.model_copy(update={"run": known})})
+
+    def _has_directory(self, spec: RunSpec) -> bool:
+        directory = spec.directory(self.runs)
+        return directory.name in self._names(directory.parent)
+
+    def _names(self, cell: Path) -> list[str]:
+        if cell not in self.cells:
+            try:
+                self.cells[cell] = sorted(os.listdir(cell))
+            except (FileNotFoundError, NotADirectoryError):
+                self.cells[cell] = []
+        return self.cells[cell]
+
+    def _earlier(self, spec: RunSpec, original: str) -> Iterable[Earlier]:
+        """Stored runs that have today's id once they are given today's plugins and teacher."""
+        cell = spec.directory(self.runs).parent
+        for name in self._names(cell):
+            trial, _, run = name.partition("-")
+            if trial != str(spec.trial) or ".stale-" in name:
+                continue
+            stored = self._stored(cell / name)
+            if stored is None:
+                continue
+            candidate = self._as_stored(spec, stored)
+            if candidate is not None and candidate.id == run:
+                yield _described(candidate, spec, original, cell / name)
+
+    def _stored(self, directory: Path) -> dict[str, Any] | None:
+        if directory not in self.stored:
+            self.stored[directory] = _of_a_plugin(directory)
+        return self.stored[directory]
+
+    def _as_stored(self, spec: RunSpec, stored: Mapping[str, Any]) -> RunSpec | None:
+        """Today's run with the plugins that are stored, and its teacher's version of then."""
+        update: dict[str, Any] = {"plugins": tuple(stored["plugins"])}
+        then = (stored.get("teacher") or {}).get("run")
+        if spec.teacher and spec.teacher.run and then:
+            versions = next((v for v in self.former.values() if spec.teacher.run in v), set())
+            if then not in versions:
+                return None
+            update["teacher"] = spec.teacher.model_copy(update={"run": then})
+        try:
+            return spec.model_copy(update=update)
+        except (ValidationError, TypeError):
+            return None
+
+
+def _of_a_plugin(directory: Path) -> dict[str, Any] | None:
+    """What is stored of a run that a plugin defines; None for all others."""
+    text = read_stored_spec(directory)
+    if text is None or "plugins: []" in text:
+        return None
+    try:
+        stored = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return None
+    return stored if isinstance(stored, dict) and stored.get("plugins") else None
+
+
+def _described(stored: RunSpec, today: RunSpec, original: str, directory: Path) -> Earlier:
+    hashes = expand.code_hashes(today)
+    changed = [
+        plugin.path.name
+        for plugin in expand.plugins_of(today)
+        if not plugin.hashes & set(stored.plugins)
+    ]
+    return Earlier(
+        stored,
+        original,
+        f"{', '.join(changed) or 'its plugin'} changed",
+        same_code=set(stored.plugins) <= hashes,
+        finished=(directory / records.RESULT).exists(),
+        accepted=original in _accepted_for(directory),
+    )
+
+
+def _accepted_for(directory: Path) -> list[str]:
+    try:
+        known = json.loads((directory / ACCEPTED).read_text())
+    except (OSError, ValueError):
+        return []
+    return [str(run) for run in known] if isinstance(known, list) else []

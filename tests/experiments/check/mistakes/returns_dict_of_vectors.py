@@ -1,0 +1,11 @@
+"""A dict whose part is no scalar."""
+
+from distillers import Distiller, Needs, register
+
+
+@register("mine", title="Mine")
+class Mine(Distiller):
+    needs = Needs(embedding=True)
+
+    def loss(self, student, teacher, batch):
+        return {"near": (student.logits - teacher.logits).square().mean(1)}

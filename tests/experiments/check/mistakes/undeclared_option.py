@@ -1,0 +1,12 @@
+"""An option that is not declared."""
+
+from distillers import Distiller, Needs, register
+
+
+@register("mine", title="Mine")
+class Mine(Distiller):
+    needs = Needs(embedding=True)
+    defaults = {"margin": 0.5}
+
+    def loss(self, student, teacher, batch):
+        return self.options.margins * student.logits.square().mean()
