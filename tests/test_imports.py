@@ -17,7 +17,7 @@ FLOORS = {  # what each may import beside itself
     "benchmark": {"experiments", "distillers", "models", "datasets", "results"},
 }
 ROOMS = (
-    ("errors", "environment"),
+    ("errors", "environment", "activity"),
     ("memo",),
     ("matrix", "slurm"),
     ("rundir",),

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from datasets import Data
+from experiments.activity import activity
 from experiments.matrix.recipe import Recipe
 from experiments.rundir.status import NOT_STARTED, Status
 from experiments.train import networks
@@ -99,7 +100,8 @@ class _Rates:
             side = self.data.info.image_size
             images = torch.rand(BATCH, 3, side, side, device=self.device)
             action = _training(model, images) if training else _forward(model, images)
-            self.measured[name, training] = BATCH / _seconds(action, self.device)
+            with activity(f"timing {'steps' if training else 'forward passes'} of {name}"):
+                self.measured[name, training] = BATCH / _seconds(action, self.device)
         return self.measured[name, training]
 
     def size(self, name: str) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 import datasets
 from datasets import Data
 from experiments import environment
+from experiments.activity import activity
 from experiments.check import dry_step
 from experiments.errors import InputError
 from experiments.matrix import expand, schema, transfer
@@ -57,7 +58,9 @@ class Plan:
         Raises InputError if a method cannot be built at all and the plan is ``strict``.
         """
         stale = {run: earlier.detail for run, earlier in self.stale.items()}
-        statuses = read_statuses(self.expansion.runs, self.workspace.runs, self._why_not, stale)
+        runs, place = self.expansion.runs, self.workspace.runs
+        with activity(f"reading the states of {len(runs)} runs"):
+            statuses = read_statuses(runs, place, self._why_not, stale)
         return probe_statuses(statuses, self.origin.statuses()) if self.origin else statuses
 
     @property
@@ -91,10 +94,11 @@ class Plan:
             return {}
         root = self.workspace.data
         try:
-            if not self.strict:
-                return remembered(specs, Memo(root), root, lambda: self._capabilities)
-            assert self._capabilities is not None  # a strict plan has its data
-            reasons = self._capabilities.reasons(specs)
+            with activity("checking which methods can serve which pairs"):
+                if not self.strict:
+                    return remembered(specs, Memo(root), root, lambda: self._capabilities)
+                assert self._capabilities is not None  # a strict plan has its data
+                reasons = self._capabilities.reasons(specs)
             self._try_plugins([spec for spec in specs if spec.id not in reasons])
             return reasons
         except InputError as error:
@@ -130,16 +134,17 @@ class Plan:
         assert self.data is not None  # a strict plan has its data
         needed = {spec.teacher.name for spec in specs if spec.teacher and spec.teacher.sha256}
         for name in sorted(needed):
-            preflight.check_accuracy(
-                f"{self.source}: teachers.{name}",
-                name,
-                self.matrix.teachers[name],
-                self.teacher_files[name],
-                self.data,
-                self.matrix.recipe,
-                self.workspace.device,
-                Memo(self.workspace.data),
-            )
+            with activity(f"measuring teacher {name} on the test set"):
+                preflight.check_accuracy(
+                    f"{self.source}: teachers.{name}",
+                    name,
+                    self.matrix.teachers[name],
+                    self.teacher_files[name],
+                    self.data,
+                    self.matrix.recipe,
+                    self.workspace.device,
+                    Memo(self.workspace.data),
+                )
 
     @property
     def processes(self) -> int:
@@ -191,13 +196,16 @@ def prepare(
     data, content = _required_data(source, matrix, workspace, strict)
     files = {name: teacher_path(name, matrix, workspace) for name in matrix.teachers}
     hashes = {n: teacher_hash(source, n, matrix, path, strict) for n, path in files.items()}
-    expansion = expand.expand(matrix, Facts(teacher_sha256=hashes, content=content), source)
+    with activity("expanding the matrix"):
+        expansion = expand.expand(matrix, Facts(teacher_sha256=hashes, content=content), source)
     if selection:
         expansion = select(expansion, **vars(selection))
-    reconciled = reconcile(expansion, workspace.runs)
+    with activity("looking for runs of earlier code"):
+        reconciled = reconcile(expansion, workspace.runs)
     if strict and data:
         for name, path in files.items():
-            preflight.check_teacher_fits(source, name, path, data)
+            with activity(f"loading teacher {name}"):
+                preflight.check_teacher_fits(source, name, path, data)
     return Plan(
         source,
         matrix,
@@ -250,7 +258,9 @@ def _required_data(
 
 def build_data(matrix: Matrix, workspace: Workspace, source: str) -> Data:
     """The matrix's data set, on the CPU. Raises InputError."""
+    name, options = matrix.dataset.name, matrix.dataset.options
     try:
-        return build_dataset(matrix.dataset, matrix.recipe, workspace.data, matrix.dataset.options)
+        with activity(f"reading {name}"):
+            return build_dataset(matrix.dataset, matrix.recipe, workspace.data, options)
     except datasets.DataError as error:
         raise InputError(f"{source}: dataset: {error}") from error

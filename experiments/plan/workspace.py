@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 import distillers
+from experiments.activity import activity
 from experiments.errors import InputError, beside
 from experiments.matrix.schema import Matrix
 from models.checkpoints.files import sha256
@@ -84,7 +85,8 @@ def teacher_hash(source: str, name: str, matrix: Matrix, path: Path, strict: boo
             f"{source}: teachers.{name}.file: no file at {path} (relative paths start at --data)"
             + (beside(path) or "; without the entry the harness trains the teacher itself")
         )
-    actual = sha256(path)
+    with activity(f"hashing {path.name}"):
+        actual = sha256(path)
     if stated and actual != stated:
         raise InputError(
             f"{source}: teachers.{name}.sha256: expected {stated}, but {path} has {actual}"

@@ -1,0 +1,61 @@
+"""What takes long says so, once; what is quick or quiet says nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from experiments import activity
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(activity, "SILENCE", 0.1)
+    monkeypatch.setattr(activity, "LEAST", 0.05)
+    activity.start_command()
+    yield
+    activity.start_command()
+
+
+def test_a_long_activity_says_what_it_is_once(capsys):
+    for _ in range(2):
+        with activity.activity("reading cifar100"):
+            time.sleep(0.4)
+    assert capsys.readouterr() == ("", "reading cifar100 …\n")
+
+
+def test_a_short_one_says_nothing(capsys):
+    with activity.activity("reading digits"):
+        pass
+    time.sleep(0.2)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_an_error_ends_it(capsys):
+    with pytest.raises(ValueError, match="no data"), activity.activity("reading digits"):
+        raise ValueError("no data")
+    time.sleep(0.2)
+    assert capsys.readouterr().err == ""
+
+
+def test_quiet_mutes_it(capsys):
+    activity.start_command(quiet=True)
+    with activity.activity("reading cifar100"):
+        time.sleep(0.4)
+    assert capsys.readouterr().err == ""
+
+
+def test_the_next_command_says_it_again(capsys):
+    for _ in range(2):
+        activity.start_command()
+        with activity.activity("reading cifar100"):
+            time.sleep(0.4)
+    assert capsys.readouterr().err == 2 * "reading cifar100 …\n"
+
+
+def test_the_inner_one_speaks_for_both(capsys):
+    with activity.activity("reading states"), activity.activity("checking methods"):
+        time.sleep(0.4)
+    assert capsys.readouterr().err == "checking methods …\n"
