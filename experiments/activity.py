@@ -45,7 +45,8 @@ def activity(what: str) -> Iterator[None]:
 def _watch(what: str, me: object, over: threading.Event) -> None:
     while not over.wait(max(LEAST, SILENCE - (time.monotonic() - _last))):
         if _open[-1:] == [me]:
-            return _say(what)
+            _say(what)
+            break
 
 
 def _say(what: str) -> None:
