@@ -50,7 +50,7 @@ class Progress:
             disable=not self.on_terminal,
             dynamic_ncols=True,
             leave=False,
-            bar_format="{desc}|{bar}|{postfix}",
+            bar_format="|{bar}|",
         )
         self.tick()
 
@@ -100,8 +100,7 @@ class Progress:
             return
         left, right = layout(f"{self.counts()} ", f" {self._left()}", self.last, _width())
         self.bar.n = self.eta.fraction()
-        self.bar.set_description_str(left, refresh=False)
-        self.bar.set_postfix_str(right, refresh=False)
+        self.bar.bar_format = f"{_literal(left)}|{{bar}}|{_literal(right)}"
         self.bar.refresh()
 
     def close(self) -> None:
@@ -146,10 +145,15 @@ def layout(left: str, time_left: str, last: str, width: int) -> tuple[str, str]:
 
     What happened last is cut first, then left out.
     """
-    room = width - len(left) - len(time_left) - BAR - len("||") - len("  ") - 1
+    room = width - len(left) - len(time_left) - BAR - len("||") - len("  ")
     if room < len("99.99 %") or not last:
         return left, time_left
     return left, f"{time_left}  {last if len(last) <= room else last[: room - 1] + '…'}"
+
+
+def _literal(text: str) -> str:
+    """For a format: a label may contain braces."""
+    return text.replace("{", "{{").replace("}", "}}")
 
 
 def _width() -> int:
