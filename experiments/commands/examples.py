@@ -28,7 +28,7 @@ EXAMPLES = {
         "table experiments/cifar100.yaml --output table.tex",
     ),
     "evaluate": ("evaluate resnet56.pth --dataset cifar100",),
-    "export": ("export 7a77c0ffee student.safetensors",),
+    "export": ("export 7a77c0ffee --output student.safetensors",),
     "clean": ("clean experiments/digits.yaml",),
     "completion": (
         "completion bash > ~/.local/share/bash-completion/completions/benchmark.py",
