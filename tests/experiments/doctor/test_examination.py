@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import threading
 import time
+from pathlib import Path
 from collections.abc import Mapping
 
 import pytest
@@ -129,7 +130,7 @@ def test_every_failure_says_how_to_fix_it(tmp_path):
 
 
 def test_plugins_are_loaded_without_a_matrix(tmp_path, own_registry):
-    (tmp_path / "good.py").write_text("")
+    (tmp_path / "good.py").write_text((Path(__file__).parents[1] / "my_method.py").read_text())
     called = examine(tmp_path, "--plugin", str(tmp_path / "good.py"))
     assert "plugins" in subjects(called, OK)
     (failure,) = at(examine(tmp_path, "--plugin", str(tmp_path / "gone.py")), FAIL)

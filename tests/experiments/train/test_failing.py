@@ -130,4 +130,4 @@ def test_all_members_of_a_cohort_may_fail(folder):
     assert "3 runs: 1 done, 2 failed" in cli.command("status", path).out
     shown = cli.command("table", path).out
     assert "failed¹" in shown and "failed²" in shown and "–: not there yet" in shown
-    assert "- ¹ failed: LookupError: no such thing\n" in shown
+    assert "- ¹ failed: loss() of faulty: LookupError: no such thing (own.py:" in shown
