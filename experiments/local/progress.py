@@ -65,7 +65,7 @@ class Progress:
         if self.level == VERBOSE:
             self.note(describe(spec, row, self.name(spec)))
         elif not self.on_terminal and self.level == NORMAL and self._is_due():
-            self.note(f"{self.counts()}, {self._left()}; {self.last}")
+            self.note(f"{' '.join(self.counts().split())}, {self._left()}; {self.last}")
         self.tick()
 
     def ended(self, spec: RunSpec, event: Mapping[str, Any]) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import threading
 import time
-from pathlib import Path
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
