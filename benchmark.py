@@ -16,8 +16,11 @@
     benchmark.py export RUN         write a finished run's student as a file for others
     benchmark.py clean  MATRIX      list what can be removed, and remove it
     benchmark.py doctor [MATRIX]    check that everything is in place here
+    benchmark.py completion SHELL   print a script that completes all this in bash or zsh
 
-Exit codes: 0 all well, 1 some runs failed or are missing, 2 bad input.
+Without a command it prints this text. KD_RUNS and KD_DATA in the environment are the defaults of
+--runs and --data. NO_COLOR turns colors off.
+Exit codes: 0 all well, 1 some runs failed or are missing, 2 bad input, 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -28,12 +31,15 @@ import gc
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from experiments import activity, environment
 from experiments.commands import (
     accept,
     cancel,
     check,
     clean,
+    completion,
     doctor,
     evaluate,
     export,
@@ -58,7 +64,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; bad input is one line on standard error and exit code 2."""
     debug = False
     try:
-        args = _parser().parse_args(arguments)
+        parser = _parser()
+        args = parser.parse_args(arguments)
+        if args.action is None:
+            parser.print_help()
+            return 0
+        activity.start_command(args.quiet)
         debug = args.debug
         code: int = args.action(args)
         return code
@@ -76,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:  # before any worker was started; those save what they have
         print("interrupted", file=sys.stderr)
-        return 1
+        return 130  # 128 + SIGINT, as shells count
 
 
 def _is_broken_installation(error: Exception) -> bool:
@@ -108,6 +119,14 @@ def work(args: argparse.Namespace) -> int:
     return worker.work(args.job, args.json)
 
 
+class _ShowVersion(argparse.Action):
+    """Asks git only when it is asked itself."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        print(f"{parser.prog} {environment.version()}")
+        parser.exit()
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="benchmark.py",
@@ -115,10 +134,12 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.set_defaults(debug=False)
-    verbs = parser.add_subparsers(required=True, metavar="COMMAND")
+    parser.set_defaults(debug=False, quiet=False, action=None)
+    parser.add_argument("--version", action=_ShowVersion, nargs=0, help="print it, and the commit")
+    verbs = parser.add_subparsers(metavar="COMMAND")
     for command in COMMANDS:
         command.register(verbs)
+    completion.register(verbs, _parser)
     worker_verb = verbs.add_parser("work")  # no help: people do not start workers
     worker_verb.set_defaults(action=work)
     worker_verb.add_argument("job", type=Path)

@@ -46,7 +46,7 @@ def _watch(what: str, me: object, over: threading.Event) -> None:
     while not over.wait(max(LEAST, SILENCE - (time.monotonic() - _last))):
         if _open[-1:] == [me]:
             _say(what)
-            return
+            break
 
 
 def _say(what: str) -> None:

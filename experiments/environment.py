@@ -58,6 +58,16 @@ def _processor() -> str:
     return models[0] if models else platform.processor() or platform.machine()
 
 
+def version() -> str:
+    """The harness's version and its code: "0.2.0 (commit 4122340, modified)"."""
+    text = (CHECKOUT / "CITATION.cff").read_text() if (CHECKOUT / "CITATION.cff").exists() else ""
+    lines = [line for line in text.splitlines() if line.startswith("version:")]
+    number = lines[0].partition(":")[2].strip() if lines else "unknown version"
+    made = code()
+    commit = f"commit {made['commit'][:7]}" if made["commit"] else "commit unknown"
+    return f"{number} ({commit}{', modified' if made['dirty'] else ''})"
+
+
 @functools.cache
 def code() -> dict[str, Any]:
     """The code of this process: {"commit", "dirty", "changes"}, all None if unknown.

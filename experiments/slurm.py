@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from experiments.activity import activity
 from experiments.errors import InputError
 
 TIMEOUT = 60  # seconds for one command; a busy controller may take that long
@@ -66,7 +67,8 @@ def require() -> None:
 def call(*command: str) -> str:
     """What a command prints. Raises SlurmError with its own words in one line."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
+        with activity(f"waiting for SLURM's {command[0]}"):
+            done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
     except FileNotFoundError as error:
         raise SlurmError(f"{command[0]}: not found; is this a login node of a cluster?") from error
     except subprocess.TimeoutExpired as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from experiments.activity import activity
 from experiments.commands.common import Verbs, add_matrix_verb, add_yes_flag, confirm, planned
 
 
@@ -12,11 +13,12 @@ def clean(args: argparse.Namespace) -> int:
     from experiments.cluster import cleanup
 
     plan = planned(args, strict=False)
-    paths = cleanup.left_over(plan)
+    with activity(f"looking for what can be removed in {plan.workspace.runs}"):
+        paths = cleanup.left_over(plan)
+        sizes = [cleanup.size(path) for path in paths]
     if not paths:
         print("nothing to remove")
         return 0
-    sizes = [cleanup.size(path) for path in paths]
     for path, size in zip(paths, sizes, strict=True):
         print(f"{size / 1e6:10.2f} MB  {path}")
     print(f"{sum(sizes) / 1e6:10.2f} MB in all; results, weights and histories of the runs stay")
@@ -25,8 +27,9 @@ def clean(args: argparse.Namespace) -> int:
     with cleanup.no_submit(plan.workspace.runs):
         # Look again: a submit may have begun to need something while the question was open.
         unneeded = set(cleanup.left_over(plan)).intersection(paths)
-        for path in unneeded:
-            cleanup.remove(path)
+        with activity("removing"):
+            for path in unneeded:
+                cleanup.remove(path)
     print(f"removed {len(unneeded)} files and folders")
     return 0
 

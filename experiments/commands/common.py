@@ -7,17 +7,21 @@ needs them is imported inside the function that runs.
 from __future__ import annotations
 
 import argparse
+import inspect
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeAlias
 
+from experiments.commands.examples import epilog
 from experiments.environment import CHECKOUT
 
 if TYPE_CHECKING:
     from experiments.plan.plan import Plan
 
 Action = Callable[[argparse.Namespace], int]
+FILES = {"bash": "_shtab_compgen_files", "zsh": "_files"}  # what shtab calls to list files
 Verbs: TypeAlias = "argparse._SubParsersAction[Parser]"
 
 
@@ -52,8 +56,17 @@ def positive(text: str) -> int:
 
 def add_verb(verbs: Verbs, name: str, action: Action) -> argparse.ArgumentParser:
     """Add a command with the flags that all have; the action's docstring is its help."""
-    verb = verbs.add_parser(name, help=action.__doc__, allow_abbrev=False)
+    about = inspect.cleandoc(action.__doc__ or "")
+    verb = verbs.add_parser(
+        name,
+        help=about.partition("\n")[0],
+        description=about,
+        epilog=epilog(name),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     verb.set_defaults(action=action)
+    verb.add_argument("--quiet", action="store_true", help="print only errors and results")
     verb.add_argument("--debug", action="store_true", help="show tracebacks")
     verb.add_argument(
         "--plugin",
@@ -68,7 +81,7 @@ def add_verb(verbs: Verbs, name: str, action: Action) -> argparse.ArgumentParser
 def add_matrix_verb(verbs: Verbs, name: str, action: Action) -> argparse.ArgumentParser:
     """Add a command about a matrix: its file, where its runs are, which part of it."""
     verb = add_verb(verbs, name, action)
-    verb.add_argument("matrix", help="a YAML file, e.g. experiments/digits.yaml")
+    add_file(verb, "matrix", help="a YAML file, e.g. experiments/digits.yaml")
     add_runs_flag(verb)
     add_data_flags(verb)
     verb.add_argument(
@@ -86,16 +99,34 @@ def add_matrix_verb(verbs: Verbs, name: str, action: Action) -> argparse.Argumen
     return verb
 
 
+def add_file(verb: argparse.ArgumentParser, *names: str, **settings: Any) -> None:
+    """An argument that is the name of a file; `completion` offers files for it."""
+    action = verb.add_argument(*names, **settings)
+    action.complete = FILES  # type: ignore[attr-defined]
+
+
 def add_runs_flag(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
-        "--runs", type=Path, default=CHECKOUT / "runs", help="directory where runs are kept"
+        "--runs",
+        type=Path,
+        default=default_place("runs"),
+        help="directory where runs are kept (default: $KD_RUNS, else runs/ in the checkout)",
     )
+
+
+def default_place(name: str) -> Path:
+    """The directory that KD_RUNS or KD_DATA names, else the checkout's own."""
+    given = os.environ.get(f"KD_{name.upper()}")
+    return Path(given).expanduser() if given else CHECKOUT / name
 
 
 def add_data_flags(verb: argparse.ArgumentParser) -> None:
     """Where the data sets are, and what computes on them."""
     verb.add_argument(
-        "--data", type=Path, default=CHECKOUT / "data", help="root directory of the data sets"
+        "--data",
+        type=Path,
+        default=default_place("data"),
+        help="root directory of the data sets (default: $KD_DATA, else data/ in the checkout)",
     )
     verb.add_argument(
         "--device",
@@ -119,6 +150,7 @@ def add_training_flags(verb: argparse.ArgumentParser, cohort_size: str) -> None:
         default=10.0,
         help="save this often, in addition to every epoch (default: 10)",
     )
+    verb.add_argument("--verbose", action="store_true", help="print a line for every epoch")
     verb.add_argument("--retry-failed", action="store_true", help="also train what failed before")
     add_redo_flag(verb)
 
@@ -169,6 +201,13 @@ def command(args: argparse.Namespace, verb: str) -> str:
     flags += [f"--transfer {args.transfer}"] if args.transfer else []
     flags += [f"--plugin {path}" for path in args.plugin]
     return " ".join([f"python {sys.argv[0]} {verb} {args.matrix}", *flags])
+
+
+def level(args: argparse.Namespace) -> int:
+    """How much `Progress` says, by --quiet and --verbose."""
+    from experiments.local import progress
+
+    return progress.QUIET if args.quiet else progress.VERBOSE if args.verbose else progress.NORMAL
 
 
 def confirm(args: argparse.Namespace, question: str) -> bool:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from experiments.activity import activity
 from experiments.commands.common import Verbs, add_data_flags, add_verb, positive
 
 if TYPE_CHECKING:
@@ -24,12 +25,15 @@ def evaluate(args: argparse.Namespace) -> int:
         distillers.load_plugin(plugin)
     checkpoint = read_checkpoint(args.file, args.part)
     fit, device = identify(checkpoint, args.model), device_of(args)
-    data = evaluation.build_data(checkpoint, args.dataset, args.data, args.option, device)
+    with activity("reading the data set"):
+        data = evaluation.build_data(checkpoint, args.dataset, args.data, args.option, device)
     model = evaluation.load(checkpoint, fit, data.info, device)
     for note in evaluation.notes(checkpoint):
         print(f"note: {note}", file=sys.stderr)
     print(f"network  {model.name} with {model.num_classes} classes, from {checkpoint.format}")
-    print("\n".join(evaluation.lines(evaluation.measure(model, data, args.batch_size))))
+    with activity(f"measuring on the test part of {data.info.name}"):
+        scores = evaluation.measure(model, data, args.batch_size)
+    print("\n".join(evaluation.lines(scores)))
     return 0
 
 

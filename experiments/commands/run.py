@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from experiments.commands.common import (
@@ -11,6 +12,7 @@ from experiments.commands.common import (
     add_redo_flag,
     add_training_flags,
     command,
+    level,
     planned,
     positive,
     states_to_train,
@@ -18,6 +20,7 @@ from experiments.commands.common import (
 
 if TYPE_CHECKING:
     from experiments.plan.plan import Plan
+    from experiments.rundir.status import Status
 
 
 def run(args: argparse.Namespace) -> int:
@@ -28,18 +31,18 @@ def run(args: argparse.Namespace) -> int:
     from experiments.plan import jobs
     from experiments.plan.preflight import check_writable
     from experiments.plan.retry import reset
-    from experiments.plan.summary import format_counts
+    from experiments.plan.summary import format_counts, labels
     from experiments.rundir.status import State
 
     plan = planned(args)
     check_writable(plan.workspace.runs)
     states = states_to_train(args)
     before = plan.statuses()
-    print(format_counts(plan, before), flush=True)
+    _note(args, format_counts(plan, before))
     # Teachers are measured before errors are put aside: bad input changes nothing.
     plan.check_accuracies(s.spec for s in before.values() if s.state in states)
     if reset(plan, states):
-        print(format_counts(plan, plan.statuses()), flush=True)
+        _note(args, format_counts(plan, plan.statuses()))
     statuses = list(plan.statuses().values())
     todo = [s for s in statuses if s.state == State.TODO]
     if not todo:
@@ -48,7 +51,8 @@ def run(args: argparse.Namespace) -> int:
     slots = devices.slots(plan.workspace.device, args.workers, threads, plan.processes)
     size = args.cohort_size or devices.default_size(statuses, len(slots))
     tasks = jobs.tasks(statuses, plan.template(args.save_minutes), plan.teacher_files, size)
-    progress = Progress(sum(s.spec.recipe.epochs - s.epoch for s in todo), len(todo))
+    seconds = _predicted_seconds(plan, statuses)
+    progress = Progress(todo, len(slots), labels(plan), seconds, level(args))
     finished = local_queue.run(tasks, slots, progress)
     progress.close()
     if not finished:
@@ -57,21 +61,40 @@ def run(args: argparse.Namespace) -> int:
     return _verdict(plan, args)
 
 
+def _note(args: argparse.Namespace, line: str) -> None:
+    if not args.quiet:
+        print(line, flush=True)
+
+
+def _predicted_seconds(plan: Plan, statuses: Sequence[Status]) -> dict[str, float | None]:
+    """Predicted seconds of each run, by which its epochs count in the time left.
+
+    Steps are timed on the CPU only: this process must not hold memory of a GPU that workers need.
+    """
+    from experiments.plan.cost import predict_cost
+
+    assert plan.data is not None  # a strict plan has its data
+    device = plan.workspace.device
+    return predict_cost(statuses, plan.data, device, device == "cpu", plan.processes).of
+
+
 def _verdict(plan: Plan, args: argparse.Namespace) -> int:
     """Print what is not done and why; the exit code is 1 if there is any."""
+    from experiments.plan.summary import labels, run_name
     from experiments.rundir.status import State
 
-    good = (State.DONE, State.RUNNING, State.UNSUPPORTED)
+    good, shown = (State.DONE, State.RUNNING, State.UNSUPPORTED), labels(plan)
     bad = [s for s in plan.statuses().values() if s.state not in good]
     for s in bad[:20]:
-        print(f"{s.spec}: {s.state}: {s.detail or 'not trained'}")
+        name = run_name(s.spec, shown.get(s.spec.id))
+        print(f"{name}: {s.state}: {s.detail or 'not trained'}")
     if any(s.state == State.FAILED for s in bad):
         print("to try failed runs again, pass --retry-failed")
     if any(s.state == State.STALE for s in bad):
         print("to put stale runs aside and train them again, pass --redo-stale")
     if plan.stale:
         print(f"to keep results of a plugin that has changed since: {command(args, 'accept')}")
-    print(f"the table: {command(args, 'table')}")
+    _note(args, f"the table: {command(args, 'table')}")
     return 1 if bad else 0
 
 

@@ -15,6 +15,7 @@ from experiments.commands.common import (
     add_yes_flag,
     command,
     confirm,
+    level,
     planned,
     positive,
     states_to_train,
@@ -64,7 +65,7 @@ def submit(args: argparse.Namespace) -> int:
         if not confirm(args, "submit?"):
             return 1
         _send(args, plan, settings)
-    return follow(plan) if args.wait else 0
+    return follow(plan, level(args)) if args.wait else 0
 
 
 def _options(args: argparse.Namespace) -> SlurmOptions:
@@ -127,16 +128,16 @@ def _note(line: str) -> None:
     print(line, flush=True)
 
 
-def follow(plan: Plan) -> int:
+def follow(plan: Plan, level: int = 0) -> int:
     """Watch until no run is in the queue or running; 1 if something is not done then."""
     from experiments.cluster import queue_status
     from experiments.local.progress import Progress
-    from experiments.plan.summary import format_counts
+    from experiments.plan.summary import format_counts, labels
     from experiments.rundir.status import ACTIVE, State
 
     statuses = queue_status.statuses(plan)
-    left = sum(s.spec.recipe.epochs - s.epoch for s in statuses.values() if s.state in ACTIVE)
-    progress = Progress(left, sum(s.state in ACTIVE for s in statuses.values()))
+    active = [s for s in statuses.values() if s.state in ACTIVE]
+    progress = Progress(active, len(active), labels(plan), level=level)
     try:
         while any(s.state in ACTIVE for s in statuses.values()):
             time.sleep(FOLLOW_SECONDS)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from experiments.activity import activity
 from experiments.commands import terminal
 from experiments.commands.common import Verbs, add_matrix_verb, planned
 
@@ -46,8 +47,9 @@ def table(args: argparse.Namespace) -> int:
     from results import records
 
     plan = planned(args, strict=False)
-    board = board_of(plan)
-    text = _text(args, form, board)
+    with activity("making the table"):
+        board = board_of(plan)
+        text = _text(args, form, board)
     if args.output:
         records.write_atomic(args.output, text)
         print(f"wrote {args.output}")

@@ -16,6 +16,7 @@ import datasets
 import distillers
 import models
 from experiments import environment, slurm
+from experiments.activity import activity
 from experiments.doctor import disk, machine, packages
 from experiments.doctor import matrix as matrix_checks
 from experiments.doctor import slurm as slurm_checks
@@ -81,7 +82,8 @@ class Examination:
     def run(self, subject: str, check: Check, timeout: float = TIMEOUT) -> list[Finding]:
         """A check's findings. If it fails or hangs, that is a finding, too; the others follow."""
         try:
-            return run_within(timeout, check)
+            with activity(f"checking: {subject}"):
+                return run_within(timeout, check)
         except NoAnswer:
             fix = "a disk, driver or command hangs: try by hand what this check looks at"
             return [Finding(FAIL, subject, f"did not answer within {timeout:g} s", fix)]

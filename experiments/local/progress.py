@@ -1,59 +1,177 @@
-"""Progress of a matrix: a bar on a terminal, one line per epoch in a log."""
+"""Progress of a matrix: a line that fits the terminal, or sparse lines in a log."""
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tqdm import tqdm
 
+from experiments.local.eta import Eta, Work
 from experiments.matrix.run_spec import RunSpec
+from experiments.plan.summary import run_name
+from experiments.rundir.outcome import Outcome
 from experiments.rundir.status import ACTIVE, Status
 from experiments.worker.job import describe
 
+LOG_SECONDS = 30.0  # between two lines about epochs in a log: an hour is 120 lines, not thousands
+BAR = 10  # characters of the bar that are kept for it on a narrow terminal
+QUIET, NORMAL, VERBOSE = -1, 0, 1
+
 
 class Progress:
-    """Counts epochs over all runs. The bar goes to standard error, the lines to standard output."""
+    """Counts runs, and their epochs by cost. The bar goes to standard error, lines to output.
 
-    def __init__(self, epochs: int, runs: int) -> None:
-        self.on_terminal = sys.stderr.isatty()
-        self.runs, self.done = runs, 0
+    todo     statuses of the runs that are to be trained
+    labels   how the matrix calls its methods, by run id
+    seconds  predicted seconds of each run on one worker, by run id
+    level    QUIET: only failures; VERBOSE: every epoch
+    """
+
+    def __init__(
+        self,
+        todo: Iterable[Status],
+        workers: int = 1,
+        labels: Mapping[str, str] | None = None,
+        seconds: Mapping[str, float | None] | None = None,
+        level: int = NORMAL,
+    ) -> None:
+        todo, self.labels, self.level = list(todo), dict(labels or {}), level
+        self.on_terminal = sys.stderr.isatty() and level > QUIET
+        self.runs, self.done, self.last = len(todo), 0, ""
+        self.eta = Eta(_works(todo, seconds or {}), workers, time.monotonic())
+        self.spent: dict[str, float] = {}  # seconds that a run reported last, by run id
+        self.logged = time.monotonic()
         self.bar = tqdm(
-            total=epochs, unit="epoch", disable=not self.on_terminal, dynamic_ncols=True
+            total=1.0,
+            disable=not self.on_terminal,
+            dynamic_ncols=True,
+            leave=False,
+            bar_format="|{bar}|",
         )
-        self._title()
+        self.tick()
+
+    # ---- events --------------------------------------------------------------------------------
 
     def epoch(self, spec: RunSpec, row: dict[str, Any]) -> None:
         """Report that a run finished an epoch."""
-        self.bar.update(1)
-        if self.on_terminal:
-            self.bar.set_postfix_str(f"{spec} {row['epoch']}/{spec.recipe.epochs}", refresh=False)
-        else:
-            self.note(describe(spec, row))
+        seconds = self._took(spec, row)
+        if row.get("stage") != "initial":  # those come on top of the recipe's epochs
+            self.eta.epochs(spec.id, 1, time.monotonic(), seconds)
+        self.last = self._short(spec, f"epoch {row['epoch']}/{spec.recipe.epochs}", row)
+        if self.level == VERBOSE:
+            self.note(describe(spec, row, self.name(spec)))
+        elif not self.on_terminal and self.level == NORMAL and self._is_due():
+            self.note(f"{' '.join(self.counts().split())}, {self._left()}; {self.last}")
+        self.tick()
 
-    def ended(self, spec: RunSpec, state: str, line: str) -> None:
-        """Report that a run ended, in whatever state."""
+    def ended(self, spec: RunSpec, event: Mapping[str, Any]) -> None:
+        """Report that a run ended, with its ``state`` and its ``top1`` or ``error``."""
         self.done += 1
-        self._title()
-        self.note(f"[{self.done}/{self.runs}] {line}")
+        self.eta.ended(spec.id, time.monotonic())
+        self.last = self._short(spec, event["state"], {"test_top1": event.get("top1")})
+        if self.level > QUIET or event["state"] != Outcome.DONE:
+            line = describe(spec, dict(event), self.name(spec))
+            self.note(f"[{self.done}/{self.runs}] {line}")
+        self.tick()
 
     def moved(self, before: Mapping[str, Status], now: Mapping[str, Status]) -> None:
         """Report what changed between two readings of the statuses."""
         for run, status in now.items():
-            self.bar.update(max(0, status.epoch - before[run].epoch))
+            self.eta.epochs(run, max(0, status.epoch - before[run].epoch), time.monotonic())
             if status.state != before[run].state and status.state not in ACTIVE:
-                accuracy = status.record.top1 if status.record else None
-                end = status.detail if accuracy is None else f"top-1 {accuracy:.2f} %"
-                self.ended(status.spec, status.state, f"{status.spec}: {status.state}: {end}")
+                top1 = status.record.top1 if status.record else None
+                end = {"error": status.detail} if top1 is None else {"top1": top1}
+                self.ended(status.spec, {"state": status.state, **end})
+        self.tick()
 
     def note(self, line: str) -> None:
         """Print a line that stays above the bar."""
         tqdm.write(line, file=sys.stdout)
         sys.stdout.flush()
+        self.logged = time.monotonic()
+
+    def tick(self) -> None:
+        """Draw the line again: the time left has changed."""
+        if not self.on_terminal:
+            return
+        left, right = layout(f"{self.counts()} ", f" {self._left()}", self.last, _width())
+        self.bar.n = self.eta.fraction()
+        self.bar.bar_format = f"{_literal(left)}|{{bar}}|{_literal(right)}"
+        self.bar.refresh()
 
     def close(self) -> None:
         self.bar.close()
 
-    def _title(self) -> None:
-        self.bar.set_description_str(f"{self.done}/{self.runs} runs", refresh=False)
+    # ---- words ---------------------------------------------------------------------------------
+
+    def name(self, spec: RunSpec) -> str:
+        """A run in the words of its matrix: "resnet20 -> resnet8, KD (T=2), trial 0"."""
+        return run_name(spec, self.labels.get(spec.id))
+
+    def counts(self) -> str:
+        """ "3/27 runs  34%"."""
+        return f"{self.done}/{self.runs} runs {int(100 * self.eta.fraction()):3d}%"
+
+    def _left(self) -> str:
+        seconds = self.eta.seconds_left(time.monotonic())
+        return "time left unknown" if seconds is None else f"{tqdm.format_interval(seconds)} left"
+
+    def _short(self, spec: RunSpec, what: str, row: Mapping[str, Any]) -> str:
+        """What happened last, the accuracy first: a narrow line loses its end."""
+        top1 = row.get("test_top1", row.get("validation_top1"))
+        accuracy = "" if top1 is None else f"{top1:.2f} % "
+        label = self.labels.get(spec.id, spec.method)
+        return f"{accuracy}{label}, trial {spec.trial}, {what}, {spec.pair}"
+
+    def _is_due(self) -> bool:
+        return time.monotonic() - self.logged >= LOG_SECONDS
+
+    def _took(self, spec: RunSpec, row: Mapping[str, Any]) -> float | None:
+        """One worker's seconds for this epoch, None where the run does not say."""
+        spent = row.get("seconds")
+        before = self.spent.get(spec.id, 0.0 if row.get("epoch") == 1 else None)
+        if spent is None:
+            return None
+        self.spent[spec.id] = spent
+        return None if before is None else max(0.0, spent - before)
+
+
+def layout(left: str, time_left: str, last: str, width: int) -> tuple[str, str]:
+    """What stands before and after the bar, so that all fits ``width`` characters.
+
+    What happened last is cut first, then left out.
+    """
+    room = width - len(left) - len(time_left) - BAR - len("||") - len("  ")
+    if room < len("99.99 %") or not last:
+        return left, time_left
+    return left, f"{time_left}  {last if len(last) <= room else last[: room - 1] + '…'}"
+
+
+def _literal(text: str) -> str:
+    """For a format: a label may contain braces."""
+    return text.replace("{", "{{").replace("}", "}}")
+
+
+def _width() -> int:
+    """Of the terminal that the bar is drawn on; 80 where it does not say."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80
+
+
+def _works(todo: Iterable[Status], seconds: Mapping[str, float | None]) -> dict[str, Work]:
+    todo = list(todo)
+    awaited = {s.spec.teacher.run for s in todo if s.spec.teacher}
+    works = {}
+    for s in todo:
+        left = s.spec.recipe.epochs - s.epoch
+        predicted = seconds.get(s.spec.id)
+        kind = (s.spec.pair, s.spec.method, repr(s.spec.options))
+        per_epoch = predicted / left if predicted and left > 0 else None
+        works[s.spec.id] = Work(left, kind, per_epoch, s.spec.id in awaited)
+    return works

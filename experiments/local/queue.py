@@ -20,7 +20,7 @@ from experiments.matrix.run_spec import RunSpec
 from experiments.plan.jobs import Task
 from experiments.rundir import start_log
 from experiments.rundir.outcome import Outcome
-from experiments.worker.job import REFUSED, Job, command, describe
+from experiments.worker.job import REFUSED, Job, command
 from experiments.worker.signals import QUEUE_PID
 
 DEATHS_ALLOWED = 2  # of one job's workers; then its runs are reported as lost
@@ -47,6 +47,7 @@ class LocalQueue:
                 try:
                     pid, event = self.events.get(timeout=1.0)
                 except queue.Empty:
+                    self.progress.tick()
                     continue
                 if isinstance(event, dict):
                     self._report(event)
@@ -119,7 +120,7 @@ class LocalQueue:
             self.progress.epoch(spec, event)
         else:
             self.states[spec.id] = event["state"]
-            self.progress.ended(spec, event["state"], describe(spec, event))
+            self.progress.ended(spec, event)
 
     def _ended(self, pid: int, code: int) -> None:
         """A worker has ended. Its unfinished runs get another worker, then one worker each."""
@@ -144,7 +145,7 @@ class LocalQueue:
 
     def _settle(self, spec: RunSpec, state: str, error: str) -> None:
         self.states[spec.id] = state
-        self.progress.ended(spec, state, f"{spec}: {state}: {error}")
+        self.progress.ended(spec, {"state": state, "error": error})
 
     # ---- stopping ------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from experiments.matrix.run_spec import RunSpec
 from experiments.plan.plan import Plan
 from experiments.rundir.status import ACTIVE, NOT_STARTED, State, Status, count_states
 
@@ -13,6 +14,17 @@ def format_counts(plan: Plan, statuses: Mapping[str, Status]) -> str:
     counts = count_states(statuses.values())
     listed = ", ".join(f"{number} {state}" for state, number in counts.items())
     return f"{plan.source}: {len(statuses)} runs: {listed}"
+
+
+def labels(plan: Plan) -> dict[str, str]:
+    """How the matrix calls every run's method, by run id; "teacher" where it is only that."""
+    shown = {entry.spec.id: entry.label for entry in plan.expansion.entries}
+    return {spec.id: "teacher" for spec in plan.expansion.teachers} | shown
+
+
+def run_name(spec: RunSpec, label: str | None) -> str:
+    """`str(spec)` with the matrix's label for its method, if it has one."""
+    return f"{spec.pair}, {label}, trial {spec.trial}" if label else str(spec)
 
 
 def duration(seconds: float) -> str:

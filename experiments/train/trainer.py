@@ -187,7 +187,7 @@ def _end_epoch(cohort: Cohort, member: Member) -> None:
     with _timed(learner):
         row = learner.end_epoch()
     member.save()
-    cohort.report(learner.spec, row)
+    cohort.report(learner.spec, {**row, "seconds": learner.seconds})
     if learner.stage == "done":
         cohort.finish(member)
 

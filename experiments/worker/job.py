@@ -82,16 +82,17 @@ def task_file(number: int) -> str:
     return f"task-{number}.json"
 
 
-def describe(spec: RunSpec, row: dict[str, Any]) -> str:
-    """One line about an epoch or the end of a run."""
+def describe(spec: RunSpec, row: dict[str, Any], name: str | None = None) -> str:
+    """One line about an epoch or the end of a run, which is called ``name``."""
+    name = name or str(spec)
     if "state" in row:
         end = f"top-1 {row['top1']:.2f} %" if "top1" in row else row.get("error", "")
-        return f"{spec}: {row['state']}: {end}"
+        return f"{name}: {row['state']}: {end}"
     scores = [f"loss {row['train_loss']:.4f}"]
     parts = ("train", "validation", "test")  # an epoch may lack some
     scores += [f"{part} {row[f'{part}_top1']:.2f} %" for part in parts if f"{part}_top1" in row]
     stage = "initial stage, " if row["stage"] == "initial" else ""
-    return f"{spec}: {stage}epoch {row['epoch']}/{spec.recipe.epochs}: {', '.join(scores)}"
+    return f"{name}: {stage}epoch {row['epoch']}/{spec.recipe.epochs}: {', '.join(scores)}"
 
 
 def command(path: Path, as_json: bool) -> list[str]:

@@ -84,7 +84,7 @@ def drive(
         template = Job((), tmp_path / "runs", tmp_path, {}, None, ())
         statuses = [Status(of, State.TODO) for of in actions]
         tasks = jobs.tasks(statuses, template, {"resnet14": tmp_path / "file.pth"}, size)
-        finished = local_queue.run(tasks, ["cpu"] * slots, Progress(10, len(actions)))
+        finished = local_queue.run(tasks, ["cpu"] * slots, Progress(statuses))
         lines = (tmp_path / "behaviour.log").read_text().splitlines()
         log = [(float(t), what, name) for t, what, name in (s.split(" ", 2) for s in lines)]
         return finished, capsys.readouterr().out, log

@@ -1,0 +1,43 @@
+"""One or two examples of every command, for the end of its `--help`."""
+
+from __future__ import annotations
+
+EXAMPLES = {
+    "list": ("list methods", "list methods dkd", 'list methods --pair "resnet32x4 -> resnet8x4"'),
+    "check": ('check my_method.py --pair "resnet20 -> resnet8"',),
+    "plan": ("plan experiments/digits.yaml", "plan experiments/cifar100.yaml --no-timing"),
+    "run": (
+        "run experiments/digits.yaml",
+        'run experiments/cifar100.yaml --methods kd crd --pairs "resnet56 -> *" --trials 0',
+    ),
+    "submit": (
+        "submit experiments/cifar100.yaml --dry-run",
+        "submit experiments/cifar100.yaml --partition gpu --yes --wait",
+    ),
+    "status": (
+        "status experiments/digits.yaml --each",
+        "status experiments/cifar100.yaml --watch 60",
+    ),
+    "doctor": ("doctor", "doctor experiments/cifar100.yaml --partition gpu"),
+    "logs": ("logs 7a77c0ffee",),
+    "cancel": ('cancel experiments/cifar100.yaml --pairs "vgg13 -> *"',),
+    "retry": ("retry experiments/digits.yaml --methods crd",),
+    "accept": ("accept experiments/digits.yaml",),
+    "table": (
+        "table experiments/digits.yaml",
+        "table experiments/cifar100.yaml --output table.tex",
+    ),
+    "evaluate": ("evaluate resnet56.pth --dataset cifar100",),
+    "export": ("export 7a77c0ffee --output student.safetensors",),
+    "clean": ("clean experiments/digits.yaml",),
+    "completion": (
+        "completion bash > ~/.local/share/bash-completion/completions/benchmark.py",
+        "completion zsh > ~/.zfunc/_benchmark.py",
+    ),
+}
+
+
+def epilog(verb: str) -> str:
+    """What the help of a command ends with."""
+    lines = [f"  benchmark.py {example}" for example in EXAMPLES.get(verb, ())]
+    return "\n".join(["examples:", *lines]) if lines else ""
