@@ -15,7 +15,7 @@
     benchmark.py clean  MATRIX      list what can be removed, and remove it
     benchmark.py doctor [MATRIX]    check that everything is in place here
 
-Exit codes: 0 all well, 1 some runs failed or are missing, 2 bad input.
+Exit codes: 0 all well, 1 some runs failed or are missing, 2 bad input, 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -42,57 +42,19 @@ from experiments.commands import (
     table,
 )
 from experiments.commands.common import Parser
-from experiments.doctor import packages
+from experiments.commands.entry import entry_point
 
 COMMANDS = (
     listing, plan, run, submit, status, doctor, logs, cancel, table, evaluate, export, clean,
 )  # fmt: skip
 
 
+@entry_point
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; bad input is one line on standard error and exit code 2."""
-    debug = False
-    try:
-        args = _parser().parse_args(arguments)
-        debug = args.debug
-        code: int = args.action(args)
-        return code
-    except BrokenPipeError:  # `benchmark.py table … | head`
-        sys.stderr.close()
-        return 0
-    except (ImportError, OSError, ValueError) as error:
-        if debug:
-            raise
-        if _is_broken_installation(error):
-            return packages.explain(error)
-        if not _is_bad_input(error):
-            raise
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:  # before any worker was started; those save what they have
-        print("interrupted", file=sys.stderr)
-        return 1
-
-
-def _is_broken_installation(error: Exception) -> bool:
-    """Whether a package is missing, or a shared library of one (an OSError without a number)."""
-    is_library = isinstance(error, OSError) and error.errno is None and ".so" in str(error)
-    return isinstance(error, ImportError) or is_library
-
-
-def _is_bad_input(error: Exception) -> bool:
-    """Whether the message is meant for the user.
-
-    The families are imported here, after the fact: their modules import torch and pydantic.
-    """
-    import datasets
-    import distillers
-    import models
-    from experiments.errors import InputError
-    from results import records
-
-    families = (models.ModelError, datasets.DataError, distillers.MethodError, records.RecordError)
-    return isinstance(error, (OSError, InputError, *families))
+    """Run one command; bad input is one line per problem and exit code 2."""
+    args = _parser().parse_args(arguments)
+    code: int = args.action(args)
+    return code
 
 
 def work(args: argparse.Namespace) -> int:

@@ -15,6 +15,7 @@ from experiments.commands.common import (
     positive,
     states_to_train,
 )
+from experiments.commands.entry import INTERRUPTED
 
 if TYPE_CHECKING:
     from experiments.plan.plan import Plan
@@ -51,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     progress.close()
     if not finished:
         print("stopped. What was saved is safe: repeat the command to resume.")
-        return 1
+        return INTERRUPTED
     return _verdict(plan, args)
 
 

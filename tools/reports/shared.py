@@ -11,14 +11,19 @@ from pathlib import Path
 import torch
 
 from experiments import environment
+from experiments.commands.common import Parser
 from results import records
 
 
 def make_parser(docstring: str | None) -> argparse.ArgumentParser:
     """A parser whose help is the script's docstring."""
-    return argparse.ArgumentParser(
-        description=docstring, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = Parser(
+        description=docstring,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    return parser
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:
