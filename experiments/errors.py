@@ -84,7 +84,7 @@ def _distinct(problems: Sequence[Any]) -> Iterator[Any]:
     wrong.
     """
     placed = [(tuple(part for part in p["loc"] if not _internal(part)), p) for p in problems]
-    inside = {place[:-1] for place, _ in placed}
+    inside = {place[:n] for place, _ in placed for n in range(len(place))}
     unknown = {place[:-1] for place, p in placed if p["type"] == "extra_forbidden"}
     seen: set[tuple[Any, ...]] = set()
     for place, problem in placed:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.commands.common import Verbs, add_data_flags, add_verb, positive
+from experiments.wording import plural
 
 if TYPE_CHECKING:
     import torch
@@ -22,15 +26,35 @@ def evaluate(args: argparse.Namespace) -> int:
 
     for plugin in args.plugin:
         distillers.load_plugin(plugin)
-    checkpoint = read_checkpoint(args.file, args.part)
-    fit, device = identify(checkpoint, args.model), device_of(args)
-    data = evaluation.build_data(checkpoint, args.dataset, args.data, args.option, device)
+    with said_if_slow(f"reading {args.file} and the data …"):
+        checkpoint = read_checkpoint(args.file, args.part)
+        fit, device = identify(checkpoint, args.model), device_of(args)
+        data = evaluation.build_data(checkpoint, args.dataset, args.data, args.option, device)
     model = evaluation.load(checkpoint, fit, data.info, device)
     for note in evaluation.notes(checkpoint):
         print(f"note: {note}", file=sys.stderr)
     print(f"network  {model.name} with {model.num_classes} classes, from {checkpoint.format}")
+    sys.stdout.flush()
+    _say(f"evaluating {plural(data.sizes['test'], 'image')} on {device} …")
     print("\n".join(evaluation.lines(evaluation.measure(model, data, args.batch_size))))
     return 0
+
+
+def _say(what: str) -> None:
+    """On standard error: standard output is for the result."""
+    print(what, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def said_if_slow(what: str, seconds: float = 1.0) -> Iterator[None]:
+    """Says ``what`` on standard error if the block lasts longer; an error keeps its one line."""
+    timer = threading.Timer(seconds, _say, [what])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def device_of(args: argparse.Namespace) -> torch.device:

@@ -26,7 +26,7 @@ def find(verb: str, runs: Path, run: str) -> Path:
         return Path(run)
     begin = run.rstrip("/…")  # as tables shorten ids
     named = sorted(p for p in runs.glob("*/*/*/*-*") if ".stale-" not in p.name)
-    paths = [p for p in named if begin and _is_called(p.name, begin)]
+    paths = [p for p in named if _is_called(p.name, begin)]
     if len(paths) == 1:
         return paths[0]
     if paths:

@@ -25,8 +25,10 @@ def logs(place: Place, run: object, *more: str) -> cli.Called:
         lambda place, run: run.id,
         lambda place, run: run.id[:5],
         lambda place, run: run.directory(place.runs),
+        lambda place, run: run.directory(place.runs).name,
+        lambda place, run: f"{run.directory(place.runs).name[:8]}…",
     ],
-    ids=["id", "beginning", "path"],
+    ids=["id", "beginning", "path", "name", "shortened"],
 )
 def test_a_run_by_its_name(done, name):
     (run, _) = done.specs("kd")
