@@ -10,3 +10,12 @@ def plural(count: int, noun: str, many: str = "") -> str:
     ('1 run', '1,200 runs', '2 classes')
     """
     return f"{count:,} {noun if count == 1 else many or noun + 's'}"
+
+
+def form(count: int, one: str, many: str) -> str:
+    """The form of a verb that agrees with a count.
+
+    >>> form(1, "is", "are"), form(2, "is", "are")
+    ('is', 'are')
+    """
+    return one if count == 1 else many

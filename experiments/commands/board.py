@@ -11,6 +11,7 @@ from experiments.matrix.expand import Entry, Expansion, label
 from experiments.matrix.schema import ARROW, Matrix, fits
 from experiments.plan.plan import Plan
 from experiments.rundir.status import State, Status
+from experiments.wording import form, plural
 from results.cells import Cell, TeacherScores
 from results.leaderboard import Leaderboard, leaderboard
 
@@ -113,6 +114,7 @@ def _listed(options: Mapping[str, Any]) -> str:
 def _stale(statuses: Mapping[str, Status]) -> list[str]:
     stale = [s for s in statuses.values() if s.state == State.STALE]
     return [
-        f"{len(stale)} stored runs are stale and left out, e.g. {first.spec}: {first.detail}"
+        f"{plural(len(stale), 'stored run')} {form(len(stale), 'is', 'are')} stale and left out, "
+        f"e.g. {first.spec}: {first.detail}"
         for first in stale[:1]
     ]

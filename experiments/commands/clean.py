@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from experiments.commands.common import Verbs, add_matrix_verb, add_yes_flag, confirm, planned
+from experiments.wording import plural
 
 
 def clean(args: argparse.Namespace) -> int:
@@ -27,7 +28,7 @@ def clean(args: argparse.Namespace) -> int:
         unneeded = set(cleanup.left_over(plan)).intersection(paths)
         for path in unneeded:
             cleanup.remove(path)
-    print(f"removed {len(unneeded)} files and folders")
+    print(f"removed {plural(len(unneeded), 'file or folder', 'files and folders')}")
     return 0
 
 

@@ -33,7 +33,8 @@ def evaluate(args: argparse.Namespace) -> int:
     model = evaluation.load(checkpoint, fit, data.info, device)
     for note in evaluation.notes(checkpoint):
         print(f"note: {note}", file=sys.stderr)
-    print(f"network  {model.name} with {model.num_classes} classes, from {checkpoint.format}")
+    classes = plural(model.num_classes, "class", "classes")
+    print(f"network  {model.name} with {classes}, from {checkpoint.format}")
     sys.stdout.flush()
     _say(f"evaluating {plural(data.sizes['test'], 'image')} on {device} …")
     print("\n".join(evaluation.lines(evaluation.measure(model, data, args.batch_size))))

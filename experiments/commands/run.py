@@ -16,6 +16,7 @@ from experiments.commands.common import (
     states_to_train,
 )
 from experiments.commands.entry import INTERRUPTED
+from experiments.wording import plural
 
 if TYPE_CHECKING:
     from experiments.plan.plan import Plan
@@ -80,7 +81,7 @@ def retry(args: argparse.Namespace) -> int:
     plan = planned(args, strict=False)
     states = {State.FAILED} | ({State.STALE} if args.redo_stale else set())
     count = reset(plan, states)
-    print(f"{count} runs will be tried again by the next `run` or `submit`")
+    print(f"{plural(count, 'run')} will be tried again by the next `run` or `submit`")
     return 0
 
 

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from experiments.matrix.run_spec import RunSpec
 from experiments.rundir.status import ACTIVE, Status
+from experiments.wording import plural
 from experiments.worker.job import describe
 
 
@@ -56,4 +57,4 @@ class Progress:
         self.bar.close()
 
     def _title(self) -> None:
-        self.bar.set_description_str(f"{self.done}/{self.runs} runs", refresh=False)
+        self.bar.set_description_str(f"{self.done}/{plural(self.runs, 'run')}", refresh=False)

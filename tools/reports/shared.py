@@ -10,6 +10,8 @@ from pathlib import Path
 
 import torch
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 from experiments import environment
 from experiments.commands.common import Parser
 from results import records
@@ -64,3 +66,7 @@ def describe_machine(device: torch.device) -> tuple[str, str]:
     dirty = " with changes" if start["dirty"] else ""
     line = f"{versions}; commit {start['commit'] or 'unknown'}{dirty}; {start['time']}"
     return start["device"], line
+
+
+if __name__ == "__main__":
+    print(f"{__doc__}\nNothing to run: it is a part of the others.")

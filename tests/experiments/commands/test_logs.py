@@ -131,6 +131,6 @@ def test_students_of_a_failed_teacher_are_free_again(place):
 def test_stale_runs_only_when_told(done):
     directory = done.make_stale(done.specs("kd")[0])
     assert done.call("retry").out.startswith("0 runs")
-    assert done.call("retry", "--redo-stale").out.startswith("1 runs")
+    assert done.call("retry", "--redo-stale").out.startswith("1 run will")
     assert not directory.exists()
     assert (directory.with_name(f"{directory.name}.stale-1") / "result.json").exists()

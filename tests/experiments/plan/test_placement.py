@@ -46,5 +46,5 @@ def test_a_users_folder_is_known_by_its_content():
 def test_placement_is_told_apart_for_every_set():
     for name in datasets.names():
         for option in datasets.options(name):
-            expected = option in ("cache", "workers", "file", "folder")
+            expected = option in ("cache", "workers", "file", "folder", "label")
             assert datasets.is_placement(name, option) == expected
