@@ -48,3 +48,10 @@ def test_placement_is_told_apart_for_every_set():
         for option in datasets.options(name):
             expected = option in ("cache", "workers", "file", "folder", "label")
             assert datasets.is_placement(name, option) == expected
+
+
+def test_a_label_is_only_a_name():
+    plain = matrix(name="arrays", file="my.npz")
+    labeled = matrix(name="arrays", file="my.npz", label="My birds")
+    assert ids(plain, content="a") == ids(labeled, content="a")
+    assert "label" not in expand.data_spec(labeled, expand.Facts(content="a")).options
