@@ -285,7 +285,7 @@ def test_several_wrong_keys_and_values(tmp_path):
     said = problems(tmp_path, recipe__epohcs=3, recipe__lr="fast", trials=0, extra=1)
     unknown = [line.partition(" unknown key: ")[0] for line in said[:2]]
     assert unknown == ["recipe.epohcs:", "extra:"]  # first, in whatever order the schema has
-    assert said[0].endswith("did you mean epochs?")
+    assert "did you mean epochs" in said[0]
     assert said[2:] == [
         "recipe.lr: expected a number, got 'fast'",
         "trials: expected at least 1, got 0",
