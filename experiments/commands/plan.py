@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from experiments.commands.common import Verbs, add_matrix_verb, planned
+from experiments.wording import plural
 
 if TYPE_CHECKING:
     from experiments.matrix.expand import Expansion
@@ -96,7 +97,7 @@ def _cost_line(prepared: Plan, cost: Cost) -> str:
     from experiments.plan.summary import duration
 
     kind = prepared.workspace.device
-    line = f"to do: {cost.steps:,} steps, {cost.disk_bytes / 1e6:,.0f} MB of weights"
+    line = f"to do: {plural(cost.steps, 'step')}, {cost.disk_bytes / 1e6:,.0f} MB of weights"
     if not cost.seconds:
         return line
     line += f"; about {duration(cost.seconds)} of one worker on this machine's {kind}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,6 +49,15 @@ def _names(pair: str) -> list[str]:
     return [name.strip() for name in pair.replace("→", "->").split("->")]
 
 
+def fits(name: str, pattern: str) -> bool:
+    """Whether a name is meant by a pattern: the language of `--pairs`, `--methods` and `pairs:`.
+
+    Ignoring case, as names do. A label that contains "[" or "*" matches itself.
+    """
+    name, pattern = name.lower(), pattern.lower()
+    return name == pattern or fnmatchcase(name, pattern)
+
+
 NONE = "none"  # in place of a teacher: a pair of methods that have none
 
 
@@ -79,7 +90,10 @@ def parse_pair(text: str, where: str) -> PairEntry:
 
 
 class MethodEntry(_Strict):
-    """``- crd+kd``, or a mapping with options, preset, label and exceptions for single pairs."""
+    """``- crd+kd``, or a mapping with options, preset, label and exceptions for some pairs.
+
+    A key of ``pairs`` is a pair or a pattern such as "vgg13 -> *".
+    """
 
     name: str
     label: str | None = None
@@ -101,6 +115,18 @@ class MethodEntry(_Strict):
         if len(spellings) < len(pairs):
             raise ValueError("a pair is given twice, in two spellings")
         return {pair: pairs[key] for pair, key in spellings.items()}
+
+    def options_for(self, pair: PairEntry) -> dict[str, Any]:
+        """The entry's options on one pair.
+
+        Of several patterns that fit, later ones win; the pair itself wins over all patterns.
+        """
+        fitting = [key for key in self.pairs if fits(str(pair), key)]
+        fitting.sort(key=lambda key: key == str(pair))  # stable: patterns keep their order
+        merged = dict(self.options)
+        for key in fitting:
+            merged |= self.pairs[key]
+        return merged
 
 
 class TeacherEntry(_Strict):
@@ -189,14 +215,9 @@ class Matrix(_Strict):
 
     @model_validator(mode="after")
     def _exceptions_name_pairs(self) -> Matrix:
-        known = [str(pair) for pair in self.pairs]
-        for i, method in enumerate(self.methods):
-            for pair in method.pairs:
-                if pair not in known:
-                    raise ValueError(
-                        f"methods.{i}.pairs: {method.name!r} has options for the pair {pair!r}, "
-                        f"which the matrix lacks: {near(pair, known)}"
-                    )
+        problems = list(self._pairs_without_match())
+        if problems:
+            raise ValueError("\n".join(problems))
         if self.transfer:
             try:
                 self.transfer.recipe_on(self.recipe)
@@ -217,6 +238,16 @@ class Matrix(_Strict):
         if self.teacher_trials == "paired" and self.teachers:
             raise ValueError("teacher_trials: paired needs teachers trained here, not files")
         return self
+
+    def _pairs_without_match(self) -> Iterator[str]:
+        known = [str(pair) for pair in self.pairs]
+        for i, method in enumerate(self.methods):
+            for key in method.pairs:
+                if not any(fits(pair, key) for pair in known):
+                    yield (
+                        f"methods.{i}.pairs: {method.name!r} has options for the pair {key!r}, "
+                        f"which the matrix lacks: {near(key, known)}"
+                    )
 
 
 def _once(names: list[str], what: str) -> None:

@@ -169,7 +169,7 @@ def interrupt(verb: str, *arguments: str, after: str) -> str:
                 process.send_signal(signal.SIGTERM)
                 break
         rest = process.stdout.read()
-        assert process.wait(60) == 1, rest
+        assert process.wait(60) == 130, rest
     finally:
         process.kill()
     return rest
