@@ -27,6 +27,11 @@ class MultipleInputError(InputError):
 MOST = 10  # problems reported at once
 
 
+def problems_of(error: Exception) -> list[str]:
+    """What an error says: a text for each problem."""
+    return str(error).split("\n") if isinstance(error, MultipleInputError) else [str(error)]
+
+
 def together(problems: Iterable[str]) -> InputError | None:
     """One error about all problems, the first ones where there are many; None if there are none."""
     lines = list(dict.fromkeys(problems))
@@ -67,8 +72,7 @@ def explain(
     """The problems of a ValidationError, each as "file: key: what was expected, got value".
 
     ``inside`` is the path of ``model``'s fields in the file, if they are not at its top level.
-    Unknown keys come first: a key that is missing beside them is usually the same one, misspelled,
-    and not reported.
+    Unknown keys come first. A missing key of which one of them is a misspelling is not reported.
     """
     problems = sorted(error.errors(), key=lambda p: p["type"] != "extra_forbidden")
     lines = (line for p in _distinct(problems) for line in _lines(p, model, str(file), inside))
@@ -81,18 +85,24 @@ def _distinct(problems: Sequence[Any]) -> Iterator[Any]:
     """The first problem at each place, without those that follow from another.
 
     The branches of a union report one each, and pydantic calls a list too short whose only item is
-    wrong.
+    wrong. A missing key usually stands there misspelled, which is reported as an unknown key.
     """
     placed = [(tuple(part for part in p["loc"] if not _internal(part)), p) for p in problems]
     inside = {place[:n] for place, _ in placed for n in range(len(place))}
-    unknown = {place[:-1] for place, p in placed if p["type"] == "extra_forbidden"}
+    unknown = [place for place, p in placed if p["type"] == "extra_forbidden"]
     seen: set[tuple[Any, ...]] = set()
     for place, problem in placed:
         follows = problem["type"] == "too_short" and place in inside
-        follows |= problem["type"] == "missing" and place[:-1] in unknown
+        follows |= problem["type"] == "missing" and _is_misspelled(place, unknown)
         if place not in seen and not follows:
             yield problem
         seen.add(place)
+
+
+def _is_misspelled(place: tuple[Any, ...], unknown: Sequence[tuple[Any, ...]]) -> bool:
+    """Whether an unknown key in the same mapping is much like a missing one."""
+    beside_it = [str(other[-1]) for other in unknown if other[:-1] == place[:-1]]
+    return bool(difflib.get_close_matches(str(place[-1]), beside_it, n=1))
 
 
 def _lines(
@@ -100,7 +110,7 @@ def _lines(
 ) -> Iterator[str]:
     """A problem as lines; a validator that found several puts each on a line of its message."""
     path = [*inside, *(part for part in problem["loc"] if not _internal(part))]
-    where = ": ".join([file, ".".join(map(str, path))] if path else [file])
+    where = ": ".join(filter(None, (file, ".".join(map(str, path)))))
     for line in _what(problem, model).splitlines():
         yield f"{where}: {line}"
 

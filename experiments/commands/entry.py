@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from experiments.doctor import packages
+from experiments.errors import problems_of
 
 BAD_INPUT = 2
 INTERRUPTED = 130  # as shells count a process ended by Ctrl-C: 128 + SIGINT
@@ -50,10 +51,7 @@ def call(action: Callable[[], int], debug: bool = False) -> int:
 
 def report(error: Exception) -> None:
     """The error on standard error, one line per problem."""
-    from experiments.errors import MultipleInputError
-
-    problems = str(error).splitlines() if isinstance(error, MultipleInputError) else [str(error)]
-    for problem in problems:
+    for problem in problems_of(error):
         print(f"error: {' '.join(problem.split())}", file=sys.stderr)
 
 

@@ -146,9 +146,10 @@ class RecipeEntry(Recipe):
     @field_validator("lr_exceptions")
     @classmethod
     def _rates(cls, exceptions: dict[str, float]) -> dict[str, float]:
-        for name, rate in exceptions.items():
-            if rate <= 0:
-                raise ValueError(f"{name}: expected more than 0, got {rate:g}")
+        wrong = [(name, rate) for name, rate in exceptions.items() if rate <= 0]
+        if wrong:
+            lines = (f"{name}: expected more than 0, got {rate:g}" for name, rate in wrong)
+            raise ValueError("\n".join(lines))
         return exceptions
 
 
@@ -214,29 +215,15 @@ class Matrix(_Strict):
         return pairs
 
     @model_validator(mode="after")
-    def _exceptions_name_pairs(self) -> Matrix:
-        problems = list(self._pairs_without_match())
+    def _parts_fit_together(self) -> Matrix:
+        problems = [
+            *self._pairs_without_match(),
+            *self._transfer_problems(),
+            *self._teacher_problems(),
+            *self._process_problems(),
+        ]
         if problems:
             raise ValueError("\n".join(problems))
-        if self.transfer:
-            try:
-                self.transfer.recipe_on(self.recipe)
-            except ValidationError as error:
-                first = error.errors()[0]
-                where = ".".join(map(str, ("transfer", "recipe", *first["loc"])))
-                raise ValueError(f"{where}: {first['msg']}") from error
-        unused = set(self.teachers) - {pair.teacher for pair in self.pairs}
-        if unused:
-            name = sorted(unused)[0]
-            used = near(name, {pair.teacher for pair in self.pairs})
-            raise ValueError(f"teachers: {name!r} is no teacher of any pair: {used}")
-        if self.recipe.batch_size < 2 * self.processes:
-            raise ValueError(
-                f"processes: {self.processes} with recipe.batch_size {self.recipe.batch_size}: "
-                f"each needs at least 2 samples of a batch"
-            )
-        if self.teacher_trials == "paired" and self.teachers:
-            raise ValueError("teacher_trials: paired needs teachers trained here, not files")
         return self
 
     def _pairs_without_match(self) -> Iterator[str]:
@@ -248,6 +235,28 @@ class Matrix(_Strict):
                         f"methods.{i}.pairs: {method.name!r} has options for the pair {key!r}, "
                         f"which the matrix lacks: {near(key, known)}"
                     )
+
+    def _transfer_problems(self) -> Iterator[str]:
+        try:
+            if self.transfer:
+                self.transfer.recipe_on(self.recipe)
+        except ValidationError as error:
+            within = ("transfer", "recipe")  # the file is named by whoever validates the matrix
+            yield from str(explain(error, RecipeEntry, "", within)).splitlines()
+
+    def _teacher_problems(self) -> Iterator[str]:
+        used = {pair.teacher for pair in self.pairs}
+        for name in sorted(set(self.teachers) - used):
+            yield f"teachers: {name!r} is no teacher of any pair: {near(name, used)}"
+        if self.teacher_trials == "paired" and self.teachers:
+            yield "teacher_trials: paired needs teachers trained here, not files"
+
+    def _process_problems(self) -> Iterator[str]:
+        if self.recipe.batch_size < 2 * self.processes:
+            yield (
+                f"processes: {self.processes} with recipe.batch_size {self.recipe.batch_size}: "
+                f"each needs at least 2 samples of a batch"
+            )
 
 
 def _once(names: list[str], what: str) -> None:
