@@ -23,6 +23,10 @@ def near(name: str, known: Iterable[str]) -> str:
     if close:
         return f"did you mean {', '.join(close)}?"
     if len(names) > FEW:
-        alike = difflib.get_close_matches(name.lower(), names, n=SHOWN, cutoff=0.0)
-        return f"known: {', '.join(alike)} and {len(names) - SHOWN} more"
+        alike = sorted(names, key=lambda known: -_likeness(name, known))  # ties by name
+        return f"known: {', '.join(alike[:SHOWN])} and {len(names) - SHOWN} more"
     return f"known: {', '.join(names)}" if names else "there are none"
+
+
+def _likeness(name: str, known: str) -> float:
+    return difflib.SequenceMatcher(None, known.lower(), name.lower()).ratio()

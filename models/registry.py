@@ -26,11 +26,11 @@ def near(name: str, known: Iterable[str]) -> str:
 
 def _some(name: str, lowered: dict[str, str]) -> str:
     """All names where they are few, else those most like ``name`` and how many more there are."""
-    names = list(lowered.values())
-    if len(names) <= FEW:
-        return ", ".join(names)
-    alike = difflib.get_close_matches(name, list(lowered), n=SHOWN, cutoff=0.0)
-    return f"{', '.join(lowered[n] for n in alike)} and {len(names) - SHOWN} more"
+    if len(lowered) <= FEW:
+        return ", ".join(lowered.values())
+    likeness = {known: difflib.SequenceMatcher(None, known, name).ratio() for known in lowered}
+    alike = sorted(lowered, key=lambda known: -likeness[known])[:SHOWN]  # ties by name
+    return f"{', '.join(lowered[known] for known in alike)} and {len(lowered) - SHOWN} more"
 
 
 class Registry(Generic[T]):

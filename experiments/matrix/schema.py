@@ -122,7 +122,8 @@ class MethodEntry(_Strict):
         Of several patterns that fit, later ones win; the pair itself wins over all patterns.
         """
         fitting = [key for key in self.pairs if fits(str(pair), key)]
-        fitting.sort(key=lambda key: key == str(pair))  # stable: patterns keep their order
+        exact = str(pair).lower()
+        fitting.sort(key=lambda key: key.lower() == exact)  # stable: patterns keep their order
         merged = dict(self.options)
         for key in fitting:
             merged |= self.pairs[key]
