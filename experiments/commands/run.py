@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from experiments.plan.plan import Plan
     from experiments.rundir.status import Status
 
+STOPPED = 130  # 128 + SIGINT, as shells count: Ctrl-C, or a kill
+
 
 def run(args: argparse.Namespace) -> int:
     """Train on this machine whatever is not done yet."""
@@ -57,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     progress.close()
     if not finished:
         print("stopped. What was saved is safe: repeat the command to resume.")
-        return 1
+        return STOPPED
     return _verdict(plan, args)
 
 
