@@ -20,7 +20,7 @@
 
 Without a command it prints this text. KD_RUNS and KD_DATA in the environment are the defaults of
 --runs and --data. NO_COLOR turns colors off.
-Exit codes: 0 all well, 1 some runs failed or are missing, 2 bad input, 130 Ctrl-C.
+Exit codes: 0 all well, 1 some runs failed or are missing, 2 bad input, 130 stopped (Ctrl-C).
 """
 
 from __future__ import annotations

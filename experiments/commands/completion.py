@@ -9,7 +9,7 @@ from experiments.commands.common import Verbs, add_verb
 
 HOW = {
     "bash": "# for this shell: source <(./benchmark.py completion bash)",
-    "zsh": "# for every shell: ./benchmark.py completion zsh > a folder of $fpath/_benchmark.py",
+    "zsh": '# for this shell: eval "$(./benchmark.py completion zsh)"',
 }
 
 

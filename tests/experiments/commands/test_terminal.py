@@ -107,7 +107,7 @@ def test_quiet_run_prints_nothing_where_all_is_well(place, inline):
     assert (said.code, mine, said.err) == (0, [], "")  # the rest is the worker's, inline here
 
 
-def test_version(capsys):
+def test_version():
     stated = re.search(r"(?m)^version: (.*)$", (CHECKOUT / "CITATION.cff").read_text())
     said = cli.call("--version")
     assert said.code == 0
