@@ -110,7 +110,7 @@ def test_unknown_names_get_suggestions(typed, meant):
 
 
 def test_without_a_similar_name_some_are_listed():
-    with pytest.raises(MethodError, match=rr"known: (\w+, ){7}\w+ and \d+ more"):
+    with pytest.raises(MethodError, match=r"known: (\w+, ){7}\w+ and \d+ more"):
         distillers.find("zzzzzzzz")
 
 
