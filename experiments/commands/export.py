@@ -25,7 +25,9 @@ def export(args: argparse.Namespace) -> int:
 def register(verbs: Verbs) -> None:
     """Add the verb and its flags to the command line."""
     verb = add_verb(verbs, "export", export)
-    verb.add_argument("run", help="a finished run's id (as status shows it), or its directory")
+    verb.add_argument(
+        "run", help="a finished run's id (as status shows it), its directory or the name of that"
+    )
     add_runs_flag(verb)
     verb.add_argument(
         "--format",

@@ -47,7 +47,9 @@ def _job_logs(runs: Path, run: str) -> list[Path]:
 def register(verbs: Verbs) -> None:
     """Add the verb and its flags to the command line."""
     verb = add_verb(verbs, "logs", logs)
-    verb.add_argument("run", help="a run's id (as status shows it), or its directory")
+    verb.add_argument(
+        "run", help="a run's id (as status shows it), its directory or the name of that"
+    )
     add_runs_flag(verb)
     verb.add_argument(
         "--lines", type=positive, default=40, help="show this many lines of each log (default: 40)"

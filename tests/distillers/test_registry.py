@@ -109,8 +109,8 @@ def test_unknown_names_get_suggestions(typed, meant):
         distillers.find(typed)
 
 
-def test_without_a_similar_name_all_are_listed():
-    with pytest.raises(MethodError, match=r"known: .*at, .*vanilla"):
+def test_without_a_similar_name_some_are_listed():
+    with pytest.raises(MethodError, match=r"known: (\w+, ){7}\w+ and \d+ more"):
         distillers.find("zzzzzzzz")
 
 

@@ -37,6 +37,7 @@ from experiments.commands.entry import entry_point
 from experiments.environment import CHECKOUT
 from experiments.errors import InputError
 from experiments.matrix.recipe import PRECISIONS, Recipe
+from experiments.wording import plural
 from results.render import Table, markdown
 from tools.reports import shared
 from tools.reports.step_timing import (
@@ -105,8 +106,8 @@ def _notes(setting: Setting, command: str) -> list[str]:
         f"gain: time one by one / time of the cohort; cohort / bare is to be at most {AIM:.2f}.",
         f"device: {device}; batch size {setting.recipe.batch_size}",
         f"data: {'CIFAR-100' if own else 'seeded noise in the shape of CIFAR-100'}",
-        f"{setting.repeats} repeats of {setting.steps} steps of each stream, in turns, after "
-        f"{setting.warmup} to warm up",
+        f"{plural(setting.repeats, 'repeat')} of {plural(setting.steps, 'step')} of each stream, "
+        f"in turns, after {setting.warmup} to warm up",
         code,
         f"command: {command}",
     ]

@@ -111,7 +111,14 @@ def test_one_step_of_the_smallest_nets(tmp_path, capsys):
     total, bare_ms = cells(text, "the cohort")[0], r"bare student's step takes \d+\.\d\d ms"
     assert sum(float(cells(text, method)[0]) for method in METHODS) < 3 * float(total)
     assert re.search(bare_ms, text)
-    for fact in ("1 threads", "batch size 8", "seeded noise", "torch", "commit", "1 repeats of 1"):
+    for fact in (
+        "1 threads",
+        "batch size 8",
+        "seeded noise",
+        "torch",
+        "commit",
+        "1 repeat of 1 step of",
+    ):
         assert fact in text
     assert "tools/reports/cost.py --data nowhere" in text
     assert all(float(cells(text, "the cohort's step")[i]) > 0 for i in (0, 1))
