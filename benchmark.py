@@ -52,7 +52,7 @@ from experiments.commands import (
     table,
 )
 from experiments.commands.common import Parser
-from experiments.doctor import packages
+from experiments.commands.entry import entry_point
 
 COMMANDS = (
     listing, check, plan, run, submit, status, doctor, logs, cancel, accept, table, evaluate,
@@ -60,55 +60,17 @@ COMMANDS = (
 )  # fmt: skip
 
 
+@entry_point
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; bad input is one line on standard error and exit code 2."""
-    debug = False
-    try:
-        parser = _parser()
-        args = parser.parse_args(arguments)
-        if args.action is None:
-            parser.print_help()
-            return 0
-        activity.start_command(args.quiet)
-        debug = args.debug
-        code: int = args.action(args)
-        return code
-    except BrokenPipeError:  # `benchmark.py table … | head`
-        sys.stderr.close()
+    """Run one command; bad input is one line per problem and exit code 2."""
+    parser = _parser()
+    args = parser.parse_args(arguments)
+    if args.action is None:
+        parser.print_help()
         return 0
-    except (ImportError, OSError, ValueError) as error:
-        if debug:
-            raise
-        if _is_broken_installation(error):
-            return packages.explain(error)
-        if not _is_bad_input(error):
-            raise
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:  # before any worker was started; those save what they have
-        print("interrupted", file=sys.stderr)
-        return 130  # 128 + SIGINT, as shells count
-
-
-def _is_broken_installation(error: Exception) -> bool:
-    """Whether a package is missing, or a shared library of one (an OSError without a number)."""
-    is_library = isinstance(error, OSError) and error.errno is None and ".so" in str(error)
-    return isinstance(error, ImportError) or is_library
-
-
-def _is_bad_input(error: Exception) -> bool:
-    """Whether the message is meant for the user.
-
-    The families are imported here, after the fact: their modules import torch and pydantic.
-    """
-    import datasets
-    import distillers
-    import models
-    from experiments.errors import InputError
-    from results import records
-
-    families = (models.ModelError, datasets.DataError, distillers.MethodError, records.RecordError)
-    return isinstance(error, (OSError, InputError, *families))
+    activity.start_command(args.quiet)
+    code: int = args.action(args)
+    return code
 
 
 def work(args: argparse.Namespace) -> int:

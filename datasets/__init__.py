@@ -6,12 +6,23 @@ from .base import Data, Settings
 from .batch import Batch, Info, Stream
 from .errors import DataError
 from .memory import Images, MemoryData, Part
-from .registry import build, is_own_data, is_placement, names, options, register
+from .registry import (
+    Facts,
+    build,
+    describe,
+    facts,
+    is_own_data,
+    is_placement,
+    names,
+    options,
+    register,
+)
 
 __all__ = [
     "Batch",
     "Data",
     "DataError",
+    "Facts",
     "Images",
     "Info",
     "MemoryData",
@@ -19,6 +30,8 @@ __all__ = [
     "Settings",
     "Stream",
     "build",
+    "describe",
+    "facts",
     "is_own_data",
     "is_placement",
     "names",

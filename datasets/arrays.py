@@ -15,7 +15,7 @@ from torch import Tensor
 from .base import Data, Settings
 from .errors import DataError, near
 from .memory import Images, MemoryData, Part
-from .registry import register
+from .registry import check_label, register
 
 REQUIRED = ("x_train", "y_train", "x_test", "y_test")
 OPTIONAL = ("class_names", "mean", "std")
@@ -23,9 +23,14 @@ LAYOUTS = "uint8 (N, H, W, 3), (N, 3, H, W) or (N, H, W)"
 Arrays = Mapping[str, np.ndarray]
 
 
-@register("arrays")
+@register("arrays", placement=("label",))
 def arrays(
-    settings: Settings, *, file: str | None = None, flip: bool = True, padding: int | None = None
+    settings: Settings,
+    *,
+    file: str | None = None,
+    flip: bool = True,
+    padding: int | None = None,
+    label: str | None = None,
 ) -> Data:
     """The images of an .npz file.
 
@@ -35,7 +40,9 @@ def arrays(
              pixels scaled to [0, 1], by default those of x_train
     flip     whether training mirrors images
     padding  maximum shift of training images in pixels; None: H // 8
+    label    the data set's name in tables; default: arrays
     """
+    check_label("arrays", label)
     path = _find(settings, file)
     arrays = _read(path)
     train, test = (_part(arrays, name, path) for name in ("train", "test"))

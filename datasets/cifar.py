@@ -15,7 +15,7 @@ import torch
 from .base import Data, Settings
 from .errors import DataError
 from .memory import Images, MemoryData, Part
-from .registry import register
+from .registry import Facts, register
 from .unpickle import load_dict
 
 SIZE = 32
@@ -76,13 +76,13 @@ CIFAR100 = Variant(
 )
 
 
-@register("cifar10")
+@register("cifar10", facts=Facts(10, SIZE, 50_000, 10_000))
 def cifar10(settings: Settings) -> Data:
     """CIFAR-10: 50,000 + 10,000 images of 32×32, 10 classes (Krizhevsky, 2009)."""
     return _build(CIFAR10, settings)
 
 
-@register("cifar100")
+@register("cifar100", facts=Facts(100, SIZE, 50_000, 10_000))
 def cifar100(settings: Settings) -> Data:
     """CIFAR-100: 50,000 + 10,000 images of 32×32, 100 classes (Krizhevsky, 2009)."""
     return _build(CIFAR100, settings)

@@ -8,7 +8,7 @@ import torch
 from .base import Data, Settings
 from .memory import Images, MemoryData, Part
 from .randomness import generator
-from .registry import register
+from .registry import Facts, register
 from .samplers import stratified
 
 TEST_SIZE = 360  # of 1,797: one fifth
@@ -16,7 +16,7 @@ TEST_SIZE = 360  # of 1,797: one fifth
 MEAN, STD = 0.3054, 0.3187
 
 
-@register("digits")
+@register("digits", facts=Facts(10, 16, 1_797 - TEST_SIZE, TEST_SIZE))
 def digits(settings: Settings) -> Data:
     """1,797 digits of 8×8 pixels, upsampled to 3×16×16; a fixed stratified fifth is the test part.
 

@@ -12,7 +12,7 @@ from .image_files import by_class, check_size, classes, find
 from .index import indexed_listing
 from .loaders import count_workers
 from .memory import MemoryData
-from .registry import register
+from .registry import Facts, check_label, register
 from .streamed import Files, StreamedData
 
 CLASSES = 1000
@@ -23,7 +23,11 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # those of torchvision
 SIZE, MARGIN = 224, 32  # tested on the central 224 of 256 pixels
 
 
-@register("imagenet", placement=("cache", "workers"))
+@register(
+    "imagenet",
+    placement=("cache", "workers"),
+    facts=Facts(CLASSES, SIZE, 1_281_167, 50_000),  # ILSVRC 2012
+)
 def imagenet(
     settings: Settings,
     *,
@@ -66,7 +70,7 @@ def imagenet(
     )
 
 
-@register("folder", placement=("cache", "workers"))
+@register("folder", placement=("cache", "workers", "label"))
 def folder(
     settings: Settings,
     *,
@@ -76,6 +80,7 @@ def folder(
     flip: bool = True,
     cache: str | None = None,
     workers: int | None = None,
+    label: str | None = None,
 ) -> Data:
     """A user's own images: FOLDER/train/<class>/* and FOLDER/val/<class>/* (or test).
 
@@ -87,6 +92,7 @@ def folder(
     flip        whether training mirrors images
     cache       folder for the images decoded once; default: ROOT/.cache, or the user's cache
     workers     decoding processes or threads; default: one per core
+    label       the data set's name in tables; default: folder
 
     Normalised with ImageNet's constants, as pretrained networks expect. The fingerprint covers the
     names and sizes of the files, or the pixels if they are decoded once.
@@ -96,6 +102,7 @@ def folder(
     count = count_workers(name, workers)
     if decode not in ("stream", "once"):
         raise DataError(f"{name}: option decode = {decode!r}: expected stream or once")
+    check_label(name, label)
     place = _own_folder(settings, folder)
     names = classes(place / "train")
     if len(names) < 2:

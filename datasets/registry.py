@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,28 @@ from .errors import DataError, near
 Factory = Callable[..., Data]
 _FACTORIES: dict[str, Factory] = {}
 _PLACEMENT: dict[Factory, frozenset[str]] = {}
+_FACTS: dict[str, Facts] = {}
 OWN_DATA = ("file", "folder")  # options that give the path of a user's own images
 
 
-def register(name: str, placement: Iterable[str] = ()) -> Callable[[Factory], Factory]:
+@dataclass(frozen=True)
+class Facts:
+    """What a complete copy of a data set holds."""
+
+    classes: int
+    image_size: int  # pixels a side, as stored or as the literature uses it
+    train: int
+    test: int
+
+
+def register(
+    name: str, placement: Iterable[str] = (), facts: Facts | None = None
+) -> Callable[[Factory], Factory]:
     """Decorator: make ``build(name, …)`` call ``factory(settings, **options)``.
 
     The factory's keyword-only parameters, which all need defaults, are the data set's options.
-    Those named in ``placement`` are paths or affect speed only, and change no result.
+    Those named in ``placement`` are paths or affect speed or words only, and change no result.
+    ``facts`` are shown in listings, where the same for everyone.
     Raises DataError if the name is taken (ignoring case: people type names from papers).
     """
 
@@ -41,6 +56,8 @@ def register(name: str, placement: Iterable[str] = ()) -> Callable[[Factory], Fa
             raise DataError(f"data set {name!r}: the name is taken by {taken!r} of {source}")
         _FACTORIES[name] = factory
         _PLACEMENT[factory] = frozenset(placement)
+        if facts:
+            _FACTS[name] = facts
         return factory
 
     return add
@@ -56,8 +73,19 @@ def options(name: str) -> dict[str, Any]:
     return dict(_options(_find(name)))
 
 
+def facts(name: str) -> Facts | None:
+    """What a complete copy holds; None where that depends on the user's files or options."""
+    _find(name)
+    return _FACTS.get(name)
+
+
+def describe(name: str) -> str:
+    """What a data set is and what its options mean."""
+    return inspect.getdoc(_find(name)) or ""
+
+
 def is_placement(name: str, option: str) -> bool:
-    """Whether an option changes no result, being a path or affecting speed only.
+    """Whether an option changes no result, being a path or affecting speed or words only.
 
     A user's own data is identified by its content, not by its path (see `is_own_data`).
     """
@@ -67,6 +95,12 @@ def is_placement(name: str, option: str) -> bool:
 def is_own_data(option: str) -> bool:
     """Whether an option gives the path of a user's own images."""
     return option in OWN_DATA
+
+
+def check_label(name: str, label: object) -> None:
+    """Raise DataError unless an option ``label`` is one line of text, or not given."""
+    if label is not None and not (isinstance(label, str) and label.strip() and label.isprintable()):
+        raise DataError(f"{name}: option label = {label!r}: expected a name in one line")
 
 
 def build(

@@ -14,7 +14,7 @@ from .errors import DataError
 from .image_files import check_size, fitted, pixels
 from .loaders import count_workers
 from .memory import MemoryData
-from .registry import register
+from .registry import Facts, register
 
 FOLDERS = ("stl10_binary", "stl10", "STL10")
 SIZE = 96
@@ -25,7 +25,11 @@ FILES = ("train_X.bin", "train_y.bin", "test_X.bin", "test_y.bin", "class_names.
 LAYOUT = f"{', '.join(FILES)} of http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz"
 
 
-@register("stl10", placement=("cache", "workers"))
+@register(
+    "stl10",
+    placement=("cache", "workers"),
+    facts=Facts(CLASSES, SIZE, SIZES["train"], SIZES["test"]),
+)
 def stl10(
     settings: Settings,
     *,

@@ -12,7 +12,7 @@ from .errors import DataError, near
 from .image_files import Listing, by_class, check_size, classes, find, listing
 from .loaders import count_workers
 from .memory import MemoryData
-from .registry import register
+from .registry import Facts, register
 
 FOLDERS = ("tiny-imagenet-200", "tiny-imagenet", "tiny_imagenet", "TinyImageNet")
 LAYOUT = (
@@ -27,7 +27,11 @@ AUGMENTATIONS = ("crop", "rotation")
 DEGREES = 20.0
 
 
-@register("tiny-imagenet", placement=("cache", "workers"))
+@register(
+    "tiny-imagenet",
+    placement=("cache", "workers"),
+    facts=Facts(CLASSES, 64, CLASSES * TRAIN_SIZE, CLASSES * TEST_SIZE),
+)
 def tiny_imagenet(
     settings: Settings,
     *,

@@ -8,7 +8,8 @@ from typing import Any
 
 from .base import Distiller
 from .needs import FIELDS
-from .registry import find
+from .registry import defaults, find
+from .values import expectation
 
 # The form of `register`'s ``paper``: "Tung & Mori, ICCV 2019"; the venue may be absent.
 PAPER = re.compile(r"(?P<authors>.+), (?:(?P<venue>.+?) )?(?P<year>\d{4})")
@@ -39,6 +40,25 @@ def extra_compute(name: str, options: Mapping[str, Any]) -> list[str]:
     if cls.init_stage is not Distiller.init_stage:
         reasons.append("an initial stage")
     return reasons
+
+
+def demands(name: str, options: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What a method needs beside what it reads, as headings and texts."""
+    needs = find(name).needs_of(options)
+    found = [
+        ("sampler", needs.sampler or ""),
+        ("views", ", ".join(needs.views)),
+        ("min batch", str(needs.min_batch) if needs.min_batch > 1 else ""),
+        ("batches", "its term is zero on a last, partial batch" if needs.full_batches else ""),
+        ("processes", "gather their batches" if needs.batch == "global" else ""),
+        ("also", ", ".join(extra_compute(name, options))),
+    ]
+    return [(heading, text) for heading, text in found if text]
+
+
+def expected(name: str, option: str) -> str:
+    """The values that an option takes, in words."""
+    return expectation(find(name), option, defaults(name)[option])
 
 
 def bibtex(cls: type[Distiller]) -> str:

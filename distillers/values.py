@@ -33,15 +33,38 @@ def checked(cls: type[Distiller], key: str, value: Any, default: Any) -> Any:
 
 
 def _check_range(cls: type[Distiller], key: str, value: float, default: float | None) -> None:
-    above_zero = key.endswith(("temperature", "_lr"))
-    least = ABOVE_ZERO if above_zero else 1.0 if isinstance(value, int) else 0.0
-    # A default below the usual minimum shows that smaller values make sense for this option.
-    if default is not None and default < least:
-        least = 0.0 if default == 0 else -math.inf
-    low, high = cls.ranges.get(key, (least, math.inf))
+    low, high = _range(cls, key, type(value), default)
     if not math.isfinite(value):
         raise ValueError("a finite number")
     if not low <= value <= high:
-        lower = "above 0" if low == ABOVE_ZERO else f"from {low:g}"
-        upper = "" if high == math.inf else f" to {high:g}"
-        raise ValueError(f"a number {lower}{upper}")
+        raise ValueError(f"a number {_limits(low, high)}")
+
+
+def _range(
+    cls: type[Distiller], key: str, kind: type, default: float | None
+) -> tuple[float, float]:
+    above_zero = key.endswith(("temperature", "_lr"))
+    least = ABOVE_ZERO if above_zero else 1.0 if kind is int else 0.0
+    # A default below the usual minimum shows that smaller values make sense for this option.
+    if default is not None and default < least:
+        least = 0.0 if default == 0 else -math.inf
+    return cls.ranges.get(key, (least, math.inf))
+
+
+def _limits(low: float, high: float) -> str:
+    lower = "above 0" if low == ABOVE_ZERO else f"from {low:g}"
+    upper = "" if high == math.inf else f" to {high:g}"
+    return f"{lower}{upper}"
+
+
+def expectation(cls: type[Distiller], key: str, default: Any) -> str:
+    """The values that `checked` accepts, in words."""
+    if key in cls.choices:
+        return "one of " + ", ".join(map(str, cls.choices[key]))
+    kind = cls.optional.get(key, type(default))
+    words = {bool: "true or false", int: "whole number", float: "number", tuple: "list"}
+    text = words.get(kind, "text" if kind is str else "any")
+    if kind in (int, float):
+        low, high = _range(cls, key, kind, default)
+        text += f" {_limits(low, high)}" if low > -math.inf or high < math.inf else ""
+    return text + (" or null" if key in cls.optional or default is None else "")

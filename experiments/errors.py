@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from experiments.wording import plural
 
 if TYPE_CHECKING:  # `--help` must not wait for it
     from pydantic import BaseModel, ValidationError
@@ -12,6 +15,31 @@ if TYPE_CHECKING:  # `--help` must not wait for it
 
 class InputError(ValueError):
     """Bad input by the user; the message names file, key, value and what was expected."""
+
+
+class MultipleInputError(InputError):
+    """Several problems at once, each a line of its own."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+
+
+MOST = 10  # problems reported at once
+
+
+def problems_of(error: Exception) -> list[str]:
+    """What an error says: a text for each problem."""
+    return str(error).split("\n") if isinstance(error, MultipleInputError) else [str(error)]
+
+
+def together(problems: Iterable[str]) -> InputError | None:
+    """One error about all problems, the first ones where there are many; None if there are none."""
+    lines = list(dict.fromkeys(problems))
+    if len(lines) > MOST:
+        lines = [*lines[:MOST], f"… and {plural(len(lines) - MOST, 'more problem')}"]
+    if len(lines) > 1:
+        return MultipleInputError(lines)
+    return InputError(lines[0]) if lines else None
 
 
 # What was expected, by pydantic's type of error, in the words of somebody who writes YAML.
@@ -41,15 +69,50 @@ EXPECTED = {
 def explain(
     error: ValidationError, model: type[BaseModel], file: str | Path, inside: tuple[str, ...] = ()
 ) -> InputError:
-    """The most helpful problem of a ValidationError as "file: key: what was expected, got value".
+    """The problems of a ValidationError, each as "file: key: what was expected, got value".
 
     ``inside`` is the path of ``model``'s fields in the file, if they are not at its top level.
-    Unknown keys come first: a key that is missing as well is usually the same one, misspelled.
+    Unknown keys come first. A missing key of which one of them is a misspelling is not reported.
     """
-    problem = min(error.errors(), key=lambda p: p["type"] != "extra_forbidden")
+    problems = sorted(error.errors(), key=lambda p: p["type"] != "extra_forbidden")
+    lines = (line for p in _distinct(problems) for line in _lines(p, model, str(file), inside))
+    result = together(lines)
+    assert result is not None  # a ValidationError has at least one
+    return result
+
+
+def _distinct(problems: Sequence[Any]) -> Iterator[Any]:
+    """The first problem at each place, without those that follow from another.
+
+    The branches of a union report one each, and pydantic calls a list too short whose only item is
+    wrong. A missing key usually stands there misspelled, which is reported as an unknown key.
+    """
+    placed = [(tuple(part for part in p["loc"] if not _internal(part)), p) for p in problems]
+    inside = {place[:n] for place, _ in placed for n in range(len(place))}
+    unknown = [place for place, p in placed if p["type"] == "extra_forbidden"]
+    seen: set[tuple[Any, ...]] = set()
+    for place, problem in placed:
+        follows = problem["type"] == "too_short" and place in inside
+        follows |= problem["type"] == "missing" and _is_misspelled(place, unknown)
+        if place not in seen and not follows:
+            yield problem
+        seen.add(place)
+
+
+def _is_misspelled(place: tuple[Any, ...], unknown: Sequence[tuple[Any, ...]]) -> bool:
+    """Whether an unknown key in the same mapping is much like a missing one."""
+    beside_it = [str(other[-1]) for other in unknown if other[:-1] == place[:-1]]
+    return bool(difflib.get_close_matches(str(place[-1]), beside_it, n=1))
+
+
+def _lines(
+    problem: Any, model: type[BaseModel], file: str, inside: tuple[str, ...]
+) -> Iterator[str]:
+    """A problem as lines; a validator that found several puts each on a line of its message."""
     path = [*inside, *(part for part in problem["loc"] if not _internal(part))]
-    where = ": ".join([str(file), ".".join(map(str, path))] if path else [str(file)])
-    return InputError(f"{where}: {_what(problem, model)}")
+    where = ": ".join(filter(None, (file, ".".join(map(str, path)))))
+    for line in _what(problem, model).splitlines():
+        yield f"{where}: {line}"
 
 
 def _what(problem: Any, model: type[BaseModel]) -> str:

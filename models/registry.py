@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+FEW, SHOWN = 16, 8  # so many known names are all shown; of more, so many
 
 
 def near(name: str, known: Iterable[str]) -> str:
-    """The end of an error message about an unknown ``name``: near matches, or all known names.
+    """The end of an error message about an unknown ``name``: near matches, or known names.
 
     >>> near("resnet3x4", ["resnet32x4", "vgg8"])
     'did you mean resnet32x4?'
@@ -20,7 +21,16 @@ def near(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name.lower(), list(lowered), n=3, cutoff=0.6)
     if close:
         return f"did you mean {', '.join(lowered[c] for c in close)}?"
-    return f"known: {', '.join(names)}"
+    return f"known: {_some(name.lower(), lowered)}" if names else "there are none"
+
+
+def _some(name: str, lowered: dict[str, str]) -> str:
+    """All names where they are few, else those most like ``name`` and how many more there are."""
+    if len(lowered) <= FEW:
+        return ", ".join(lowered.values())
+    likeness = {known: difflib.SequenceMatcher(None, known, name).ratio() for known in lowered}
+    alike = sorted(lowered, key=lambda known: -likeness[known])[:SHOWN]  # ties by name
+    return f"{', '.join(lowered[known] for known in alike)} and {len(lowered) - SHOWN} more"
 
 
 class Registry(Generic[T]):

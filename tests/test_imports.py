@@ -17,6 +17,7 @@ FLOORS = {  # what each may import beside itself
     "benchmark": {"experiments", "distillers", "models", "datasets", "results"},
 }
 ROOMS = (
+    ("wording",),
     ("errors", "environment", "activity"),
     ("memo",),
     ("matrix", "slurm"),

@@ -15,11 +15,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from datasets import DataError
+from experiments.commands.common import Parser
+from experiments.commands.entry import entry_point
 from experiments.environment import CHECKOUT
-from experiments.errors import InputError
 from experiments.plan.plan import prepare
 from experiments.plan.workspace import Workspace
+from experiments.wording import plural
 from results import board_file, records
 
 
@@ -36,25 +37,21 @@ def collect(matrix: str, workspace: Workspace, output: Path) -> int:
     return board_file.write(output, done)
 
 
+@entry_point
 def main(arguments: Sequence[str] | None = None) -> int:
     """Collect what the arguments name."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("matrix", help="a YAML file, e.g. experiments/digits.yaml")
+    add("--debug", action="store_true", help="show tracebacks")
     add("--runs", type=Path, default=CHECKOUT / "runs", help="where the runs are kept")
     add("--data", type=Path, default=CHECKOUT / "data", help="root of the data sets")
     add("--output", type=Path, required=True, metavar="NAME.jsonl")
     args = parser.parse_args(arguments)
     if args.output.suffix != board_file.SUFFIX:
         parser.error(f"--output {args.output}: expected a name that ends in {board_file.SUFFIX}")
-    try:
-        count = collect(args.matrix, Workspace(args.runs, args.data, "cpu"), args.output)
-    except (InputError, DataError, records.RecordError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(f"wrote {args.output}: {count} runs")
+    count = collect(args.matrix, Workspace(args.runs, args.data, "cpu"), args.output)
+    print(f"wrote {args.output}: {plural(count, 'run')}")
     return 0
 
 

@@ -23,11 +23,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import datasets
 import distillers
 import models
 from datasets import Data
 from experiments.commands.common import Parser
+from experiments.commands.entry import entry_point
 from experiments.commands.evaluate import add_checkpoint_flags, device_of
 from experiments.environment import CHECKOUT
 from experiments.errors import InputError
@@ -38,8 +38,6 @@ from models.checkpoints.formats import Checkpoint, read_checkpoint
 from models.checkpoints.identify import identify
 from models.checkpoints.matching import Fit, fits, nearest, parameters
 from models.checkpoints.metadata import Metadata
-
-BAD_INPUT = (InputError, models.ModelError, datasets.DataError, distillers.MethodError, OSError)
 
 
 def inspect(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
@@ -135,19 +133,16 @@ def examine(args: argparse.Namespace) -> int:
 # ---- the command line ----------------------------------------------------------------------------
 
 
+@entry_point
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the tool; bad input gives one line on standard error and exit code 2."""
-    args = _parser().parse_args(arguments)
-    try:
-        return examine(args)
-    except BAD_INPUT as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+    return examine(_parser().parse_args(arguments))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_checkpoint_flags(parser)
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
     parser.set_defaults(data=None)  # None tells that it was not given: giving it means to measure
     parser.add_argument("--to", type=Path, metavar="OUT.safetensors", help="write a file of ours")
     parser.add_argument("--plugin", type=Path, action="append", default=[], help="registers models")

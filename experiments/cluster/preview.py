@@ -13,6 +13,7 @@ from experiments.matrix.slurm_options import SlurmOptions
 from experiments.plan.plan import Plan
 from experiments.plan.summary import duration
 from experiments.rundir.status import NOT_STARTED, State, Status
+from experiments.wording import form, plural
 
 
 def limits(options: SlurmOptions) -> Limits:
@@ -58,7 +59,7 @@ def describe(view: SubmissionPlan, settings: Settings) -> None:
     if len(known) == len(seconds) and known:
         kind = "GPU" if settings.options.device == "cuda" else "CPU job"
         cost = f"about {duration(sum(known))} of one {kind}"
-    print(f"to send: {jobs} jobs in {len(view.arrays)} arrays, {cost}")
+    print(f"to send: {plural(jobs, 'job')} in {plural(len(view.arrays), 'array')}, {cost}")
     if not known and not settings.options.time:
         print(
             "without --time the partition's default limit applies; "
@@ -66,8 +67,8 @@ def describe(view: SubmissionPlan, settings: Settings) -> None:
         )
     if view.left_out:
         print(
-            f"{view.left_out} more jobs exceed your limit of jobs in the queue; "
-            f"the next submit sends them"
+            f"{plural(view.left_out, 'more job')} {form(view.left_out, 'exceeds', 'exceed')} your "
+            f"limit of jobs in the queue; the next submit sends the rest"
         )
 
 
@@ -77,8 +78,8 @@ def describe_waiting(view: SubmissionPlan, statuses: Mapping[str, Status]) -> No
     waiting = [r for r, s in statuses.items() if s.state in NOT_STARTED and r not in ready]
     if waiting and not view.left_out:
         print(
-            f"{len(waiting)} runs wait for a teacher that is being trained outside the queue; "
-            f"submit again when it is done"
+            f"{plural(len(waiting), 'run')} {form(len(waiting), 'waits', 'wait')} for a teacher "
+            f"that is being trained outside the queue; submit again when it is done"
         )
 
 
@@ -94,6 +95,7 @@ def show_scripts(plan: Plan, view: SubmissionPlan, options: SlurmOptions) -> Non
             minutes=array.minutes,
         )
         first = array.tasks[0].job.specs[0]
-        print(f"\n# ---- {len(array.runs)} runs in {len(array.tasks)} jobs, beginning with {first}")
+        runs, jobs = plural(len(array.runs), "run"), plural(len(array.tasks), "job")
+        print(f"\n# ---- {runs} in {jobs}, beginning with {first}")
         about = submission.parameters(entry, options, CHECKOUT, plan.processes)
         print(sbatch.script(entry.folder, **about))

@@ -20,6 +20,7 @@ from experiments.errors import InputError
 from experiments.matrix.slurm_options import SlurmOptions
 from experiments.plan.plan import Plan
 from experiments.rundir import claims
+from experiments.wording import plural
 from experiments.worker.job import Job, task_file
 
 # Attempts: SLURM drops students whose teacher's job ends just before their sbatch.
@@ -183,10 +184,9 @@ def parameters(
 
 def _summary(array: SubmittedArray) -> str:
     runs, jobs = sum(map(len, array.tasks)), len(array.tasks)
-    time_limit = f", time limit {array.minutes} minutes" if array.minutes else ""
+    time_limit = f", time limit {plural(array.minutes, 'minute')}" if array.minutes else ""
     after = f", after job {array.after}" if array.after else ""
-    plural = "s" * (jobs != 1)
-    return f"sent {array.job}: {runs} runs in {jobs} job{plural}{time_limit}{after}"
+    return f"sent {array.job}: {plural(runs, 'run')} in {plural(jobs, 'job')}{time_limit}{after}"
 
 
 def _explained(error: slurm.SlurmError, sent: list[SubmittedArray]) -> slurm.SlurmError:

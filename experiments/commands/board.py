@@ -11,7 +11,7 @@ from experiments.cluster import queue_status
 from experiments.matrix import transfer
 from experiments.matrix.expand import Entry, Expansion, label
 from experiments.matrix.run_spec import RunSpec
-from experiments.matrix.schema import ARROW, Matrix
+from experiments.matrix.schema import ARROW, Matrix, fits
 from experiments.plan.plan import Plan
 from experiments.rundir.status import ACTIVE, NOT_STARTED, State, Status
 from results.cells import Cell, TeacherScores
@@ -102,7 +102,7 @@ def _arrow(pair: str) -> str:
 
 
 def _dataset(matrix: Matrix) -> str:
-    parts = [matrix.dataset.name]
+    parts = [matrix.dataset.options.get("label") or matrix.dataset.name]
     if matrix.dataset.subset:
         parts.append(f"subset of {matrix.dataset.subset} training images")
     if matrix.dataset.validation:
@@ -130,7 +130,7 @@ def exceptions(matrix: Matrix, shown: Expansion) -> list[str]:
         if method.options:
             lines.append(f"{name}: {_listed(method.options)}")
         for pair, options in method.pairs.items():
-            if pair in pairs:
+            if any(fits(shown_pair, pair) for shown_pair in pairs):
                 lines.append(f"{name}, {_arrow(pair)}: {_listed(options)}")
     return lines
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from experiments.commands.common import Verbs, add_matrix_verb, add_yes_flag, confirm, planned
+from experiments.wording import form, plural
 
 
 def cancel(args: argparse.Namespace) -> int:
@@ -24,9 +25,11 @@ def cancel(args: argparse.Namespace) -> int:
         print("none of these runs is in the queue")
         return 0
     sharing = cancellation.count_sharing_runs(runs, tasks, set(known) - spared)
-    print(f"{len(tasks)} jobs: {', '.join(list(tasks)[:10])}{', …' if len(tasks) > 10 else ''}")
+    first = f"{', '.join(list(tasks)[:10])}{', …' if len(tasks) > 10 else ''}"
+    print(f"{plural(len(tasks), 'job')}: {first}")
     if sharing:
-        print(f"{sharing} other runs share these jobs and are cancelled too; submit them again")
+        verbs = form(sharing, "shares these jobs and is", "share these jobs and are")
+        print(f"{plural(sharing, 'other run')} {verbs} cancelled too; submit them again")
     if not confirm(args, "cancel?"):
         return 1
     slurm.cancel(list(tasks))

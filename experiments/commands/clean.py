@@ -6,6 +6,7 @@ import argparse
 
 from experiments.activity import activity
 from experiments.commands.common import Verbs, add_matrix_verb, add_yes_flag, confirm, planned
+from experiments.wording import plural
 
 
 def clean(args: argparse.Namespace) -> int:
@@ -30,7 +31,7 @@ def clean(args: argparse.Namespace) -> int:
         with activity("removing"):
             for path in unneeded:
                 cleanup.remove(path)
-    print(f"removed {len(unneeded)} files and folders")
+    print(f"removed {plural(len(unneeded), 'file or folder', 'files and folders')}")
     return 0
 
 

@@ -28,10 +28,33 @@ Verbs: TypeAlias = "argparse._SubParsersAction[Parser]"
 # ---- the parser and its flags --------------------------------------------------------------------
 
 
+class _StoreOnce(argparse.Action):
+    """Stores a flag's value; given twice, argparse would silently use the last one alone."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        args: argparse.Namespace,
+        value: Any,
+        flag: Any = None,
+    ) -> None:
+        given = vars(args).setdefault("flags_given", set())
+        if flag is not None and self.dest in given:
+            several = f": give all values after one {flag}" if self.nargs in ("+", "*") else ""
+            raise argparse.ArgumentError(self, f"given twice{several or ', expected once'}")
+        given.add(self.dest)
+        setattr(args, self.dest, value)
+
+
 class Parser(argparse.ArgumentParser):
     """Reports wrong arguments in one line, like all other bad input."""
 
     flags: ClassVar[set[str]] = set()  # of all commands: a typo may be meant for another one
+
+    def __init__(self, *positional: Any, **settings: Any) -> None:
+        super().__init__(*positional, **settings)
+        for name in (None, "store"):
+            self.register("action", name, _StoreOnce)
 
     def add_argument(self, *names: Any, **settings: Any) -> argparse.Action:
         self.flags.update(name for name in names if name.startswith("--"))

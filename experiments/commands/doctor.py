@@ -14,6 +14,7 @@ from experiments.commands.common import (
     add_verb,
 )
 from experiments.doctor.finding import FAIL, OK, WARN
+from experiments.wording import plural
 
 
 def doctor(args: argparse.Namespace) -> int:
@@ -25,7 +26,7 @@ def doctor(args: argparse.Namespace) -> int:
         _print(str(finding))
         levels[finding.level] += 1
     counts = [f"{levels[level]} {level}" for level in (OK, WARN, FAIL) if levels[level]]
-    _print(f"\n{levels.total()} checks: {', '.join(counts)}")
+    _print(f"\n{plural(levels.total(), 'check')}: {', '.join(counts)}")
     return 1 if levels[FAIL] else 0
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from experiments.activity import activity
 from experiments.commands.common import Verbs, add_data_flags, add_verb, positive
+from experiments.wording import plural
 
 if TYPE_CHECKING:
     import torch
@@ -23,15 +24,16 @@ def evaluate(args: argparse.Namespace) -> int:
 
     for plugin in args.plugin:
         distillers.load_plugin(plugin)
-    checkpoint = read_checkpoint(args.file, args.part)
-    fit, device = identify(checkpoint, args.model), device_of(args)
-    with activity("reading the data set"):
+    with activity(f"reading {args.file} and the data"):
+        checkpoint = read_checkpoint(args.file, args.part)
+        fit, device = identify(checkpoint, args.model), device_of(args)
         data = evaluation.build_data(checkpoint, args.dataset, args.data, args.option, device)
     model = evaluation.load(checkpoint, fit, data.info, device)
     for note in evaluation.notes(checkpoint):
         print(f"note: {note}", file=sys.stderr)
-    print(f"network  {model.name} with {model.num_classes} classes, from {checkpoint.format}")
-    with activity(f"measuring on the test part of {data.info.name}"):
+    classes = plural(model.num_classes, "class", "classes")
+    print(f"network  {model.name} with {classes}, from {checkpoint.format}", flush=True)
+    with activity(f"evaluating {plural(data.sizes['test'], 'image')} on {device}"):
         scores = evaluation.measure(model, data, args.batch_size)
     print("\n".join(evaluation.lines(scores)))
     return 0

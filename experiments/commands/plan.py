@@ -7,9 +7,11 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from experiments.commands.common import Verbs, add_matrix_verb, planned
+from experiments.wording import plural
 
 if TYPE_CHECKING:
     from experiments.matrix.expand import Expansion
+    from experiments.plan.cost import Cost
     from experiments.plan.plan import Plan
     from experiments.rundir.status import Status
 
@@ -30,7 +32,10 @@ def plan(args: argparse.Namespace) -> int:
         f"n/a: {s.spec.pair} {s.spec.method}: {s.detail}" for s in unsupported
     ):
         print(line)
-    print(_cost_line(prepared, statuses.values(), timed=not args.no_timing))
+    cost = _predicted(prepared, statuses.values(), timed=not args.no_timing)
+    if args.each:
+        print(_table_of_costs(prepared, cost))
+    print(_cost_line(prepared, cost))
     return 0
 
 
@@ -47,20 +52,56 @@ def print_methods_not_compute_matched(expansion: Expansion) -> None:
         print(f"not compute-matched: {listed}")
 
 
-def _cost_line(prepared: Plan, statuses: Iterable[Status], timed: bool) -> str:
-    """Steps, disk space and, where steps could be timed, hours of what is to do."""
+def _predicted(prepared: Plan, statuses: Iterable[Status], timed: bool) -> Cost:
+    """The cost on this machine, in the cohorts that `run` would form."""
     from experiments.local import devices
     from experiments.plan.cost import predict_cost
-    from experiments.plan.summary import duration
 
     assert prepared.data is not None  # a strict plan has its data
-    kind, processes = prepared.workspace.device, prepared.processes
-    cost = predict_cost(statuses, prepared.data, kind, timed, processes)
-    line = f"to do: {cost.steps:,} steps, {cost.disk_bytes / 1e6:,.0f} MB of weights"
+    statuses, kind, processes = list(statuses), prepared.workspace.device, prepared.processes
+    size = devices.default_size(statuses, len(_slots(prepared)))
+    return predict_cost(statuses, prepared.data, kind, timed, processes, size)
+
+
+def _slots(prepared: Plan) -> list[str]:
+    from experiments.local import devices
+
+    threads = prepared.matrix.recipe.threads
+    return devices.slots(prepared.workspace.device, None, threads, prepared.processes)
+
+
+def _table_of_costs(prepared: Plan, cost: Cost) -> str:
+    """Per pair and method: how many runs are to do, what one takes, and all."""
+    from tabulate import tabulate
+
+    from experiments.plan.summary import duration
+
+    named = [(s.pair, "teacher", s.id) for s in prepared.expansion.teachers]
+    named += [(e.pair, e.label, e.spec.id) for e in prepared.expansion.entries]
+    groups: dict[tuple[str, str], list[float | None]] = {}
+    for pair, label, run in named:
+        if run in cost.of:
+            groups.setdefault((pair, label), []).append(cost.of[run])
+    rows = []
+    for (pair, label), seconds in groups.items():
+        known = [value for value in seconds if value is not None]
+        whole = sum(known) if len(known) == len(seconds) else None
+        one = "?" if whole is None else duration(whole / len(seconds))
+        rows.append((pair, label, len(seconds), one, "?" if whole is None else duration(whole)))
+    header = ["pair", "method", "runs", "each", "all"]
+    return tabulate(rows, header, disable_numparse=True)
+
+
+def _cost_line(prepared: Plan, cost: Cost) -> str:
+    """Steps, disk space and, where steps could be timed, hours of what is to do."""
+    from experiments.plan.summary import duration
+
+    kind = prepared.workspace.device
+    line = f"to do: {plural(cost.steps, 'step')}, {cost.disk_bytes / 1e6:,.0f} MB of weights"
     if not cost.seconds:
         return line
     line += f"; about {duration(cost.seconds)} of one worker on this machine's {kind}"
-    workers = len(devices.slots(kind, None, prepared.matrix.recipe.threads, processes))
+    workers = len(_slots(prepared))
     return line + (
         f", {duration(cost.seconds / workers)} on {workers} workers" if workers > 1 else ""
     )
@@ -69,4 +110,5 @@ def _cost_line(prepared: Plan, statuses: Iterable[Status], timed: bool) -> str:
 def register(verbs: Verbs) -> None:
     """Add the verb and its flags to the command line."""
     verb = add_matrix_verb(verbs, "plan", plan)
+    verb.add_argument("--each", action="store_true", help="print the cost per pair and method")
     verb.add_argument("--no-timing", action="store_true", help="do not time training steps")

@@ -17,12 +17,12 @@ from experiments.commands.common import (
     positive,
     states_to_train,
 )
+from experiments.commands.entry import INTERRUPTED
+from experiments.wording import plural
 
 if TYPE_CHECKING:
     from experiments.plan.plan import Plan
     from experiments.rundir.status import Status
-
-STOPPED = 130  # 128 + SIGINT, as shells count: Ctrl-C, or a kill
 
 
 def run(args: argparse.Namespace) -> int:
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     progress.close()
     if not finished:
         print("stopped. What was saved is safe: repeat the command to resume.")
-        return STOPPED
+        return INTERRUPTED
     return _verdict(plan, args)
 
 
@@ -108,7 +108,7 @@ def retry(args: argparse.Namespace) -> int:
     plan = planned(args, strict=False)
     states = {State.FAILED} | ({State.STALE} if args.redo_stale else set())
     count = reset(plan, states)
-    print(f"{count} runs will be tried again by the next `run` or `submit`")
+    print(f"{plural(count, 'run')} will be tried again by the next `run` or `submit`")
     return 0
 
 

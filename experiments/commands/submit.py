@@ -97,8 +97,8 @@ def _settings(
 
     assert plan.data is not None  # a strict plan has its data
     timed = not (args.no_timing or options.time)  # a given limit needs no prediction
-    cost = predict_cost(statuses, plan.data, plan.workspace.device, timed, plan.processes)
     size = args.cohort_size or COHORT_SIZE
+    cost = predict_cost(statuses, plan.data, plan.workspace.device, timed, plan.processes, size)
     return Settings(options, size, args.save_minutes, args.snapshot, cost.of)
 
 

@@ -16,6 +16,7 @@ from experiments.doctor.finding import FAIL, OK, WARN, Finding
 from experiments.environment import CHECKOUT
 from experiments.errors import InputError
 from experiments.plan.preflight import check_writable
+from experiments.wording import form, plural
 
 # File systems of a single machine, unless it exports them. Others (nfs, lustre, …) are shared.
 LOCAL = ("btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "ramfs", "tmpfs", "xfs", "zfs")
@@ -94,7 +95,8 @@ def check_space(path: Path, need: Need) -> Finding:
     message = f"{_size(free)} free"
     if need.runs:
         kept = _size(need.weights)
-        message += f"; {need.runs} runs write {kept}, at most {_size(peak)} while all are running"
+        runs = f"{plural(need.runs, 'run')} {form(need.runs, 'writes', 'write')}"
+        message += f"; {runs} {kept}, at most {_size(peak)} while all are running"
     fix = "free some space, or choose another disk with --runs; `clean` removes unneeded files"
     if free < need.weights:
         return Finding(FAIL, "disk space", message, fix)

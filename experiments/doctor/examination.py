@@ -22,7 +22,7 @@ from experiments.doctor import matrix as matrix_checks
 from experiments.doctor import slurm as slurm_checks
 from experiments.doctor.finding import FAIL, OK, Finding
 from experiments.environment import CHECKOUT
-from experiments.errors import InputError
+from experiments.errors import InputError, problems_of
 from experiments.matrix import schema
 from experiments.matrix.schema import Matrix
 from experiments.matrix.slurm_options import SITE, SlurmOptions, merged, site_file
@@ -88,7 +88,8 @@ class Examination:
             fix = "a disk, driver or command hangs: try by hand what this check looks at"
             return [Finding(FAIL, subject, f"did not answer within {timeout:g} s", fix)]
         except EXPECTED as error:
-            return [Finding(FAIL, subject, str(error), "nothing that needs it will work")]
+            fix = "nothing that needs it will work"
+            return [Finding(FAIL, subject, what, fix) for what in problems_of(error)]
         except Exception as error:
             if self.args.debug:
                 raise
@@ -103,7 +104,8 @@ class Examination:
             try:
                 self.matrix = schema.load(self.args.matrix)
             except InputError as error:
-                yield Finding(FAIL, "matrix", str(error), "correct it; its data is not checked")
+                fix = "correct it; its data is not checked"
+                yield from (Finding(FAIL, "matrix", what, fix) for what in problems_of(error))
         site = site_file(self.args.site)
         own = self.matrix.slurm if self.matrix else SlurmOptions()
         try:

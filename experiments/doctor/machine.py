@@ -16,6 +16,7 @@ from experiments.doctor.finding import FAIL, OK, WARN, Finding
 from experiments.doctor.packages import INSTALL
 from experiments.environment import CHECKOUT
 from experiments.local import devices
+from experiments.wording import plural
 
 SMI_SECONDS = 30  # a driver in trouble answers late or never
 GET_TORCH = "pytorch.org/get-started"
@@ -125,13 +126,17 @@ def check_cores(threads: int, job_device: str | None, cpus: int | None) -> Findi
     cores, workers = (len(devices.slots("cpu", None, per)) for per in (1, threads))
     if job_device is None and threads > cores:
         fix = "slow, with the same results; fewer threads are another recipe (another run id)"
-        return Finding(WARN, "cores", f"{cores}, but the recipe uses {threads} threads", fix)
+        return Finding(
+            WARN, "cores", f"{cores}, but the recipe uses {plural(threads, 'thread')}", fix
+        )
     if job_device == "cpu" and threads > (cpus or 1):
         request = f"cpus {cpus}" if cpus else "no cpus (SLURM gives 1 or 2)"
-        message = f"jobs request {request}, but the recipe uses {threads} threads"
+        message = f"jobs request {request}, but the recipe uses {plural(threads, 'thread')}"
         fix = f"--cpus {threads}, or `cpus: {threads}` in the matrix's slurm: or the site file"
         return Finding(WARN, "cores", message, fix)
-    message = f"{cores}; `run` on the CPU: {workers} workers x {threads} threads"
+    message = (
+        f"{cores}; `run` on the CPU: {plural(workers, 'worker')} x {plural(threads, 'thread')}"
+    )
     return Finding(OK, "cores", message)
 
 

@@ -14,6 +14,7 @@ from experiments.plan.summary import format_counts
 from experiments.plan.workspace import Workspace
 from experiments.rundir import claims
 from experiments.rundir.status import NOT_STARTED, is_claimed
+from experiments.wording import plural
 from results import records
 
 
@@ -27,7 +28,8 @@ def check_matrix(source: str, workspace: Workspace) -> tuple[Need, list[Finding]
     statuses = plan.statuses()
     assert plan.data is not None  # a strict plan has its data
     info = plan.data.info
-    data = f"{info.name}: {info.train_size:,} training images, {info.num_classes} classes"
+    classes = plural(info.num_classes, "class", "classes")
+    data = f"{info.name}: {plural(info.train_size, 'training image')}, {classes}"
     findings = [
         Finding(OK, "matrix", format_counts(plan, statuses)),
         Finding(OK, "data", f"{data} (root {workspace.data})"),
@@ -47,7 +49,7 @@ def check_leftovers(runs: Path) -> Iterator[Finding]:
         fix = "the next `submit` adopts what SLURM has and sends the rest"
         if is_claimed(runs / submitted.FOLDER):
             fix = "another `submit` is running"
-        yield Finding(WARN, "submissions", f"{len(unsent)} arrays without a job id", fix)
+        yield Finding(WARN, "submissions", f"{plural(len(unsent), 'array')} without a job id", fix)
     newest = {path.parent: path for path in sorted(runs.glob("*/*/*/*/claim-[0-9]*"))}
     orphaned = [
         run

@@ -15,6 +15,7 @@ from experiments.cluster import sbatch
 from experiments.doctor.finding import FAIL, OK, WARN, Finding
 from experiments.environment import CHECKOUT
 from experiments.matrix.slurm_options import SlurmOptions, minutes
+from experiments.wording import plural
 from models.registry import near
 
 
@@ -51,7 +52,7 @@ class Partition:
     def __str__(self) -> str:
         limit = "no limit" if self.minutes is None else f"{self.minutes / 60:g} h"
         state = "" if self.state == "up" else f", {self.state}"
-        return f"{limit}, {self.up} of {self.nodes} nodes up{state}"
+        return f"{limit}, {self.up} of {plural(self.nodes, 'node')} up{state}"
 
 
 def read_partitions() -> list[Partition]:

@@ -10,6 +10,7 @@ import torch
 
 from experiments.errors import InputError
 from experiments.rundir.status import State, Status
+from experiments.wording import plural
 
 
 def default_size(statuses: Sequence[Status], slots: int) -> int | None:
@@ -28,7 +29,8 @@ def slots(device: str, workers: int | None, threads: int, processes: int = 1) ->
         count = torch.cuda.device_count()
         if count < processes:
             raise InputError(
-                f"processes: {processes} processes need as many GPUs, but this machine has {count}"
+                f"processes: {plural(processes, 'process', 'processes')} need as many GPUs, "
+                f"but this machine has {count}"
             )
         groups = [range(i, i + processes) for i in range(0, count - processes + 1, processes)]
         names = ["cuda:" + ",".join(map(str, group)) for group in groups]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
@@ -16,10 +16,10 @@ import datasets
 import distillers
 import models
 from distillers import plugins
-from experiments.errors import InputError, explain
+from experiments.errors import InputError, explain, together
 from experiments.matrix.recipe import Recipe
 from experiments.matrix.run_spec import DataSpec, RunSpec, TeacherSpec, data_defaults
-from experiments.matrix.schema import NONE, Matrix, MethodEntry, PairEntry
+from experiments.matrix.schema import NONE, Matrix, MethodEntry
 from models.base import REGISTRY as MODELS
 from models.registry import near
 
@@ -60,7 +60,7 @@ def expand(matrix: Matrix, facts: Facts, source: str = "matrix") -> Expansion:
 
     Raises InputError naming ``source`` for unknown models, methods, data sets or options.
     """
-    check_names(matrix, source)
+    check_names(matrix, source)  # and options
     data = data_spec(matrix, facts)
     recipes = Recipes(matrix, source)
     teachers = _Teachers(matrix, data, recipes, facts)
@@ -68,7 +68,8 @@ def expand(matrix: Matrix, facts: Facts, source: str = "matrix") -> Expansion:
     for i, method in enumerate(matrix.methods):
         shown, version = label(method), distillers.find(method.name).version
         for pair in matrix.pairs:
-            options = _options(method, pair, f"{source}: methods.{i}")
+            given = method.options_for(pair)
+            options = distillers.resolve(method.name, given, method.preset)  # checked above
             taught = distillers.find(method.name).needs_of(options).teacher
             if taught and pair.teacher == NONE:
                 raise InputError(f"{source}: methods.{i}: {method.name} needs a teacher: {pair}")
@@ -100,66 +101,98 @@ def label(method: MethodEntry) -> str:
 
 
 def check_names(matrix: Matrix, source: str) -> None:
-    """Raise InputError for unknown names and duplicate labels, before anything is built."""
-    check_data(matrix, source)
+    """Raise one InputError about all unknown names, wrong options and duplicate labels.
+
+    Nothing has been built before.
+    """
+    problems = [
+        *_data_problems(matrix),
+        *_model_problems(matrix),
+        *(line for i, method in enumerate(matrix.methods) for line in _method_problems(i, method)),
+        *_label_problems(matrix),
+    ]
+    error = together(f"{source}: {problem}" for problem in problems)
+    if error:
+        raise error
+
+
+def check_data(matrix: Matrix, source: str) -> None:
+    """Raise InputError for an unknown data set or unknown options of it."""
+    error = together(f"{source}: {problem}" for problem in _data_problems(matrix))
+    if error:
+        raise error
+
+
+def _data_problems(matrix: Matrix) -> Iterator[str]:
+    name = matrix.dataset.name
+    if name not in datasets.names():
+        yield f"dataset: unknown data set {name!r}: {near(name, datasets.names())}"
+        return
+    known = datasets.options(name)
+    for key in matrix.dataset.options:
+        if key not in known:
+            hint = near(key, [*known, "name", "subset", "validation"])
+            yield f"dataset.{key}: unknown key: {hint}"
+
+
+def _model_problems(matrix: Matrix) -> Iterator[str]:
     for i, pair in enumerate(matrix.pairs):
-        if pair.teacher != NONE:
-            _known_model(f"{source}: pairs.{i}.teacher", pair.teacher)
-        _known_model(f"{source}: pairs.{i}.student", pair.student)
+        for role, name in (("teacher", pair.teacher), ("student", pair.student)):
+            if role == "teacher" and name == NONE:
+                continue
+            try:
+                models.check(name)
+            except models.ModelError as error:
+                yield f"pairs.{i}.{role}: {error}"
+    known = models.names()
     for pattern in matrix.recipe.lr_exceptions:
-        if not any(fnmatchcase(name, pattern) for name in models.names()):
-            where = f"{source}: recipe.lr_exceptions: unknown model"
-            _known(where, pattern, models.names())
-    for i, method in enumerate(matrix.methods):
-        try:
-            distillers.find(method.name)
-        except distillers.MethodError as error:
-            raise InputError(f"{source}: methods.{i}: {error}") from error
-    for text, times in Counter(map(label, matrix.methods)).items():
+        if not any(fnmatchcase(name, pattern) for name in known):
+            yield f"recipe.lr_exceptions: unknown model {pattern!r}: {near(pattern, known)}"
+
+
+def _method_problems(i: int, method: MethodEntry) -> Iterator[str]:
+    """An unknown name or preset, else each wrong option, those for single pairs included."""
+    try:
+        distillers.resolve(method.name, preset=method.preset)
+    except distillers.MethodError as error:
+        yield f"methods.{i}: {error}"
+        return
+    given = {f"methods.{i}": method.options}
+    given |= {f"methods.{i}.pairs.{pair}": options for pair, options in method.pairs.items()}
+    for where, options in given.items():
+        for key, value in options.items():
+            problem = _option_problem(method, key, value)
+            if problem:
+                yield f"{where}: {problem}"
+
+
+def _option_problem(method: MethodEntry, key: str, value: Any) -> str | None:
+    """What is wrong with one option's value, if anything."""
+    try:
+        resolved = distillers.resolve(method.name, {key: value}, method.preset)[key]
+    except distillers.MethodError as error:
+        return str(error)
+    if isinstance(resolved, float) and not math.isfinite(resolved):
+        return f"option {key} = {resolved}: expected a finite number"
+    return None
+
+
+def _label_problems(matrix: Matrix) -> Iterator[str]:
+    named = [method for method in matrix.methods if method.label or _is_known(method.name)]
+    for text, times in Counter(map(label, named)).items():
         if times > 1:
-            raise InputError(
-                f"{source}: methods: the label {text!r} is used {times} times; "
+            yield (
+                f"methods: the label {text!r} is used {times} times; "
                 f"give each entry a label of its own"
             )
 
 
-def _known_model(where: str, name: str) -> None:
+def _is_known(method: str) -> bool:
     try:
-        models.check(name)
-    except models.ModelError as error:
-        raise InputError(f"{where}: {error}") from error
-
-
-def check_data(matrix: Matrix, source: str) -> None:
-    """Raise InputError for an unknown data set or an unknown option of it."""
-    _known(f"{source}: dataset: unknown data set", matrix.dataset.name, datasets.names())
-    known_options = datasets.options(matrix.dataset.name)
-    for key in matrix.dataset.options:
-        if key not in known_options:
-            known = near(key, [*known_options, "name", "subset", "validation"])
-            raise InputError(f"{source}: dataset.{key}: unknown key: {known}")
-
-
-def _known(problem: str, name: str, known: Iterable[str]) -> None:
-    known = list(known)
-    if name not in known:
-        raise InputError(f"{problem} {name!r}: {near(name, known)}")
-
-
-def _options(method: MethodEntry, pair: PairEntry, where: str) -> dict[str, Any]:
-    """The resolved options of a method for one pair; ``where`` begins the messages."""
-    try:
-        options = distillers.resolve(method.name, method.options, method.preset)
-        if str(pair) in method.pairs:
-            where = f"{where}.pairs.{pair}"
-            own = method.pairs[str(pair)]
-            options = distillers.resolve(method.name, {**method.options, **own}, method.preset)
-    except distillers.MethodError as error:
-        raise InputError(f"{where}: {error}") from error
-    for key, value in options.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise InputError(f"{where}: option {key} = {value}: expected a finite number")
-    return options
+        distillers.find(method)
+    except distillers.MethodError:
+        return False  # reported by _method_problems
+    return True
 
 
 def data_spec(matrix: Matrix, facts: Facts) -> DataSpec:

@@ -15,6 +15,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 
+from experiments.wording import plural
+
 SWITCHES = ("channels_last", "compile", "tf32", "deterministic")
 PRECISIONS = {
     "fp32": torch.float32,
@@ -151,7 +153,7 @@ class Recipe(BaseModel):
                 f" × {self.gamma:g} after {drops}" if drops else " constant"
             )
         parts = [
-            f"{self.epochs} epochs",
+            plural(self.epochs, "epoch"),
             f"batch {self.batch_size}",
             self._optimizer_summary(),
             rate,

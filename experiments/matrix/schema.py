@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,6 +49,15 @@ def _names(pair: str) -> list[str]:
     return [name.strip() for name in pair.replace("→", "->").split("->")]
 
 
+def fits(name: str, pattern: str) -> bool:
+    """Whether a name is meant by a pattern: the language of `--pairs`, `--methods` and `pairs:`.
+
+    Ignoring case, as names do. A label that contains "[" or "*" matches itself.
+    """
+    name, pattern = name.lower(), pattern.lower()
+    return name == pattern or fnmatchcase(name, pattern)
+
+
 NONE = "none"  # in place of a teacher: a pair of methods that have none
 
 
@@ -79,7 +90,10 @@ def parse_pair(text: str, where: str) -> PairEntry:
 
 
 class MethodEntry(_Strict):
-    """``- crd+kd``, or a mapping with options, preset, label and exceptions for single pairs."""
+    """``- crd+kd``, or a mapping with options, preset, label and exceptions for some pairs.
+
+    A key of ``pairs`` is a pair or a pattern such as "vgg13 -> *".
+    """
 
     name: str
     label: str | None = None
@@ -102,6 +116,19 @@ class MethodEntry(_Strict):
             raise ValueError("a pair is given twice, in two spellings")
         return {pair: pairs[key] for pair, key in spellings.items()}
 
+    def options_for(self, pair: PairEntry) -> dict[str, Any]:
+        """The entry's options on one pair.
+
+        Of several patterns that fit, later ones win; the pair itself wins over all patterns.
+        """
+        fitting = [key for key in self.pairs if fits(str(pair), key)]
+        exact = str(pair).lower()
+        fitting.sort(key=lambda key: key.lower() == exact)  # stable: patterns keep their order
+        merged = dict(self.options)
+        for key in fitting:
+            merged |= self.pairs[key]
+        return merged
+
 
 class TeacherEntry(_Strict):
     """A given teacher: its weights (path relative to the data root) and their expected accuracy."""
@@ -120,9 +147,10 @@ class RecipeEntry(Recipe):
     @field_validator("lr_exceptions")
     @classmethod
     def _rates(cls, exceptions: dict[str, float]) -> dict[str, float]:
-        for name, rate in exceptions.items():
-            if rate <= 0:
-                raise ValueError(f"{name}: expected more than 0, got {rate:g}")
+        wrong = [(name, rate) for name, rate in exceptions.items() if rate <= 0]
+        if wrong:
+            lines = (f"{name}: expected more than 0, got {rate:g}" for name, rate in wrong)
+            raise ValueError("\n".join(lines))
         return exceptions
 
 
@@ -188,35 +216,48 @@ class Matrix(_Strict):
         return pairs
 
     @model_validator(mode="after")
-    def _exceptions_name_pairs(self) -> Matrix:
+    def _parts_fit_together(self) -> Matrix:
+        problems = [
+            *self._pairs_without_match(),
+            *self._transfer_problems(),
+            *self._teacher_problems(),
+            *self._process_problems(),
+        ]
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    def _pairs_without_match(self) -> Iterator[str]:
         known = [str(pair) for pair in self.pairs]
         for i, method in enumerate(self.methods):
-            for pair in method.pairs:
-                if pair not in known:
-                    raise ValueError(
-                        f"methods.{i}.pairs: {method.name!r} has options for the pair {pair!r}, "
-                        f"which the matrix lacks: {near(pair, known)}"
+            for key in method.pairs:
+                if not any(fits(pair, key) for pair in known):
+                    yield (
+                        f"methods.{i}.pairs: {method.name!r} has options for the pair {key!r}, "
+                        f"which the matrix lacks: {near(key, known)}"
                     )
-        if self.transfer:
-            try:
+
+    def _transfer_problems(self) -> Iterator[str]:
+        try:
+            if self.transfer:
                 self.transfer.recipe_on(self.recipe)
-            except ValidationError as error:
-                first = error.errors()[0]
-                where = ".".join(map(str, ("transfer", "recipe", *first["loc"])))
-                raise ValueError(f"{where}: {first['msg']}") from error
-        unused = set(self.teachers) - {pair.teacher for pair in self.pairs}
-        if unused:
-            name = sorted(unused)[0]
-            used = near(name, {pair.teacher for pair in self.pairs})
-            raise ValueError(f"teachers: {name!r} is no teacher of any pair: {used}")
+        except ValidationError as error:
+            within = ("transfer", "recipe")  # the file is named by whoever validates the matrix
+            yield from str(explain(error, RecipeEntry, "", within)).splitlines()
+
+    def _teacher_problems(self) -> Iterator[str]:
+        used = {pair.teacher for pair in self.pairs}
+        for name in sorted(set(self.teachers) - used):
+            yield f"teachers: {name!r} is no teacher of any pair: {near(name, used)}"
+        if self.teacher_trials == "paired" and self.teachers:
+            yield "teacher_trials: paired needs teachers trained here, not files"
+
+    def _process_problems(self) -> Iterator[str]:
         if self.recipe.batch_size < 2 * self.processes:
-            raise ValueError(
+            yield (
                 f"processes: {self.processes} with recipe.batch_size {self.recipe.batch_size}: "
                 f"each needs at least 2 samples of a batch"
             )
-        if self.teacher_trials == "paired" and self.teachers:
-            raise ValueError("teacher_trials: paired needs teachers trained here, not files")
-        return self
 
 
 def _once(names: list[str], what: str) -> None:

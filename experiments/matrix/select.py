@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from fnmatch import fnmatchcase
 from typing import Any
 
 from experiments.errors import InputError
 from experiments.matrix.expand import Entry, Expansion
+from experiments.matrix.schema import fits
 from models.registry import near
 
 
@@ -43,14 +43,8 @@ def _filter(
     known = {name for entry in entries for name in names(entry)}
     wanted: set[str] = set()
     for pattern in patterns:
-        fitting = {name for name in known if _fits(name, pattern)}
+        fitting = {name for name in known if fits(name, pattern)}
         if not fitting:
             raise InputError(f"{option}: no match for {pattern!r}: {near(pattern, known)}")
         wanted |= fitting
     return tuple(entry for entry in entries if not wanted.isdisjoint(names(entry)))
-
-
-def _fits(name: str, pattern: str) -> bool:
-    """Ignoring case, as names do. A label that contains "[" or "*" matches itself."""
-    name, pattern = name.lower(), pattern.lower()
-    return name == pattern or fnmatchcase(name, pattern)

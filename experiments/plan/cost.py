@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import functools
+import math
 import statistics
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 
-from datasets import Data
-from experiments.activity import activity
-from experiments.matrix.recipe import Recipe
+import distillers
+from datasets import Data, Stream
+from distillers import Distiller, Needs
+from experiments.matrix.run_spec import RunSpec
+from experiments.plan.timing import Stopwatch, parameters_of, takes_two_passes
 from experiments.rundir.status import NOT_STARTED, Status
-from experiments.train import networks
 from results.schema import Record
 
-BATCH = 16  # images per timed step; enough for a rate, small enough for the largest net on a CPU
-REPEATS = 3
+# Of a job, before its first step: imports, data, building. Measured: 2.5 to 4 s on one core.
+START_SECONDS = 3.0
+BACKWARD = 2 / 3  # of a training step, roughly, is its backward pass
+METHODS_TIMED = 120  # kinds of methods whose losses are timed; further ones are scaled from those
 
 
 @dataclass(frozen=True)
@@ -40,105 +44,162 @@ class Cost:
 
 
 def predict_cost(
-    statuses: Iterable[Status], data: Data, device: str, timed: bool = True, processes: int = 1
+    statuses: Iterable[Status],
+    data: Data,
+    device: str,
+    timed: bool = True,
+    processes: int = 1,
+    cohort_size: int | None = None,
 ) -> Cost:
     """Steps, bytes of weights and seconds of all runs that are to do, without what is saved.
 
     Seconds come from results of the same pair and method on the same kind of device, else (if
-    ``timed``) from a few steps on this machine, if it has such a device. Several ``processes`` per
-    run are assumed to speed it up linearly.
+    ``timed``) from a few steps on this machine, if it has such a device. They include tests after
+    epochs, the teacher's pass and first test, divided among the runs of a cohort (at most
+    ``cohort_size``; None: no limit), and the start of a job. Several ``processes`` per run are
+    assumed to speed it up linearly.
     """
     statuses = list(statuses)
     todo = [s for s in statuses if s.state in NOT_STARTED]
     left = {s.spec.id: s.spec.recipe.epochs - s.epoch for s in todo}
     steps = sum(left[s.spec.id] * data.steps_per_epoch() for s in todo)
-    rates = _Rates(statuses, data, device, timed)
-    images_per_second = {s.spec.id: rates.of(s) for s in todo}
-    images = data.info.train_size
-    seconds = {
-        run: left[run] * images / (rate * processes) if rate else None
-        for run, rate in images_per_second.items()
-    }
-    return Cost(steps, sum(_bytes(s, rates) for s in todo), seconds)
+    if device == "cpu" and todo:
+        torch.set_num_threads(min(s.spec.recipe.threads for s in todo))
+    clocks = _Clocks(todo, data, torch.device(device), cohort_size)
+    clocks.learn(statuses)
+    possible = timed and (device == "cpu" or torch.cuda.is_available())
+    seconds = {s.spec.id: clocks.seconds(s, possible, processes) for s in todo}
+    size = functools.cache(lambda name: parameters_of(name, data.info.num_classes))
+    # While a run trains, a checkpoint takes three times what its weights take.
+    return Cost(steps, sum(4 * size(s.spec.student) for s in todo), seconds)
 
 
-class _Rates:
-    """Training speed in images per second: recorded for the same pair and method, else measured."""
+class _Clocks:
+    """How long runs take: as recorded for the same pair and method, else as timed here."""
 
-    def __init__(self, statuses: Sequence[Status], data: Data, device: str, timed: bool) -> None:
-        self.data, self.device = data, torch.device(device)
-        self.timed = timed and (device == "cpu" or torch.cuda.is_available())
-        if device == "cpu" and statuses:
-            torch.set_num_threads(min(s.spec.recipe.threads for s in statuses))
-        recorded: dict[tuple[str, ...], list[float]] = {}
+    def __init__(
+        self, todo: Sequence[Status], data: Data, device: torch.device, cohort_size: int | None
+    ) -> None:
+        self.data, self.device = data, device
+        self.watch = Stopwatch(data, device)
+        self.recorded: dict[tuple[str, ...], float] = {}
+        self.teams = Counter(_team(s.spec) for s in todo)
+        self.sharing = Counter(_team(s.spec) + _stream(s.spec) for s in todo)
+        self.taught = Counter(s.spec.teacher for s in todo)
+        self.limit = cohort_size
+        self.ratios: dict[tuple[str, str], float] = {}
+
+    def learn(self, statuses: Iterable[Status]) -> None:
+        """Take over the speeds of finished runs on the same kind of device."""
+        rates: dict[tuple[str, ...], list[float]] = {}
         for s in statuses:
             rate = s.record.images_per_second if s.record else None
-            if s.record and rate and _device(s.record) == device:
-                recorded.setdefault(self._kind(s), []).append(rate / _processes(s.record))
-        self.recorded = {kind: statistics.median(rates) for kind, rates in recorded.items()}
-        self.measured: dict[tuple[str, bool], float] = {}
-        self.parameters: dict[str, int] = {}
+            if s.record and rate and _device(s.record) == self.device.type:
+                rates.setdefault(_kind(s.spec), []).append(rate / _processes(s.record))
+        self.recorded = {kind: statistics.median(found) for kind, found in rates.items()}
 
-    def of(self, status: Status) -> float | None:
-        known = self.recorded.get(self._kind(status))
-        if known or not self.timed:
-            return known
-        spec = status.spec
-        seconds = 1 / self._speed(spec.student, spec.recipe, training=True)
-        if spec.teacher:  # an upper bound: in a cohort runs share the teacher's pass
-            seconds += 1 / self._speed(spec.teacher.name, spec.recipe, training=False)
-        return 1 / seconds
+    def seconds(self, status: Status, timed: bool, processes: int) -> float | None:
+        """Of the rest of a run; None if it is unknown."""
+        spec, left = status.spec, status.spec.recipe.epochs - status.epoch
+        rate = self.recorded.get(_kind(spec))
+        if rate:
+            training = left * self.data.info.train_size / rate
+        elif timed:
+            training = self._initial(spec, status.epoch) + left * self._epoch(spec)
+            training += self._tests(spec, left)
+        else:
+            return None
+        return training / processes + self._share(spec, timed)
 
-    @staticmethod
-    def _kind(status: Status) -> tuple[str, ...]:
-        return (status.spec.pair, status.spec.method)
+    # ---- parts ---------------------------------------------------------------------------------
 
-    def _speed(self, name: str, recipe: Recipe, training: bool) -> float:
-        """Images per second of a bare training step, or of a forward pass."""
-        if (name, training) not in self.measured:
-            model = networks.build(name, self.data.info.num_classes, recipe, self.device)
-            side = self.data.info.image_size
-            images = torch.rand(BATCH, 3, side, side, device=self.device)
-            action = _training(model, images) if training else _forward(model, images)
-            with activity(f"timing {'steps' if training else 'forward passes'} of {name}"):
-                self.measured[name, training] = BATCH / _seconds(action, self.device)
-        return self.measured[name, training]
+    def _epoch(self, spec: RunSpec) -> float:
+        """An epoch of the main stage without its test."""
+        needs = _needs(spec)
+        stream = Stream(needs.sampler, needs.views)
+        passes = 1 + len(needs.views)
+        student = self._student(spec) * passes
+        if takes_two_passes(distillers.find(spec.method)):
+            student *= 1 + BACKWARD
+        per_image = student + self._method(spec) + self._shared(spec, needs, passes)
+        return self._images(stream) * per_image
 
-    def size(self, name: str) -> int:
-        """Number of parameters."""
-        if name not in self.parameters:
-            model = networks.build(name, self.data.info.num_classes, Recipe(), torch.device("meta"))
-            self.parameters[name] = sum(p.numel() for p in model.parameters())
-        return self.parameters[name]
+    def _shared(self, spec: RunSpec, needs: Needs, passes: int) -> float:
+        """This run's part of the teacher's pass and of drawing the batch."""
+        stream = Stream(needs.sampler, needs.views)
+        common = self.watch.batches(stream, spec.recipe)
+        if spec.teacher and needs.teacher:
+            common += self.watch.forward(spec.teacher.name, spec.recipe) * passes
+        return common / self._members(self.sharing[_team(spec) + _stream(spec)])
+
+    def _student(self, spec: RunSpec) -> float:
+        if spec.source:  # a probe trains one layer; the network below it runs forward only
+            return self.watch.forward(spec.student, spec.recipe)
+        return self.watch.training(spec.student, spec.recipe)
+
+    def _method(self, spec: RunSpec) -> float:
+        """A method's own part. Beyond the first pairs it is scaled by the student's time."""
+        if spec.source:
+            return 0.0
+        kind = (spec.method, repr(spec.options))
+        student = self._student(spec)
+        if kind not in self.ratios or len(self.watch.known) < METHODS_TIMED:
+            try:
+                self.ratios[kind] = self.watch.method(spec) / student
+            except distillers.Unsupported:
+                return 0.0
+        return self.ratios[kind] * student
+
+    def _initial(self, spec: RunSpec, epoch: int) -> float:
+        """The initial stage, if the method has one and it has not been passed."""
+        method = distillers.find(spec.method)
+        if epoch or method.init_stage is Distiller.init_stage or spec.source:
+            return 0.0
+        ahead = self.watch.initial_epochs(spec)
+        return ahead * self._epoch(spec)
+
+    def _tests(self, spec: RunSpec, left: int) -> float:
+        """The tests after epochs, and the last one on the test set where images are held out."""
+        sizes, every = self.data.sizes, spec.recipe.eval_every
+        part = "validation" if "validation" in sizes else "test"
+        images = math.ceil(left / every) * sizes[part] + (sizes["test"] if part != "test" else 0)
+        return images * self.watch.forward(spec.student, spec.recipe)
+
+    def _share(self, spec: RunSpec, timed: bool) -> float:
+        """This run's part of a job's start, and of the test of its teacher, which is done once."""
+        seconds = START_SECONDS / self._members(self.teams[_team(spec)])
+        if spec.teacher and timed:
+            test = self.data.sizes["test"] * self.watch.forward(spec.teacher.name, spec.recipe)
+            seconds += test / self.taught[spec.teacher]
+        return seconds
+
+    def _members(self, count: int) -> int:
+        """How many of ``count`` runs share a cohort."""
+        return max(1, min(count, self.limit or count))
+
+    def _images(self, stream: Stream) -> int:
+        if stream.sampler is None:
+            return self.data.info.train_size
+        return self.data.steps_per_epoch(stream) * self.data.info.batch_size
 
 
-def _training(model: nn.Module, images: torch.Tensor) -> Callable[[], None]:
-    return lambda: model(images).square().mean().backward()
+def _kind(spec: RunSpec) -> tuple[str, ...]:
+    return spec.pair, spec.method
 
 
-def _forward(model: nn.Module, images: torch.Tensor) -> Callable[[], None]:
-    def action() -> None:
-        with torch.no_grad():
-            model(images)
-
-    return action
+def _team(spec: RunSpec) -> tuple[object, ...]:
+    """Runs that can be in one cohort have the same."""
+    return spec.teacher, spec.trial
 
 
-def _seconds(action: Callable[[], None], device: torch.device) -> float:
-    """Median time of a few calls after one to warm up."""
-    times = []
-    for _ in range(REPEATS + 1):
-        start = time.perf_counter()
-        action()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        times.append(time.perf_counter() - start)
-    return statistics.median(times[1:])
+def _stream(spec: RunSpec) -> tuple[object, ...]:
+    """Runs that read the same batches have the same."""
+    needs = _needs(spec)
+    return needs.sampler, needs.views
 
 
-def _bytes(status: Status, rates: _Rates) -> int:
-    """The weights that a run leaves. While it trains, a checkpoint takes three times that."""
-    return 4 * rates.size(status.spec.student)
+def _needs(spec: RunSpec) -> Needs:
+    return distillers.find(spec.method).needs_of(spec.options)
 
 
 def _processes(record: Record) -> int:

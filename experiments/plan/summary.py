@@ -7,13 +7,14 @@ from collections.abc import Iterable, Mapping
 from experiments.matrix.run_spec import RunSpec
 from experiments.plan.plan import Plan
 from experiments.rundir.status import ACTIVE, NOT_STARTED, State, Status, count_states
+from experiments.wording import plural
 
 
 def format_counts(plan: Plan, statuses: Mapping[str, Status]) -> str:
     """ "digits.yaml: 28 runs: 20 done, 8 to do"."""
     counts = count_states(statuses.values())
     listed = ", ".join(f"{number} {state}" for state, number in counts.items())
-    return f"{plan.source}: {len(statuses)} runs: {listed}"
+    return f"{plan.source}: {plural(len(statuses), 'run')}: {listed}"
 
 
 def labels(plan: Plan) -> dict[str, str]:
@@ -32,7 +33,7 @@ def duration(seconds: float) -> str:
     for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:,.0f} {unit}"
-    return f"{seconds:.0f} seconds"
+    return plural(round(seconds), "second")
 
 
 def summarize(group: Iterable[Status]) -> str:

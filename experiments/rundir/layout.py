@@ -18,10 +18,15 @@ def weights_of(directory: Path) -> Path:
 
 
 def find(verb: str, runs: Path, run: str) -> Path:
-    """A run's directory by its path, its id, or the id's beginning; ``verb`` is who asks."""
+    """A run's directory by its path, its name there ("0-7a77…"), its id, or the beginning of one.
+
+    ``verb`` is who asks. A pattern's characters in ``run`` stand for themselves.
+    """
     if Path(run).is_dir() and (Path(run) / "spec.yaml").exists():
         return Path(run)
-    paths = sorted(p for p in runs.glob(f"*/*/*/*-{run}*") if ".stale-" not in p.name)
+    begin = run.rstrip("/…")  # as tables shorten ids
+    named = sorted(p for p in runs.glob("*/*/*/*-*") if ".stale-" not in p.name)
+    paths = [p for p in named if _is_called(p.name, begin)]
     if len(paths) == 1:
         return paths[0]
     if paths:
@@ -29,3 +34,11 @@ def find(verb: str, runs: Path, run: str) -> Path:
     raise InputError(
         f"{verb} {run}: no such run in {runs}{beside(Path(run))}; `status MATRIX --each` lists ids"
     )
+
+
+def _is_called(name: str, begin: str) -> bool:
+    """Whether a directory "<trial>-<id>" is meant by the beginning of its name or of its id.
+
+    The name must be given with the dash: "0" alone begins ids, too.
+    """
+    return name.partition("-")[2].startswith(begin) or ("-" in begin and name.startswith(begin))

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 import yaml
+from tqdm import tqdm
 
 import datasets
 import models
@@ -95,7 +96,11 @@ def _option(text: str) -> tuple[str, Any]:
 def measure(model: models.Classifier, data: Data, batch_size: int) -> Scores:
     """The network's accuracy and loss on the test part."""
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = RECIPE.tf32
-    scores = networks.evaluate(model, data.test_batches(batch_size=batch_size), RECIPE)
+    batches = data.test_batches(batch_size=batch_size)
+    total = -(-data.sizes["test"] // batch_size)
+    # disable=None: a bar only where standard error is a terminal
+    shown = tqdm(batches, "evaluating", total, leave=False, disable=None, delay=1)
+    scores = networks.evaluate(model, shown, RECIPE)
     return Scores(data.info.name, data.sizes["test"], **scores)
 
 

@@ -7,39 +7,73 @@ import time
 from collections.abc import Callable
 
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 import distillers
 import models
 from datasets import Batch, Info
+from experiments.errors import InputError
 from experiments.matrix.recipe import Recipe
 from experiments.matrix.schema import PairEntry
 from experiments.train import networks
 
 CLASSES, SIZE, BATCH = 100, 32, 64  # as on CIFAR-100
-REPEATS = 5
+REPEATS = 3
+PATIENCE = 2.0  # seconds of measuring after which a method is not repeated any more
 
 
-def measure(pair: str) -> dict[str, tuple[str, str]]:
-    """Method -> extra parameters and time per step relative to KD; or "n/a" and the reason.
+class Bench:
+    """Measures methods on one pair, one after the other, each in turns with KD.
 
     The time covers the student's forward and backward pass with the loss, on noise of CIFAR's size.
-    The teacher's pass is left out, since runs share it.
+    The teacher's pass is left out, since runs share it. Raises InputError for a wrong ``pair``.
     """
-    entry = PairEntry.model_validate(pair)
-    torch.set_num_threads(1)
-    with networks.seeded("catalogue"):
-        student, teacher = (models.build(n, CLASSES) for n in (entry.student, entry.teacher))
-        networks.freeze(teacher)
-        methods = {name: _built(name, student, teacher) for name in distillers.names()}
-    steps = {n: _step(m, student, teacher) for n, m in methods.items() if not isinstance(m, str)}
-    times = _times(steps)
-    return {
-        name: ("n/a", method)
-        if isinstance(method, str)
-        else (f"{_extra(method):,}", f"{times[name] / times['kd']:.2f}")
-        for name, method in methods.items()
-    }
+
+    def __init__(self, pair: str) -> None:
+        entry = _parsed(pair)
+        torch.set_num_threads(1)
+        with networks.seeded("catalogue"):
+            names = (entry.student, entry.teacher)
+            self.student, self.teacher = (models.build(name, CLASSES) for name in names)
+        networks.freeze(self.teacher)
+        kd = _built("kd", self.student, self.teacher)
+        if isinstance(kd, str):
+            raise InputError(f"--pair {pair!r}: {kd}")
+        self._kd = _step(kd, self.student, self.teacher)
+        self._kd()  # to warm up
+        self.kd_seconds = _seconds(self._kd)
+
+    def estimate(self, methods: int) -> float:
+        """About how many seconds it takes to measure that many methods.
+
+        Each has a step to warm up, the teacher's pass, and its repeats beside KD's; a method's step
+        takes about 1.5 times KD's on the average of the registry.
+        """
+        each = (1 + REPEATS) * 1.5 * self.kd_seconds + min(REPEATS * self.kd_seconds, PATIENCE)
+        return methods * (each + self.kd_seconds)
+
+    def cost(self, name: str) -> tuple[str, str]:
+        """Extra parameters and time per step relative to KD; or "n/a" and the reason."""
+        with networks.seeded("catalogue", name):
+            method = _built(name, self.student, self.teacher)
+            if isinstance(method, str):
+                return "n/a", method
+            step = _step(method, self.student, self.teacher)
+        return f"{_extra(method):,}", f"{_ratio(step, self._kd):.2f}"
+
+
+def _parsed(pair: str) -> PairEntry:
+    try:
+        entry = PairEntry.model_validate(pair)
+        for name in (entry.teacher, entry.student):
+            models.check(name)
+    except ValidationError:
+        expected = 'expected "TEACHER -> STUDENT"'
+        raise InputError(f"--pair {pair!r}: {expected}") from None
+    except models.ModelError as error:
+        raise InputError(f"--pair {pair!r}: {error}") from error
+    return entry
 
 
 def _built(name: str, student: nn.Module, teacher: nn.Module) -> distillers.Distiller | str:
@@ -75,13 +109,20 @@ def _step(
     return action
 
 
-def _times(actions: dict[str, Callable[[], None]]) -> dict[str, float]:
-    """Median seconds of each; taking turns spreads a slow moment of the machine over all."""
-    seconds: dict[str, list[float]] = {name: [] for name in actions}
-    for repeat in range(REPEATS + 1):
-        for name, action in actions.items():
-            start = time.perf_counter()
-            action()
-            if repeat:  # the first is to warm up
-                seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(times) for name, times in seconds.items()}
+def _ratio(action: Callable[[], None], other: Callable[[], None]) -> float:
+    """Seconds of ``action`` by those of ``other``, as medians.
+
+    Taking turns spreads a slow moment of the machine over both.
+    """
+    action()  # to warm up
+    times: list[tuple[float, float]] = []
+    while len(times) < REPEATS and sum(map(sum, times)) < PATIENCE:
+        times.append((_seconds(action), _seconds(other)))
+    mine, theirs = map(statistics.median, zip(*times, strict=True))
+    return float(mine / theirs)
+
+
+def _seconds(action: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start

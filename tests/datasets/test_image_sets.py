@@ -228,7 +228,7 @@ def test_decoded_once_the_shorter_side_fits(own):
 def test_paths_and_speed_change_no_identity(own):
     for name in ("tiny-imagenet", "stl10", "imagenet", "folder"):
         placed = {o for o in datasets.options(name) if datasets.is_placement(name, o)}
-        assert placed == {"cache", "workers"} | ({"folder"} if name == "folder" else set())
+        assert placed == {"cache", "workers"} | ({"folder", "label"} if name == "folder" else set())
     assert datasets.is_placement("arrays", "file")
     assert not datasets.is_placement("arrays", "flip")
     assert not datasets.is_own_data("cache")

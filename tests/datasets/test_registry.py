@@ -21,7 +21,12 @@ def test_names_are_sorted_and_hold_the_usual_sets():
 
 
 def test_options_are_the_factorys_keywords():
-    assert datasets.options("arrays") == {"file": None, "flip": True, "padding": None}
+    assert datasets.options("arrays") == {
+        "file": None,
+        "flip": True,
+        "padding": None,
+        "label": None,
+    }
     assert datasets.options("cifar100") == {}
     assert datasets.options("fake")["num_classes"] == 10
 

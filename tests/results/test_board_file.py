@@ -92,10 +92,10 @@ def test_commands_read_a_board(tmp_path, board, verb):
     cli.write(tmp_path)
     board.write_text("")
     flags = ("--device", "cpu", "--runs", str(board))
-    called = cli.command(verb, tmp_path / "matrix.yaml", *flags)
+    called = cli.call(verb, str(tmp_path / "matrix.yaml"), *flags)
     assert called.code == 0, called.err
     board.write_text("{}\n")
-    called = cli.command(verb, tmp_path / "matrix.yaml", *flags)
+    called = cli.call(verb, str(tmp_path / "matrix.yaml"), *flags)
     assert called.code == 2
     assert called.err.startswith(f"error: {board}:1: ") and called.err.count("\n") == 1
 

@@ -118,7 +118,7 @@ def test_a_limit_of_the_user_is_said_and_the_rest_sent_later(
     matrix = write(tmp_path, methods=["vanilla"], trials=3)
     flags = ("--yes", "--wait", "--no-timing", "--cohort-size", "1", "--max-jobs", "2")
     first = call("submit", matrix, *flags)
-    assert "1 more jobs exceed your limit" in first.out
+    assert "1 more job exceeds your limit" in first.out
     assert "2 done, 1 to do" in first.out
     assert first.code == 1
     second = call("submit", matrix, *flags)

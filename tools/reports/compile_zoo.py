@@ -25,6 +25,7 @@ from tabulate import tabulate
 from torch import Tensor
 
 import models
+from experiments.commands.entry import entry_point
 from models import Classifier, Outputs
 from tools.reports import shared
 
@@ -33,6 +34,7 @@ HEADER = ("network", "image", "seconds", "difference", "failure")
 SIZES = {"torchvision/vit_*": 224, "torchvision/maxvit_t": 224, "torchvision/inception_v3": 96}
 
 
+@entry_point
 def main(arguments: Sequence[str] | None = None) -> int:
     args = parse(arguments)
     names = [name for name in models.names() if any(fnmatchcase(name, p) for p in args.only)]

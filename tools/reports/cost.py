@@ -32,9 +32,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import torch
 
 import datasets
-import distillers
-import models
 from datasets import Data
+from experiments.commands.entry import entry_point
 from experiments.environment import CHECKOUT
 from experiments.errors import InputError
 from experiments.matrix.recipe import PRECISIONS, Recipe
@@ -170,20 +169,18 @@ def _number(value: float, unit: str = "") -> str:
 # ---- the command line ----------------------------------------------------------------------------
 
 
+@entry_point
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print the report and write it where asked."""
     args = _parser().parse_args(arguments)
-    try:
-        pairs = [_pair(text) for text in args.pairs]
-        with tempfile.TemporaryDirectory() as scratch:
-            setting = _setting(args, Path(scratch))
-            layouts = list(FORMATS) if args.memory_format == "auto" else [args.memory_format]
-            results = []
-            for pair in pairs:
-                shared.progress(f"measuring {pair} …")
-                results.append(measure_pair(pair, setting, layouts))
-    except (InputError, models.ModelError, datasets.DataError, distillers.MethodError) as error:
-        return shared.fail(error)
+    pairs = [_pair(text) for text in args.pairs]
+    with tempfile.TemporaryDirectory() as scratch:
+        setting = _setting(args, Path(scratch))
+        layouts = list(FORMATS) if args.memory_format == "auto" else [args.memory_format]
+        results = []
+        for pair in pairs:
+            shared.progress(f"measuring {pair} …")
+            results.append(measure_pair(pair, setting, layouts))
     text = report(results, setting, shared.command(__file__, arguments))
     shared.publish(text, args.output)
     return 0

@@ -44,6 +44,7 @@ from datasets.loaders import PREFETCH
 from datasets.memory import Images, MemoryData, Part
 from datasets.streamed import Files, StreamedData
 from experiments import environment
+from experiments.commands.entry import entry_point
 from results.render import Table, markdown
 from tools.reports import shared
 
@@ -190,20 +191,18 @@ def report(speeds: dict[str, Speed], notes: Sequence[str]) -> str:
     return markdown([Table("How fast images come", HEADER, rows, notes=tuple(notes))])
 
 
+@entry_point
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print the table and write it where asked."""
     args = _parser().parse_args(arguments)
     torch.set_num_threads(args.threads)
     speeds: dict[str, Speed] = {}
-    try:
-        _check(args)
-        before = 1 + PREFETCH * max(args.workers)
-        with tempfile.TemporaryDirectory() as scratch:
-            for name, data in ways(args, Path(scratch)):
-                shared.progress(f"measuring {name} …")
-                speeds[name] = measure(data, _step(args, data), args.batches, before)
-    except (datasets.DataError, models.ModelError) as error:
-        return shared.fail(error)
+    _check(args)
+    before = 1 + PREFETCH * max(args.workers)
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, data in ways(args, Path(scratch)):
+            shared.progress(f"measuring {name} …")
+            speeds[name] = measure(data, _step(args, data), args.batches, before)
     text = report(speeds, _notes(args, shared.command(__file__, arguments)))
     shared.publish(text, args.output)
     return 0

@@ -10,7 +10,6 @@ a test failed.
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
@@ -22,8 +21,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tabulate import tabulate
 
+from experiments.commands.entry import entry_point
 from experiments.environment import CHECKOUT
 from results import records
+from tools.reports import shared
 
 TESTS = CHECKOUT / "tests/distillers"
 COLUMNS = ("value f64", "value f32", "gradient f64", "gradient f32", "parameters")
@@ -70,9 +71,10 @@ def table(errors: Errors) -> str:
     return f"## Methods against their official code\n\n{ABOUT}\n\n{body}\n"
 
 
+@entry_point
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, print or write."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = shared.make_parser(__doc__)
     parser.add_argument("--output", type=Path, help="a file for the table")
     args = parser.parse_args(arguments)
     try:

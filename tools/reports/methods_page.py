@@ -19,6 +19,7 @@ from tabulate import tabulate
 
 import distillers
 from distillers import catalogue
+from experiments.commands.entry import entry_point
 from experiments.environment import CHECKOUT
 from results import records
 from tools.reports import shared
@@ -108,6 +109,7 @@ def _listed(values: object) -> str:
     return ", ".join(f"{key} {value}" for key, value in values.items()) or "the defaults"
 
 
+@entry_point
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the page."""
     shared.make_parser(__doc__).parse_args(arguments)

@@ -24,6 +24,7 @@ from tabulate import tabulate
 from torch import Tensor
 
 import models
+from experiments.commands.entry import entry_point
 from tools.reports import shared
 
 golden: Any = importlib.import_module("tests.models.golden")  # no package that mypy could follow
@@ -35,6 +36,7 @@ extremes, first and last eight values, a weighted sum) in float32. Names, order,
 of the parameters agree exactly. Made by `tools/reports/model_errors.py`."""
 
 
+@entry_point
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = shared.make_parser(__doc__)
     shared.add_output(parser)

@@ -16,9 +16,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tabulate import tabulate
 
-import datasets
+from experiments.commands.entry import entry_point
 from experiments.environment import CHECKOUT
-from experiments.errors import InputError
 from experiments.plan.plan import Plan, prepare
 from experiments.plan.workspace import Workspace
 from experiments.rundir.status import State
@@ -45,6 +44,7 @@ def table(plan: Plan) -> str:
     return title + "\n".join([grid, "", *notes]) + "\n"
 
 
+@entry_point
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table or write it."""
     parser = shared.make_parser(__doc__)
@@ -52,11 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, default=CHECKOUT / "data")
     shared.add_output(parser)
     args = parser.parse_args(arguments)
-    try:
-        plan = prepare(args.matrix, Workspace(Path("/nonexistent"), args.data, "cpu"))
-        text = table(plan)
-    except (InputError, datasets.DataError) as error:
-        return shared.fail(error)
+    plan = prepare(args.matrix, Workspace(Path("/nonexistent"), args.data, "cpu"))
+    text = table(plan)
     shared.publish(text, args.output)
     return 0
 

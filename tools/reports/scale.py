@@ -28,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import torch
 
 from experiments.commands.common import positive
+from experiments.commands.entry import entry_point
 from experiments.environment import CHECKOUT
 from experiments.errors import InputError
 from results import records
@@ -149,21 +150,19 @@ def _notes(sizes: Sequence[synthetic_runs.Made], start: Taken) -> list[str]:
 # ---- the command line ----------------------------------------------------------------------------
 
 
+@entry_point
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print the report and write it where asked."""
     args = _parser().parse_args(arguments)
     sizes, results, skipped = [], [], []
-    try:
-        start = measure(IMPORTS.split())
-        for runs in sorted(args.runs):
-            with tempfile.TemporaryDirectory() as folder:
-                shared.progress(f"making about {runs:,} runs …")
-                sizes.append(synthetic_runs.make(Path(folder), runs))
-                taken, reasons = measure_all(sizes[-1], COMMANDS, args.device)
-                results.append(taken)
-                skipped += [f"skipped: {reason}" for reason in reasons]
-    except (InputError, records.RecordError) as error:
-        return shared.fail(error)
+    start = measure(IMPORTS.split())
+    for runs in sorted(args.runs):
+        with tempfile.TemporaryDirectory() as folder:
+            shared.progress(f"making about {runs:,} runs …")
+            sizes.append(synthetic_runs.make(Path(folder), runs))
+            taken, reasons = measure_all(sizes[-1], COMMANDS, args.device)
+            results.append(taken)
+            skipped += [f"skipped: {reason}" for reason in reasons]
     command = f"command: {shared.command(__file__, arguments)}"
     text = report(sizes, results, start, [*dict.fromkeys(skipped), command])
     shared.publish(text, args.output)

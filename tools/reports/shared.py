@@ -10,15 +10,22 @@ from pathlib import Path
 
 import torch
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 from experiments import environment
+from experiments.commands.common import Parser
 from results import records
 
 
 def make_parser(docstring: str | None) -> argparse.ArgumentParser:
     """A parser whose help is the script's docstring."""
-    return argparse.ArgumentParser(
-        description=docstring, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = Parser(
+        description=docstring,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    return parser
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:
@@ -59,3 +66,7 @@ def describe_machine(device: torch.device) -> tuple[str, str]:
     dirty = " with changes" if start["dirty"] else ""
     line = f"{versions}; commit {start['commit'] or 'unknown'}{dirty}; {start['time']}"
     return start["device"], line
+
+
+if __name__ == "__main__":
+    print(f"{__doc__}\nNothing to run: it is a part of the others.")

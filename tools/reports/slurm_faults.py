@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import torch
 
 from experiments.commands.common import positive
+from experiments.commands.entry import entry_point
 from results.render import Table, markdown
 from tests.slurm import dev_cluster, faults, matrices
 from tests.slurm.dev_cluster import DevCluster
@@ -144,6 +145,7 @@ def _notes(command: str, seconds: float) -> list[str]:
 # ---- the command line ----------------------------------------------------------------------------
 
 
+@entry_point
 def main(arguments: Sequence[str] | None = None) -> int:
     """Play, print the table and write it where asked."""
     args = _parser().parse_args(arguments)

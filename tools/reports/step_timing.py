@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import distillers
 from datasets import Batch, Data, Stream
@@ -290,3 +293,7 @@ def _counting(setting: Setting) -> Action:
             meter.update(losses, logits, labels, step)
 
     return action
+
+
+if __name__ == "__main__":
+    print(f"{__doc__}\nNothing to run: it is a part of cost.py.")

@@ -7,11 +7,14 @@ import itertools
 import json
 import math
 import random
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from experiments.environment import CHECKOUT
 from experiments.errors import InputError
@@ -200,3 +203,7 @@ def _result(spec: RunSpec, example: dict[str, Any]) -> str:
 
 def _digest(run: str) -> str:
     return hashlib.sha256(_weights(run)).hexdigest()
+
+
+if __name__ == "__main__":
+    print(f"{__doc__}\nNothing to run: it is a part of scale.py.")

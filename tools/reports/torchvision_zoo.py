@@ -23,6 +23,7 @@ from tabulate import tabulate
 from torch import Tensor, nn
 
 import models
+from experiments.commands.entry import entry_point
 from models import Outputs
 from models.torchvision_nets import NAMES, PREFIX
 from models.wrapped import skeleton
@@ -38,6 +39,7 @@ FIXED_SIZE = ("vit_", "maxvit")  # these take 224×224 only; other nets are run 
 SMALL = 96
 
 
+@entry_point
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = shared.make_parser(__doc__)
     parser.add_argument("--only", default="*", help="a pattern of names, without torchvision/")

@@ -25,8 +25,10 @@ def logs(place: Place, run: object, *more: str) -> cli.Called:
         lambda place, run: run.id,
         lambda place, run: run.id[:5],
         lambda place, run: run.directory(place.runs),
+        lambda place, run: run.directory(place.runs).name,
+        lambda place, run: f"{run.directory(place.runs).name[:8]}…",
     ],
-    ids=["id", "beginning", "path"],
+    ids=["id", "beginning", "path", "name", "shortened"],
 )
 def test_a_run_by_its_name(done, name):
     (run, _) = done.specs("kd")
@@ -129,6 +131,6 @@ def test_students_of_a_failed_teacher_are_free_again(place):
 def test_stale_runs_only_when_told(done):
     directory = done.make_stale(done.specs("kd")[0])
     assert done.call("retry").out.startswith("0 runs")
-    assert done.call("retry", "--redo-stale").out.startswith("1 runs")
+    assert done.call("retry", "--redo-stale").out.startswith("1 run will")
     assert not directory.exists()
     assert (directory.with_name(f"{directory.name}.stale-1") / "result.json").exists()

@@ -165,7 +165,7 @@ def test_cancel_of_a_part_says_who_shares_its_jobs(fake, place):
     said = place.call("cancel", "--yes", "--methods", "kd", "--trials", "1")
     (kd,) = [run for run in place.specs("kd") if run.trial == 1]
     task = f"{SECOND}_{place.sent[1].task_of(kd.id)}"
-    assert said.out.startswith(f"1 jobs: {task}\n1 other runs share these jobs and are cancelled")
+    assert said.out.startswith(f"1 job: {task}\n1 other run shares these jobs and is cancelled")
     assert task not in fake.queue and len(fake.queue) == 4
 
 

@@ -49,7 +49,7 @@ def test_the_time_is_predicted_from_what_has_run(fake, done):
         if path.parent.name.startswith("1-"):
             path.unlink()
     said = submit(done)
-    assert "to send: 1 jobs in 1 arrays, about " in said.out
+    assert "to send: 1 job in 1 array, about " in said.out
     assert "time limit 15 minutes" in said.out
 
 
@@ -160,10 +160,10 @@ def test_what_the_limits_do_not_admit_is_said_and_sent_by_the_next(fake, place, 
         said = submit(place)
     else:
         said = submit(place, "--max-jobs", "4")
-    assert "1 more jobs exceed your limit of jobs in the queue" in said.out
+    assert "1 more job exceeds your limit of jobs in the queue" in said.out
     assert titles(fake) == ["0-2", f"0-0 after {TEACHER_TASK}"]
     fake.set(associations=[["group", "normal", "", ""]])
-    assert "to send: 1 jobs" in submit(place).out
+    assert "to send: 1 job" in submit(place).out
     assert titles(fake)[2:] == [f"0-0 after {TEACHER_TASK}"]
 
 
@@ -185,7 +185,7 @@ def test_only_when_told_it_tries_again(fake, done, flag):
     else:
         done.make_stale(run)
     assert "nothing to send" in submit(done).out
-    assert "to send: 1 jobs in 1 arrays" in submit(done, flag).out
+    assert "to send: 1 job in 1 array" in submit(done, flag).out
     (task,) = done.sent[0].tasks
     assert task == (run.id,)
 

@@ -98,7 +98,11 @@ def test_with_a_matrix(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("pairs: [a -> b]\n", "missing"), ("{", "matrix.yaml"), ("", "matrix.yaml")],
+    [
+        ("pairs: [a -> b]\ndataset: fake\n", "methods: missing"),
+        ("{", "matrix.yaml"),
+        ("", "matrix.yaml"),
+    ],
 )
 def test_a_broken_matrix_does_not_end_it(tmp_path, text, words):
     (tmp_path / "matrix.yaml").write_text(text)
@@ -106,6 +110,21 @@ def test_a_broken_matrix_does_not_end_it(tmp_path, text, words):
     (failure,) = at(called, FAIL)
     assert words in failure
     assert "runs directory" in called.out
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"pair": [], "trials": 0}, ["unknown key: did you mean pairs?", "at least 1, got 0"]),
+        ({"methods": ["fitnit", "kdd"]}, ["did you mean fitnet", "unknown method 'kdd'"]),
+    ],
+)
+def test_each_mistake_in_a_matrix_is_a_finding(tmp_path, changes, words):
+    failures = at(examine(tmp_path, str(cli.write(tmp_path, **changes))), FAIL)
+    assert len(failures) == len(words)
+    for failure, word in zip(failures, words, strict=True):
+        assert failure.startswith(f"matrix: {tmp_path / 'matrix.yaml'}: ")
+        assert word in failure
 
 
 @pytest.mark.parametrize(

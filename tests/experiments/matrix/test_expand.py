@@ -193,3 +193,32 @@ def test_the_matrices_of_this_repository_are_good(path):
     table = load(path)
     found = expand(table, Facts(dict.fromkeys(table.teachers, "ab" * 32)), str(path))
     assert len(found.entries) == len(table.methods) * len(table.pairs) * table.trials
+
+
+# ---- options for pairs ---------------------------------------------------------------------------
+
+
+def weights(pairs: dict[str, dict]) -> list[float]:
+    """FitNet's weight on each of PAIRS."""
+    method = {"name": "fitnet", "options": {"weight": 1.0}, "pairs": pairs}
+    found = expansion(pairs=PAIRS, methods=[method], trials=1)
+    return [options(found, "fitnet", pair)["weight"] for pair in PAIRS]
+
+
+def test_a_pattern_of_pairs():
+    assert weights({"resnet14 -> *": {"weight": 2.0}}) == [2.0, 1.0, 2.0]
+    assert weights({"ResNet14->*": {"weight": 2.0}}) == [2.0, 1.0, 2.0]
+    assert weights({"* → resnet8": {"weight": 2.0}}) == [2.0, 2.0, 1.0]
+
+
+def test_later_patterns_win_and_the_pair_itself_over_all():
+    patterns = {"resnet14 -> *": {"weight": 2.0}, "* -> resnet8": {"weight": 3.0}}
+    assert weights(patterns) == [3.0, 3.0, 2.0]
+    assert weights({PAIRS[0]: {"weight": 4.0}, **patterns}) == [4.0, 3.0, 2.0]
+
+
+def test_ids_depend_on_the_options_not_on_how_they_were_given():
+    named = {"name": "fitnet", "pairs": {PAIRS[0]: {"weight": 2.0}, PAIRS[2]: {"weight": 2.0}}}
+    by_pattern = {"name": "fitnet", "pairs": {"resnet14 -> *": {"weight": 2.0}}}
+    first, second = (expansion(pairs=PAIRS, methods=[method]) for method in (named, by_pattern))
+    assert [run.id for run in first.runs] == [run.id for run in second.runs]

@@ -265,3 +265,62 @@ def test_yaml_as_people_mean_it(tmp_path):
     (tmp_path / "matrix.yaml").write_text(text)
     called = cli.command("plan", tmp_path / "matrix.yaml", "--no-timing")
     assert (called.code, called.err) == (0, "")
+
+
+# ---- several problems ----------------------------------------------------------------------------
+
+
+def problems(folder: Path, **changes: object) -> list[str]:
+    """What is said of a matrix with several problems, without "error: FILE: "."""
+    path = cli.write(folder, **changes)
+    called = cli.command("plan", path)
+    assert (called.code, called.out) == (2, "")
+    *lines, last = called.err.splitlines()
+    begin = f"error: {path}: "
+    assert all(line.startswith(begin) for line in lines)
+    return [line.removeprefix(begin) for line in (*lines, last)]
+
+
+def test_several_wrong_keys_and_values(tmp_path):
+    said = problems(tmp_path, recipe__epohcs=3, recipe__lr="fast", trials=0, extra=1)
+    unknown = [line.partition(" unknown key: ")[0] for line in said[:2]]
+    assert unknown == ["recipe.epohcs:", "extra:"]  # first, in whatever order the schema has
+    assert "did you mean epochs" in said[0]
+    assert said[2:] == [
+        "recipe.lr: expected a number, got 'fast'",
+        "trials: expected at least 1, got 0",
+    ]
+
+
+def test_several_unknown_names_and_options(tmp_path):
+    said = problems(
+        tmp_path,
+        dataset={"name": "fake", "num_clases": 4, "image_siez": 16},
+        pairs=["resnet14 -> resnet8", "resnet14x -> resnett8"],
+        methods=["fitnit", {"name": "kd", "options": {"kd_temprature": 2, "ce": "x"}}, "dkdd"],
+    )
+    assert [line.split(":")[0] for line in said] == [
+        "dataset.num_clases",
+        "dataset.image_siez",
+        "pairs.1.teacher",
+        "pairs.1.student",
+        "methods.0",
+        "methods.1",
+        "methods.1",
+        "methods.2",
+    ]
+    assert "did you mean kd_temperature?" in said[5]
+
+
+def test_patterns_of_pairs_that_match_nothing(tmp_path):
+    pairs = {"vgg13 -> *": {"weight": 2.0}, "resnet14 -> resnet9": {}, "resnet* -> *": {}}
+    said = problems(tmp_path, methods=[{"name": "fitnet", "pairs": pairs}])
+    assert len(said) == 2
+    assert "'vgg13 -> *', which the matrix lacks: known: resnet14 -> resnet8" in said[0]
+    assert said[1].endswith("did you mean resnet14 -> resnet8?")
+
+
+def test_no_more_than_ten(tmp_path):
+    said = problems(tmp_path, methods=[f"nothing{i}" for i in range(14)])
+    assert len(said) == 11
+    assert said[-1] == "error: … and 4 more problems"

@@ -46,5 +46,12 @@ def test_a_users_folder_is_known_by_its_content():
 def test_placement_is_told_apart_for_every_set():
     for name in datasets.names():
         for option in datasets.options(name):
-            expected = option in ("cache", "workers", "file", "folder")
+            expected = option in ("cache", "workers", "file", "folder", "label")
             assert datasets.is_placement(name, option) == expected
+
+
+def test_a_label_is_only_a_name():
+    plain = matrix(name="arrays", file="my.npz")
+    labeled = matrix(name="arrays", file="my.npz", label="My birds")
+    assert ids(plain, content="a") == ids(labeled, content="a")
+    assert "label" not in expand.data_spec(labeled, expand.Facts(content="a")).options

@@ -167,9 +167,9 @@ def test_the_registry_is_asked_per_cell_not_per_trial(monkeypatch):
         for name in ("find", "resolve"):
             original = getattr(distillers, name)
 
-            def counted(*arguments, name=name, original=original):
+            def counted(*arguments, name=name, original=original, **named):
                 calls[name] += 1
-                return original(*arguments)
+                return original(*arguments, **named)
 
             monkeypatch.setattr(distillers, name, counted)
         expansion(methods=METHODS, trials=trials)

@@ -1,0 +1,76 @@
+"""How every program here ends: bad input is one line per problem and exit code 2."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Sequence
+
+from experiments.doctor import packages
+from experiments.errors import problems_of
+
+BAD_INPUT = 2
+INTERRUPTED = 130  # as shells count a process ended by Ctrl-C: 128 + SIGINT
+Main = Callable[..., int]  # of the arguments (Sequence[str] | None)
+
+
+def entry_point(main: Main) -> Main:
+    """Decorator of a program's ``main``: errors as `call` reports them.
+
+    With ``--debug`` among the arguments, tracebacks are shown.
+    """
+
+    @functools.wraps(main)
+    def guarded(arguments: Sequence[str] | None = None) -> int:
+        given = sys.argv[1:] if arguments is None else arguments
+        return call(lambda: main(arguments), debug="--debug" in given)
+
+    return guarded
+
+
+def call(action: Callable[[], int], debug: bool = False) -> int:
+    """What ``action`` returns; bad input, a broken installation and Ctrl-C have exit codes."""
+    try:
+        return action()
+    except BrokenPipeError:  # `benchmark.py table … | head`
+        sys.stderr.close()
+        return 0
+    except (ImportError, OSError, ValueError) as error:
+        if debug:
+            raise
+        if _is_broken_installation(error):
+            return packages.explain(error)
+        if not _is_bad_input(error):
+            raise
+        report(error)
+        return BAD_INPUT
+    except KeyboardInterrupt:  # before any worker was started; those save what they have
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def report(error: Exception) -> None:
+    """The error on standard error, one line per problem."""
+    for problem in problems_of(error):
+        print(f"error: {' '.join(problem.split())}", file=sys.stderr)
+
+
+def _is_broken_installation(error: Exception) -> bool:
+    """Whether a package is missing, or a shared library of one (an OSError without a number)."""
+    is_library = isinstance(error, OSError) and error.errno is None and ".so" in str(error)
+    return isinstance(error, ImportError) or is_library
+
+
+def _is_bad_input(error: Exception) -> bool:
+    """Whether the message is meant for the user.
+
+    The families are imported here, after the fact: their modules import torch and pydantic.
+    """
+    import datasets
+    import distillers
+    import models
+    from experiments.errors import InputError
+    from results import records
+
+    families = (models.ModelError, datasets.DataError, distillers.MethodError, records.RecordError)
+    return isinstance(error, (OSError, InputError, *families))

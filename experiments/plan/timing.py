@@ -1,0 +1,197 @@
+"""A few timed steps on this machine: what an image costs a network, and a batch a method."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+
+import distillers
+import models
+from datasets import Batch, Data, Stream
+from datasets.memory import MemoryData
+from datasets.randomness import generator
+from distillers import Distiller, Needs
+from experiments.activity import activity
+from experiments.matrix.recipe import Recipe
+from experiments.matrix.run_spec import RunSpec
+from experiments.train import networks
+from experiments.train.mixup import mixed
+from models import Outputs
+
+SMALL = 64  # side of the images up to which a whole batch is timed
+REPEATS = 2  # after one to warm up; the fastest counts, since others may use the machine
+LONGEST = 64  # images per timed step
+
+Key = tuple[object, ...]
+
+
+@dataclass
+class Stopwatch:
+    """Seconds per image, each measured once and remembered."""
+
+    data: Data
+    device: torch.device
+    known: dict[Key, float] = field(default_factory=dict)
+    _models: dict[str, models.Classifier] = field(default_factory=dict)
+    _outputs: dict[Key, Outputs] = field(default_factory=dict)
+
+    # ---- networks ------------------------------------------------------------------------------
+
+    def training(self, name: str, recipe: Recipe) -> float:
+        """A forward and backward pass of a network, and the update of its weights."""
+        return self._once(("training", name, recipe), lambda: self._trained(name, recipe))
+
+    def forward(self, name: str, recipe: Recipe) -> float:
+        """A forward pass without gradients."""
+        return self._once(("forward", name, recipe), lambda: self._run(name, recipe))
+
+    def _trained(self, name: str, recipe: Recipe) -> float:
+        model, batch = self._network(name, recipe).train(), self.batch(recipe)
+        optimizer = recipe.make_optimizer(list(model.parameters()))
+
+        def step() -> None:
+            optimizer.zero_grad(set_to_none=True)
+            networks.run(model, batch, Needs(), recipe).logits.square().mean().backward()
+            optimizer.step()
+
+        return self._time(step, f"timing training steps of {name}") / len(batch)
+
+    def _run(self, name: str, recipe: Recipe) -> float:
+        model, batch = self._network(name, recipe).eval(), self.batch(recipe)
+
+        @torch.no_grad()
+        def step() -> None:
+            networks.run(model, batch, Needs(), recipe)
+
+        return self._time(step, f"timing {name}") / len(batch)
+
+    # ---- methods -------------------------------------------------------------------------------
+
+    def method(self, spec: RunSpec) -> float:
+        """What the method of ``spec`` adds: its loss, and the backward pass to the outputs.
+
+        Raises Unsupported where it cannot serve the pair.
+        """
+        key = ("method", spec.pair, spec.method, repr(spec.options), spec.recipe.batch_size)
+        return self._once(key, lambda: self._method(spec))
+
+    def initial_epochs(self, spec: RunSpec) -> int:
+        """The length of the method's initial stage; 0 without one."""
+        method = self._built(spec)
+        stage = method.init_stage()
+        return max(1, round(method.scaled(stage.epochs))) if stage else 0
+
+    def _built(self, spec: RunSpec) -> Distiller:
+        recipe = spec.recipe
+        student = self._network(spec.student, recipe)
+        teacher = self._network(spec.teacher.name, recipe) if spec.teacher else None
+        info = replace(self.data.info, batch_size=len(self.batch(recipe)))
+        with networks.seeded("timing", spec.method):
+            method = distillers.build(spec.method, student, teacher, info, **spec.options)
+        return method.to(self.device, recipe.parameter_dtype).train()
+
+    def _method(self, spec: RunSpec) -> float:
+        recipe = spec.recipe
+        method = self._built(spec)
+        method.on_epoch(1)
+        student = self._network(spec.student, recipe)
+        teacher = self._network(spec.teacher.name, recipe) if spec.teacher else None
+        batch = self._with_views(self.batch(recipe), method.needs)
+        student_out = self._of(student, batch, method.needs, recipe)
+        teacher_out = self._of(teacher, batch, method.needs, recipe) if teacher else None
+        own = [p for p in method.parameters() if p.requires_grad]
+
+        def step() -> None:
+            leaf = student_out.map(lambda tensor: tensor.detach().requires_grad_())
+            _backward(method(leaf, teacher_out, batch).values())
+            for parameter in own:
+                parameter.grad = None
+
+        return self._time(step, f"timing the losses of {spec.method}") / len(batch)
+
+    def _of(
+        self, network: models.Classifier, batch: Batch, needs: Needs, recipe: Recipe
+    ) -> Outputs:
+        """A network's outputs on noise; those of one network and kind are computed once."""
+        key = (network.name, recipe, needs.preacts, needs.blocks, needs.views)
+        if key not in self._outputs:
+            with torch.no_grad():
+                self._outputs[key] = networks.run(network.eval(), batch, needs, recipe)
+        return self._outputs[key]
+
+    # ---- data ----------------------------------------------------------------------------------
+
+    def batches(self, stream: Stream, recipe: Recipe) -> float:
+        """Drawing and augmenting a batch, for data in memory; 0 for sets decoded by workers."""
+        return self._once(("batches", stream, recipe), lambda: self._drawn(stream, recipe))
+
+    def _drawn(self, stream: Stream, recipe: Recipe) -> float:
+        if not isinstance(self.data, MemoryData):
+            return 0.0
+        batches = iter(self.data.train_stream(0, 1, 0, stream))
+
+        def step() -> None:
+            mixed(networks.formatted(next(batches), recipe), self.data.info, recipe, 0, "main")
+
+        count = min(REPEATS, self.data.steps_per_epoch(stream) - 1)
+        return self._time(step, "timing the data", count) / self.data.info.batch_size
+
+    def batch(self, recipe: Recipe) -> Batch:
+        """Noise with labels from the data."""
+        side, labels = self.data.info.image_size, self.data.info.train_labels
+        size = min(LONGEST if side <= SMALL else LONGEST // 4, recipe.batch_size, len(labels))
+        indices = torch.arange(size)
+        noise = torch.rand(size, 3, side, side, generator=generator("timing"))
+        images = noise.to(self.device)
+        batch = Batch(images, labels[indices].to(self.device), indices.to(self.device), 1, 0)
+        return networks.formatted(batch, recipe)
+
+    def _with_views(self, batch: Batch, needs: Needs) -> Batch:
+        return replace(batch, views=(batch.images,) * len(needs.views))
+
+    # ---- helpers -------------------------------------------------------------------------------
+
+    def _network(self, name: str, recipe: Recipe) -> models.Classifier:
+        if name not in self._models:
+            with networks.seeded("timing", name):
+                classes = self.data.info.num_classes
+                self._models[name] = networks.build(name, classes, recipe, self.device)
+        return self._models[name]
+
+    def _once(self, key: Key, measure: Callable[[], float]) -> float:
+        if key not in self.known:
+            self.known[key] = measure()
+        return self.known[key]
+
+    def _time(self, action: Callable[[], None], what: str, repeats: int = REPEATS) -> float:
+        """The fastest of a few calls, in seconds."""
+        times = []
+        with activity(what):
+            for _ in range(repeats + 1):
+                start = time.perf_counter()
+                action()
+                if self.device.type == "cuda":
+                    torch.cuda.synchronize(self.device)
+                times.append(time.perf_counter() - start)
+        return min(times[1:] or times)
+
+
+def _backward(losses: Iterable[Tensor]) -> None:
+    total = torch.stack(list(losses)).sum()
+    if total.requires_grad:
+        total.backward()
+
+
+def takes_two_passes(method: type[Distiller]) -> bool:
+    """Whether a method's own `step` may go backward more than once, as DOT does."""
+    return method.step is not Distiller.step
+
+
+def parameters_of(name: str, num_classes: int) -> int:
+    """How many parameters a network has."""
+    model: nn.Module = networks.build(name, num_classes, Recipe(), torch.device("meta"))
+    return sum(p.numel() for p in model.parameters())

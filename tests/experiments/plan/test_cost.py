@@ -1,0 +1,130 @@
+"""What runs will take: the parts of a prediction, and where each comes from."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import datasets
+import distillers
+from datasets import Data, Stream
+from experiments.matrix.recipe import Recipe
+from experiments.plan import cost, timing
+from experiments.plan.cost import predict_cost
+from experiments.rundir.status import State, Status
+from tests.experiments.cli import expansion
+from tests.results.example import record
+
+TRAIN, TEST, EPOCHS = 64, 32, 4
+TRAINING, FORWARD, METHOD, DRAWING = 1.0, 0.25, 0.125, 0.0625  # seconds per image, made up
+
+
+@pytest.fixture
+def clocks(monkeypatch) -> None:
+    """Every part of a step takes what is stated above."""
+    for name, value in (("training", TRAINING), ("forward", FORWARD), ("batches", DRAWING)):
+        monkeypatch.setattr(timing.Stopwatch, name, lambda self, *_, value=value: value)
+    monkeypatch.setattr(timing.Stopwatch, "method", lambda self, spec: METHOD)
+
+
+def data(**changes: object) -> Data:
+    options = {"num_classes": 4, "image_size": 16, "train_size": TRAIN, "test_size": TEST}
+    return datasets.build("fake", batch_size=32, epochs=EPOCHS, **(options | changes))
+
+
+def todo(*methods: object, recipe: dict | None = None) -> list[Status]:
+    recipe = {"epochs": EPOCHS, "batch_size": 32, "schedule": "cosine", **(recipe or {})}
+    found = expansion(methods=list(methods), trials=1, recipe=recipe)
+    return [Status(entry.spec, State.TODO) for entry in found.entries]
+
+
+def predicted(statuses: list[Status], **changes: object) -> list[float]:
+    found = predict_cost(statuses, data(), "cpu", **changes)
+    return [found.of[status.spec.id] for status in statuses]
+
+
+TESTS = EPOCHS * TEST * FORWARD
+ALONE = EPOCHS * TRAIN * (TRAINING + METHOD + DRAWING) + TESTS + cost.START_SECONDS
+
+
+@pytest.mark.usefixtures("clocks")
+def test_a_run_without_a_teacher():
+    assert predicted(todo("vanilla")) == [ALONE]
+
+
+@pytest.mark.usefixtures("clocks")
+def test_a_teachers_pass_and_first_test():
+    expected = ALONE + (EPOCHS * TRAIN + TEST) * FORWARD
+    assert predicted(todo("kd")) == [expected]
+
+
+@pytest.mark.usefixtures("clocks")
+@pytest.mark.parametrize(("limit", "members"), [(None, 4), (2, 2), (1, 1)])
+def test_runs_of_one_cohort_share(limit, members):
+    """Drawing, the teacher's pass and the start; the teacher is tested once, for all four."""
+    statuses = todo("kd", "at", "fitnet", "dkd")
+    own = EPOCHS * TRAIN * (TRAINING + METHOD) + TESTS
+    shared = EPOCHS * TRAIN * (FORWARD + DRAWING) + cost.START_SECONDS
+    expected = own + shared / members + TEST * FORWARD / 4
+    assert predicted(statuses, cohort_size=limit) == pytest.approx(4 * [expected])
+
+
+@pytest.mark.usefixtures("clocks")
+def test_tests_are_as_rare_as_the_recipe_says():
+    rare = predicted(todo("vanilla", recipe={"eval_every": 3}))
+    assert rare == [ALONE - TESTS + 2 * TEST * FORWARD]  # after epochs 3 and 4
+
+
+@pytest.mark.usefixtures("clocks")
+def test_a_second_view_is_a_second_pass(monkeypatch):
+    (kd,), (mlkd,) = predicted(todo("kd")), predicted(todo("mlkd"))
+    assert mlkd - kd == pytest.approx(EPOCHS * TRAIN * (TRAINING + FORWARD))
+
+
+@pytest.mark.usefixtures("clocks")
+def test_an_initial_stage_comes_on_top():
+    (fitnet,), (fsp,) = predicted(todo("fitnet")), predicted(todo("fsp"))
+    epochs = distillers.defaults("fsp")
+    assert fsp > fitnet, epochs
+    per_epoch = TRAIN * (TRAINING + METHOD + DRAWING + FORWARD)
+    assert (fsp - fitnet) / per_epoch == pytest.approx(round((fsp - fitnet) / per_epoch))
+
+
+@pytest.mark.usefixtures("clocks")
+def test_what_is_saved_is_not_done_again():
+    (status,) = todo("vanilla")
+    half = Status(status.spec, State.TODO, epoch=EPOCHS // 2)
+    assert predicted([half]) == [(ALONE - cost.START_SECONDS) / 2 + cost.START_SECONDS]
+
+
+def test_what_is_on_record_wins(monkeypatch):
+    monkeypatch.setattr(timing.Stopwatch, "_time", lambda *_: pytest.fail("timed"))
+    done, again = todo("vanilla", {"name": "vanilla", "label": "b", "options": {"ce": 2.0}})
+    stored = record(70.0, images_per_second=16.0, run=done.spec.id, spec=done.spec.dump())
+    (start,) = stored.starts
+    here = start.model_copy(update={"device": "cpu (a processor, 1 threads)"})
+    stored = stored.model_copy(update={"starts": (here,)})
+    statuses = [Status(done.spec, State.DONE, record=stored), again]
+    found = predict_cost(statuses, data(), "cpu", timed=False).of
+    assert found == {again.spec.id: EPOCHS * TRAIN / 16.0 + cost.START_SECONDS}
+
+
+def test_nothing_on_record_and_nothing_timed():
+    assert predict_cost(todo("kd"), data(), "cpu", timed=False).seconds is None
+
+
+@pytest.mark.parametrize("method", ["vanilla", "kd", "crd", "mlkd", "ab", "simkd", "tf_nkd"])
+def test_every_kind_of_method_can_be_timed(method):
+    (seconds,) = predicted(todo(method))
+    assert 0 < seconds < 60
+
+
+def test_a_stopwatch_measures_once_and_leaves_the_generators_alone():
+    watch = timing.Stopwatch(data(), torch.device("cpu"))
+    recipe = Recipe(batch_size=32)
+    before = torch.get_rng_state()
+    first = watch.training("resnet8", recipe)
+    assert watch.training("resnet8", recipe) == first
+    assert watch.forward("resnet8", recipe) < first
+    assert watch.batches(Stream(), recipe) > 0
+    assert torch.equal(torch.get_rng_state(), before)
