@@ -69,6 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 0
     activity.start_command(args.quiet)
+    if args.loads_torch:
+        with activity.activity("loading PyTorch"):  # two seconds, or ten on a busy machine
+            import torch  # noqa: F401
     code: int = args.action(args)
     return code
 
@@ -96,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.set_defaults(debug=False, quiet=False, action=None)
+    parser.set_defaults(debug=False, quiet=False, action=None, loads_torch=False)
     parser.add_argument("--version", action=_ShowVersion, nargs=0, help="print it, and the commit")
     verbs = parser.add_subparsers(metavar="COMMAND")
     for command in COMMANDS:

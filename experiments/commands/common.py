@@ -58,7 +58,10 @@ class Parser(argparse.ArgumentParser):
 
     def add_argument(self, *names: Any, **settings: Any) -> argparse.Action:
         self.flags.update(name for name in names if name.startswith("--"))
-        return super().add_argument(*names, **settings)
+        action = super().add_argument(*names, **settings)
+        if settings.get("type") is Path:
+            action.complete = FILES  # type: ignore[attr-defined]
+        return action
 
     def error(self, message: str) -> NoReturn:
         unknown = message.removeprefix("unrecognized arguments: ")
@@ -88,7 +91,7 @@ def add_verb(verbs: Verbs, name: str, action: Action) -> argparse.ArgumentParser
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    verb.set_defaults(action=action)
+    verb.set_defaults(action=action, loads_torch=True)
     verb.add_argument("--quiet", action="store_true", help="print only errors and results")
     verb.add_argument("--debug", action="store_true", help="show tracebacks")
     verb.add_argument(

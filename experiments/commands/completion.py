@@ -24,4 +24,5 @@ def register(verbs: Verbs, parser: Callable[[], argparse.ArgumentParser]) -> Non
         return 0
 
     verb = add_verb(verbs, "completion", completion)
+    verb.set_defaults(loads_torch=False)
     verb.add_argument("shell", choices=list(HOW), help="the shell that is to complete")

@@ -9,6 +9,7 @@ from collections import Counter
 from experiments.commands.common import (
     Verbs,
     add_data_flags,
+    add_file,
     add_runs_flag,
     add_site_flag,
     add_verb,
@@ -23,7 +24,8 @@ def doctor(args: argparse.Namespace) -> int:
 
     levels: Counter[str] = Counter()
     for finding in Examination(args).findings():
-        _print(str(finding))
+        if finding.level != OK or not args.quiet:
+            _print(str(finding))
         levels[finding.level] += 1
     counts = [f"{levels[level]} {level}" for level in (OK, WARN, FAIL) if levels[level]]
     _print(f"\n{plural(levels.total(), 'check')}: {', '.join(counts)}")
@@ -39,8 +41,12 @@ def _print(text: str) -> None:
 def register(verbs: Verbs) -> None:
     """Add the verb and its flags to the command line."""
     verb = add_verb(verbs, "doctor", doctor)
-    verb.add_argument(
-        "matrix", nargs="?", help="a YAML file; with it, its data and disk space are checked too"
+    verb.set_defaults(loads_torch=False)  # whether it can be imported is a check of its own
+    add_file(
+        verb,
+        "matrix",
+        nargs="?",
+        help="a YAML file; with it, its data and disk space are checked too",
     )
     add_runs_flag(verb)
     add_data_flags(verb)

@@ -50,11 +50,12 @@ def submit(args: argparse.Namespace) -> int:
     check_writable(plan.workspace.runs)
     statuses, known = queue_status.survey(plan)
     statuses = preview.as_reset(statuses, states_to_train(args))
-    print(format_counts(plan, statuses), flush=True)
     settings = _settings(args, plan, statuses.values(), options)
     view = arrays.plan_submission(plan, statuses, known, settings, preview.limits(options))
-    preview.describe(view, settings)
-    preview.describe_waiting(view, statuses)
+    if not (args.quiet and args.yes):  # without --yes, people are asked about what this shows
+        print(format_counts(plan, statuses), flush=True)
+        preview.describe(view, settings)
+        preview.describe_waiting(view, statuses)
     if args.dry_run:
         preview.show_scripts(plan, view, options)
         return 0
