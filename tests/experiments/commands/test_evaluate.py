@@ -34,7 +34,7 @@ def test_the_accuracy_of_a_finished_run(done):
     last = records.read(path.parent).accuracy.last
     said = evaluate(path)  # its result.json says on which data
     assert said.code == 0
-    assert said.err == "evaluating 32 images on cpu …\n"  # no bar without a terminal
+    assert said.err == ""  # it is quick
     assert said.out.splitlines() == [
         "network  resnet8 with 4 classes, from ours (safetensors)",
         "data     fake, test part, n = 32",

@@ -74,7 +74,7 @@ def test_changed_code_makes_finished_runs_stale(trained):
     before = results(trained)
     ran = call(trained, "run")
     assert ran.code == 1
-    assert "my_method, trial 0: stale: my_method.py changed" in ran.out
+    assert "Mine, trial 0: stale: my_method.py changed" in ran.out
     assert "accept" in ran.out
     assert results(trained) == before
     table = call(trained, "table").out

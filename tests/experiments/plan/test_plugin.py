@@ -139,7 +139,9 @@ def in_own_process(folder: Path) -> list[str]:
 def test_interrupted_and_resumed_it_ends_as_if_it_had_not_been(elsewhere, inline):
     """With the real processes: SIGTERM to `run` after the first epoch, then the same command."""
     matrix(elsewhere, recipe__epochs=10, dataset__train_size=128)
-    end = interrupt("run", "matrix.yaml", "--plugin", "my_method.py", after="my_method, trial 0: ")
+    end = interrupt(
+        "run", "matrix.yaml", "--plugin", "my_method.py", "--verbose", after="Mine, trial 0: "
+    )
     assert "stopped. What was saved is safe" in end
     shown = call("status", "--plugin", "my_method.py").out
     assert "to do: epoch " in shown

@@ -178,7 +178,7 @@ def test_stale_runs_are_shown_and_left_alone(folder):
     before = cli.listing(folder)
     called = command(folder, "run")
     assert called.code == 1
-    assert "resnet14 -> resnet8, kd, trial 0: stale: options.kd_temperature was 7.0" in called.out
+    assert "resnet14 -> resnet8, KD, trial 0: stale: options.kd_temperature was 7.0" in called.out
     assert "--redo-stale" in called.out
     assert "stale: options.kd_temperature was 7.0, is 4.0" in command(folder, "status").out
     noted = command(folder, "table").out
