@@ -22,7 +22,6 @@ from results.schema import Record
 # Of a job, before its first step: imports, data, building. Measured: 2.5 to 4 s on one core.
 START_SECONDS = 3.0
 BACKWARD = 2 / 3  # of a training step, roughly, is its backward pass
-METHODS_TIMED = 120  # kinds of methods whose losses are timed; further ones are scaled from those
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ class _Clocks:
         self.sharing = Counter(_team(s.spec) + _stream(s.spec) for s in todo)
         self.taught = Counter(s.spec.teacher for s in todo)
         self.limit = cohort_size
-        self.ratios: dict[tuple[str, str], float] = {}
+        self.ratios: dict[str, float] = {}  # a method's own part of its student's, by its name
 
     def learn(self, statuses: Iterable[Status]) -> None:
         """Take over the speeds of finished runs on the same kind of device."""
@@ -138,17 +137,15 @@ class _Clocks:
         return self.watch.training(spec.student, spec.recipe)
 
     def _method(self, spec: RunSpec) -> float:
-        """A method's own part. Beyond the first pairs it is scaled by the student's time."""
+        """A method's own part, timed on one pair and scaled to others by the student's time."""
         if spec.source:
             return 0.0
-        kind = (spec.method, repr(spec.options))
-        student = self._student(spec)
-        if kind not in self.ratios or len(self.watch.known) < METHODS_TIMED:
+        if spec.method not in self.ratios:
             try:
-                self.ratios[kind] = self.watch.method(spec) / student
+                self.ratios[spec.method] = self.watch.method(spec) / self._student(spec)
             except distillers.Unsupported:
                 return 0.0
-        return self.ratios[kind] * student
+        return self.ratios[spec.method] * self._student(spec)
 
     def _initial(self, spec: RunSpec, epoch: int) -> float:
         """The initial stage, if the method has one and it has not been passed."""

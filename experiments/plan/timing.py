@@ -25,6 +25,8 @@ from models import Outputs
 SMALL = 64  # side of the images up to which a whole batch is timed
 REPEATS = 2  # after one to warm up; the fastest counts, since others may use the machine
 LONGEST = 64  # images per timed step
+LONG = 0.4  # seconds after which a step is not repeated
+FEW, SLOW = 8, 0.1  # images of a first step; seconds of it from which it has to do
 
 Key = tuple[object, ...]
 
@@ -43,31 +45,39 @@ class Stopwatch:
 
     def training(self, name: str, recipe: Recipe) -> float:
         """A forward and backward pass of a network, and the update of its weights."""
-        return self._once(("training", name, recipe), lambda: self._trained(name, recipe))
+        return self._once(("training", name, *_kind(recipe)), lambda: self._trained(name, recipe))
 
     def forward(self, name: str, recipe: Recipe) -> float:
         """A forward pass without gradients."""
-        return self._once(("forward", name, recipe), lambda: self._run(name, recipe))
+        return self._once(("forward", name, *_kind(recipe)), lambda: self._run(name, recipe))
 
     def _trained(self, name: str, recipe: Recipe) -> float:
-        model, batch = self._network(name, recipe).train(), self.batch(recipe)
+        model = self._network(name, recipe).train()
         optimizer = recipe.make_optimizer(list(model.parameters()))
 
-        def step() -> None:
+        def step(batch: Batch) -> None:
             optimizer.zero_grad(set_to_none=True)
             networks.run(model, batch, Needs(), recipe).logits.square().mean().backward()
             optimizer.step()
 
-        return self._time(step, f"timing training steps of {name}") / len(batch)
+        return self._per_image(step, recipe, f"timing training steps of {name}")
 
     def _run(self, name: str, recipe: Recipe) -> float:
-        model, batch = self._network(name, recipe).eval(), self.batch(recipe)
+        model = self._network(name, recipe).eval()
 
         @torch.no_grad()
-        def step() -> None:
+        def step(batch: Batch) -> None:
             networks.run(model, batch, Needs(), recipe)
 
-        return self._time(step, f"timing {name}") / len(batch)
+        return self._per_image(step, recipe, f"timing {name}")
+
+    def _per_image(self, step: Callable[[Batch], None], recipe: Recipe, what: str) -> float:
+        """Seconds per image of a step: on a few images where it is slow, else on a whole batch."""
+        few, whole = self.batch(recipe, FEW), self.batch(recipe)
+        seconds = self._time(lambda: step(few), what, repeats=1)
+        if seconds > SLOW or len(few) == len(whole):
+            return seconds / len(few)
+        return self._time(lambda: step(whole), what) / len(whole)
 
     # ---- methods -------------------------------------------------------------------------------
 
@@ -140,10 +150,11 @@ class Stopwatch:
         count = min(REPEATS, self.data.steps_per_epoch(stream) - 1)
         return self._time(step, "timing the data", count) / self.data.info.batch_size
 
-    def batch(self, recipe: Recipe) -> Batch:
-        """Noise with labels from the data."""
+    def batch(self, recipe: Recipe, most: int = LONGEST) -> Batch:
+        """Noise with labels from the data, of at most so many images."""
         side, labels = self.data.info.image_size, self.data.info.train_labels
-        size = min(LONGEST if side <= SMALL else LONGEST // 4, recipe.batch_size, len(labels))
+        most = most if side <= SMALL else min(most, FEW)
+        size = min(most, recipe.batch_size, len(labels))
         indices = torch.arange(size)
         noise = torch.rand(size, 3, side, side, generator=generator("timing"))
         images = noise.to(self.device)
@@ -168,16 +179,22 @@ class Stopwatch:
         return self.known[key]
 
     def _time(self, action: Callable[[], None], what: str, repeats: int = REPEATS) -> float:
-        """The fastest of a few calls, in seconds."""
-        times = []
+        """The fastest of a few calls, in seconds; of a long one the first."""
+        times: list[float] = []
         with activity(what):
-            for _ in range(repeats + 1):
+            while len(times) <= repeats and sum(times) < LONG:
                 start = time.perf_counter()
                 action()
                 if self.device.type == "cuda":
                     torch.cuda.synchronize(self.device)
                 times.append(time.perf_counter() - start)
         return min(times[1:] or times)
+
+
+def _kind(recipe: Recipe) -> Key:
+    """What the time of a network's step depends on."""
+    names = ("batch_size", "optimizer", "precision", "channels_last", "compile", "tf32", "threads")
+    return tuple(getattr(recipe, name) for name in names)
 
 
 def _backward(losses: Iterable[Tensor]) -> None:
