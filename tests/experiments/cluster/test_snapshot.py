@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from distillers.plugins import read_plugin
 from experiments import environment
 from experiments.cluster import snapshot
 from results import records
@@ -93,6 +94,26 @@ def test_plugins_are_in_it_also_when_they_have_one_name(checkout, tmp_path):
     assert make(tmp_path)[0] != copy
     given[1].write_text("b = 2")
     assert make(tmp_path, *given)[0] != copy
+
+
+def test_plugins_bring_their_siblings_and_folders(checkout, tmp_path):
+    one = tmp_path / "one" / "mine.py"
+    folder = tmp_path / "my methods"
+    for path, text in (
+        (one, "import terms\n"),
+        (one.with_name("terms.py"), "x = 1\n"),
+        (one.with_name("unrelated.py"), "x = 2\n"),
+        (folder / "first.py", "from .deep import y\n"),
+        (folder / "deep" / "__init__.py", "y = 3\n"),
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    _, (file, copied) = make(tmp_path, one, folder)
+    assert sorted(path.name for path in file.parent.iterdir()) == ["mine.py", "terms.py"]
+    assert (copied.name, (copied / "deep" / "__init__.py").read_text()) == ("my methods", "y = 3\n")
+    # Jobs load the copies: they must be the plugins whose digests are in the ids.
+    for given, copy in ((one, file), (folder, copied)):
+        assert read_plugin(copy).digest == read_plugin(given).digest
 
 
 def test_the_marker_comes_last_and_the_copy_appears_whole(checkout, tmp_path, monkeypatch):
