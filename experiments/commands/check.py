@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from experiments.activity import activity
 from experiments.commands.common import Verbs, add_data_flags, add_verb
 
 if TYPE_CHECKING:
@@ -118,7 +119,8 @@ def _of_method(lab: Laboratory, method: str) -> Iterator[Check]:
 def _report(checks: Iterable[Check]) -> int:
     """Run checks and print how each went; stops at the first failure, which others would repeat."""
     for what, run in checks:
-        found = run()
+        with activity(f"checking {what}"):
+            found = run()
         print(f"  {'FAIL' if found else 'ok  '}  {what}", flush=True)
         for sentence in found:
             print(f"        {sentence}")
