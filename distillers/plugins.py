@@ -111,6 +111,11 @@ def of_modules(modules: Iterable[str]) -> list[Plugin]:
     return list({plugin.digest: plugin for plugin in found if plugin}.values())
 
 
+def digests() -> list[str]:
+    """The digests of all plugins that were imported, sorted."""
+    return sorted({plugin.digest for plugin in LOADED.values()})
+
+
 @functools.cache
 def digest_of_module(name: str) -> str:
     """The first digits that a built-in module would have as a plugin; "" if it has no file."""

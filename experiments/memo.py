@@ -12,6 +12,7 @@ import json
 import os
 import secrets
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,17 @@ def _text(key: Key) -> str:
 
 def _file(kind: str, text: str) -> str:
     return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
+
+
+def versions() -> dict[str, str | None]:
+    """Of the packages whose networks and arithmetic a value may depend on; None if absent."""
+    found: dict[str, str | None] = {}
+    for package in ("torch", "torchvision", "timm"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = None
+    return found
 
 
 @functools.cache

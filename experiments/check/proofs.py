@@ -21,6 +21,7 @@ from experiments.rundir.outcome import Outcome
 from experiments.train import networks, teachers, trainer
 from experiments.train.cohort import Cohort
 from experiments.train.teachers import Teacher
+from experiments.wording import plural
 from models.checkpoints.files import sha256
 
 RECIPE = Recipe(epochs=2, batch_size=16, schedule="cosine", lr=0.01)
@@ -117,10 +118,10 @@ def resume(lab: Laboratory, method: str) -> list[str]:
             lab.train(place, [method], stop_after(after))
             (resumed,) = lab.train(place, [method]).values()
         except InputError as error:
-            return [f"resumed after {after} steps: {error}"]
+            return [f"resumed after {plural(after, 'step')}: {error}"]
         if not _equal(straight, resumed):
             found.append(
-                f"interrupted after {after} steps and resumed, {method} ends with other weights: "
+                f"interrupted after {plural(after, 'step')} and resumed, {method} ends with other weights: "
                 "keep its state in parameters and buffers, its randomness in self.draw(batch)"
             )
     return found

@@ -15,6 +15,7 @@ from experiments.matrix.run_spec import RunSpec
 from experiments.plan.summary import run_name
 from experiments.rundir.outcome import Outcome
 from experiments.rundir.status import ACTIVE, Status
+from experiments.wording import plural
 from experiments.worker.job import describe
 
 LOG_SECONDS = 30.0  # between two lines about epochs in a log: an hour is 120 lines, not thousands
@@ -114,7 +115,7 @@ class Progress:
 
     def counts(self) -> str:
         """ "3/27 runs  34%"."""
-        return f"{self.done}/{self.runs} runs {int(100 * self.eta.fraction()):3d}%"
+        return f"{self.done}/{plural(self.runs, 'run')} {int(100 * self.eta.fraction()):3d}%"
 
     def _left(self) -> str:
         seconds = self.eta.seconds_left(time.monotonic())

@@ -17,7 +17,7 @@ from distillers import plugins
 from experiments.errors import InputError
 from experiments.matrix.recipe import Recipe
 from experiments.matrix.run_spec import RunSpec
-from experiments.memo import Memo, code_digest
+from experiments.memo import Memo, code_digest, versions
 from models import Outputs
 
 Kind = tuple[str, str, str, Recipe]
@@ -44,8 +44,8 @@ def remembered(
     key = {
         "dataset": specs[0].dataset.model_dump(mode="json"),
         "root": str(root),
-        "plugins": sorted({plugin.digest for plugin in plugins.LOADED.values()}),
-        "torch": str(torch.__version__),
+        "plugins": plugins.digests(),
+        "packages": versions(),
         "code": code_digest(*CODE),
     }
     known: dict[str, str | None] = memo.known("capability", key) or {}

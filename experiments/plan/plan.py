@@ -32,6 +32,7 @@ from experiments.plan.workspace import (
 )
 from experiments.rundir.layout import weights_of
 from experiments.rundir.status import State, Status, probe_statuses, read_statuses
+from experiments.wording import plural
 from experiments.worker.job import Job
 
 
@@ -59,7 +60,7 @@ class Plan:
         """
         stale = {run: earlier.detail for run, earlier in self.stale.items()}
         runs, place = self.expansion.runs, self.workspace.runs
-        with activity(f"reading the states of {len(runs)} runs"):
+        with activity(f"reading the states of {plural(len(runs), 'run')}"):
             statuses = read_statuses(runs, place, self._why_not, stale)
         return probe_statuses(statuses, self.origin.statuses()) if self.origin else statuses
 
@@ -134,7 +135,7 @@ class Plan:
         assert self.data is not None  # a strict plan has its data
         needed = {spec.teacher.name for spec in specs if spec.teacher and spec.teacher.sha256}
         for name in sorted(needed):
-            with activity(f"measuring teacher {name} on the test set"):
+            with activity(f"checking the accuracy of teacher {name}"):
                 preflight.check_accuracy(
                     f"{self.source}: teachers.{name}",
                     name,

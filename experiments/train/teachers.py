@@ -9,10 +9,11 @@ import torch
 
 import models
 from datasets import Data
+from distillers import plugins
 from experiments import environment
 from experiments.matrix.recipe import Recipe
 from experiments.matrix.run_spec import TeacherSpec
-from experiments.memo import Memo, code_digest
+from experiments.memo import Memo, code_digest, versions
 from experiments.train import networks
 from experiments.train.distributed import SINGLE, ProcessGroup
 from models.checkpoints.files import sha256
@@ -89,7 +90,8 @@ def accuracy(
         "classes": data.info.num_classes,
         "recipe": {name: getattr(recipe, name) for name in NUMERICS},
         "device": environment.device_name(device),
-        "torch": str(torch.__version__),
+        "packages": versions(),
+        "plugins": plugins.digests(),
         "code": code_digest("models", "datasets", "experiments/train/networks.py"),
     }
 

@@ -62,6 +62,13 @@ def test_what_does_not_matter_does_not_count(tmp_path, measured):
     assert len(measured) == 1
 
 
+def test_a_plugin_may_have_brought_the_network(tmp_path, measured, monkeypatch):
+    ask(Memo(tmp_path))
+    monkeypatch.setattr(teachers.plugins, "digests", lambda: ["ab"])
+    ask(Memo(tmp_path))
+    assert len(measured) == 2
+
+
 def test_other_code_measures_again(tmp_path, measured, monkeypatch):
     for digest in ("one", "two", "two"):
         monkeypatch.setattr(teachers, "code_digest", lambda *_, digest=digest: digest)
