@@ -121,8 +121,9 @@ def resume(lab: Laboratory, method: str) -> list[str]:
             return [f"resumed after {plural(after, 'step')}: {error}"]
         if not _equal(straight, resumed):
             found.append(
-                f"interrupted after {plural(after, 'step')} and resumed, {method} ends with other weights: "
-                "keep its state in parameters and buffers, its randomness in self.draw(batch)"
+                f"interrupted after {plural(after, 'step')} and resumed, {method} ends with other "
+                "weights: keep its state in parameters and buffers, its randomness in "
+                "self.draw(batch)"
             )
     return found
 
