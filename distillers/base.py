@@ -238,6 +238,13 @@ class Distiller(nn.Module):
         """Epochs of the reference schedule (240) in epochs of this run; ``absolute`` if given."""
         return epochs * self.info.epochs / REFERENCE_EPOCHS if absolute is None else absolute
 
+    def initial_epochs(self, stage: InitStage | None) -> int:
+        """The length of an initial stage in this run; 0 without one.
+
+        At least one: without its initial stage it is a different method.
+        """
+        return max(1, round(self.scaled(stage.epochs))) if stage else 0
+
     # ---- what the trainer calls ----------------------------------------------------------------
 
     def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> dict[str, Tensor]:

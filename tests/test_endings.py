@@ -106,7 +106,7 @@ def test_ctrl_c_of_run_after_its_workers_saved(tmp_path, monkeypatch):
 def test_a_wrong_pair_is_one_line(pair):
     said = cli.call("list", "methods", "--pair", pair)
     assert (said.code, said.out, said.err.count("\n")) == (2, "", 1)
-    assert said.err.startswith(f"error: --pair {pair!r}: ")
+    assert said.err.startswith("error: --pair: ")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ never trained, or if it writes into the teacher's outputs. Here each of these ha
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -313,17 +313,16 @@ def _plain_attributes(method: Distiller) -> dict[str, Any]:
 
 def _kept_outside(method: Distiller, before: dict[str, Any]) -> Iterator[str]:
     """Attributes that a step changes: a resumed run would start without them."""
-    same: Callable[[Any, Any], bool] = lambda a, b: (  # noqa: E731
-        torch.equal(a, b) if isinstance(a, Tensor) and isinstance(b, Tensor) else a is b or a == b
-    )
     for name, value in _plain_attributes(method).items():
-        if name not in before or type(value) is not type(before[name]):
-            changed = True
-        else:
-            changed = not same(value, before[name])
-        if changed:
+        if name not in before or not _same(value, before[name]):
             yield (
                 f"a step changes self.{name} of {method.name}, which no checkpoint holds, so a "
                 "resumed run would differ: use self.register_buffer in setup(), or compute it "
                 "from batch.epoch and batch.step"
             )
+
+
+def _same(a: Any, b: Any) -> bool:
+    if type(a) is not type(b):
+        return False
+    return torch.equal(a, b) if isinstance(a, Tensor) else bool(a == b)

@@ -18,7 +18,8 @@ from pydantic import (
     model_validator,
 )
 
-from experiments.errors import explain
+import models
+from experiments.errors import InputError, explain
 from experiments.matrix import yaml_loader
 from experiments.matrix.recipe import SWITCHES, Recipe
 from experiments.matrix.slurm_options import SlurmOptions
@@ -82,11 +83,19 @@ class PairEntry(_Strict):
 
 
 def parse_pair(text: str, where: str) -> PairEntry:
-    """A pair given as "TEACHER -> STUDENT"; raises InputError that begins with ``where``."""
+    """A pair of known networks given as "TEACHER -> STUDENT".
+
+    Raises InputError that begins with ``where``.
+    """
     try:
-        return PairEntry.model_validate(text)
+        pair = PairEntry.model_validate(text)
+        models.check(pair.teacher)
+        models.check(pair.student)
     except ValidationError as error:
         raise explain(error, PairEntry, where) from error
+    except models.ModelError as error:
+        raise InputError(f"{where}: {error}") from error
+    return pair
 
 
 class MethodEntry(_Strict):

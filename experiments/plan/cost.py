@@ -49,14 +49,15 @@ def predict_cost(
     timed: bool = True,
     processes: int = 1,
     cohort_size: int | None = None,
+    start_seconds: float = START_SECONDS,
 ) -> Cost:
     """Steps, bytes of weights and seconds of all runs that are to do, without what is saved.
 
     Seconds come from results of the same pair and method on the same kind of device, else (if
     ``timed``) from a few steps on this machine, if it has such a device. They include tests after
     epochs, the teacher's pass and first test, divided among the runs of a cohort (at most
-    ``cohort_size``; None: no limit), and the start of a job. Several ``processes`` per run are
-    assumed to speed it up linearly.
+    ``cohort_size``; None: no limit), and the start of a job (``start_seconds``). Several
+    ``processes`` per run are assumed to speed it up linearly.
     """
     statuses = list(statuses)
     todo = [s for s in statuses if s.state in NOT_STARTED]
@@ -64,7 +65,7 @@ def predict_cost(
     steps = sum(left[s.spec.id] * data.steps_per_epoch() for s in todo)
     if device == "cpu" and todo:
         torch.set_num_threads(min(s.spec.recipe.threads for s in todo))
-    clocks = _Clocks(todo, data, torch.device(device), cohort_size)
+    clocks = _Clocks(todo, data, torch.device(device), cohort_size, start_seconds)
     clocks.learn(statuses)
     possible = timed and (device == "cpu" or torch.cuda.is_available())
     seconds = {s.spec.id: clocks.seconds(s, possible, processes) for s in todo}
@@ -77,9 +78,14 @@ class _Clocks:
     """How long runs take: as recorded for the same pair and method, else as timed here."""
 
     def __init__(
-        self, todo: Sequence[Status], data: Data, device: torch.device, cohort_size: int | None
+        self,
+        todo: Sequence[Status],
+        data: Data,
+        device: torch.device,
+        cohort_size: int | None,
+        start_seconds: float,
     ) -> None:
-        self.data, self.device = data, device
+        self.data, self.device, self.start_seconds = data, device, start_seconds
         self.watch = Stopwatch(data, device)
         self.recorded: dict[tuple[str, ...], float] = {}
         self.teams = Counter(_team(s.spec) for s in todo)
@@ -164,7 +170,7 @@ class _Clocks:
 
     def _share(self, spec: RunSpec, timed: bool) -> float:
         """This run's part of a job's start, and of the test of its teacher, which is done once."""
-        seconds = START_SECONDS / self._members(self.teams[_team(spec)])
+        seconds = self.start_seconds / self._members(self.teams[_team(spec)])
         if spec.teacher and timed:
             test = self.data.sizes["test"] * self.watch.forward(spec.teacher.name, spec.recipe)
             seconds += test / self.taught[spec.teacher]

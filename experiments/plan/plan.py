@@ -204,21 +204,16 @@ def prepare(
     with activity("looking for runs of earlier code"):
         reconciled = reconcile(expansion, workspace.runs)
     if strict and data:
-        for name, path in files.items():
-            with activity(f"loading teacher {name}"):
-                preflight.check_teacher_fits(source, name, path, data)
-    return Plan(
-        source,
-        matrix,
-        reconciled.expansion,
-        data,
-        workspace,
-        plugins,
-        files,
-        strict,
-        stale=reconciled.stale,
-        accepted=reconciled.accepted,
-    )
+        _check_teachers(source, files, data)
+    plan = Plan(source, matrix, reconciled.expansion, data, workspace, plugins, files, strict)
+    return replace(plan, stale=reconciled.stale, accepted=reconciled.accepted)
+
+
+def _check_teachers(source: str, files: Mapping[str, Path], data: Data) -> None:
+    """Refuse given teachers whose files do not fit their networks."""
+    for name, path in files.items():
+        with activity(f"loading teacher {name}"):
+            preflight.check_teacher_fits(source, name, path, data)
 
 
 def _probes(origin: Plan, name: str, strict: bool) -> Plan:

@@ -92,8 +92,7 @@ class Stopwatch:
     def initial_epochs(self, spec: RunSpec) -> int:
         """The length of the method's initial stage; 0 without one."""
         method = self._built(spec)
-        stage = method.init_stage()
-        return max(1, round(method.scaled(stage.epochs))) if stage else 0
+        return method.initial_epochs(method.init_stage())
 
     def _built(self, spec: RunSpec) -> Distiller:
         recipe = spec.recipe

@@ -26,7 +26,7 @@ from experiments.train import checkpoint, result
 from experiments.train.distributed import SINGLE, Broken, ProcessGroup, is_known_to_all
 from experiments.train.learner import Learner
 from experiments.train.meter import Diverged
-from experiments.train.shared import ChangedInPlaceError, Permanent, Watch, message
+from experiments.train.shared import ChangedInPlaceError, Permanent, Watch
 from experiments.train.teachers import Teacher
 from results import records
 
@@ -178,8 +178,7 @@ class Cohort:
         except Exception as error:
             names = self._changed_here(watch)
             if names:
-                method = member.learner.spec.method
-                raise ChangedInPlaceError(message(method, names)) from error
+                raise ChangedInPlaceError(member.learner.spec.method, names) from error
             raise
 
     def _changed_here(self, watch: Watch) -> list[str]:
@@ -199,7 +198,7 @@ class Cohort:
         if member not in self.members:  # it has failed already
             return
         with self.isolate_failure(member):
-            error = ChangedInPlaceError(message(member.learner.spec.method, changed))
+            error = ChangedInPlaceError(member.learner.spec.method, changed)
             error.known_to_all = True
             raise error
 

@@ -80,9 +80,7 @@ class Learner:
                 spec.method, self.student, teacher, info, seed=seed(*stream), **spec.options
             ).to(self.device, self.recipe.parameter_dtype)
         self.initial = self.distiller.init_stage()
-        initial_epochs = 0
-        if self.initial:  # at least one: without its initial stage it is a different method
-            initial_epochs = max(1, round(self.distiller.scaled(self.initial.epochs)))
+        initial_epochs = self.distiller.initial_epochs(self.initial)
         stages = (("initial", initial_epochs), ("main", self.recipe.epochs))
         return [(stage, epoch + 1) for stage, epochs in stages for epoch in range(epochs)]
 

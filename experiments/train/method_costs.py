@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 
 import torch
-from pydantic import ValidationError
 from torch import nn
 
 import distillers
@@ -15,7 +14,7 @@ import models
 from datasets import Batch, Info
 from experiments.errors import InputError
 from experiments.matrix.recipe import Recipe
-from experiments.matrix.schema import PairEntry
+from experiments.matrix.schema import parse_pair
 from experiments.train import networks
 
 CLASSES, SIZE, BATCH = 100, 32, 64  # as on CIFAR-100
@@ -27,11 +26,12 @@ class Bench:
     """Measures methods on one pair, one after the other, each in turns with KD.
 
     The time covers the student's forward and backward pass with the loss, on noise of CIFAR's size.
-    The teacher's pass is left out, since runs share it. Raises InputError for a wrong ``pair``.
+    The teacher's pass is left out, since runs share it. Raises InputError for a wrong
+    ``pair``.
     """
 
     def __init__(self, pair: str) -> None:
-        entry = _parsed(pair)
+        entry = parse_pair(pair, "--pair")
         torch.set_num_threads(1)
         with networks.seeded("catalogue"):
             names = (entry.student, entry.teacher)
@@ -61,19 +61,6 @@ class Bench:
                 return "n/a", method
             step = _step(method, self.student, self.teacher)
         return f"{_extra(method):,}", f"{_ratio(step, self._kd):.2f}"
-
-
-def _parsed(pair: str) -> PairEntry:
-    try:
-        entry = PairEntry.model_validate(pair)
-        for name in (entry.teacher, entry.student):
-            models.check(name)
-    except ValidationError:
-        expected = 'expected "TEACHER -> STUDENT"'
-        raise InputError(f"--pair {pair!r}: {expected}") from None
-    except models.ModelError as error:
-        raise InputError(f"--pair {pair!r}: {error}") from error
-    return entry
 
 
 def _built(name: str, student: nn.Module, teacher: nn.Module) -> distillers.Distiller | str:

@@ -26,6 +26,9 @@ class ChangedInPlaceError(MethodError):
 
     known_to_all = False  # see `distributed.is_known_to_all`
 
+    def __init__(self, method: str, names: Iterable[str]) -> None:
+        super().__init__(message(method, names))
+
 
 class Watch:
     """Remembers the state of some tensors; `changed` names those written into since."""
@@ -42,7 +45,7 @@ class Watch:
         """Raise ChangedInPlaceError if ``method`` wrote into any of them."""
         names = self.changed()
         if names:
-            raise ChangedInPlaceError(message(method, names))
+            raise ChangedInPlaceError(method, names)
 
 
 def message(method: str, names: Iterable[str]) -> str:
