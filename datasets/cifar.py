@@ -77,28 +77,38 @@ CIFAR100 = Variant(
 
 
 @register("cifar10", facts=Facts(10, SIZE, 50_000, 10_000))
-def cifar10(settings: Settings) -> Data:
-    """CIFAR-10: 50,000 + 10,000 images of 32×32, 10 classes (Krizhevsky, 2009)."""
-    return _build(CIFAR10, settings)
+def cifar10(settings: Settings, *, image_size: int = SIZE) -> Data:
+    """CIFAR-10: 50,000 + 10,000 images of 32×32, 10 classes (Krizhevsky, 2009).
+
+    image_size  pixels a side; 16 and 8 are means over blocks of pixels, for fast experiments
+    """
+    return _build(CIFAR10, settings, image_size)
 
 
 @register("cifar100", facts=Facts(100, SIZE, 50_000, 10_000))
-def cifar100(settings: Settings) -> Data:
-    """CIFAR-100: 50,000 + 10,000 images of 32×32, 100 classes (Krizhevsky, 2009)."""
-    return _build(CIFAR100, settings)
+def cifar100(settings: Settings, *, image_size: int = SIZE) -> Data:
+    """CIFAR-100: 50,000 + 10,000 images of 32×32, 100 classes (Krizhevsky, 2009).
+
+    image_size  pixels a side; 16 and 8 are means over blocks of pixels, for fast experiments
+    """
+    return _build(CIFAR100, settings, image_size)
 
 
-def _build(variant: Variant, settings: Settings) -> Data:
+def _build(variant: Variant, settings: Settings, image_size: int) -> Data:
+    if type(image_size) is not int or image_size not in (8, 16, SIZE):
+        raise DataError(
+            f"{settings.name}: option image_size = {image_size!r}: expected 32, 16 or 8"
+        )
     folder = settings.root / variant.folder
     files = {**variant.train, **variant.test, **variant.meta}
     _check_present(variant, settings.root, list(files))
     images = Images(
-        train=_part(variant, folder, list(variant.train), variant.train_size),
-        test=_part(variant, folder, list(variant.test), variant.test_size),
+        train=_part(variant, folder, list(variant.train), variant.train_size, image_size),
+        test=_part(variant, folder, list(variant.test), variant.test_size, image_size),
         class_names=_class_names(variant, folder),
         mean=variant.mean,
         std=variant.std,
-        padding=4,
+        padding=image_size // 8,
         flip=True,
         warnings=functools.partial(_unofficial, settings.name, folder, files),
     )
@@ -121,7 +131,7 @@ def _check_present(variant: Variant, root: Path, files: list[str]) -> None:
     )
 
 
-def _part(variant: Variant, folder: Path, files: list[str], size: int) -> Part:
+def _part(variant: Variant, folder: Path, files: list[str], size: int, image_size: int) -> Part:
     """The images and labels of ``files`` in their order, ``size`` in total."""
     pieces = [_read(folder / name, variant, size // len(files)) for name in files]
     labels = np.concatenate([labels for _, labels in pieces])
@@ -135,7 +145,18 @@ def _part(variant: Variant, folder: Path, files: list[str], size: int) -> Part:
         )
     # A row is one image: its red, green and blue plane, each row by row.
     images = np.concatenate([pixels for pixels, _ in pieces])
-    return Part(torch.from_numpy(images).view(-1, 3, SIZE, SIZE), torch.from_numpy(labels))
+    pixels = torch.from_numpy(images).view(-1, 3, SIZE, SIZE)
+    return Part(_reduced(pixels, image_size), torch.from_numpy(labels))
+
+
+def _reduced(images: torch.Tensor, size: int) -> torch.Tensor:
+    """uint8 images (N, 3, 32, 32) as (N, 3, size, size): rounded means over square blocks."""
+    if size == SIZE:
+        return images
+    block = SIZE // size
+    blocks = images.reshape(-1, 3, size, block, size, block)
+    sums = blocks.sum(dim=(3, 5), dtype=torch.int32)
+    return ((sums + block * block // 2) // (block * block)).to(torch.uint8)
 
 
 def _read(path: Path, variant: Variant, size: int) -> tuple[np.ndarray, np.ndarray]:

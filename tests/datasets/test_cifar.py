@@ -69,6 +69,20 @@ def test_full_size_files_are_used_with_a_warning(whole, name, classes, first):
     assert test.labels[1] == 7
 
 
+@pytest.mark.parametrize("size", [16, 8])
+def test_smaller_images_are_rounded_means_over_blocks(small, size):
+    block = 32 // size
+    data = datasets.build("cifar100", small.parent, image_size=size)
+    assert data.info.image_size == size
+    read = torch.from_numpy(pixels(500)).view(-1, 3, size, block, size, block).double()
+    means = (read.mean(dim=(3, 5)) + 0.5).floor() / 255
+    mean, std = (torch.tensor(c)[:, None, None] for c in constants("cifar100"))
+    (test,) = data.test_batches(batch_size=500)
+    assert torch.allclose(test.images, ((means.float() - mean) / std), atol=1e-6)
+    with pytest.raises(DataError, match="option image_size = 20: expected 32, 16 or 8"):
+        datasets.build("cifar100", small.parent, image_size=20)
+
+
 def cifar_layout(name):
     return {"cifar10": cifar.CIFAR10, "cifar100": cifar.CIFAR100}[name]
 
