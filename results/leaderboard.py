@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from results import caveats
 from results.cells import STUCK, UNSUPPORTED, Cell, TeacherScores
 from results.schema import Record
+from results.statistics import LEVEL
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,6 +52,7 @@ class Leaderboard:
     validation_notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     baseline: str | None = None
+    level: float = LEVEL  # the share of tables that may hold a false verdict
 
     def teacher(self, pair: str) -> tuple[float, float]:
         """Mean and standard deviation of the pair's teachers; NaN where there is none."""
@@ -78,6 +80,7 @@ def leaderboard(
     notes: Sequence[str] = (),
     validation_notes: Sequence[str] = (),
     baseline: str | None = None,
+    level: float = LEVEL,
 ) -> Leaderboard:
     """The leaderboard of ``cells``, one per planned run; rows and columns keep their order.
 
@@ -108,6 +111,7 @@ def leaderboard(
         validation_notes=tuple(validation_notes),
         warnings=tuple(caveats.warnings(cells, paired)),
         baseline=baseline,
+        level=level,
     )
 
 

@@ -5,37 +5,53 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from results import verdict_tables
 from results.cells import is_missing
 from results.footnotes import Footnotes
 from results.layout import Table
 from results.leaderboard import Leaderboard
+from results.schema import Record
+from results.verdict_tables import signed
+from results.verdicts import Value, verdicts
 
 MISSING = "–"
 
 
 def all_of(board: Leaderboard, best: bool = False, cost: bool = True) -> list[Table]:
-    """The main table; validation, where held out; with ``best`` the best epochs; the cost last."""
-    last = _Accuracy(board, "mean", "std")
+    """The main table and its verdicts; validation, where held out; best epochs; the cost last."""
+    last = _Accuracy(board, "mean", "std", lambda record: record.top1)
     tables = [last.table(f"{board.dataset}: test top-1 accuracy (%)", _last_notes(last))]
+    tables += verdict_tables.table(last.verdicts)
     validation = bool(board.frame["validation_mean"].notna().any())
     if validation:
-        held_out = _Accuracy(board, "validation_mean", "validation_std")
+        held_out = _Accuracy(board, "validation_mean", "validation_std", _held_out)
         note = "Accuracy on the held-out part at the last epoch: choose options by this table."
         notes = [note, *board.validation_notes, *last.footnotes.notes()]
         tables.append(held_out.table("Validation top-1 accuracy (%)", notes))
     if best:
-        flattering = _Accuracy(board, "best_mean", "best_std")
+        flattering = _Accuracy(
+            board, "best_mean", "best_std", lambda record: record.accuracy.best.top1
+        )
         split = "validation part" if validation else "test set"
         title = f"Best epoch, picked on the {split}"
         tables.append(flattering.table(title, _best_notes(last, validation)))
     return tables + (_cost(board) if cost else [])
 
 
-class _Accuracy:
-    """Methods × pairs, of the last epoch (``mean``, ``std``) or the best (``best_mean``, …)."""
+def _held_out(record: Record) -> float | None:
+    return record.accuracy.validation.top1 if record.accuracy.validation else None
 
-    def __init__(self, board: Leaderboard, mean: str, std: str) -> None:
+
+class _Accuracy:
+    """Methods × pairs, of the last epoch (``mean``, ``std``) or the best (``best_mean``, …).
+
+    ``value`` is what their verdicts are about, in each record.
+    """
+
+    def __init__(self, board: Leaderboard, mean: str, std: str, value: Value) -> None:
         self.board, self.mean, self.std = board, mean, std
+        self.verdicts = verdicts(board.cells, board.baseline, value, board.level)
+        self.judged = mean == "mean" and self.verdicts.basis is not None
         cells: list[dict[Any, Any]] = board.frame.to_dict("records")
         self.cells = {(cell["method"], cell["pair"]): cell for cell in cells}
         self.footnotes = Footnotes(board.cells)
@@ -52,7 +68,9 @@ class _Accuracy:
     def _header(self) -> list[str]:
         average = ["Average"] * self.averaged
         delta = ["Δ"] * (self.board.baseline is not None)
-        return ["Method", *self.board.pairs, *average, *delta, *["Coverage"] * self.incomplete]
+        verdict = ["Verdict"] * self.judged
+        coverage = ["Coverage"] * self.incomplete
+        return ["Method", *self.board.pairs, *average, *delta, *verdict, *coverage]
 
     def _row(self, method: str) -> list[str]:
         board = self.board
@@ -62,6 +80,8 @@ class _Accuracy:
         if board.baseline is not None:
             own = method == board.baseline
             row.append("" if own else _signed(board.delta(method, self.mean)))
+        if self.judged:
+            row.append(verdict_tables.verdict_cell(self.verdicts, method))
         if self.incomplete:
             row.append(self._coverage(method))
         return row
@@ -93,27 +113,14 @@ class _Accuracy:
         return row + [""] * (len(self._header()) - len(row))
 
     def _bold(self, above: int) -> frozenset[tuple[int, int]]:
-        """The best complete scores of each column; equal as printed means equally bold."""
-        columns = [self._scores(pair) for pair in self.board.pairs]
-        if self.averaged:
-            averages = [self.board.average(m, self.mean) for m in self.board.methods]
-            columns.append(averages)
+        """The methods of each column that cannot be told apart from its best, unless all are."""
+        columns = [*self.board.pairs, *[""] * self.averaged]
         return frozenset(
             (above + row, column)
-            for column, scores in enumerate(columns, start=1)
-            for row in _leaders(scores)
+            for column, name in enumerate(columns, start=1)
+            for row, method in enumerate(self.board.methods)
+            if method in self.verdicts.best.get(name, ())
         )
-
-    def _scores(self, pair: str) -> list[float]:
-        cells = [self.cells[method, pair] for method in self.board.methods]
-        return [cell[self.mean] if cell["complete"] else float("nan") for cell in cells]
-
-
-def _leaders(scores: Sequence[float]) -> list[int]:
-    """Places of the highest score as printed; none where there is nobody to compare with."""
-    printed = {place: round(s, 2) for place, s in enumerate(scores) if not is_missing(s)}
-    top = max(printed.values(), default=0.0)
-    return [place for place, score in printed.items() if score == top and len(printed) > 1]
 
 
 def _last_notes(table: _Accuracy) -> list[str]:
@@ -124,6 +131,7 @@ def _last_notes(table: _Accuracy) -> list[str]:
         *(f"Exception: {text}" for text in board.exceptions),
         *board.notes,
         *_legend(table),
+        *verdict_tables.notes(table.verdicts),
         *table.footnotes.notes(),
         *(f"Warning: {text}" for text in board.warnings),
     ]
@@ -217,7 +225,7 @@ def _number(value: float) -> str:
 
 
 def _signed(value: float) -> str:
-    return _formatted(value, lambda number: f"{round(number, 2) + 0.0:+.2f}".replace("-", "−"))
+    return _formatted(value, signed)
 
 
 def _plus_minus(mean: float, std: float) -> str:

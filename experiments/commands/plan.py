@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from experiments.commands.common import Verbs, add_matrix_verb, planned
@@ -36,7 +36,19 @@ def plan(args: argparse.Namespace) -> int:
     if args.each:
         print(_table_of_costs(prepared, cost))
     print(_cost_line(prepared, cost))
+    if args.detect:
+        print("\n".join(_detectable(prepared, statuses, cost, args.detect)))
     return 0
+
+
+def _detectable(
+    prepared: Plan, statuses: Mapping[str, Status], cost: Cost, effect: float
+) -> Iterator[str]:
+    from experiments.commands.board import board_of
+    from experiments.plan.detect import Question, seconds_per_run
+
+    board, seconds = board_of(prepared), seconds_per_run(statuses, cost)
+    return Question(board, prepared.matrix.trials, effect, seconds).answer()
 
 
 def print_methods_not_compute_matched(expansion: Expansion) -> None:
@@ -107,8 +119,25 @@ def _cost_line(prepared: Plan, cost: Cost) -> str:
     )
 
 
+def _points(text: str) -> float:
+    """Parse a difference of accuracies."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 100:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected points of accuracy above 0")
+    return value
+
+
 def register(verbs: Verbs) -> None:
     """Add the verb and its flags to the command line."""
     verb = add_matrix_verb(verbs, "plan", plan)
     verb.add_argument("--each", action="store_true", help="print the cost per pair and method")
     verb.add_argument("--no-timing", action="store_true", help="do not time training steps")
+    verb.add_argument(
+        "--detect",
+        type=_points,
+        metavar="POINTS",
+        help="say how many trials and pairs show a difference of so many points",
+    )

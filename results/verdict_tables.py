@@ -1,0 +1,138 @@
+"""A table's verdicts in words: their column, the table of comparisons, and what limits them."""
+
+from __future__ import annotations
+
+from results.cells import is_missing
+from results.layout import Table
+from results.statistics import MIN_UNITS, Estimate, binomial_error
+from results.verdicts import LIKE_THESE, THESE, Comparison, Verdicts
+
+NOTHING = "–"
+
+
+def verdict_cell(verdicts: Verdicts, method: str) -> str:
+    """The verdict of a row; empty for the baseline."""
+    if method == verdicts.baseline:
+        return ""
+    comparison = verdicts.comparisons.get(method)
+    return comparison.headline.verdict if comparison and comparison.headline else NOTHING
+
+
+def table(verdicts: Verdicts) -> list[Table]:
+    """Every method's difference to the baseline, with intervals; empty if nothing can be said."""
+    if verdicts.basis is None:
+        return []
+    shown = list(verdicts.comparisons.values())
+    columns: list[tuple[str, list[str]]] = [("Method", [c.method for c in shown])]
+    for name, basis in (("these", THESE), ("like_these", LIKE_THESE)):
+        estimates = [getattr(c, name) for c in shown]
+        if any(estimates):
+            columns.append((f"Δ, {basis}", [_interval(e) for e in estimates]))
+            columns.append(("Verdict", [e.verdict if e else NOTHING for e in estimates]))
+    if verdicts.pairs > 1:
+        columns.append(("Improved", [f"{c.improved}/{verdicts.pairs}" for c in shown]))
+        columns.append(("Worst pair", [_worst(c) for c in shown]))
+    header, texts = zip(*columns, strict=True)
+    rows = [list(row) for row in zip(*texts, strict=True)]
+    title = f"Differences to {verdicts.baseline} (points)"
+    return [Table(title, list(header), rows, notes=_about_intervals(verdicts))]
+
+
+def _about_intervals(verdicts: Verdicts) -> list[str]:
+    sure = f"{1 - verdicts.level:.0%}"
+    lines = [
+        f"Brackets: intervals that hold with {sure} confidence for all "
+        f"{len(verdicts.comparisons)} comparisons together."
+    ]
+    if any(c.these for c in verdicts.comparisons.values()):
+        lines.append(
+            f"{THESE.capitalize()}: would the same pairs, trained again, show it? Paired by trial, "
+            "Student's t, Bonferroni."
+        )
+    if verdicts.basis == LIKE_THESE:
+        lines.append(
+            f"{LIKE_THESE.capitalize()}: would other pairs of this kind show it? The unit is the "
+            f"pair's mean ({_units(verdicts)}); exact sign-flip test of the largest |t|."
+        )
+    return lines
+
+
+def notes(verdicts: Verdicts) -> list[str]:
+    """What the verdicts mean, how small a difference can be seen, and what is bold."""
+    return [*_meaning(verdicts), *_resolutions(verdicts), *_bold(verdicts), *_test_set(verdicts)]
+
+
+def _meaning(verdicts: Verdicts) -> list[str]:
+    if verdicts.trials < 2 and verdicts.basis is None:
+        return ["One trial per cell: no difference can be judged, and nothing is bold."]
+    if verdicts.basis is None:
+        return []
+    where = "pairs like these" if verdicts.basis == LIKE_THESE else "these pairs, trained again"
+    line = f"Verdict: whether Δ is above or below 0 on {where}, at {1 - verdicts.level:.0%}"
+    lines = [f"{line} for all {_count(len(verdicts.comparisons), 'comparison')} together."]
+    if verdicts.basis == THESE and verdicts.pairs > 1:
+        lines.append(
+            f"No claim is made across pairs: it needs {MIN_UNITS} that share no runs, "
+            f"here {_units(verdicts)}."
+        )
+    return lines
+
+
+def _resolutions(verdicts: Verdicts) -> list[str]:
+    size = f"{_count(verdicts.pairs, 'pair')} × {_count(verdicts.trials, 'trial')}"
+    found = [(basis, verdicts.resolution(basis)) for basis in (THESE, LIKE_THESE)]
+    parts = [f"{value:.2f} points (on {basis})" for basis, value in found if value is not None]
+    if not parts:
+        return []
+    return [f"Resolution: differences below {' or '.join(parts)} cannot be seen with {size}."]
+
+
+def _bold(verdicts: Verdicts) -> list[str]:
+    if not verdicts.judged:
+        return []
+    if not verdicts.best:
+        return ["No method can be told apart from the best of any column, so nothing is bold."]
+    line = "Bold: cannot be told apart from the best of its column"
+    if verdicts.judged - verdicts.best.keys():
+        line += "; no bold in columns where that is true of all"
+    return [f"{line}."]
+
+
+def _test_set(verdicts: Verdicts) -> list[str]:
+    if not verdicts.samples or is_missing(verdicts.typical) or verdicts.typical is None:
+        return []
+    error = binomial_error(verdicts.typical, verdicts.samples)
+    return [
+        f"Test set: {verdicts.samples:,} images, the same for all. Their choice alone gives an "
+        f"accuracy of {verdicts.typical:.1f} % a standard error of {error:.2f} points, which is in "
+        "no spread above."
+    ]
+
+
+def _units(verdicts: Verdicts) -> str:
+    if verdicts.units == verdicts.pairs:
+        return _count(verdicts.units, "pair")
+    return (
+        f"{_count(verdicts.pairs, 'pair')} in {_count(verdicts.units, 'group')}, as pairs that "
+        "share runs count as one"
+    )
+
+
+def _interval(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return NOTHING
+    return f"{signed(estimate.mean)} [{signed(estimate.low)}, {signed(estimate.high)}]"
+
+
+def _worst(comparison: Comparison) -> str:
+    pair, value = comparison.worst
+    return f"{signed(value)} ({pair})"
+
+
+def signed(value: float) -> str:
+    """ "+0.27", "−0.10" """
+    return f"{round(value, 2) + 0.0:+.2f}".replace("-", "−")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
