@@ -27,7 +27,7 @@ def table(verdicts: Verdicts) -> list[Table]:
     for name, basis in (("these", THESE), ("like_these", LIKE_THESE)):
         estimates = [getattr(c, name) for c in shown]
         if any(estimates):
-            columns.append((f"Δ, {basis}", [_interval(e) for e in estimates]))
+            columns.append((f"Δ, {_name(basis, verdicts)}", [_interval(e) for e in estimates]))
             columns.append(("Verdict", [e.verdict if e else NOTHING for e in estimates]))
     if verdicts.pairs > 1:
         columns.append(("Improved", [f"{c.improved}/{verdicts.pairs}" for c in shown]))
@@ -39,14 +39,11 @@ def table(verdicts: Verdicts) -> list[Table]:
 
 
 def _about_intervals(verdicts: Verdicts) -> list[str]:
-    sure = f"{1 - verdicts.level:.0%}"
-    lines = [
-        f"Brackets: intervals that hold with {sure} confidence for all "
-        f"{len(verdicts.comparisons)} comparisons together."
-    ]
+    lines = [f"Brackets: intervals that hold with {_confidence(verdicts)}."]
     if any(c.these for c in verdicts.comparisons.values()):
+        these = _name(THESE, verdicts)
         lines.append(
-            f"{THESE.capitalize()}: would the same pairs, trained again, show it? Paired by trial, "
+            f"{these.capitalize()}: would {these}, trained again, show it? Paired by trial, "
             "Student's t, Bonferroni."
         )
     if verdicts.basis == LIKE_THESE:
@@ -66,10 +63,13 @@ def _meaning(verdicts: Verdicts) -> list[str]:
     if verdicts.trials < 2 and verdicts.basis is None:
         return ["One trial per cell: no difference can be judged, and nothing is bold."]
     if verdicts.basis is None:
-        return []
-    where = "pairs like these" if verdicts.basis == LIKE_THESE else "these pairs, trained again"
-    line = f"Verdict: whether Δ is above or below 0 on {where}, at {1 - verdicts.level:.0%}"
-    lines = [f"{line} for all {_count(len(verdicts.comparisons), 'comparison')} together."]
+        lacking = verdicts.baseline is not None and verdicts.typical is not None
+        return ["No verdict: a method or the baseline lacks a pair or a trial."] * lacking
+    where = _name(verdicts.basis, verdicts)
+    again = ", trained again," if verdicts.basis == THESE else ""
+    lines = [
+        f"Verdict: whether Δ is above or below 0 on {where}{again} with {_confidence(verdicts)}."
+    ]
     if verdicts.basis == THESE and verdicts.pairs > 1:
         lines.append(
             f"No claim is made across pairs: it needs {MIN_UNITS} that share no runs, "
@@ -81,7 +81,11 @@ def _meaning(verdicts: Verdicts) -> list[str]:
 def _resolutions(verdicts: Verdicts) -> list[str]:
     size = f"{_count(verdicts.pairs, 'pair')} × {_count(verdicts.trials, 'trial')}"
     found = [(basis, verdicts.resolution(basis)) for basis in (THESE, LIKE_THESE)]
-    parts = [f"{value:.2f} points (on {basis})" for basis, value in found if value is not None]
+    parts = [
+        f"{value:.2f} points (on {_name(basis, verdicts)})"
+        for basis, value in found
+        if value is not None
+    ]
     if not parts:
         return []
     return [f"Resolution: differences below {' or '.join(parts)} cannot be seen with {size}."]
@@ -107,6 +111,17 @@ def _test_set(verdicts: Verdicts) -> list[str]:
         f"accuracy of {verdicts.typical:.1f} % a standard error of {error:.2f} points, which is in "
         "no spread above."
     ]
+
+
+def _confidence(verdicts: Verdicts) -> str:
+    """ "95 % confidence for all 9 comparisons together" """
+    number = len(verdicts.comparisons)
+    together = f" for all {number} comparisons together" if number > 1 else ""
+    return f"{100 * (1 - verdicts.level):g} % confidence{together}"
+
+
+def _name(basis: str, verdicts: Verdicts) -> str:
+    return "this pair" if basis == THESE and verdicts.pairs == 1 else basis
 
 
 def _units(verdicts: Verdicts) -> str:

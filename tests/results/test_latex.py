@@ -93,7 +93,7 @@ def test_every_layout_has_every_number(layout):
 
 def test_the_example():
     text = to_text(board(), "latex")
-    assert text.count(r"\toprule") == text.count(r"\midrule") == text.count(r"\bottomrule") == 2
+    assert text.count(r"\toprule") == text.count(r"\midrule") == text.count(r"\bottomrule") == 3
     assert text.count(r"\begin{") == text.count(r"\end{")
     assert r"\shortstack[r]{resnet56 \\ resnet20}" in text
     assert r"AT \textbar{} hints\_1" in text

@@ -82,7 +82,7 @@ def test_tables_fit_the_width(width):
     ("methods", "width", "how"),
     [
         (2, 900, ""),
-        (2, 120, "transposed"),
+        (2, 135, "transposed"),
         (10, 80, "transposed and split into parts"),
         (50, 120, "split into parts"),
     ],
