@@ -10,7 +10,7 @@ import pytest
 
 import benchmark
 from experiments.commands import table
-from results import formats, layout
+from results import diagram, formats, layout
 from tests.experiments import cli
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -56,6 +56,7 @@ def test_every_flag_says_what_it_does(verb):
 def test_formats_of_tables():
     assert list(table.FORMATS) == list(formats.FORMATS)
     assert table.LAYOUTS == layout.LAYOUTS
+    assert table.DIAGRAMS == diagram.ENDINGS
 
 
 @pytest.mark.parametrize("debug", [False, True])

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
 from experiments.cluster import queue_status
+from experiments.errors import InputError
 from experiments.matrix import transfer
 from experiments.matrix.expand import Entry, Expansion, label
 from experiments.matrix.run_spec import RunSpec
 from experiments.matrix.schema import ARROW, Matrix, fits
 from experiments.plan.plan import Plan
 from experiments.rundir.status import ACTIVE, NOT_STARTED, State, Status
+from models.registry import near
 from results.cells import Cell, TeacherScores
 from results.leaderboard import Leaderboard, leaderboard
+from results.statistics import LEVEL
 
 
-def board_of(plan: Plan) -> Leaderboard:
-    """The leaderboard of a plan, as far as its runs are done."""
+def board_of(plan: Plan, baseline: str | None = None, level: float = LEVEL) -> Leaderboard:
+    """The leaderboard of a plan, as far as its runs are done.
+
+    ``baseline``: the row to compare with; default: the student alone, if it is one.
+    """
     statuses = queue_status.statuses(plan)
     entries = plan.expansion.entries
-    alone = [entry.label for entry in entries if _trained_by(entry) == "vanilla"]
     about = [transfer.note(plan.matrix)] if plan.origin else []
     return leaderboard(
         [_cell(entry, statuses) for entry in entries],
@@ -32,8 +37,20 @@ def board_of(plan: Plan) -> Leaderboard:
         exceptions=exceptions(plan.matrix, plan.expansion),
         notes=[*about, *_accepted(plan), *_stale(statuses)],
         validation_notes=_given_teachers(plan),
-        baseline=alone[0] if alone else None,
+        baseline=_baseline(entries, baseline),
+        level=level,
     )
+
+
+def _baseline(entries: Sequence[Entry], asked: str | None) -> str | None:
+    """The label of the row that is compared with."""
+    if asked is None:
+        return next((e.label for e in entries if _trained_by(e) == "vanilla"), None)
+    for entry in entries:
+        if fits(entry.label, asked) or fits(_trained_by(entry), asked):
+            return entry.label
+    labels = dict.fromkeys(entry.label for entry in entries)
+    raise InputError(f"--baseline {asked}: no row of this table: {near(asked, labels)}")
 
 
 def _trained_by(entry: Entry) -> str:

@@ -25,6 +25,7 @@ FORMATS = {
     "json": (".json",),
     "html": (".html", ".htm"),
 }
+DIAGRAMS = (".svg", ".pdf", ".png")  # those of results.diagram (the same test)
 LAYOUTS = ("wide", "transposed", "split")  # those of results.layout (the same test)
 _ENDINGS = {ending: name for name, endings in FORMATS.items() for ending in endings}
 _PRINTED = ("markdown", "latex", "html")  # the formats for people
@@ -48,8 +49,10 @@ def table(args: argparse.Namespace) -> int:
 
     plan = planned(args, strict=False)
     with activity("making the table"):
-        board = board_of(plan)
+        board = board_of(plan, args.baseline, args.level)
         text = _text(args, form, board)
+    if args.diagram:
+        _draw(args.diagram, board)
     if args.output:
         records.write_atomic(args.output, text)
         print(f"wrote {args.output}")
@@ -58,6 +61,18 @@ def table(args: argparse.Namespace) -> int:
     if not board.frame["n"].any():
         print(f"note: no results of this matrix in {plan.workspace.runs}", file=sys.stderr)
     return 0
+
+
+def _draw(path: Path, board: Leaderboard) -> None:
+    """Write the critical-difference diagram, and say so on standard error: the table is output."""
+    from experiments.errors import InputError
+    from results import diagram, records
+
+    try:
+        records.write_atomic(path, diagram.draw(board, path.suffix.lower()))
+    except diagram.DiagramError as error:
+        raise InputError(f"--diagram {path}: {error}") from error
+    print(f"wrote {path}", file=sys.stderr)
 
 
 def _text(args: argparse.Namespace, form: str, board: Leaderboard) -> str:
@@ -122,6 +137,8 @@ def _check_flags(args: argparse.Namespace, form: str) -> None:
     for flag, forms in _USES.items():
         if getattr(args, flag[2:].replace("-", "_")) and form not in forms:
             raise InputError(f"{flag}: only for {', '.join(forms)}, not for {form}")
+    if args.diagram and args.diagram.suffix.lower() not in DIAGRAMS:
+        raise InputError(f"--diagram {args.diagram}: expected an ending of {', '.join(DIAGRAMS)}")
     for flag in ("--caption", "--label"):
         if args.only_tabular and getattr(args, flag[2:]):
             raise InputError(f"{flag}: a bare tabular has none; drop it or --only-tabular")
@@ -142,6 +159,17 @@ def _label(text: str) -> str:
     return text
 
 
+def _level(text: str) -> float:
+    """Parse a level of significance."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.001 <= value <= 0.5:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number from 0.001 to 0.5")
+    return value
+
+
 def register(verbs: Verbs) -> None:
     """Add the verb and its flags to the command line."""
     verb = add_matrix_verb(verbs, "table", table)
@@ -152,6 +180,20 @@ def register(verbs: Verbs) -> None:
         help="write this format (default: by the ending of --output, else markdown)",
     )
     verb.add_argument("--output", type=Path, help="write to this file")
+    verb.add_argument(
+        "--baseline",
+        metavar="METHOD",
+        help="compare with this row (default: the student alone, if the matrix trains it)",
+    )
+    verb.add_argument(
+        "--level",
+        type=_level,
+        default=0.05,
+        help="share of tables that may hold a false verdict (default: 0.05)",
+    )
+    verb.add_argument(
+        "--diagram", type=Path, help="also draw a critical-difference diagram (svg, pdf, png)"
+    )
     verb.add_argument("--best", action="store_true", help="add the best epochs' accuracies")
     verb.add_argument("--each", action="store_true", help="csv: one row per run, with its options")
     verb.add_argument(

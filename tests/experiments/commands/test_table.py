@@ -91,7 +91,30 @@ def test_no_cost_and_no_notes(finished):
     matrix = finished / "matrix.yaml"
     whole, less = table(matrix).out, table(matrix, "--no-cost", "--no-notes").out
     assert "### Cost" in whole and "\n- " in whole
-    assert whole.startswith(less)
+    tables = [line for line in whole.splitlines() if line.startswith("|")]
+    left = [line for line in less.splitlines() if line.startswith("|")]
+    assert left == tables[: len(left)] and "\n- " not in less and "Cost" not in less
+
+
+def test_another_baseline_and_level(finished):
+    matrix = finished / "matrix.yaml"
+    text = table(matrix, "--baseline", "kd", "--level", "0.1").out
+    assert "### Differences to KD (points)" in text
+    assert "90 % confidence for all 2 comparisons together" in text
+    said = table(matrix, "--baseline", "fitnets")
+    assert said.code == 2
+    assert said.err.strip().endswith(
+        "--baseline fitnets: no row of this table: did you mean FitNet?"
+    )
+
+
+def test_a_diagram_of_one_pair_is_refused(finished):
+    matrix = finished / "matrix.yaml"
+    said = table(matrix, "--diagram", str(finished / "cd.svg"))
+    assert said.code == 2
+    assert "--diagram" in said.err and "at least 6 pairs that share no runs, here 1" in said.err
+    said = table(matrix, "--diagram", "cd.gif")
+    assert "--diagram cd.gif: expected an ending of .svg, .pdf, .png" in said.err
 
 
 def test_each_is_one_row_per_run(finished):
