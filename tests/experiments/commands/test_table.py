@@ -87,6 +87,13 @@ def test_latex_flags(empty):
     assert r"\begin{tabular}" in bare and r"\caption" not in bare
 
 
+def test_what_pdflatex_cannot_set_is_one_line(empty, tmp_path):
+    target = tmp_path / "t.tex"
+    called = table(empty, "--output", str(target), "--caption", "Ours 🎉")
+    assert called.code == 2 and called.err.count("\n") == 1 and not target.exists()
+    assert "caption 'Ours 🎉': pdflatex cannot set '🎉' (U+1F389, PARTY POPPER)" in called.err
+
+
 def test_no_cost_and_no_notes(finished):
     matrix = finished / "matrix.yaml"
     whole, less = table(matrix).out, table(matrix, "--no-cost", "--no-notes").out
