@@ -13,13 +13,14 @@ from results import latex, render, tables, trials
 from results.cells import is_missing
 from results.layout import Style, Table, arranged
 from results.leaderboard import Leaderboard
+from results.spreadsheet import harmless, harmless_frame
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 def _csv(board: Leaderboard, best: bool, style: Style) -> str:
-    return board.frame.to_csv(index=False, lineterminator="\n")
+    return harmless_frame(board.frame).to_csv(index=False, lineterminator="\n")
 
 
 def trials_csv(board: Leaderboard) -> str:
@@ -31,7 +32,7 @@ def trials_csv(board: Leaderboard) -> str:
     for row in rows:
         options = row["options"]
         text = None if options is None else json.dumps(options, ensure_ascii=False)
-        writer.writerow({**row, "options": text})
+        writer.writerow({key: harmless(value) for key, value in (row | {"options": text}).items()})
     return file.getvalue()
 
 
