@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from experiments.activity import activity
 from experiments.commands import terminal
 from experiments.commands.common import Verbs, add_matrix_verb, planned
+from experiments.commands.table_check import check
 
 if TYPE_CHECKING:
     from results.layout import Style
@@ -40,7 +41,7 @@ _USES = {  # flag -> the formats that it makes sense for
 
 
 def table(args: argparse.Namespace) -> int:
-    """Print the leaderboard, or write it to a file."""
+    """Print the leaderboard, write it to a file, or check that a file is up to date."""
     form = _format(args)
     _check_flags(args, form)
     from experiments.commands.board import board_of
@@ -50,14 +51,17 @@ def table(args: argparse.Namespace) -> int:
     with activity("making the table"):
         board = board_of(plan)
         text = _text(args, form, board)
-    if args.output:
+    code = 0
+    if args.check:
+        code = 0 if check(args.check, text) else 1
+    elif args.output:
         records.write_atomic(args.output, text)
         print(f"wrote {args.output}")
     else:
         print(text, end="" if text.endswith("\n") else "\n")
     if not board.frame["n"].any():
         print(f"note: no results of this matrix in {plan.workspace.runs}", file=sys.stderr)
-    return 0
+    return code
 
 
 def _text(args: argparse.Namespace, form: str, board: Leaderboard) -> str:
@@ -65,7 +69,7 @@ def _text(args: argparse.Namespace, form: str, board: Leaderboard) -> str:
 
     if args.each and form == "csv":
         return formats.trials_csv(board)
-    width = terminal.columns() if not (args.output or args.format) else None
+    width = terminal.columns() if not (_file(args) or args.format) else None
     if width is not None and args.layout is None:
         return _fitted(board, width, args.best, _style(args, width))
     return formats.to_text(board, form, args.best, _style(args, width))
@@ -102,17 +106,24 @@ def _style(args: argparse.Namespace, width: int | None) -> Style:
 
 
 def _format(args: argparse.Namespace) -> str:
-    """As given, else by the ending of the output, else markdown."""
+    """As given, else by the ending of the file, else markdown."""
     from experiments.errors import InputError
 
-    if args.format or not args.output:
+    path = _file(args)
+    if args.format or not path:
         return args.format or "markdown"
-    ending = args.output.suffix.lower()
+    ending = path.suffix.lower()
     if ending not in _ENDINGS:
         known = ", ".join(_ENDINGS)
         what = f"unknown ending {ending!r}" if ending else "no ending"
-        raise InputError(f"--output {args.output}: {what}: expected one of {known}, or --format")
+        flag = "--check" if args.check else "--output"
+        raise InputError(f"{flag} {path}: {what}: expected one of {known}, or --format")
     return _ENDINGS[ending]
+
+
+def _file(args: argparse.Namespace) -> Path | None:
+    """The file to write or to check; None to print."""
+    return args.check or args.output
 
 
 def _check_flags(args: argparse.Namespace, form: str) -> None:
@@ -122,6 +133,8 @@ def _check_flags(args: argparse.Namespace, form: str) -> None:
     for flag, forms in _USES.items():
         if getattr(args, flag[2:].replace("-", "_")) and form not in forms:
             raise InputError(f"{flag}: only for {', '.join(forms)}, not for {form}")
+    if args.check and args.output:
+        raise InputError("--check: it writes nothing; drop it or --output")
     for flag in ("--caption", "--label"):
         if args.only_tabular and getattr(args, flag[2:]):
             raise InputError(f"{flag}: a bare tabular has none; drop it or --only-tabular")
@@ -152,6 +165,12 @@ def register(verbs: Verbs) -> None:
         help="write this format (default: by the ending of --output, else markdown)",
     )
     verb.add_argument("--output", type=Path, help="write to this file")
+    verb.add_argument(
+        "--check",
+        type=Path,
+        metavar="FILE",
+        help="write nothing; exit code 1 unless FILE is what would be written now",
+    )
     verb.add_argument("--best", action="store_true", help="add the best epochs' accuracies")
     verb.add_argument("--each", action="store_true", help="csv: one row per run, with its options")
     verb.add_argument(
