@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from results import latex, render, tables, trials
+from results import latex, render, selection, tables, trials
 from results.cells import is_missing
 from results.layout import Style, Table, arranged
 from results.leaderboard import Leaderboard
@@ -68,6 +68,8 @@ def _objects(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _tables(board: Leaderboard, best: bool, style: Style) -> list[Table]:
     shown = tables.all_of(board, best, style.cost)
+    if style.columns:
+        shown = selection.chosen(shown, board, style.columns)
     if style.caption:
         shown[0] = replace(shown[0], title=style.caption)
     return shown if style.notes else [replace(table, notes=()) for table in shown]

@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from results.layout import Table
+from results.layout import Table, TableError
 from results.render import SUPERSCRIPTS
 
 _MATH = {  # the commands of LaTeX's math mode, without packages
@@ -70,7 +70,7 @@ _SPACES = re.compile(r"[^\S\u00a0\u202f]+")  # all but those that do not break
 _CLUSTER = re.compile(r"[A-Za-z][\u0300-\u036f]+|-(?=-)|'(?=')|.", re.DOTALL)
 
 
-class LatexError(ValueError):
+class LatexError(TableError):
     """A text that pdflatex cannot set; the message is one line with the character and its place."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -24,7 +25,7 @@ def board_of(plan: Plan) -> Leaderboard:
     entries = plan.expansion.entries
     alone = [entry.label for entry in entries if _trained_by(entry) == "vanilla"]
     about = [transfer.note(plan.matrix)] if plan.origin else []
-    return leaderboard(
+    board = leaderboard(
         [_cell(entry, statuses) for entry in entries],
         _teachers(plan, statuses),
         dataset=_dataset(plan.matrix),
@@ -34,6 +35,8 @@ def board_of(plan: Plan) -> Leaderboard:
         validation_notes=_given_teachers(plan),
         baseline=alone[0] if alone else None,
     )
+    pairs = len(plan.matrix.pairs)
+    return replace(board, all_pairs=pairs) if len(board.pairs) < pairs else board
 
 
 def _trained_by(entry: Entry) -> str:

@@ -70,8 +70,8 @@ def _is_bad_input(error: Exception) -> bool:
     import distillers
     import models
     from experiments.errors import InputError
-    from results.latex_text import LatexError
+    from results.layout import TableError
     from results.records import RecordError
 
     families = (models.ModelError, datasets.DataError, distillers.MethodError)
-    return isinstance(error, (OSError, InputError, RecordError, LatexError, *families))
+    return isinstance(error, (OSError, InputError, RecordError, TableError, *families))

@@ -37,6 +37,7 @@ _USES = {  # flag -> the formats that it makes sense for
     "--no-cost": _PRINTED,
     "--no-notes": _PRINTED,
     "--each": ("csv", "json"),
+    "--columns": _PRINTED,
 }
 
 
@@ -49,7 +50,7 @@ def table(args: argparse.Namespace) -> int:
 
     plan = planned(args, strict=False)
     with activity("making the table"):
-        board = board_of(plan)
+        board = _sorted(board_of(plan), args.sort)
         text = _text(args, form, board)
     code = 0
     if args.check:
@@ -62,6 +63,23 @@ def table(args: argparse.Namespace) -> int:
     if not board.frame["n"].any():
         print(f"note: no results of this matrix in {plan.workspace.runs}", file=sys.stderr)
     return code
+
+
+def _sorted(board: Leaderboard, column: str) -> Leaderboard:
+    from results import selection
+
+    known = {_tidy(name): name for name in selection.sort_columns(board)}
+    if _tidy(column) not in known:
+        from experiments.errors import InputError
+        from models.registry import near
+
+        raise InputError(f"--sort: no column {column!r}: {near(column, known.values())}")
+    return selection.sorted_by(board, known[_tidy(column)])
+
+
+def _tidy(column: str) -> str:
+    """A pair however it is written; other names as they are."""
+    return "->".join(part.strip() for part in column.lower().replace("→", "->").split("->"))
 
 
 def _text(args: argparse.Namespace, form: str, board: Leaderboard) -> str:
@@ -98,6 +116,7 @@ def _style(args: argparse.Namespace, width: int | None) -> Style:
         caption=args.caption or "",
         label=args.label or "",
         only_tabular=args.only_tabular,
+        columns=tuple(args.columns),
     )
     return Style(**{**vars(style), "width": width}) if width else style
 
@@ -148,6 +167,17 @@ def _format_name(text: str) -> str:
     return names[text.lower()]
 
 
+def _column(text: str) -> str:
+    """Parse the name of a column."""
+    from results.selection import COLUMNS
+
+    if text not in COLUMNS:
+        from models.registry import near  # imports torch
+
+        raise argparse.ArgumentTypeError(f"no column {text!r}: {near(text, COLUMNS)}")
+    return text
+
+
 def _label(text: str) -> str:
     r"""Parse what LaTeX takes in \label."""
     if not re.fullmatch(r"[\w:.+/ -]+", text, re.ASCII):
@@ -178,6 +208,21 @@ def register(verbs: Verbs) -> None:
         choices=LAYOUTS,
         help="wide: pairs as columns (default); transposed: pairs as rows; "
         "split: columns in parts that fit the page",
+    )
+    verb.add_argument(
+        "--sort",
+        metavar="COLUMN",
+        default="none",
+        help="order of the methods: average, delta, a pair, method, or none (that of the matrix)",
+    )
+    verb.add_argument(
+        "--columns",
+        nargs="+",
+        type=_column,
+        default=[],
+        metavar="NAME",
+        help="show only these: pairs, average, delta, coverage, verdict, rank, cost, or columns "
+        "of the cost: time, images, step, parameters, parameters-at-test, memory",
     )
     verb.add_argument("--no-cost", action="store_true", help="leave out the table of costs")
     verb.add_argument("--no-notes", action="store_true", help="leave out what is below the tables")
