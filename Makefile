@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 CODE := benchmark.py models datasets distillers experiments results tools
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test test-all lint format setup setup-dev clean
+.PHONY: help demo test test-all lint check-tables format setup setup-dev clean
 
 help:  ## list the targets (this is the default)
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: setup  ## train and tabulate eight methods and the student alone on real handwritten digits
 	$(BIN)/python benchmark.py run experiments/digits.yaml
@@ -25,6 +25,9 @@ lint: setup-dev  ## check format, style and types
 	$(BIN)/ruff format --check $(CODE) tests
 	$(BIN)/ruff check $(CODE) tests
 	$(BIN)/mypy
+
+check-tables: setup  ## check that the committed tables are what their records give
+	$(BIN)/python tools/check_tables.py
 
 format: setup-dev  ## rewrite the code in the project's format
 	$(BIN)/ruff format $(CODE) tests

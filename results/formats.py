@@ -9,17 +9,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from results import latex, render, tables, trials
+from results import latex, render, selection, tables, trials
 from results.cells import is_missing
 from results.layout import Style, Table, arranged
 from results.leaderboard import Leaderboard
+from results.spreadsheet import harmless, harmless_frame
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 def _csv(board: Leaderboard, best: bool, style: Style) -> str:
-    return board.frame.to_csv(index=False, lineterminator="\n")
+    return harmless_frame(board.frame).to_csv(index=False, lineterminator="\n")
 
 
 def trials_csv(board: Leaderboard) -> str:
@@ -31,7 +32,7 @@ def trials_csv(board: Leaderboard) -> str:
     for row in rows:
         options = row["options"]
         text = None if options is None else json.dumps(options, ensure_ascii=False)
-        writer.writerow({**row, "options": text})
+        writer.writerow({key: harmless(value) for key, value in (row | {"options": text}).items()})
     return file.getvalue()
 
 
@@ -67,6 +68,8 @@ def _objects(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _tables(board: Leaderboard, best: bool, style: Style) -> list[Table]:
     shown = tables.all_of(board, best, style.cost)
+    if style.columns:
+        shown = selection.chosen(shown, board, style.columns)
     if style.caption:
         shown[0] = replace(shown[0], title=style.caption)
     return shown if style.notes else [replace(table, notes=()) for table in shown]

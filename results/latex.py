@@ -2,35 +2,12 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 
+from results.latex_text import check, escape_latex
 from results.layout import Style, Table, arranged, split
 from results.render import SUPERSCRIPTS, grid
 
-_GREEK = {
-    "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ε", "zeta": "ζ",
-    "eta": "η", "theta": "θ", "iota": "ι", "kappa": "κ", "lambda": "λ", "mu": "μ", "nu": "ν",
-    "xi": "ξ", "pi": "π", "rho": "ρ", "sigma": "σ", "tau": "τ", "phi": "φ", "chi": "χ",
-    "psi": "ψ", "omega": "ω", "Gamma": "Γ", "Delta": "Δ", "Theta": "Θ", "Lambda": "Λ",
-    "Pi": "Π", "Sigma": "Σ", "Phi": "Φ", "Psi": "Ψ", "Omega": "Ω",
-    "rightarrow": "→", "leftarrow": "←", "pm": "±", "times": "×", "cdot": "·", "geq": "≥",
-    "leq": "≤", "neq": "≠", "approx": "≈", "infty": "∞",
-}  # fmt: skip
-_ESCAPES = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "`": r"\textasciigrave{}",
-    **{character: f"\\{character}" for character in "&%$#_{}"},
-    "<": "$<$", ">": "$>$", "|": r"\textbar{}",
-    "[": "{[}",  # at the start of a row it would be the option of the \\ before it
-    "–": "--", "−": "$-$", "…": r"\ldots{}",
-    **{character: rf"$\{name}$" for name, character in _GREEK.items()},
-    **{mark: f"$^{{{digit}}}$" for digit, mark in enumerate(SUPERSCRIPTS)},
-}  # fmt: skip
-
-_LATIN = 0x17F  # the last of the accented letters that LaTeX knows
 LONG = 30  # rows; more do not fit a page with their notes
 # The text of LaTeX's article at 10 points; hardly a page has less, but for pages of two columns.
 TEXT_WIDTH = 345.0
@@ -54,6 +31,8 @@ _SMALL = r"\footnotesize\setlength{\tabcolsep}{3pt}"
 def latex(tables: Sequence[Table], style: Style | None = None) -> str:
     """Floats, or long tables over `LONG` rows, each with its notes; what they need comes first."""
     style = style or Style()
+    for table in tables:
+        check(table)
     shown = arranged(tables, style.layout, TEXT_WIDTH, _small_width)
     if style.layout == "transposed":  # fifty methods are too many columns, too
         shown = [part for table in shown for part in split(table, TEXT_WIDTH, _small_width)]
@@ -63,20 +42,6 @@ def latex(tables: Sequence[Table], style: Style | None = None) -> str:
         for table, label in zip(shown, [style.label, *[""] * len(shown)], strict=False)
     ]
     return "\n".join([_comments(texts), *texts])
-
-
-def escape_latex(text: str) -> str:
-    """Plain text that shows as it is; two hyphens are no dash."""
-    flat = " ".join(text.split()).replace("--", "-\0-")
-    return "".join(map(_escaped, flat)).replace("\0", "{}")
-
-
-def _escaped(character: str) -> str:
-    """pdflatex stops at most of what is beyond Latin letters: there "ℓ₂" becomes "l2"."""
-    if character in _ESCAPES or ord(character) <= _LATIN:
-        return _ESCAPES.get(character, character)
-    plain = unicodedata.normalize("NFKD", character)
-    return "".join(c for c in plain if not unicodedata.combining(c))
 
 
 def _comments(texts: Sequence[str]) -> str:

@@ -8,6 +8,10 @@ from dataclasses import dataclass, replace
 LAYOUTS = ("wide", "transposed", "split")
 
 
+class TableError(ValueError):
+    """A table that cannot be made as asked for; the message is one line."""
+
+
 @dataclass(frozen=True)
 class Table:
     """``rows`` have as many texts as ``header``; ``bold`` holds (row, column) from 0.
@@ -30,6 +34,7 @@ class Style:
 
     caption, label  of the first table, instead of its title
     only_tabular    LaTeX without floats, captions and notes
+    columns         names of `selection.COLUMNS` that are shown, all of them where there is none
     width           characters of a line, which the parts of a split Markdown or HTML table keep to
     """
 
@@ -39,6 +44,7 @@ class Style:
     caption: str = ""
     label: str = ""
     only_tabular: bool = False
+    columns: tuple[str, ...] = ()
     width: int = 100
 
 
@@ -71,7 +77,7 @@ def split(table: Table, room: float, measure: Measure) -> list[Table]:
     groups = _balanced(widths[1:], room - widths[0])
     if len(groups) < 2:
         return [table]
-    parts = [_part(table, [0, *(column + 1 for column in group)]) for group in groups]
+    parts = [part(table, [0, *(column + 1 for column in group)]) for group in groups]
     titles = [f"{table.title}, part {i} of {len(parts)}" for i in range(1, len(parts) + 1)]
     notes = [*[()] * (len(parts) - 1), table.notes]
     return [
@@ -80,7 +86,8 @@ def split(table: Table, room: float, measure: Measure) -> list[Table]:
     ]
 
 
-def _part(table: Table, columns: Sequence[int]) -> Table:
+def part(table: Table, columns: Sequence[int]) -> Table:
+    """The table with these columns, in this order."""
     place = {column: i for i, column in enumerate(columns)}
     return replace(
         table,

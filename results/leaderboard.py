@@ -36,6 +36,7 @@ class Leaderboard:
                 extra_parameters, extra_at_test, peak_memory_bytes; step_by_kd, a step's time
                 relative to KD's, where KD is a row; NaN where a pair is not complete
     cells       the runs it was made of
+    all_pairs   how many pairs the matrix has, where it has more than are shown; else 0
     validation_notes  what must be said below accuracies on the held-out part
     """
 
@@ -53,6 +54,7 @@ class Leaderboard:
     warnings: tuple[str, ...] = ()
     baseline: str | None = None
     level: float = LEVEL  # the share of tables that may hold a false verdict
+    all_pairs: int = 0
 
     def teacher(self, pair: str) -> tuple[float, float]:
         """Mean and standard deviation of the pair's teachers; NaN where there is none."""

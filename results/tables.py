@@ -66,7 +66,7 @@ class _Accuracy:
         return Table(title, self._header(), teacher + rows, bold, notes, has_pairs=True)
 
     def _header(self) -> list[str]:
-        average = ["Average"] * self.averaged
+        average = [_average_of(self.board)] * self.averaged
         delta = ["Δ"] * (self.board.baseline is not None)
         verdict = ["Verdict"] * self.judged
         coverage = ["Coverage"] * self.incomplete
@@ -123,6 +123,15 @@ class _Accuracy:
         )
 
 
+def _average_of(board: Leaderboard) -> str:
+    """The heading says so itself where not all pairs of the matrix are shown."""
+    return f"Average of {len(board.pairs)}" if board.all_pairs else "Average"
+
+
+def _pairs_shown(board: Leaderboard, all_of_them: str) -> str:
+    return f"the {len(board.pairs)} pairs shown" if board.all_pairs else all_of_them
+
+
 def _last_notes(table: _Accuracy) -> list[str]:
     board = table.board
     return [
@@ -159,8 +168,12 @@ def _legend(table: _Accuracy) -> list[str]:
     """Explains only what is there to be seen."""
     baseline, several = table.board.baseline, table.averaged
     lines = []
+    over = f", averaged over {_pairs_shown(table.board, 'pairs')}" if several else ""
     if baseline is not None:
-        lines.append(f"Δ: points above {baseline}{', averaged over pairs' * several}.")
+        lines.append(f"Δ: points above {baseline}{over}.")
+    if several and table.board.all_pairs:
+        pairs, planned = len(table.board.pairs), table.board.all_pairs
+        lines.append(f"Averages are over the {pairs} pairs shown, of {planned} in the matrix.")
     if table.incomplete:
         lines.append(
             f"{MISSING}: not there yet; (n=k): fewer trials than planned, in no average and never "
@@ -195,7 +208,8 @@ def _cost(board: Leaderboard) -> list[Table]:
         [str(row["method"]), *(_formatted(row[key], text) for key, _, text in shown)]
         for row in filled.to_dict("records")
     ]
-    notes = ["Per run, mean over all pairs, as recorded; runs may have shared a device."]
+    over = _pairs_shown(board, "all pairs")
+    notes = [f"Per run, mean over {over}, as recorded; runs may have shared a device."]
     if any(key == "step_by_kd" for key, _, _ in shown):
         notes.append(
             "Step / KD: of these times, each with its share of the data's and teacher's; "

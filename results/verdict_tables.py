@@ -28,7 +28,6 @@ def table(verdicts: Verdicts) -> list[Table]:
         estimates = [getattr(c, name) for c in shown]
         if any(estimates):
             columns.append((f"Δ, {_name(basis, verdicts)}", [_interval(e) for e in estimates]))
-            columns.append(("Verdict", [e.verdict if e else NOTHING for e in estimates]))
     if verdicts.pairs > 1:
         columns.append(("Improved", [f"{c.improved}/{verdicts.pairs}" for c in shown]))
         columns.append(("Worst pair", [_worst(c) for c in shown]))
@@ -136,7 +135,10 @@ def _units(verdicts: Verdicts) -> str:
 def _interval(estimate: Estimate | None) -> str:
     if estimate is None:
         return NOTHING
-    return f"{signed(estimate.mean)} [{signed(estimate.low)}, {signed(estimate.high)}]"
+    return (
+        f"{signed(estimate.mean)} [{signed(estimate.low)}, {signed(estimate.high)}] "
+        f"{estimate.verdict}"
+    )
 
 
 def _worst(comparison: Comparison) -> str:

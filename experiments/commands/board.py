@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -29,7 +30,7 @@ def board_of(plan: Plan, baseline: str | None = None, level: float = LEVEL) -> L
     statuses = queue_status.statuses(plan)
     entries = plan.expansion.entries
     about = [transfer.note(plan.matrix)] if plan.origin else []
-    return leaderboard(
+    board = leaderboard(
         [_cell(entry, statuses) for entry in entries],
         _teachers(plan, statuses),
         dataset=_dataset(plan.matrix),
@@ -40,6 +41,8 @@ def board_of(plan: Plan, baseline: str | None = None, level: float = LEVEL) -> L
         baseline=_baseline(entries, baseline),
         level=level,
     )
+    pairs = len(plan.matrix.pairs)
+    return replace(board, all_pairs=pairs) if len(board.pairs) < pairs else board
 
 
 def _baseline(entries: Sequence[Entry], asked: str | None) -> str | None:

@@ -70,7 +70,8 @@ def _is_bad_input(error: Exception) -> bool:
     import distillers
     import models
     from experiments.errors import InputError
-    from results import records
+    from results.layout import TableError
+    from results.records import RecordError
 
-    families = (models.ModelError, datasets.DataError, distillers.MethodError, records.RecordError)
-    return isinstance(error, (OSError, InputError, *families))
+    families = (models.ModelError, datasets.DataError, distillers.MethodError)
+    return isinstance(error, (OSError, InputError, RecordError, TableError, *families))

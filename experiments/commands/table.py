@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from experiments.activity import activity
 from experiments.commands import terminal
 from experiments.commands.common import Verbs, add_matrix_verb, planned
+from experiments.commands.table_check import check
 
 if TYPE_CHECKING:
     from results.layout import Style
@@ -37,11 +38,12 @@ _USES = {  # flag -> the formats that it makes sense for
     "--no-cost": _PRINTED,
     "--no-notes": _PRINTED,
     "--each": ("csv", "json"),
+    "--columns": _PRINTED,
 }
 
 
 def table(args: argparse.Namespace) -> int:
-    """Print the leaderboard, or write it to a file."""
+    """Print the leaderboard, write it to a file, or check that a file is up to date."""
     form = _format(args)
     _check_flags(args, form)
     from experiments.commands.board import board_of
@@ -49,18 +51,38 @@ def table(args: argparse.Namespace) -> int:
 
     plan = planned(args, strict=False)
     with activity("making the table"):
-        board = board_of(plan, args.baseline, args.level)
+        board = _sorted(board_of(plan, args.baseline, args.level), args.sort)
         text = _text(args, form, board)
     if args.diagram:
         _draw(args.diagram, board)
-    if args.output:
+    code = 0
+    if args.check:
+        code = 0 if check(args.check, text) else 1
+    elif args.output:
         records.write_atomic(args.output, text)
         print(f"wrote {args.output}")
     else:
         print(text, end="" if text.endswith("\n") else "\n")
     if not board.frame["n"].any():
         print(f"note: no results of this matrix in {plan.workspace.runs}", file=sys.stderr)
-    return 0
+    return code
+
+
+def _sorted(board: Leaderboard, column: str) -> Leaderboard:
+    from results import selection
+
+    known = {_tidy(name): name for name in selection.sort_columns(board)}
+    if _tidy(column) not in known:
+        from experiments.errors import InputError
+        from models.registry import near
+
+        raise InputError(f"--sort: no column {column!r}: {near(column, known.values())}")
+    return selection.sorted_by(board, known[_tidy(column)])
+
+
+def _tidy(column: str) -> str:
+    """A pair however it is written; other names as they are."""
+    return "->".join(part.strip() for part in column.lower().replace("→", "->").split("->"))
 
 
 def _draw(path: Path, board: Leaderboard) -> None:
@@ -80,7 +102,7 @@ def _text(args: argparse.Namespace, form: str, board: Leaderboard) -> str:
 
     if args.each and form == "csv":
         return formats.trials_csv(board)
-    width = terminal.columns() if not (args.output or args.format) else None
+    width = terminal.columns() if not (_file(args) or args.format) else None
     if width is not None and args.layout is None:
         return _fitted(board, width, args.best, _style(args, width))
     return formats.to_text(board, form, args.best, _style(args, width))
@@ -109,6 +131,7 @@ def _style(args: argparse.Namespace, width: int | None) -> Style:
         caption=args.caption or "",
         label=args.label or "",
         only_tabular=args.only_tabular,
+        columns=tuple(args.columns),
     )
     return Style(**{**vars(style), "width": width}) if width else style
 
@@ -117,17 +140,24 @@ def _style(args: argparse.Namespace, width: int | None) -> Style:
 
 
 def _format(args: argparse.Namespace) -> str:
-    """As given, else by the ending of the output, else markdown."""
+    """As given, else by the ending of the file, else markdown."""
     from experiments.errors import InputError
 
-    if args.format or not args.output:
+    path = _file(args)
+    if args.format or not path:
         return args.format or "markdown"
-    ending = args.output.suffix.lower()
+    ending = path.suffix.lower()
     if ending not in _ENDINGS:
         known = ", ".join(_ENDINGS)
         what = f"unknown ending {ending!r}" if ending else "no ending"
-        raise InputError(f"--output {args.output}: {what}: expected one of {known}, or --format")
+        flag = "--check" if args.check else "--output"
+        raise InputError(f"{flag} {path}: {what}: expected one of {known}, or --format")
     return _ENDINGS[ending]
+
+
+def _file(args: argparse.Namespace) -> Path | None:
+    """The file to write or to check; None to print."""
+    return args.check or args.output
 
 
 def _check_flags(args: argparse.Namespace, form: str) -> None:
@@ -139,6 +169,8 @@ def _check_flags(args: argparse.Namespace, form: str) -> None:
             raise InputError(f"{flag}: only for {', '.join(forms)}, not for {form}")
     if args.diagram and args.diagram.suffix.lower() not in DIAGRAMS:
         raise InputError(f"--diagram {args.diagram}: expected an ending of {', '.join(DIAGRAMS)}")
+    if args.check and args.output:
+        raise InputError("--check: it writes nothing; drop it or --output")
     for flag in ("--caption", "--label"):
         if args.only_tabular and getattr(args, flag[2:]):
             raise InputError(f"{flag}: a bare tabular has none; drop it or --only-tabular")
@@ -150,6 +182,17 @@ def _format_name(text: str) -> str:
     if text.lower() not in names:
         raise argparse.ArgumentTypeError(f"{text!r}: expected one of {', '.join(names)}")
     return names[text.lower()]
+
+
+def _column(text: str) -> str:
+    """Parse the name of a column."""
+    from results.selection import COLUMNS
+
+    if text not in COLUMNS:
+        from models.registry import near  # imports torch
+
+        raise argparse.ArgumentTypeError(f"no column {text!r}: {near(text, COLUMNS)}")
+    return text
 
 
 def _label(text: str) -> str:
@@ -194,6 +237,12 @@ def register(verbs: Verbs) -> None:
     verb.add_argument(
         "--diagram", type=Path, help="also draw a critical-difference diagram (svg, pdf, png)"
     )
+    verb.add_argument(
+        "--check",
+        type=Path,
+        metavar="FILE",
+        help="write nothing; exit code 1 unless FILE is what would be written now",
+    )
     verb.add_argument("--best", action="store_true", help="add the best epochs' accuracies")
     verb.add_argument("--each", action="store_true", help="csv: one row per run, with its options")
     verb.add_argument(
@@ -201,6 +250,21 @@ def register(verbs: Verbs) -> None:
         choices=LAYOUTS,
         help="wide: pairs as columns (default); transposed: pairs as rows; "
         "split: columns in parts that fit the page",
+    )
+    verb.add_argument(
+        "--sort",
+        metavar="COLUMN",
+        default="none",
+        help="order of the methods: average, delta, a pair, method, or none (that of the matrix)",
+    )
+    verb.add_argument(
+        "--columns",
+        nargs="+",
+        type=_column,
+        default=[],
+        metavar="NAME",
+        help="show only these: pairs, average, delta, coverage, verdict, rank, cost, or columns "
+        "of the cost: time, images, step, parameters, parameters-at-test, memory",
     )
     verb.add_argument("--no-cost", action="store_true", help="leave out the table of costs")
     verb.add_argument("--no-notes", action="store_true", help="leave out what is below the tables")

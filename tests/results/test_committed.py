@@ -3,51 +3,78 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-import benchmark
-from experiments.matrix import schema
+from experiments.errors import InputError
 from results import board_file
+from tools import check_tables
 
 ROOT = Path(__file__).resolve().parents[2]
 BOARDS = ROOT / "results/boards"
 NAMES = sorted(path.stem for path in BOARDS.glob("*.jsonl"))
-PROBES = [
-    (name, entry.name)
-    for name in NAMES
-    if (block := schema.load(ROOT / f"experiments/{name}.yaml").transfer)
-    for entry in block.datasets
-]
+COMMITTED = check_tables.committed  # itself, where a test replaces it
+TABLES = COMMITTED()
+OF_TABLES = {".md", ".tex", ".html", ".csv", ".json"}
+
+
+@pytest.fixture
+def in_checkout() -> Iterator[None]:
+    before = Path.cwd()
+    os.chdir(ROOT)
+    yield
+    os.chdir(before)
 
 
 def test_every_committed_table_is_checked() -> None:
-    checked = {*NAMES, *(f"{name}-{dataset}" for name, dataset in PROBES)}
-    assert {path.stem for path in BOARDS.glob("*.md")} == checked
-    assert {"digits", "cifar100-cpu"} <= checked and PROBES
+    """The list has all of them and nothing else; the page for readers has them, too."""
+    there = {str(p.relative_to(ROOT)) for p in BOARDS.iterdir() if p.suffix in OF_TABLES}
+    assert there == {table for table in TABLES if table.startswith("results/boards/")}
+    assert {"results/boards/digits.md", "results/boards/cifar100-cpu.md"} <= there
+    page = (ROOT / "results/README.md").read_text()
+    assert [table for table in TABLES if f"`{table}`" not in page] == []
 
 
-@pytest.mark.parametrize("name", NAMES)
+def test_every_board_has_a_table() -> None:
+    arguments = [argument for given in TABLES.values() for argument in given]
+    assert [name for name in NAMES if f"results/boards/{name}.jsonl" not in arguments] == []
+
+
+@pytest.mark.parametrize("table", TABLES)
 def test_a_table_is_regenerated_from_its_records(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    table: str, in_checkout: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Without data and without teachers, as on anyone's laptop."""
-    assert table(name, tmp_path, capsys) == (BOARDS / f"{name}.md").read_text()
+    assert check_tables.make(table, TABLES[table], write=False) == 0, capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("name", "dataset"), PROBES)
-def test_a_table_of_probes_is_too(
-    name: str, dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_changed_table_fails_and_is_written_anew(
+    tmp_path: Path,
+    in_checkout: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    expected = (BOARDS / f"{name}-{dataset}.md").read_text()
-    assert table(name, tmp_path, capsys, "--transfer", dataset) == expected
+    table, stored = tmp_path / "digits.md", (BOARDS / "digits.md").read_text()
+    listed = tmp_path / "tables.yaml"
+    listed.write_text(f"{table}: {' '.join(TABLES['results/boards/digits.md'])}\n")
+    monkeypatch.setattr(check_tables, "committed", lambda: COMMITTED(listed))
+    table.write_text(stored.replace("99.72 ± 0.28", "99.92 ± 0.28"))
+    assert check_tables.main([]) == 1
+    assert "is out of date: line 12 of " in capsys.readouterr().out
+    assert check_tables.main(["--write"]) == 0 and table.read_text() == stored
+    assert check_tables.main([]) == 0
 
 
-def table(name: str, data: Path, capsys: pytest.CaptureFixture[str], *more: str) -> str:
-    places = ("--runs", str(BOARDS / f"{name}.jsonl"), "--data", str(data))
-    assert benchmark.main(["table", str(ROOT / f"experiments/{name}.yaml"), *places, *more]) == 0
-    return capsys.readouterr().out
+def test_an_entry_without_arguments_is_an_error(tmp_path: Path) -> None:
+    path = shutil.copy(BOARDS / "tables.yaml", tmp_path)
+    with Path(path).open("a") as file:
+        file.write("results/boards/other.md: [a, b]\n")
+    with pytest.raises(InputError, match=r"other\.md: expected the arguments of `table`"):
+        COMMITTED(Path(path))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from results.formats import to_text
-from results.latex import LONG, escape_latex, latex
+from results.latex import LONG, latex
+from results.latex_text import LatexError
 from results.layout import LAYOUTS, Style, Table
-from tests.results.example import board, large_board
+from tests.results.example import GREEK, NASTY, SYMBOLS, board, large_board
+from tests.results.test_leaderboard import make
 
 TABLE = Table("T", ["Method", "x"], [["a|b", "70.50"], ["7e2", "1"]], frozenset({(0, 1)}), ["n_"])
 LEAST = Table("T", ["Method", "x"], [["a", "1"]] * (LONG + 1))
@@ -22,22 +24,6 @@ LEAST = Table("T", ["Method", "x"], [["a", "1"]] * (LONG + 1))
 def lines(*tables: Table, **style: object) -> list[str]:
     text = latex(tables, Style(**style))
     return [" ".join(line.split()) for line in text.splitlines() if line]
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("a_b & 5% of $3 #1 {x}", r"a\_b \& 5\% of \$3 \#1 \{x\}"),
-        ("\\ ~ ^ `", r"\textbackslash{} \textasciitilde{} \textasciicircum{} \textasciigrave{}"),
-        ("70.50 ± 0.20 – n/a¹²", r"70.50 $\pm$ 0.20 -- n/a$^{1}$$^{2}$"),
-        ("r56 → r20 × 2", r"r56 $\rightarrow$ r20 $\times$ 2"),
-        ("[x] --pair", "{[}x] -{}-pair"),
-        ("ε ≠ ∞", r"$\epsilon$ $\neq$ $\infty$"),
-        ("Müller's ℓ₂, 𝒯, Ẑ", "Müller's l2, T, Z"),
-    ],
-)
-def test_escape_latex(text, expected):
-    assert escape_latex(text) == expected
 
 
 def test_a_float_with_its_rules_and_notes():
@@ -132,6 +118,27 @@ def test_thirteen_pairs_and_fifty_methods_fit_the_page(tex, tmp_path, style):
 def test_a_small_board_fits_too(tex, tmp_path, layout):
     body = to_text(board(), "latex", best=True, style=Style(layout=layout))
     assert compiled(tex, tmp_path, body) <= 3.0
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_any_label_that_is_accepted_is_set(tex, tmp_path, layout):
+    """The whole Greek alphabet, what TeX has a meaning for, and typography."""
+    text = f"{NASTY} {GREEK} {SYMBOLS}"
+    labels = [text[i : i + 12] for i in range(0, len(text), 12)]
+    made = make({label: {"a_1 → b": [70.0, 71.0], "µ → Å": [60.0, 60.5]} for label in labels})
+    style = Style(layout=layout, caption=f"{NASTY} {GREEK}")
+    assert compiled(tex, tmp_path, to_text(made, "latex", best=True, style=style)) <= 3.0
+
+
+def test_a_label_that_cannot_be_set_is_named():
+    made = make({"KD": {"p → q": [70.0]}, "KD \N{PARTY POPPER}": {"p → q": [71.0]}})
+    with pytest.raises(LatexError, match=r"label 'KD .*U\+1F389, PARTY POPPER"):
+        to_text(made, "latex")
+    made = make({"KD": {"蒸 → q": [70.0]}})
+    with pytest.raises(LatexError, match=r"pair '蒸 → q': .*U\+84B8"):
+        to_text(made, "latex", style=Style(layout="transposed"))
+    with pytest.raises(LatexError, match=r"caption 'A\\u200b'"):
+        to_text(board(), "latex", style=Style(caption="A\u200b"))
 
 
 def compiled(tex: str, folder: Path, body: str) -> float:

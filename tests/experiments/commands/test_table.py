@@ -63,6 +63,11 @@ def test_other_names_and_endings_of_formats(empty, tmp_path, name, start):
         (["--only-tabular", "--format", "html"], "--only-tabular: only for latex, not for html"),
         (["--each"], "--each: only for csv, json, not for markdown"),
         (["--only-tabular", "--caption", "C", "--format", "tex"], "--caption: a bare tabular has"),
+        (["--columns", "pars"], "--columns: no column 'pars': did you mean pairs?"),
+        (["--columns", "cost", "--format", "csv"], "--columns: only for markdown, latex, html"),
+        (["--columns", "verdict"], "--columns verdict: this table has none of them"),
+        (["--sort", "averag"], "--sort: no column 'averag': did you mean average?"),
+        (["--sort", "resnet14 -> resnet9"], "did you mean resnet14 → resnet8"),
         (["--label", "a{b", "--format", "tex"], "--label: 'a{b': expected letters, digits and"),
     ],
 )
@@ -85,6 +90,25 @@ def test_latex_flags(empty):
     assert "footnotesize" not in text.out and "Recipe" not in text.out
     bare = table(empty, "--format", "tex", "--only-tabular").out
     assert r"\begin{tabular}" in bare and r"\caption" not in bare
+
+
+def test_what_pdflatex_cannot_set_is_one_line(empty, tmp_path):
+    target = tmp_path / "t.tex"
+    called = table(empty, "--output", str(target), "--caption", "Ours 🎉")
+    assert called.code == 2 and called.err.count("\n") == 1 and not target.exists()
+    assert "caption 'Ours 🎉': pdflatex cannot set '🎉' (U+1F389, PARTY POPPER)" in called.err
+
+
+def test_sorted_by_a_pair_however_it_is_written(empty):
+    for pair in ("resnet20 -> resnet8", "resnet20->ResNet8", "resnet20 → resnet8"):
+        assert table(empty, "--sort", pair).out == table(empty).out
+
+
+def test_an_average_over_selected_pairs_says_so(empty):
+    some = table(empty, "--pairs", "resnet14 -> *", "resnet20 -> *").out
+    assert "Average of 2 " in some and "over the 2 pairs shown, of 3 in the matrix" in some
+    for flags in ([], ["--pairs", "*"], ["--methods", "kd"], ["--trials", "0"]):
+        assert "pairs shown" not in table(empty, *flags).out
 
 
 def test_no_cost_and_no_notes(finished):

@@ -1,0 +1,40 @@
+"""`table --check`: whether a written table is what the command would write now."""
+
+from __future__ import annotations
+
+import difflib
+from itertools import islice
+from pathlib import Path
+
+from experiments.errors import InputError, beside
+
+_MOST = 10  # lines of a difference
+_WIDEST = 160  # characters of such a line
+
+
+def check(path: Path, text: str) -> bool:
+    """Whether the file holds ``text``, byte for byte; prints one line, and where they differ.
+
+    InputError when there is no such file.
+    """
+    if not path.exists():
+        hint = beside(path) or f": write it with --output {path}"
+        raise InputError(f"--check {path}: no such file{hint}")
+    stored = path.read_bytes()
+    if stored == text.encode():
+        print(f"{path} is up to date")
+        return True
+    print(f"{path} is out of date: {_reason(stored.decode(errors='replace'), text)}")
+    return False
+
+
+def _reason(stored: str, text: str) -> str:
+    """What differs in a line, and below it the first differing lines as a unified diff."""
+    old, new = stored.splitlines(), text.splitlines()
+    pairs = enumerate(zip(old, new, strict=False), start=1)
+    first = next((n for n, (a, b) in pairs if a != b), min(len(old), len(new)) + 1)
+    if old == new:
+        return "the ends of its lines differ"
+    changes = difflib.unified_diff(old, new, "committed", "now", lineterm="", n=0)
+    lines = [line[:_WIDEST] for line in islice(changes, 2, 2 + _MOST)]
+    return "\n".join([f"line {first} of {len(old)} is the first that differs", *lines])
