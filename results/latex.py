@@ -96,10 +96,12 @@ def _whole(table: Table, is_small: bool, label: str) -> str:
     caption += rf"\label{{{label}}}" if label else ""
     notes = [rf"\par {escape_latex(note)}" for note in table.notes]
     below = [r"{\raggedright\footnotesize\smallskip", *notes, r"\par}"] if notes else []
-    if not is_small and _is_too_wide(table):
+    # Rows that are pairs and methods at once are too many to be scaled to one page.
+    is_list = table.is_list and len(table.rows) > LONG
+    if not is_small and _is_too_wide(table) and not is_list:
         lines = _float(caption, _scaled(_tabular(table)), below)
     elif len(table.rows) > LONG:
-        lines = [*_long(table, caption, is_small), *below]
+        lines = [*_long(table, caption, is_small or is_list), *below]
     else:
         lines = _float(caption, [*[_SMALL] * is_small, *_tabular(table)], below)
     return "\n".join(lines) + "\n"

@@ -19,6 +19,8 @@ from results.schema import Record
 if TYPE_CHECKING:
     import pandas as pd
 
+    from results.published_comparison import Comparison
+
 NAN = float("nan")
 
 
@@ -35,6 +37,7 @@ class Leaderboard:
                 extra_parameters, extra_at_test, peak_memory_bytes; step_by_kd, a step's time
                 relative to KD's, where KD is a row; NaN where a pair is not complete
     cells       the runs it was made of
+    published   published results beside it, one entry per source
     validation_notes  what must be said below accuracies on the held-out part
     """
 
@@ -51,6 +54,7 @@ class Leaderboard:
     validation_notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     baseline: str | None = None
+    published: tuple[Comparison, ...] = ()
 
     def teacher(self, pair: str) -> tuple[float, float]:
         """Mean and standard deviation of the pair's teachers; NaN where there is none."""

@@ -43,12 +43,13 @@ def table(args: argparse.Namespace) -> int:
     """Print the leaderboard, or write it to a file."""
     form = _format(args)
     _check_flags(args, form)
+    from experiments.commands import published
     from experiments.commands.board import board_of
     from results import records
 
     plan = planned(args, strict=False)
     with activity("making the table"):
-        board = board_of(plan)
+        board = published.beside(board_of(plan), plan, args.published)
         text = _text(args, form, board)
     if args.output:
         records.write_atomic(args.output, text)
@@ -159,6 +160,13 @@ def register(verbs: Verbs) -> None:
         choices=LAYOUTS,
         help="wide: pairs as columns (default); transposed: pairs as rows; "
         "split: columns in parts that fit the page",
+    )
+    verb.add_argument(
+        "--published",
+        nargs="+",
+        default=[],
+        metavar="SOURCE",
+        help="put published results beside ours, a table for each source (`list published`)",
     )
     verb.add_argument("--no-cost", action="store_true", help="leave out the table of costs")
     verb.add_argument("--no-notes", action="store_true", help="leave out what is below the tables")
