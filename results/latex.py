@@ -55,14 +55,23 @@ def latex(tables: Sequence[Table], style: Style | None = None) -> str:
     """Floats, or long tables over `LONG` rows, each with its notes; what they need comes first."""
     style = style or Style()
     shown = arranged(tables, style.layout, TEXT_WIDTH, _small_width)
-    if style.layout == "transposed":  # fifty methods are too many columns, too
-        shown = [part for table in shown for part in split(table, TEXT_WIDTH, _small_width)]
-    is_small = style.layout != "wide"
-    texts = [
-        _bare(table, is_small) if style.only_tabular else _whole(table, is_small, label)
-        for table, label in zip(shown, [style.label, *[""] * len(shown)], strict=False)
-    ]
+    is_turned = style.layout == "transposed"  # fifty methods are too many columns, too
+    shown = [part for table in shown for part in _parts(table, is_turned or _is_long(table))]
+    texts = []
+    for table, label in zip(shown, [style.label, *[""] * len(shown)], strict=False):
+        is_small = style.layout != "wide" or _is_long(table)
+        bare = style.only_tabular
+        texts.append(_bare(table, is_small) if bare else _whole(table, is_small, label))
     return "\n".join([_comments(texts), *texts])
+
+
+def _is_long(table: Table) -> bool:
+    """Whether it has a row for every pair and method: scaled to a page they could not be read."""
+    return table.is_list and len(table.rows) > LONG
+
+
+def _parts(table: Table, is_split: bool) -> list[Table]:
+    return split(table, TEXT_WIDTH, _small_width) if is_split else [table]
 
 
 def escape_latex(text: str) -> str:
@@ -96,12 +105,10 @@ def _whole(table: Table, is_small: bool, label: str) -> str:
     caption += rf"\label{{{label}}}" if label else ""
     notes = [rf"\par {escape_latex(note)}" for note in table.notes]
     below = [r"{\raggedright\footnotesize\smallskip", *notes, r"\par}"] if notes else []
-    # Rows that are pairs and methods at once are too many to be scaled to one page.
-    is_list = table.is_list and len(table.rows) > LONG
-    if not is_small and _is_too_wide(table) and not is_list:
+    if not is_small and _is_too_wide(table):
         lines = _float(caption, _scaled(_tabular(table)), below)
     elif len(table.rows) > LONG:
-        lines = [*_long(table, caption, is_small or is_list), *below]
+        lines = [*_long(table, caption, is_small), *below]
     else:
         lines = _float(caption, [*[_SMALL] * is_small, *_tabular(table)], below)
     return "\n".join(lines) + "\n"

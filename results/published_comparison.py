@@ -176,7 +176,7 @@ def _impossible(numbers: Mapping[Any, Any]) -> str:
         return f"ours is n/a: {numbers['reason']}"
     stuck = [f"{int(numbers[state])} {state}" for state in STUCK if numbers[state]]
     if stuck:
-        return f"ours is incomplete: {', '.join(stuck)} of {int(numbers['expected'])} runs"
+        return f"ours is incomplete: of {int(numbers['expected'])} trials {', '.join(stuck)}"
     if not numbers["n"]:
         return "ours is not trained yet"
     if not numbers["complete"]:

@@ -202,8 +202,10 @@ def check(keys: Iterable[str], where: str = "") -> None:
 
 
 def _near(name: str, known: Iterable[str]) -> str:
-    """The nearest matches of ``name``, else the command that lists all of them."""
-    close = difflib.get_close_matches(name.lower(), list(known), n=3, cutoff=0.5)
+    """What contains ``name`` or is like it, else the command that lists all of them."""
+    names = list(known)
+    close = [other for other in names if name.lower() in other]  # "wttm" of "zheng2024wttm"
+    close = close or difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
     hint = f"did you mean {', '.join(close)}?" if close else ""
     return hint or "`benchmark.py list published` lists them"
 

@@ -143,7 +143,8 @@ def _how(shown: Sequence[Compared]) -> list[str]:
     if all(is_missing(cell.difference) for cell in shown):
         return []
     return [
-        "Difference: ours minus theirs, in points; SE: its standard error, √(s²/n + s²/n). "
+        "Difference: ours minus theirs, in points; SE: its standard error, the root of s²/n of "
+        "theirs plus that of ours. "
         f"{WITHIN.capitalize()}, above, below: two-sided at {LEVEL:.0%} per cell, by Welch's t "
         "where both spreads are measured, else by the normal distribution. Options of methods are "
         "not compared."

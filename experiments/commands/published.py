@@ -63,10 +63,11 @@ def _other_data(plan: Plan) -> list[str]:
     """How the data are not what every source has: the whole training part, as it is."""
     matrix = (plan.origin or plan).matrix
     probe = ["the probe's recipe (theirs is not stated)"] if plan.origin else []
-    return [*_parts(matrix), *probe]
+    return [*other_parts(matrix), *probe]
 
 
-def _parts(matrix: Matrix) -> Iterator[str]:
+def other_parts(matrix: Matrix) -> Iterator[str]:
+    """How a matrix's data are not the whole data set as it usually is, one text for each way."""
     from experiments.matrix.run_spec import data_defaults
 
     dataset = matrix.dataset
