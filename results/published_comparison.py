@@ -74,7 +74,8 @@ class Comparison:
         """One row per cell with every number, NaN or None where there is none."""
         import pandas as pd
 
-        return pd.DataFrame([_flat(cell) for cell in self.cells])
+        rows = [flat(cell) for cell in self.cells]
+        return pd.DataFrame(rows).astype({"theirs_n": "Int64"})  # whole, although some are missing
 
 
 def compare(
@@ -218,7 +219,8 @@ def _compared(
 # ---- as a frame ----------------------------------------------------------------------------------
 
 
-def _flat(cell: Compared) -> dict[str, Any]:
+def flat(cell: Compared) -> dict[str, Any]:
+    """One cell as plain values; NaN or None where there is none."""
     row, ours = cell.theirs, cell.ours
     return {
         "source": cell.source,

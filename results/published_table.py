@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from results import published_rows
 from results.cells import is_missing
 from results.layout import Table
-from results.published_comparison import Compared, Comparison
-from results.published_rows import BEST, UNKNOWN
+from results.published_comparison import Compared, Comparison, flat
+from results.published_rows import BEST, STUDENT, UNKNOWN
 from results.published_verdict import APART, LEVEL, TYPICAL, VERDICTS, WITHIN
 from results.render import superscript
 
@@ -29,9 +29,9 @@ def tables(comparisons: Sequence[Comparison]) -> list[Table]:
 def beside(frame: pd.DataFrame, comparisons: Sequence[Comparison]) -> pd.DataFrame:
     """A board's frame with columns of each source, such as ``tian2020crd_difference``."""
     for comparison in comparisons:
-        added = comparison.frame().drop(columns=["source", "pair", "method", "ours_n"])
-        added.columns = [f"{comparison.source}_{name}" for name in added.columns]
-        frame = frame.assign(**{name: added[name].to_numpy() for name in added.columns})
+        added = comparison.frame().drop(columns=["source", "ours_n"])
+        names = {name: f"{comparison.source}_{name}" for name in added.columns[2:]}
+        frame = frame.merge(added.rename(columns=names), how="left", on=["pair", "method"])
     return frame
 
 
@@ -44,8 +44,8 @@ def objects(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
             "dataset": c.dataset,
             "notes": _notes(c, {}),
             "rows": [
-                {str(k): None if is_missing(v) else v for k, v in row.items()}
-                for row in c.frame().to_dict("records")
+                {key: None if is_missing(value) else value for key, value in flat(cell).items()}
+                for cell in c.cells
             ],
         }
         for c in comparisons
@@ -110,6 +110,7 @@ def _notes(comparison: Comparison, marks: Mapping[str, int]) -> list[str]:
         *_by_chance(judged),
         *_assumed(shown),
         *_epochs(shown),
+        *_unstated(shown),
         *_left_out(comparison),
         *[f"{superscript(number)} {reason}" for reason, number in marks.items()],
     ]
@@ -136,7 +137,7 @@ def _tally(shown: Sequence[Compared]) -> list[str]:
         return ["Cannot be joined: no pair and method that both have."]
     counts = Counter(cell.verdict for cell in shown)
     listed = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
-    return [f"{len(shown)} cells that both have: {listed}."]
+    return [f"{_cells(len(shown))} that both have: {listed}."]
 
 
 def _how(shown: Sequence[Compared]) -> list[str]:
@@ -157,8 +158,8 @@ def _by_chance(judged: Sequence[Compared]) -> list[str]:
     outside = sum(cell.verdict != WITHIN for cell in judged)
     expected = (1 - LEVEL) * len(judged)
     return [
-        f"{outside} of {len(judged)} judged cells lie outside; if nothing differed, about "
-        f"{expected:.1f} would by chance alone."
+        f"{outside} of {_cells(len(judged))} under one protocol outside; if nothing differed, "
+        f"about {expected:.1f} would be by chance alone."
     ]
 
 
@@ -194,6 +195,19 @@ def _epochs(shown: Sequence[Compared]) -> list[str]:
     return notes
 
 
+def _unstated(shown: Sequence[Compared]) -> list[str]:
+    """What the verdicts had to leave open, because the source does not say it."""
+    rows = [c.theirs for c in shown if c.theirs and not is_missing(c.difference)]
+    recipes = published_rows.recipes()
+    taught = [row for row in rows if row.method != STUDENT]
+    counts = {
+        "the teacher's accuracy": sum(published_rows.teacher_accuracy(r) is None for r in taught),
+        "the number of epochs": sum(recipes[r.recipe].epochs is None for r in rows),
+    }
+    listed = ", ".join(f"{what} ({_cells(number)})" for what, number in counts.items() if number)
+    return [f"Not stated by the source, so not compared: {listed}."] if listed else []
+
+
 def _left_out(comparison: Comparison) -> list[str]:
     """What only one side has."""
     absent = [c for c in comparison.cells if c.theirs is None]
@@ -216,9 +230,13 @@ def _absent(cells: Sequence[Compared]) -> list[str]:
 def _listed(methods: Iterable[str]) -> str:
     """ "KD (2 cells), DKD (13 cells), …"."""
     counts = Counter(methods)
-    shown = [f"{name} ({n} cell{'s' * (n > 1)})" for name, n in counts.items()]
+    shown = [f"{name} ({_cells(n)})" for name, n in counts.items()]
     more = [f"… {len(shown) - _MOST_NAMES} more methods"] * (len(shown) > _MOST_NAMES)
     return ", ".join([*shown[:_MOST_NAMES], *more])
+
+
+def _cells(number: int) -> str:
+    return f"{number} cell{'s' * (number != 1)}"
 
 
 # ---- numbers -------------------------------------------------------------------------------------

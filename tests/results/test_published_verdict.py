@@ -271,6 +271,7 @@ def test_csv_and_json_have_every_cell(shown):
     assert [row["tian2020crd_verdict"] for row in rows] == [
         "within noise", "another protocol", "cannot be joined", "cannot be joined",
     ]  # fmt: skip
+    assert [row["tian2020crd_theirs_n"] for row in rows] == ["", "5", "", ""]
     assert rows[1]["tian2020crd_theirs"] == "70.66" and rows[2]["zhao2022dkd_ours_epoch"] == "best"
     content = json.loads(formats.to_text(shown, "json"))["published"]
     assert [entry["source"] for entry in content] == ["tian2020crd", "zhao2022dkd"]
@@ -288,7 +289,9 @@ def test_notes_say_what_was_assumed_and_what_chance_does(shown):
     crd, dkd = published_table.tables(shown.published)
     text = "\n".join(crd.notes)
     assert "2 cells that both have: 1 within noise, 1 another protocol." in text
-    assert "0 of 1 judged cells lie outside; if nothing differed, about 0.1 would by chance" in text
+    assert (
+        "0 of 1 cell under one protocol outside; if nothing differed, about 0.1 would be by" in text
+    )
     assert "0.25 points between trials where no spread is known: no std of theirs (2)" in text
     assert "no such row of theirs: DKD (1 cell), IRG (1 cell)" in text
     assert all(row[crd.header.index("SE")].endswith("*") for row in crd.rows)
@@ -301,6 +304,18 @@ def test_a_measured_spread_is_not_called_assumed():
     (cell,) = compared.cells
     assert not cell.assumed and cell.theirs.std is not None
     assert not any("assumed" in note for note in published_table.tables([compared])[0].notes)
+
+
+def test_what_a_source_does_not_state_is_said():
+    made = cells("kd", [72.9, 73.0], "vgg13 → vgg8")
+    (table,) = published_table.tables([beside(made, "taid_page")])
+    assert (
+        "Not stated by the source, so not compared: the teacher's accuracy (1 cell), "
+        "the number of epochs (1 cell)."
+    ) in table.notes
+    assert "Reprinted or re-implemented by others." in table.notes[0]
+    (stated,) = published_table.tables([beside(made, teacher=74.64)])
+    assert not any("Not stated" in note for note in stated.notes)
 
 
 def test_a_source_without_a_common_cell_says_so():
