@@ -150,3 +150,13 @@ def test_pair_means_are_selected_in_the_given_order():
 def test_pair_means_of_what_is_not_there(arguments, message):
     with pytest.raises(PublishedError, match=message):
         published_rows.as_pair_means("tian2020crd", *arguments)
+
+
+def test_a_learning_rate_that_is_not_stated_is_compared_with_nothing():
+    """Papers that do not print one for small students must not be held to 0.05."""
+    small = ("mobilenet", "shuffle")
+    for source in ("xu2020sskd", "zhou2021hkd", "chen2021semckd", "li2023ctkd"):
+        for row in published_rows.rows(source, "cifar100"):
+            if row.recipe and row.recipe != "sskd":
+                rate = published_rows.recipes()[row.recipe].lr_of(row.student)
+                assert rate == (None if row.student.startswith(small) else 0.05), row
