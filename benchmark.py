@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compare knowledge distillation methods: train a matrix of them, watch it, print its table.
 
-    benchmark.py list methods | models | datasets
+    benchmark.py list methods | models | datasets | published
     benchmark.py check  PLUGIN      try a method or a network of your own
     benchmark.py plan   MATRIX      show what would run, and what it costs
     benchmark.py run    MATRIX      train it on this machine

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from results import latex, render, selection, tables, trials
+from results import latex, published_table, render, selection, tables, trials
 from results.cells import is_missing
 from results.layout import Style, Table, arranged
 from results.leaderboard import Leaderboard
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 
 def _csv(board: Leaderboard, best: bool, style: Style) -> str:
-    return harmless_frame(board.frame).to_csv(index=False, lineterminator="\n")
+    frame = published_table.beside(board.frame, board.published)
+    return harmless_frame(frame).to_csv(index=False, lineterminator="\n")
 
 
 def trials_csv(board: Leaderboard) -> str:
@@ -49,12 +50,14 @@ def _json(board: Leaderboard, best: bool, style: Style) -> str:
         "warnings": board.warnings,
         "baseline": board.baseline,
     }
-    whole = {
+    whole: dict[str, Any] = {
         "meta": meta,
         "rows": _objects(board.frame),
         "cost": _objects(board.cost_frame),
         "trials": trials.rows(board.cells),
     }
+    if board.published:
+        whole["published"] = published_table.objects(board.published)
     return json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 

@@ -34,14 +34,23 @@ def latex(tables: Sequence[Table], style: Style | None = None) -> str:
     for table in tables:
         check(table)
     shown = arranged(tables, style.layout, TEXT_WIDTH, _small_width)
-    if style.layout == "transposed":  # fifty methods are too many columns, too
-        shown = [part for table in shown for part in split(table, TEXT_WIDTH, _small_width)]
-    is_small = style.layout != "wide"
-    texts = [
-        _bare(table, is_small) if style.only_tabular else _whole(table, is_small, label)
-        for table, label in zip(shown, [style.label, *[""] * len(shown)], strict=False)
-    ]
+    is_turned = style.layout == "transposed"  # fifty methods are too many columns, too
+    shown = [part for table in shown for part in _parts(table, is_turned or _is_long(table))]
+    texts = []
+    for table, label in zip(shown, [style.label, *[""] * len(shown)], strict=False):
+        is_small = style.layout != "wide" or _is_long(table)
+        bare = style.only_tabular
+        texts.append(_bare(table, is_small) if bare else _whole(table, is_small, label))
     return "\n".join([_comments(texts), *texts])
+
+
+def _is_long(table: Table) -> bool:
+    """Whether it has a row for every pair and method: scaled to a page they could not be read."""
+    return table.is_list and len(table.rows) > LONG
+
+
+def _parts(table: Table, is_split: bool) -> list[Table]:
+    return split(table, TEXT_WIDTH, _small_width) if is_split else [table]
 
 
 def _comments(texts: Sequence[str]) -> str:

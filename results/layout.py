@@ -17,7 +17,8 @@ class Table:
     """``rows`` have as many texts as ``header``; ``bold`` holds (row, column) from 0.
 
     The first column is a label, set to the left; all others are set to the right. Only tables with
-    ``has_pairs``, whose columns are pairs, are transposed.
+    ``has_pairs``, whose columns are pairs, are transposed; one that ``is_list`` may have a row for
+    every pair and method.
     """
 
     title: str
@@ -26,6 +27,7 @@ class Table:
     bold: frozenset[tuple[int, int]] = frozenset()
     notes: Sequence[str] = ()
     has_pairs: bool = False
+    is_list: bool = False
 
 
 @dataclass(frozen=True)

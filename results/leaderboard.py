@@ -20,6 +20,8 @@ from results.statistics import LEVEL
 if TYPE_CHECKING:
     import pandas as pd
 
+    from results.published_comparison import Comparison
+
 NAN = float("nan")
 
 
@@ -37,6 +39,7 @@ class Leaderboard:
                 relative to KD's, where KD is a row; NaN where a pair is not complete
     cells       the runs it was made of
     all_pairs   how many pairs the matrix has, where it has more than are shown; else 0
+    published   published results beside it, one entry per source
     validation_notes  what must be said below accuracies on the held-out part
     """
 
@@ -55,6 +58,7 @@ class Leaderboard:
     baseline: str | None = None
     level: float = LEVEL  # the share of tables that may hold a false verdict
     all_pairs: int = 0
+    published: tuple[Comparison, ...] = ()
 
     def teacher(self, pair: str) -> tuple[float, float]:
         """Mean and standard deviation of the pair's teachers; NaN where there is none."""

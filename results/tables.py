@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from results import verdict_tables
+from results import published_table, verdict_tables
 from results.cells import is_missing
 from results.footnotes import Footnotes
 from results.layout import Table
@@ -18,7 +18,9 @@ MISSING = "–"
 
 
 def all_of(board: Leaderboard, best: bool = False, cost: bool = True) -> list[Table]:
-    """The main table and its verdicts; validation, where held out; best epochs; the cost last."""
+    """The main table and its verdicts; validation, where held out; best epochs; published results;
+    the cost last.
+    """
     last = _Accuracy(board, "mean", "std", lambda record: record.top1)
     tables = [last.table(f"{board.dataset}: test top-1 accuracy (%)", _last_notes(last))]
     tables += verdict_tables.table(last.verdicts)
@@ -35,6 +37,7 @@ def all_of(board: Leaderboard, best: bool = False, cost: bool = True) -> list[Ta
         split = "validation part" if validation else "test set"
         title = f"Best epoch, picked on the {split}"
         tables.append(flattering.table(title, _best_notes(last, validation)))
+    tables += published_table.tables(board.published)
     return tables + (_cost(board) if cost else [])
 
 

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 EXAMPLES = {
-    "list": ("list methods", "list methods dkd", 'list methods --pair "resnet32x4 -> resnet8x4"'),
+    "list": (
+        "list methods",
+        "list methods dkd",
+        'list methods --pair "resnet32x4 -> resnet8x4"',
+        "list published tian2020crd",
+    ),
     "check": ('check my_method.py --pair "resnet20 -> resnet8"',),
     "plan": ("plan experiments/digits.yaml", "plan experiments/cifar100.yaml --no-timing"),
     "run": (
@@ -26,6 +31,7 @@ EXAMPLES = {
     "table": (
         "table experiments/digits.yaml",
         "table experiments/cifar100.yaml --output table.tex",
+        "table experiments/cifar100.yaml --published tian2020crd",
     ),
     "evaluate": ("evaluate resnet56.pth --dataset cifar100",),
     "export": ("export 7a77c0ffee --output student.safetensors",),

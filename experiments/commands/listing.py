@@ -24,6 +24,8 @@ def list_names(args: argparse.Namespace) -> int:
         _list_methods(args.names, args.pair)
     elif args.names:
         _describe(args.what, args.names)
+    elif args.what == "published":
+        print("\n".join(_sources()))
     else:
         print("\n".join(_known(args.what)))
     return 0
@@ -110,7 +112,12 @@ def _print_wrappers() -> None:
 
 def _describe(what: str, names: Sequence[str]) -> None:
     """Print what each method, model or data set is: facts, options, presets."""
-    describe = {"methods": _method, "models": _model, "datasets": _dataset}[what]
+    describe = {
+        "methods": _method,
+        "models": _model,
+        "datasets": _dataset,
+        "published": _source,
+    }[what]
     for number, name in enumerate(names):
         if number:
             print()
@@ -185,6 +192,18 @@ def _model(name: str) -> Iterator[str]:
     yield from _grid(rows, ["feature", "channels×height×width"])
 
 
+def _sources() -> list[str]:
+    from experiments.commands.published import sources_table
+
+    return sources_table()
+
+
+def _source(key: str) -> Iterator[str]:
+    from experiments.commands.published import describe
+
+    yield from describe(key)
+
+
 def _shown(value: object) -> str:
     """A value as YAML has it."""
     import yaml
@@ -203,7 +222,7 @@ def _grid(rows: list[list[str]], header: list[str]) -> list[str]:
 def register(verbs: Verbs) -> None:
     """Add the verb and its flags to the command line."""
     verb = add_verb(verbs, "list", list_names)
-    verb.add_argument("what", choices=["methods", "models", "datasets"])
+    verb.add_argument("what", choices=["methods", "models", "datasets", "published"])
     verb.add_argument(
         "names", nargs="*", metavar="NAME", help="describe these, with options and presets"
     )

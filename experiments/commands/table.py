@@ -46,12 +46,14 @@ def table(args: argparse.Namespace) -> int:
     """Print the leaderboard, write it to a file, or check that a file is up to date."""
     form = _format(args)
     _check_flags(args, form)
+    from experiments.commands import published
     from experiments.commands.board import board_of
     from results import records
 
     plan = planned(args, strict=False)
     with activity("making the table"):
         board = _sorted(board_of(plan, args.baseline, args.level), args.sort)
+        board = published.beside(board, plan, args.published)
         text = _text(args, form, board)
     if args.diagram:
         _draw(args.diagram, board)
@@ -265,6 +267,13 @@ def register(verbs: Verbs) -> None:
         metavar="NAME",
         help="show only these: pairs, average, delta, coverage, verdict, rank, cost, or columns "
         "of the cost: time, images, step, parameters, parameters-at-test, memory",
+    )
+    verb.add_argument(
+        "--published",
+        nargs="+",
+        default=[],
+        metavar="SOURCE",
+        help="put published results beside ours, a table for each source (`list published`)",
     )
     verb.add_argument("--no-cost", action="store_true", help="leave out the table of costs")
     verb.add_argument("--no-notes", action="store_true", help="leave out what is below the tables")

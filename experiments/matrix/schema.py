@@ -24,6 +24,7 @@ from experiments.matrix import yaml_loader
 from experiments.matrix.recipe import SWITCHES, Recipe
 from experiments.matrix.slurm_options import SlurmOptions
 from models.registry import near
+from results import published_rows
 
 ARROW = " -> "
 
@@ -211,6 +212,7 @@ class Matrix(_Strict):
     plugins: tuple[Path, ...] = ()  # users' files, relative to the matrix
     transfer: TransferEntry | None = None
     processes: int = Field(1, ge=1, strict=True)  # that train a job together, each on its GPU
+    published: tuple[str, ...] = ()  # sources beside our tables; no part of any run's identity
     slurm: SlurmOptions = SlurmOptions()  # of `submit`; no part of any run's identity
 
     @field_validator("dataset", mode="before")
@@ -223,6 +225,18 @@ class Matrix(_Strict):
     def _pairs_once(cls, pairs: tuple[PairEntry, ...]) -> tuple[PairEntry, ...]:
         _once([str(pair) for pair in pairs], "pair")
         return pairs
+
+    @field_validator("published", mode="before")
+    @classmethod
+    def _published_from_text(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @field_validator("published")
+    @classmethod
+    def _published_known(cls, sources: tuple[str, ...]) -> tuple[str, ...]:
+        _once(list(sources), "source")
+        published_rows.check(sources)
+        return sources
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Matrix:
