@@ -45,9 +45,10 @@ def table(args: argparse.Namespace) -> int:
     _check_flags(args, form)
     from experiments.commands.board import board_of
     from results import records
+    from results.garbage import no_collection
 
     plan = planned(args, strict=False)
-    with activity("making the table"):
+    with activity("making the table"), no_collection():
         board = board_of(plan)
         text = _text(args, form, board)
     if args.output:
