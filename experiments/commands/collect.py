@@ -25,12 +25,20 @@ def collect(args: argparse.Namespace) -> int:
     error names both.
     """
     _check(args)
-    from results import board_file, gathering, predictions_beside
     from results.garbage import no_collection
 
     wanted = _wanted(args)
-    with activity("reading results"), no_collection():
-        gathered = gathering.gather(args.places, _keep(wanted))
+    with no_collection():
+        _write(args, _keep(wanted))
+    return 0
+
+
+def _write(args: argparse.Namespace, keep: Keep) -> None:
+    """Write the board, and print what it is made of."""
+    from results import board_file, gathering, predictions_beside
+
+    with activity("reading results"):
+        gathered = gathering.gather(args.places, keep)
     _require_runs(args, gathered)
     runs = list(gathered.runs.values())
     with activity(f"writing {args.output}"):
@@ -42,7 +50,6 @@ def collect(args: argparse.Namespace) -> int:
     measured = sum(one.measured for one in runs)
     beside = "" if copied is None else f", {copied:,} with predictions"
     print(f"wrote {args.output}: {plural(len(runs), 'run')}, {measured:,} with measures{beside}")
-    return 0
 
 
 # ---- what is asked for ---------------------------------------------------------------------------
