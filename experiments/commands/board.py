@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
 from experiments.cluster import queue_status
+from experiments.commands.reference import Source, join
 from experiments.matrix import transfer
 from experiments.matrix.expand import Entry, Expansion, label
 from experiments.matrix.run_spec import RunSpec
@@ -18,21 +19,22 @@ from results.cells import Cell, TeacherScores
 from results.leaderboard import Leaderboard, leaderboard
 
 
-def board_of(plan: Plan) -> Leaderboard:
-    """The leaderboard of a plan, as far as its runs are done."""
+def board_of(plan: Plan, references: Sequence[Source] = ()) -> Leaderboard:
+    """The leaderboard of a plan, as far as its runs are done, and rows of other finished runs."""
     statuses = queue_status.statuses(plan)
     entries = plan.expansion.entries
+    joined = join(entries, [_cell(entry, statuses) for entry in entries], statuses, references)
     alone = [entry.label for entry in entries if _trained_by(entry) == "vanilla"]
     about = [transfer.note(plan.matrix)] if plan.origin else []
     return leaderboard(
-        [_cell(entry, statuses) for entry in entries],
-        _teachers(plan, statuses),
+        joined.cells,
+        {**joined.teachers, **_teachers(plan, statuses)},
         dataset=_dataset(plan.matrix),
         recipe=plan.matrix.recipe.summary(),
-        exceptions=exceptions(plan.matrix, plan.expansion),
-        notes=[*about, *_accepted(plan), *_stale(statuses)],
+        exceptions=[*exceptions(plan.matrix, plan.expansion), *joined.exceptions],
+        notes=[*about, *_accepted(plan), *_stale(statuses), *joined.notes],
         validation_notes=_given_teachers(plan),
-        baseline=alone[0] if alone else None,
+        baseline=alone[0] if alone else joined.baseline,
     )
 
 

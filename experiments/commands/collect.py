@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.activity import activity
+from experiments.commands import places
 from experiments.commands.common import Verbs, add_data_flags, add_verb
 from experiments.wording import plural
 
 if TYPE_CHECKING:
     from experiments.matrix.run_spec import RunSpec
     from results.gathering import Gathered, Keep, Place
-
-ENDING = ".jsonl"  # that of results.board_file, which imports pydantic (a test compares them)
 
 
 def collect(args: argparse.Namespace) -> int:
@@ -57,19 +56,11 @@ def _write(args: argparse.Namespace, keep: Keep) -> None:
 
 def _check(args: argparse.Namespace) -> None:
     """Raise InputError for an output or a place that cannot be one."""
-    from experiments.errors import InputError, beside, together
+    from experiments.errors import InputError
 
-    if args.output.suffix != ENDING:
-        raise InputError(f"--output {args.output}: expected a name that ends in {ENDING}")
-    problems = []
-    for place in args.places:
-        if not place.exists():
-            problems.append(f"{place}: no such file or directory{beside(place)}")
-        elif not place.is_dir() and place.suffix != ENDING:
-            problems.append(f"{place}: expected a runs directory or a board file (NAME{ENDING})")
-    error = together(problems)
-    if error:
-        raise error
+    if args.output.suffix != places.ENDING:
+        raise InputError(f"--output {args.output}: expected a name that ends in {places.ENDING}")
+    places.check(args.places)
 
 
 def _wanted(args: argparse.Namespace) -> dict[str, RunSpec] | None:

@@ -13,6 +13,7 @@ from experiments.commands import terminal
 from experiments.commands.common import Verbs, add_matrix_verb, planned
 
 if TYPE_CHECKING:
+    from experiments.commands.reference import Source
     from results.layout import Style
     from results.leaderboard import Leaderboard
 
@@ -49,7 +50,7 @@ def table(args: argparse.Namespace) -> int:
 
     plan = planned(args, strict=False)
     with activity("making the table"), no_collection():
-        board = board_of(plan)
+        board = board_of(plan, _references(args))
         text = _text(args, form, board)
     if args.output:
         records.write_atomic(args.output, text)
@@ -59,6 +60,17 @@ def table(args: argparse.Namespace) -> int:
     if not board.frame["n"].any():
         print(f"note: no results of this matrix in {plan.workspace.runs}", file=sys.stderr)
     return 0
+
+
+def _references(args: argparse.Namespace) -> list[Source]:
+    """The finished runs beside which the matrix's are shown."""
+    from experiments.commands import places, reference
+    from experiments.errors import InputError
+
+    if args.reference and args.transfer:
+        raise InputError("--reference: not with --transfer: probes have no teacher to compare")
+    places.check(args.reference, "--reference ")
+    return reference.read(args.reference)
 
 
 def _text(args: argparse.Namespace, form: str, board: Leaderboard) -> str:
@@ -153,6 +165,15 @@ def register(verbs: Verbs) -> None:
         help="write this format (default: by the ending of --output, else markdown)",
     )
     verb.add_argument("--output", type=Path, help="write to this file")
+    verb.add_argument(
+        "--reference",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="BOARD",
+        help="add rows of the finished runs of these board files or runs directories, "
+        "where everything but the method is the same",
+    )
     verb.add_argument("--best", action="store_true", help="add the best epochs' accuracies")
     verb.add_argument("--each", action="store_true", help="csv: one row per run, with its options")
     verb.add_argument(
