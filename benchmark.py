@@ -12,6 +12,7 @@
     benchmark.py retry  MATRIX      let run and submit try again what failed
     benchmark.py accept MATRIX      keep results of an earlier version of a plugin
     benchmark.py table  MATRIX      print the leaderboard of what is done
+    benchmark.py collect DIR …      gather finished runs of several places into one file
     benchmark.py evaluate FILE      measure a checkpoint, anyone's, on a data set's test part
     benchmark.py export RUN         write a finished run's student as a file for others
     benchmark.py clean  MATRIX      list what can be removed, and remove it
@@ -39,6 +40,7 @@ from experiments.commands import (
     cancel,
     check,
     clean,
+    collect,
     completion,
     doctor,
     evaluate,
@@ -55,8 +57,8 @@ from experiments.commands.common import Parser
 from experiments.commands.entry import entry_point
 
 COMMANDS = (
-    listing, check, plan, run, submit, status, doctor, logs, cancel, accept, table, evaluate,
-    export, clean,
+    listing, check, plan, run, submit, status, doctor, logs, cancel, accept, table, collect,
+    evaluate, export, clean,
 )  # fmt: skip
 
 

@@ -32,6 +32,16 @@ def warnings(cells: Sequence[Cell], paired_teachers: bool = False) -> list[str]:
     ]
 
 
+def of_a_collection(runs: Sequence[Run]) -> list[str]:
+    """Every way in which runs of several tables, or of several people, do not match."""
+    return [
+        *(text for name in _BY_PROTOCOL for text in mixture(runs, name, _PROPERTIES[name])),
+        *mixture(runs, "numerics", _numerics),
+        *_uncommitted(runs),
+        *_teachers_of_other_weights(runs),
+    ]
+
+
 def not_compute_matched(cells: Sequence[Cell]) -> list[str]:
     """One sentence about the methods that computed more than the recipe says, if any."""
     more: dict[str, str] = {}
@@ -56,13 +66,14 @@ def _own(record: Record) -> list[str]:
 
 def _mixtures(runs: Iterable[Run]) -> list[str]:
     """One sentence per property in which runs of one table differ."""
-    sentences = []
-    for name, value in _PROPERTIES.items():
-        groups = _grouped(runs, value)
-        groups.pop("", None)  # not recorded
-        if len(groups) > 1:
-            sentences.append(f"{MIXED} {name}: {_describe(groups)}")
-    return sentences
+    return [text for name, value in _PROPERTIES.items() for text in mixture(runs, name, value)]
+
+
+def mixture(runs: Iterable[Run], name: str, value: Callable[[Record], str]) -> list[str]:
+    """One sentence about a property in which the runs differ, none where they do not."""
+    groups = _grouped(runs, value)
+    groups.pop("", None)  # not recorded
+    return [f"{MIXED} {name}: {_describe(groups)}"] if len(groups) > 1 else []
 
 
 def _uncommitted(runs: Iterable[Run]) -> list[str]:
@@ -107,6 +118,19 @@ def _mixed_teachers(done: Iterable[tuple[Cell, Record]], paired: bool) -> list[s
     ]
 
 
+def _teachers_of_other_weights(runs: Iterable[Run]) -> list[str]:
+    """Teachers that were trained twice: one run, but students of different weights."""
+    students: dict[str, list[Run]] = {}
+    for method, record in runs:
+        if record.teacher and record.teacher.run:
+            students.setdefault(record.teacher.run, []).append((method, record))
+    return [
+        text
+        for teacher, group in students.items()
+        for text in mixture(group, f"weights of teacher {teacher}", _teacher_weights)
+    ]
+
+
 # ---- the properties of a run ---------------------------------------------------------------------
 
 
@@ -122,6 +146,21 @@ def _changes(record: Record) -> str:
     return _joined((start.changes or "")[:8] for start in _starts(record))
 
 
+def _teacher_weights(record: Record) -> str:
+    return ((record.teacher and record.teacher.sha256) or "")[:8]
+
+
+_NUMERICS = ("channels_last", "compile", "tf32", "deterministic")
+
+
+def _numerics(record: Record) -> str:
+    """ "bf16, channels_last"; threads matter on a CPU only, where the device names them."""
+    recipe = record.spec.get("recipe")
+    if not isinstance(recipe, dict) or "precision" not in recipe:
+        return ""
+    return ", ".join([recipe["precision"], *(name for name in _NUMERICS if recipe.get(name))])
+
+
 def _joined(values: Iterable[Any]) -> str:
     """A run that changed machines on its way is a group of its own: "A100 then H100"."""
     return " then ".join(dict.fromkeys(str(value) for value in values if value))
@@ -135,6 +174,8 @@ _PROPERTIES: dict[str, Callable[[Record], str]] = {
     "numbers of processes": lambda record: _joined(s.processes for s in _starts(record)),
     "commits": _commits,
 }
+# Several data sets on one board are no mixture.
+_BY_PROTOCOL = tuple(name for name in _PROPERTIES if name != "data")
 
 
 # ---- words ---------------------------------------------------------------------------------------

@@ -146,9 +146,9 @@ def _how(shown: Sequence[Compared]) -> list[str]:
     return [
         "Difference: ours minus theirs, in points; SE: its standard error, the root of s²/n of "
         "theirs plus that of ours. "
-        f"{WITHIN.capitalize()}, above, below: two-sided at {CONFIDENCE:.0%} per cell, by Welch's t "
-        "where both spreads are measured, else by the normal distribution. Options of methods are "
-        "not compared."
+        f"{WITHIN.capitalize()}, above, below: two-sided at {CONFIDENCE:.0%} per cell, by Welch's "
+        "t where both spreads are measured, else by the normal distribution. Options of methods "
+        "are not compared."
     ]
 
 

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -77,8 +77,11 @@ def set_aside(path: Path) -> Path:
     return aside
 
 
-def write_atomic(path: Path, data: bytes | str) -> None:
-    """Replace ``path`` by ``data``: after any crash it is the old file or the new one, whole."""
+def write_atomic(path: Path, data: bytes | str | Iterable[bytes]) -> None:
+    """Replace ``path`` by ``data``: after any crash it is the old file or the new one, whole.
+
+    Parts of what is too large to hold in memory are written one by one.
+    """
     with _temporary(path, data) as temporary:
         try:
             os.replace(temporary, path)
@@ -102,9 +105,13 @@ def scan(root: Path) -> list[tuple[Path, Record]]:
 
 
 def _results(root: Path) -> list[Path]:
-    """The result files under ``root``, sorted; linked directories are entered, each once."""
+    """The result files under ``root``, sorted."""
+    return sorted(directory / RESULT for directory, files in walk(root) if RESULT in files)
+
+
+def walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Every directory under ``root`` with its files; linked directories are entered, each once."""
     seen: set[str] = set()
-    results = []
     for directory, below, files in os.walk(root, onerror=_unlisted, followlinks=True):
         below.sort()
         real = os.path.realpath(directory)
@@ -112,9 +119,7 @@ def _results(root: Path) -> list[Path]:
             below.clear()
             continue
         seen.add(real)
-        if RESULT in files:
-            results.append(Path(directory) / RESULT)
-    return sorted(results)
+        yield Path(directory), files
 
 
 def _unlisted(error: OSError) -> None:
@@ -157,7 +162,7 @@ def _finite(value: Any) -> Any:
 
 
 @contextmanager
-def _temporary(path: Path, data: bytes | str) -> Iterator[Path]:
+def _temporary(path: Path, data: bytes | str | Iterable[bytes]) -> Iterator[Path]:
     """``data``, on disk, beside ``path`` under a name of its own; gone afterwards.
 
     The random part keeps apart equal process ids on the hosts that share a file system.
@@ -166,7 +171,8 @@ def _temporary(path: Path, data: bytes | str) -> Iterator[Path]:
     temporary = path.with_name(name)
     try:
         try:
-            _write(temporary, data.encode() if isinstance(data, str) else data)
+            text = data.encode() if isinstance(data, str) else data
+            _write(temporary, [text] if isinstance(text, bytes) else text)
         except OSError as error:
             raise refused(path, "written", error) from error
         yield temporary
@@ -175,9 +181,9 @@ def _temporary(path: Path, data: bytes | str) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write(path: Path, parts: Iterable[bytes]) -> None:
     with path.open("xb") as file:
-        file.write(data)
+        file.writelines(parts)
         file.flush()
         os.fsync(file.fileno())
 

@@ -12,7 +12,7 @@ import benchmark
 from experiments.commands.entry import entry_point
 from experiments.errors import MOST, InputError, MultipleInputError, together
 from tests.experiments import cli
-from tools import collect_board, import_checkpoint
+from tools import import_checkpoint
 from tools.reports import compile_zoo, cost, methods_page, pairs_table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,12 +49,11 @@ def test_help_of_every_program_writes_nothing(program, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("main", "arguments"),
     [
-        (collect_board.main, ["none.yaml", "--output", "x.jsonl"]),
         (import_checkpoint.main, ["none.pth"]),
         (pairs_table.main, ["none.yaml"]),
         (cost.main, ["--pairs", "resnet8"]),
     ],
-    ids=["collect_board", "import_checkpoint", "pairs_table", "cost"],
+    ids=["import_checkpoint", "pairs_table", "cost"],
 )
 def test_bad_input_of_programs(main, arguments, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)

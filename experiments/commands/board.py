@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from experiments.cluster import queue_status
+from experiments.commands.reference import Joined, Source, join
 from experiments.errors import InputError
 from experiments.matrix import transfer
 from experiments.matrix.expand import Entry, Expansion, label
@@ -22,37 +23,45 @@ from results.leaderboard import Leaderboard, leaderboard
 from results.statistics import LEVEL
 
 
-def board_of(plan: Plan, baseline: str | None = None, level: float = LEVEL) -> Leaderboard:
-    """The leaderboard of a plan, as far as its runs are done.
+def board_of(
+    plan: Plan,
+    references: Sequence[Source] = (),
+    baseline: str | None = None,
+    level: float = LEVEL,
+) -> Leaderboard:
+    """The leaderboard of a plan, as far as its runs are done, and rows of other finished runs.
 
     ``baseline``: the row to compare with; default: the student alone, if it is one.
     """
     statuses = queue_status.statuses(plan)
     entries = plan.expansion.entries
+    joined = join(entries, [_cell(entry, statuses) for entry in entries], statuses, references)
     about = [transfer.note(plan.matrix)] if plan.origin else []
     board = leaderboard(
-        [_cell(entry, statuses) for entry in entries],
-        _teachers(plan, statuses),
+        joined.cells,
+        {**joined.teachers, **_teachers(plan, statuses)},
         dataset=_dataset(plan.matrix),
         recipe=plan.matrix.recipe.summary(),
-        exceptions=exceptions(plan.matrix, plan.expansion),
-        notes=[*about, *_accepted(plan), *_stale(statuses)],
+        exceptions=[*exceptions(plan.matrix, plan.expansion), *joined.exceptions],
+        notes=[*about, *_accepted(plan), *_stale(statuses), *joined.notes],
         validation_notes=_given_teachers(plan),
-        baseline=_baseline(entries, baseline),
+        baseline=_baseline(entries, joined, baseline),
         level=level,
     )
     pairs = len(plan.matrix.pairs)
     return replace(board, all_pairs=pairs) if len(board.pairs) < pairs else board
 
 
-def _baseline(entries: Sequence[Entry], asked: str | None) -> str | None:
+def _baseline(entries: Sequence[Entry], joined: Joined, asked: str | None) -> str | None:
     """The label of the row that is compared with."""
     if asked is None:
-        return next((e.label for e in entries if _trained_by(e) == "vanilla"), None)
-    for entry in entries:
-        if fits(entry.label, asked) or fits(_trained_by(entry), asked):
-            return entry.label
-    labels = dict.fromkeys(entry.label for entry in entries)
+        alone = (entry.label for entry in entries if _trained_by(entry) == "vanilla")
+        return next(alone, joined.baseline)
+    named = {entry.label: _trained_by(entry) for entry in entries}
+    labels = list(dict.fromkeys(cell.method for cell in joined.cells))
+    for row in labels:
+        if fits(row, asked) or fits(named.get(row, row), asked):
+            return row
     raise InputError(f"--baseline {asked}: no row of this table: {near(asked, labels)}")
 
 

@@ -33,6 +33,10 @@ EXAMPLES = {
         "table experiments/cifar100.yaml --output table.tex",
         "table experiments/cifar100.yaml --published tian2020crd",
     ),
+    "collect": (
+        "collect runs --output board.jsonl",
+        "collect runs /shared/her/runs --matrix experiments/digits.yaml --output digits.jsonl",
+    ),
     "evaluate": ("evaluate resnet56.pth --dataset cifar100",),
     "export": ("export 7a77c0ffee --output student.safetensors",),
     "clean": ("clean experiments/digits.yaml",),

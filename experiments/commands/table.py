@@ -14,6 +14,7 @@ from experiments.commands.common import Verbs, add_matrix_verb, planned
 from experiments.commands.table_check import check
 
 if TYPE_CHECKING:
+    from experiments.commands.reference import Source
     from results.layout import Style
     from results.leaderboard import Leaderboard
 
@@ -49,11 +50,12 @@ def table(args: argparse.Namespace) -> int:
     from experiments.commands import published
     from experiments.commands.board import board_of
     from results import records
+    from results.garbage import no_collection
 
     plan = planned(args, strict=False)
-    with activity("making the table"):
-        board = _sorted(board_of(plan, args.baseline, args.level), args.sort)
-        board = published.beside(board, plan, args.published)
+    with activity("making the table"), no_collection():
+        board = board_of(plan, _references(args), args.baseline, args.level)
+        board = published.beside(_sorted(board, args.sort), plan, args.published)
         text = _text(args, form, board)
     if args.diagram:
         _draw(args.diagram, board)
@@ -97,6 +99,17 @@ def _draw(path: Path, board: Leaderboard) -> None:
     except diagram.DiagramError as error:
         raise InputError(f"--diagram {path}: {error}") from error
     print(f"wrote {path}", file=sys.stderr)
+
+
+def _references(args: argparse.Namespace) -> list[Source]:
+    """The finished runs beside which the matrix's are shown."""
+    from experiments.commands import places, reference
+    from experiments.errors import InputError
+
+    if args.reference and args.transfer:
+        raise InputError("--reference: not with --transfer: probes have no teacher to compare")
+    places.check(args.reference, "--reference ")
+    return reference.read(args.reference)
 
 
 def _text(args: argparse.Namespace, form: str, board: Leaderboard) -> str:
@@ -244,6 +257,15 @@ def register(verbs: Verbs) -> None:
         type=Path,
         metavar="FILE",
         help="write nothing; exit code 1 unless FILE is what would be written now",
+    )
+    verb.add_argument(
+        "--reference",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="BOARD",
+        help="add rows of the finished runs of these board files or runs directories, "
+        "where everything but the method is the same",
     )
     verb.add_argument("--best", action="store_true", help="add the best epochs' accuracies")
     verb.add_argument("--each", action="store_true", help="csv: one row per run, with its options")

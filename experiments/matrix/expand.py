@@ -279,13 +279,13 @@ class _Teachers:
 
 def _plugins(method: str, student: str, teacher: str | None) -> tuple[str, ...]:
     """The first digits of the digests of the plugins that define a run's method and models."""
-    found = plugins.of_modules(_modules(method, student, teacher))
+    found = plugins.of_modules(modules_of(method, student, teacher))
     return tuple(sorted(plugin.digest[: plugins.DIGITS] for plugin in found))
 
 
 def plugins_of(spec: RunSpec) -> list[plugins.Plugin]:
     """The plugins, as loaded, that define a run's method and networks."""
-    return plugins.of_modules(_modules_of(spec))
+    return plugins.of_modules(modules_of(*_names(spec)))
 
 
 def code_hashes(spec: RunSpec) -> set[str]:
@@ -293,16 +293,22 @@ def code_hashes(spec: RunSpec) -> set[str]:
 
     A file that was a plugin and has been moved into the harness, unchanged, is the same code.
     """
-    built_in = {plugins.digest_of_module(module) for module in _modules_of(spec)}
-    return built_in.union(*(plugin.hashes for plugin in plugins_of(spec)))
+    return known_hashes(*_names(spec))
 
 
-def _modules_of(spec: RunSpec) -> list[str]:
+def known_hashes(method: str, student: str, teacher: str | None) -> set[str]:
+    """`code_hashes` of a run by its names."""
+    modules = modules_of(method, student, teacher)
+    built_in = {plugins.digest_of_module(module) for module in modules}
+    return built_in.union(*(plugin.hashes for plugin in plugins.of_modules(modules)))
+
+
+def _names(spec: RunSpec) -> tuple[str, str, str | None]:
     method = spec.source.method if spec.source else spec.method
-    return _modules(method, spec.student, spec.teacher.name if spec.teacher else None)
+    return method, spec.student, spec.teacher.name if spec.teacher else None
 
 
-def _modules(method: str, student: str, teacher: str | None) -> list[str]:
+def modules_of(method: str, student: str, teacher: str | None) -> list[str]:
     """The modules that define a run's method and networks."""
     registered = [
         name for name in (student, teacher) if name and name in MODELS

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +18,7 @@ from experiments.matrix.run_spec import RunSpec, is_current
 from experiments.rundir import claims, start_log
 from experiments.rundir.layout import CHECKPOINT, ERROR
 from results import board_file, records
+from results.garbage import no_collection
 from results.schema import Record
 
 # libyaml's loader is ten times faster than the one in Python, where PyYAML was built with it.
@@ -79,7 +78,7 @@ def read_statuses(
     ``runs`` is the directory of the runs, or a board file with the records of finished ones. A run
     that is to do is blocked while its teacher, among ``specs``, is failed or stale.
     """
-    with _no_garbage_collection():
+    with no_collection():
         if board_file.is_board_file(runs):
             board = board_file.read(runs)
             statuses = {spec.id: _recorded(spec, board.get(spec.id)) for spec in specs}
@@ -93,18 +92,6 @@ def read_statuses(
         if statuses[run].state not in (State.DONE, State.STALE):
             statuses[run] = Status(statuses[run].spec, State.UNSUPPORTED, reason)
     return {run: _after_teacher(status, statuses) for run, status in statuses.items()}
-
-
-@contextlib.contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Records hold no cycles; searching thousands of them for some takes a tenth of the time."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def _after_teacher(status: Status, statuses: Mapping[str, Status]) -> Status:

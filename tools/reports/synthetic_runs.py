@@ -107,7 +107,7 @@ def make(folder: Path, runs: int) -> Made:
     path.write_text(yaml.safe_dump(content, sort_keys=False))
     expansion = expand(Matrix.model_validate(content), Facts())
     kinds = _kinds(expansion)
-    example = _example()
+    example = example_record()
     yamls: dict[str, str] = {}
     for spec in expansion.runs:
         _write(spec, folder / "runs", kinds[spec.id], example, yamls)
@@ -124,7 +124,7 @@ def _kinds(expansion: Expansion) -> dict[str, str]:
     return kinds | {teacher.id: "done" for teacher in expansion.teachers}
 
 
-def _example() -> dict[str, Any]:
+def example_record() -> dict[str, Any]:
     """A distilled run of a board that belongs to this checkout."""
     path = CHECKOUT / "results/boards/cifar100-all-cpu.jsonl"
     for record in board_file.read(path).values():
@@ -146,7 +146,7 @@ def _write(
     (directory / "history.csv").write_text(_history(epochs))
     if kind == "done":
         (directory / WEIGHTS).write_bytes(_weights(spec.id))
-        (directory / records.RESULT).write_text(_result(spec, example))
+        (directory / records.RESULT).write_text(result(spec, example))
         return
     (directory / CHECKPOINT).write_bytes(_weights(spec.id))
     begun = [{**example["starts"][0], "epoch": 1, "steps": 0, "progress": True}]
@@ -179,7 +179,7 @@ def _weights(run: str) -> bytes:
     return f"the weights of {run}".encode()
 
 
-def _result(spec: RunSpec, example: dict[str, Any]) -> str:
+def result(spec: RunSpec, example: dict[str, Any]) -> str:
     """The real record with this run's names and numbers."""
     chance = int(spec.id, 16) / 16 ** len(spec.id)
     top1 = 60 + 15 * chance
