@@ -211,6 +211,8 @@ class Matrix(_Strict):
     plugins: tuple[Path, ...] = ()  # users' files, relative to the matrix
     transfer: TransferEntry | None = None
     processes: int = Field(1, ge=1, strict=True)  # that train a job together, each on its GPU
+    # How those of the last test are stored (results.predictions); no part of any run's identity.
+    predictions: Literal["auto", "full", "compact", "none"] = "auto"
     slurm: SlurmOptions = SlurmOptions()  # of `submit`; no part of any run's identity
 
     @field_validator("dataset", mode="before")
