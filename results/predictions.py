@@ -262,8 +262,13 @@ def write(
     store: bool,
     teacher: Taught | None = None,
 ) -> Measures:
-    """Write a run's measures and, if ``store``, its predictions; returns the measures."""
+    """Write a run's measures and, if ``store``, its predictions; returns the measures.
+
+    Otherwise predictions that are there are removed: they are of an earlier training.
+    """
     stored = None
+    if not store:
+        (directory / FILE).unlink(missing_ok=True)
     if store:
         data = encode(found)
         records.write_atomic(directory / FILE, data)

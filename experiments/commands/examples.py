@@ -27,7 +27,11 @@ EXAMPLES = {
         "table experiments/digits.yaml",
         "table experiments/cifar100.yaml --output table.tex",
     ),
-    "evaluate": ("evaluate resnet56.pth --dataset cifar100",),
+    "evaluate": (
+        "evaluate resnet56.pth --dataset cifar100",
+        "evaluate 7a77c0ffee --against 5eedbeef01",
+        "evaluate --matrix experiments/digits.yaml",
+    ),
     "export": ("export 7a77c0ffee --output student.safetensors",),
     "clean": ("clean experiments/digits.yaml",),
     "completion": (

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import nn
 
-import distillers
 from datasets import Batch, Data, Stream
 from datasets.randomness import seed
 from experiments.matrix.run_spec import RunSpec
@@ -80,12 +79,7 @@ class Learner:
             self.student = networks.student(
                 spec, self.source, info.num_classes, self.recipe, self.device
             )
-        base = distillers.find(spec.method).name  # the same with "+kd" and inside a wrapper
-        stream = ("method", spec.dataset.name, spec.pair, base, spec.trial)
-        with networks.seeded(*stream):
-            self.distiller = distillers.build(
-                spec.method, self.student, teacher, info, seed=seed(*stream), **spec.options
-            ).to(self.device, self.recipe.parameter_dtype)
+        self.distiller = networks.method(spec, self.student, teacher, info, self.device)
         self.initial = self.distiller.init_stage()
         initial_epochs = self.distiller.initial_epochs(self.initial)
         stages = (("initial", initial_epochs), ("main", self.recipe.epochs))
@@ -332,4 +326,4 @@ class Learner:
     @property
     def has_own_head(self) -> bool:
         """Whether the method predicts with modules of its own, not the student's classifier."""
-        return type(self.distiller).predict is not distillers.Distiller.predict
+        return networks.has_own_head(self.spec)

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+import distillers
 import models
-from datasets import Batch
+from datasets import Batch, Info
 from datasets.randomness import seed
-from distillers import Needs
+from distillers import Distiller, Needs
 from experiments.matrix.recipe import Recipe
 from experiments.matrix.run_spec import RunSpec
 from experiments.train.distributed import SINGLE, ProcessGroup
@@ -72,6 +73,28 @@ def student(
     trained = models.restored(spec.student, source)
     probe = models.LinearProbe(trained, num_classes, spec.source.bn_mode)
     return _placed(probe, recipe, device)
+
+
+def method(
+    spec: RunSpec,
+    student: models.Classifier,
+    teacher: nn.Module | None,
+    info: Info,
+    device: torch.device,
+) -> Distiller:
+    """A run's method on its device, made from a random stream of its own."""
+    base = distillers.find(spec.method).name  # the same with "+kd" and inside a wrapper
+    stream = ("method", spec.dataset.name, spec.pair, base, spec.trial)
+    with seeded(*stream):
+        built = distillers.build(
+            spec.method, student, teacher, info, seed=seed(*stream), **spec.options
+        )
+        return built.to(device, spec.recipe.parameter_dtype)
+
+
+def has_own_head(spec: RunSpec) -> bool:
+    """Whether a run's method predicts with modules of its own, not the student's classifier."""
+    return distillers.find(spec.method).predict is not Distiller.predict
 
 
 def _placed(model: models.Classifier, recipe: Recipe, device: torch.device) -> models.Classifier:

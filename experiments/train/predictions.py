@@ -130,9 +130,11 @@ def _write(place: Path, found: Predictions) -> None:
     records.write_atomic(place, files.encode(found))
 
 
-def taught_by(teacher: MeasuredTeacher | None, path: Path | None, data: Data) -> Taught | None:
-    """A teacher with its predictions on ``data``; None where there are none."""
+def taught_by(
+    teacher: MeasuredTeacher | None, path: Path | None, fingerprint: str | None
+) -> Taught | None:
+    """A teacher with its predictions on the data of that fingerprint; None without such a file."""
     if teacher is None or path is None:
         return None
     found = files.read(path)
-    return (teacher, found) if found and found.header.data == data.fingerprint else None
+    return (teacher, found) if found and found.header.data == fingerprint else None

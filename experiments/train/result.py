@@ -47,7 +47,7 @@ def _write_predictions(learner: Learner, rows: Rows) -> None:
     used, data = learner.teacher, learner.data
     teacher = MeasuredTeacher(name=used.name, sha256=used.sha256) if used else None
     found = assembled(rows, data, learner.spec.dataset.name, learner.id)
-    taught = taught_by(teacher, learner.teacher_predictions, data)
+    taught = taught_by(teacher, learner.teacher_predictions, data.fingerprint)
     predictions.write(learner.directory, found, learner.predictions != "none", taught)
 
 

@@ -226,9 +226,9 @@ def test_the_predictions_of_other_data_are_not_used(tmp_path):
     for name, content in (("same", found), ("other", other)):
         (tmp_path / name).write_bytes(files.encode(content))
     used = files.MeasuredTeacher(name="resnet14")
-    assert predictions.taught_by(used, tmp_path / "same", job.data) is not None
-    assert predictions.taught_by(used, tmp_path / "other", job.data) is None
-    assert predictions.taught_by(used, tmp_path / "none", job.data) is None
+    assert predictions.taught_by(used, tmp_path / "same", job.data.fingerprint) is not None
+    assert predictions.taught_by(used, tmp_path / "other", job.data.fingerprint) is None
+    assert predictions.taught_by(used, tmp_path / "none", job.data.fingerprint) is None
 
 
 # ---- the key -------------------------------------------------------------------------------------
