@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from results import latex, render, tables, trials
+from results import latex, measure_tables, render, tables, trials
 from results.cells import is_missing
 from results.layout import Style, Table, arranged
 from results.leaderboard import Leaderboard
@@ -24,7 +24,7 @@ def _csv(board: Leaderboard, best: bool, style: Style) -> str:
 
 def trials_csv(board: Leaderboard) -> str:
     """One row per run, see `trials.rows`; options as JSON."""
-    rows = trials.rows(board.cells)
+    rows = trials.rows(board.cells, board.measures)
     file = io.StringIO()
     writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -52,7 +52,7 @@ def _json(board: Leaderboard, best: bool, style: Style) -> str:
         "meta": meta,
         "rows": _objects(board.frame),
         "cost": _objects(board.cost_frame),
-        "trials": trials.rows(board.cells),
+        "trials": trials.rows(board.cells, board.measures),
     }
     return json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -66,7 +66,7 @@ def _objects(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _tables(board: Leaderboard, best: bool, style: Style) -> list[Table]:
-    shown = tables.all_of(board, best, style.cost)
+    shown = [*tables.all_of(board, best, style.cost), *measure_tables.tables(board)]
     if style.caption:
         shown[0] = replace(shown[0], title=style.caption)
     return shown if style.notes else [replace(table, notes=()) for table in shown]

@@ -51,6 +51,7 @@ class Leaderboard:
     validation_notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     baseline: str | None = None
+    measures: tuple[str, ...] = ()  # beyond top-1, in the frame: see `measure_tables`
 
     def teacher(self, pair: str) -> tuple[float, float]:
         """Mean and standard deviation of the pair's teachers; NaN where there is none."""

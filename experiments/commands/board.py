@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 from experiments.cluster import queue_status
@@ -14,6 +16,7 @@ from experiments.matrix.run_spec import RunSpec
 from experiments.matrix.schema import ARROW, Matrix, fits
 from experiments.plan.plan import Plan
 from experiments.rundir.status import ACTIVE, NOT_STARTED, State, Status
+from results import measure_tables, predictions
 from results.cells import Cell, TeacherScores
 from results.leaderboard import Leaderboard, leaderboard
 
@@ -34,6 +37,25 @@ def board_of(plan: Plan) -> Leaderboard:
         validation_notes=_given_teachers(plan),
         baseline=alone[0] if alone else None,
     )
+
+
+def with_measures(board: Leaderboard, plan: Plan, names: Sequence[str]) -> Leaderboard:
+    """The leaderboard with these measures (`measure_tables.MEASURES`) of its runs.
+
+    They are in the records of a board file; those of a run lie in its directory.
+    """
+    runs = plan.workspace.runs
+    places = {spec.id: spec.directory(runs) for spec in plan.expansion.runs}
+    cells = tuple(_measured(cell, places[cell.run]) for cell in board.cells)
+    return measure_tables.measured(replace(board, cells=cells), names)
+
+
+def _measured(cell: Cell, directory: Path) -> Cell:
+    record = cell.record
+    if record is None or record.measures is not None:
+        return cell
+    found = predictions.read_measures(directory)
+    return replace(cell, record=record.model_copy(update={"measures": found}))
 
 
 def _trained_by(entry: Entry) -> str:

@@ -176,7 +176,7 @@ def _fill(args: argparse.Namespace, evaluator: Evaluator, directories: Sequence[
     changed, failed = set[Path](), 0
     for directory in directories:
         try:
-            filled = _filled(evaluator, Finished.read(directory))
+            filled = evaluator.fill(Finished.read(directory))
         except families as error:
             if args.debug:
                 raise

@@ -43,12 +43,15 @@ def table(args: argparse.Namespace) -> int:
     """Print the leaderboard, or write it to a file."""
     form = _format(args)
     _check_flags(args, form)
-    from experiments.commands.board import board_of
+    from experiments.commands.board import board_of, with_measures
     from results import records
 
+    measures = _measures(args.measures) if args.measures else []
     plan = planned(args, strict=False)
     with activity("making the table"):
         board = board_of(plan)
+        if measures:
+            board = with_measures(board, plan, measures)
         text = _text(args, form, board)
     if args.output:
         records.write_atomic(args.output, text)
@@ -96,6 +99,19 @@ def _style(args: argparse.Namespace, width: int | None) -> Style:
         only_tabular=args.only_tabular,
     )
     return Style(**{**vars(style), "width": width}) if width else style
+
+
+def _measures(text: str) -> list[str]:
+    """Names of measures, given as "nll,ece"."""
+    from experiments.errors import InputError
+    from models.registry import near
+    from results.measure_tables import MEASURES
+
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in MEASURES:
+            raise InputError(f"--measures: unknown measure {name!r}: {near(name, MEASURES)}")
+    return names
 
 
 # ---- flags ---------------------------------------------------------------------------------------
@@ -153,6 +169,11 @@ def register(verbs: Verbs) -> None:
     )
     verb.add_argument("--output", type=Path, help="write to this file")
     verb.add_argument("--best", action="store_true", help="add the best epochs' accuracies")
+    verb.add_argument(
+        "--measures",
+        metavar="NAME,…",
+        help="add tables of top5, nll, ece, ece_adaptive, brier, agreement, kl",
+    )
     verb.add_argument("--each", action="store_true", help="csv: one row per run, with its options")
     verb.add_argument(
         "--layout",
