@@ -13,7 +13,7 @@
     benchmark.py accept MATRIX      keep results of an earlier version of a plugin
     benchmark.py table  MATRIX      print the leaderboard of what is done
     benchmark.py collect DIR …      gather finished runs of several places into one file
-    benchmark.py evaluate FILE      measure a checkpoint, anyone's, on a data set's test part
+    benchmark.py evaluate FILE|RUN  measure anyone's checkpoint, or a run, on the test part
     benchmark.py export RUN         write a finished run's student as a file for others
     benchmark.py clean  MATRIX      list what can be removed, and remove it
     benchmark.py doctor [MATRIX]    check that everything is in place here

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from results import latex, published_table, render, selection, tables, trials
+from results import latex, measure_tables, published_table, render, selection, tables, trials
 from results.cells import is_missing
 from results.layout import Style, Table, arranged
 from results.leaderboard import Leaderboard
@@ -26,7 +26,7 @@ def _csv(board: Leaderboard, best: bool, style: Style) -> str:
 
 def trials_csv(board: Leaderboard) -> str:
     """One row per run, see `trials.rows`; options as JSON."""
-    rows = trials.rows(board.cells)
+    rows = trials.rows(board.cells, board.measures)
     file = io.StringIO()
     writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -54,7 +54,7 @@ def _json(board: Leaderboard, best: bool, style: Style) -> str:
         "meta": meta,
         "rows": _objects(board.frame),
         "cost": _objects(board.cost_frame),
-        "trials": trials.rows(board.cells),
+        "trials": trials.rows(board.cells, board.measures),
     }
     if board.published:
         whole["published"] = published_table.objects(board.published)
@@ -70,7 +70,7 @@ def _objects(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _tables(board: Leaderboard, best: bool, style: Style) -> list[Table]:
-    shown = tables.all_of(board, best, style.cost)
+    shown = [*tables.all_of(board, best, style.cost), *measure_tables.tables(board)]
     if style.columns:
         shown = selection.chosen(shown, board, style.columns)
     if style.caption:

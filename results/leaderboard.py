@@ -59,6 +59,7 @@ class Leaderboard:
     level: float = LEVEL  # the share of tables that may hold a false verdict
     all_pairs: int = 0
     published: tuple[Comparison, ...] = ()
+    measures: tuple[str, ...] = ()  # beyond top-1, in the frame: see `measure_tables`
 
     def teacher(self, pair: str) -> tuple[float, float]:
         """Mean and standard deviation of the pair's teachers; NaN where there is none."""

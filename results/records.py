@@ -146,18 +146,19 @@ def _encode(record: Record, target: Path) -> bytes:
     content = record.model_dump(exclude_unset=True)
     try:
         json.dumps(record.spec, allow_nan=False)  # null would no longer match the run's spec
-        text = json.dumps(_finite(content), indent=1, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(finite(content), indent=1, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise RecordError(f"{target}: cannot be published: {error}") from error
     # A file name may hold bytes that are no text; their backslash form is a JSON escape too.
     return f"{text}\n".encode("utf-8", "backslashreplace")
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Plain data with None in place of numbers that are not finite, which JSON cannot hold."""
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -126,6 +126,44 @@ class Start(_Part):
     ended: str | None = None  # "interrupted" or "failed", if it ended so without progress
 
 
+class PredictionsUsed(_Part):
+    """The file of predictions beside the measures that were computed from it."""
+
+    file: str | None = None
+    form: str | None = None  # "full" or "compact"
+    sha256: str | None = None
+
+
+class MeasuredTeacher(_Part):
+    """The teacher that agreement and KL compare with; ``sha256`` is of its weights."""
+
+    name: str = ""
+    sha256: str | None = None
+
+
+class Measures(_Part):
+    """What a run's ``measures.json`` holds, see `measures`; null is what could not be had.
+
+    In percent: top1, top5, ece, ece_adaptive, agreement, per_class. In nats: nll, kl.
+    """
+
+    format: Literal[1]
+    run: str
+    predictions: PredictionsUsed | None = None
+    teacher: MeasuredTeacher | None = None
+    samples: int
+    top1: Percentage
+    top5: Number | None = None
+    nll: Number | None = None
+    ece: Number | None = None
+    ece_adaptive: Number | None = None
+    brier: Number | None = None
+    agreement: Number | None = None
+    kl: Number | None = None
+    per_class: tuple[Number | None, ...] = ()
+    correct: str | None = None  # base64 of numpy.packbits, one bit per image; None of very many
+
+
 class Record(_Part):
     format: Literal[1]
     run: str  # its id
@@ -143,6 +181,7 @@ class Record(_Part):
     data: Annotated[DataUsed, _NullIsEmpty] = DataUsed()
     warnings: Annotated[tuple[str, ...], _NullIsEmptyList] = ()  # for every table that shows it
     starts: Annotated[tuple[Start, ...], _NullIsEmptyList] = ()
+    measures: Measures | None = None  # from a board's line, or filled in by a reader; in no result
 
     @property
     def top1(self) -> float:

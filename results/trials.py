@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from results.cells import Cell
 
 
-def rows(cells: Iterable[Cell]) -> list[dict[str, Any]]:
+def rows(cells: Iterable[Cell], measures: Sequence[str] = ()) -> list[dict[str, Any]]:
     """One row per planned run, in the table's order; None where there is no value.
 
     method       the registry's name ("kd"); label is the row's name in the tables
@@ -16,8 +16,9 @@ def rows(cells: Iterable[Cell]) -> list[dict[str, Any]]:
     top1, top5   of the last epoch on the test set; best_top1 of the best epoch, picked and scored
                  on best_split; validation_top1 of the last epoch on the held-out part
     reason       why a run that is not done is in its state
+    measures     names of further columns: fields of the record's `Measures`
     """
-    return [{**_what(cell), **_outcome(cell)} for cell in cells]
+    return [{**_what(cell), **_outcome(cell), **_measures(cell, measures)} for cell in cells]
 
 
 def _what(cell: Cell) -> dict[str, Any]:
@@ -34,6 +35,12 @@ def _what(cell: Cell) -> dict[str, Any]:
         "trial": cell.trial,
         "run": cell.record.run if cell.record else cell.run or None,
     }
+
+
+def _measures(cell: Cell, names: Sequence[str]) -> dict[str, Any]:
+    """Without top-5, which `_outcome` has of every record, old ones included."""
+    found = cell.record.measures if cell.record else None
+    return {name: getattr(found, name, None) for name in names if name != "top5"}
 
 
 def _dataset(dataset: Any) -> str | None:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 from experiments.cluster import queue_status
@@ -18,6 +19,7 @@ from experiments.matrix.schema import ARROW, Matrix, fits
 from experiments.plan.plan import Plan
 from experiments.rundir.status import ACTIVE, NOT_STARTED, State, Status
 from models.registry import near
+from results import measure_tables, predictions
 from results.cells import Cell, TeacherScores
 from results.leaderboard import Leaderboard, leaderboard
 from results.statistics import LEVEL
@@ -63,6 +65,28 @@ def _baseline(entries: Sequence[Entry], joined: Joined, asked: str | None) -> st
         if fits(row, asked) or fits(named.get(row, row), asked):
             return row
     raise InputError(f"--baseline {asked}: no row of this table: {near(asked, labels)}")
+
+
+def with_measures(
+    board: Leaderboard, plan: Plan, references: Sequence[Source], names: Sequence[str]
+) -> Leaderboard:
+    """The leaderboard with these measures (`measure_tables.MEASURES`) of its runs.
+
+    They are in the records of a board file; those of a run lie in its directory.
+    """
+    runs = plan.workspace.runs
+    places = {run: place for source in references for run, place in source.places.items()}
+    places |= {spec.id: spec.directory(runs) for spec in plan.expansion.runs}
+    cells = tuple(_measured(cell, places) for cell in board.cells)
+    return measure_tables.measured(replace(board, cells=cells), names)
+
+
+def _measured(cell: Cell, places: Mapping[str, Path]) -> Cell:
+    record = cell.record
+    if record is None or record.measures is not None or record.run not in places:
+        return cell
+    found = predictions.read_measures(places[record.run])
+    return replace(cell, record=record.model_copy(update={"measures": found}))
 
 
 def _trained_by(entry: Entry) -> str:

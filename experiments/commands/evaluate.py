@@ -1,4 +1,4 @@
-"""`evaluate`: the accuracy of anyone's checkpoint on a data set's test part."""
+"""`evaluate`: anyone's checkpoint, or finished runs, on a data set's test part."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.activity import activity
-from experiments.commands.common import Verbs, add_data_flags, add_verb, positive
+from experiments.commands.common import (
+    Verbs,
+    add_data_flags,
+    add_file,
+    add_runs_flag,
+    add_verb,
+    positive,
+)
 from experiments.wording import plural
 
 if TYPE_CHECKING:
@@ -16,14 +23,55 @@ if TYPE_CHECKING:
 
 
 def evaluate(args: argparse.Namespace) -> int:
-    """Load a checkpoint, anyone's, and measure it on a data set's test part."""
+    """Measure a checkpoint, anyone's, or finished runs on a data set's test part.
+
+    FILE is a file of weights. A finished RUN (its id, its directory or the name of that) is
+    measured by its predictions; those that it lacks, as runs of earlier versions do, are made from
+    its weights and stored beside them. With --matrix and no run: all finished runs of the matrix.
+    """
     import distillers
+    from experiments.commands.evaluate_runs import evaluate_runs
+
+    for plugin in args.plugin:
+        distillers.load_plugin(plugin)
+    file = _file(args)
+    if file is None:
+        return evaluate_runs(args, device_of(args))
+    args.file = file
+    return _evaluate_file(args)
+
+
+def _file(args: argparse.Namespace) -> Path | None:
+    """The file of weights; None where runs are meant. InputError for flags of the other kind."""
+    from experiments.errors import InputError
+
+    if not args.run and args.matrix is None:
+        raise InputError("evaluate: expected a FILE, a RUN, or --matrix")
+    is_file = bool(args.run) and _names_a_file(args.run[0])
+    if is_file and len(args.run) > 1:
+        raise InputError(f"evaluate {args.run[1]}: expected one FILE, or runs only")
+    kinds = {"file": ("model", "part", "dataset", "batch_size"), "run": ("matrix", "against")}
+    of_other = kinds["run" if is_file else "file"]
+    for name in of_other:
+        if name in getattr(args, "flags_given", ()):
+            flag = "--" + name.replace("_", "-")
+            raise InputError(f"{flag}: only for {'runs' if is_file else 'a file of weights'}")
+    if args.against and len(args.run) != 1:
+        raise InputError("--against: expected one run to compare with it")
+    return Path(args.run[0]) if is_file else None
+
+
+def _names_a_file(text: str) -> bool:
+    """An existing file, or the name of one: those of runs have no ending."""
+    path = Path(text)
+    return path.is_file() or (not path.is_dir() and path.suffix != "")
+
+
+def _evaluate_file(args: argparse.Namespace) -> int:
     from experiments.train import evaluation
     from models.checkpoints.formats import read_checkpoint
     from models.checkpoints.identify import identify
 
-    for plugin in args.plugin:
-        distillers.load_plugin(plugin)
     with activity(f"reading {args.file} and the data"):
         checkpoint = read_checkpoint(args.file, args.part)
         fit, device = identify(checkpoint, args.model), device_of(args)
@@ -51,6 +99,11 @@ def device_of(args: argparse.Namespace) -> torch.device:
 def add_checkpoint_flags(parser: argparse.ArgumentParser) -> None:
     """A weights file, which network it is, and the data to measure it on."""
     parser.add_argument("file", type=Path, help="a file of weights, ours or anyone's")
+    add_flags_of_file(parser)
+
+
+def add_flags_of_file(parser: argparse.ArgumentParser) -> None:
+    """Which network a weights file is, and the data to measure it on."""
     parser.add_argument(
         "--model", help="name the network, if the file does not and several would fit"
     )
@@ -78,4 +131,24 @@ def add_checkpoint_flags(parser: argparse.ArgumentParser) -> None:
 
 def register(verbs: Verbs) -> None:
     """Add the verb and its flags to the command line."""
-    add_checkpoint_flags(add_verb(verbs, "evaluate", evaluate))
+    verb = add_verb(verbs, "evaluate", evaluate)
+    add_file(
+        verb,
+        "run",
+        nargs="*",
+        metavar="FILE|RUN",
+        help="a file of weights, ours or anyone's; or finished runs",
+    )
+    add_flags_of_file(verb)
+    add_runs_flag(verb)
+    verb.add_argument(
+        "--matrix",
+        type=Path,
+        help="fill in all finished runs of this matrix; with a RUN, only read from it where given "
+        "teachers and data are",
+    )
+    verb.add_argument(
+        "--against",
+        metavar="RUN",
+        help="compare with this run: McNemar's exact test, classes that gain and lose",
+    )

@@ -37,7 +37,11 @@ EXAMPLES = {
         "collect runs --output board.jsonl",
         "collect runs /shared/her/runs --matrix experiments/digits.yaml --output digits.jsonl",
     ),
-    "evaluate": ("evaluate resnet56.pth --dataset cifar100",),
+    "evaluate": (
+        "evaluate resnet56.pth --dataset cifar100",
+        "evaluate 7a77c0ffee --against 5eedbeef01",
+        "evaluate --matrix experiments/digits.yaml",
+    ),
     "export": ("export 7a77c0ffee --output student.safetensors",),
     "clean": ("clean experiments/digits.yaml",),
     "completion": (

@@ -25,11 +25,15 @@ _VANILLA = "vanilla"
 
 @dataclass(frozen=True)
 class Source:
-    """Finished runs that a table may show: their place as given, a short name, the records."""
+    """Finished runs that a table may show: their place as given, a short name, the records.
+
+    ``places``: run id -> its directory, for runs that have one.
+    """
 
     path: Path
     name: str
     records: tuple[Record, ...]
+    places: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass
@@ -56,11 +60,14 @@ def read(paths: Sequence[Path]) -> list[Source]:
     if empty:
         raise InputError(f"--reference {empty[0]}: no finished run there")
     records: dict[Path, list[Record]] = {path: [] for path in paths}
+    places: dict[Path, dict[str, Path]] = {path: {} for path in paths}
     for one in gathered.runs.values():
         place = next(path for path in paths if path == one.file or path in one.file.parents)
         records[place].append(one.record)
+        if one.file != place:
+            places[place][one.record.run] = one.file.parent
     named = zip(paths, _names(paths), strict=True)
-    return [Source(path, name, tuple(records[path])) for path, name in named]
+    return [Source(path, name, tuple(records[path]), places[path]) for path, name in named]
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

@@ -48,13 +48,17 @@ def table(args: argparse.Namespace) -> int:
     form = _format(args)
     _check_flags(args, form)
     from experiments.commands import published
-    from experiments.commands.board import board_of
+    from experiments.commands.board import board_of, with_measures
     from results import records
     from results.garbage import no_collection
 
+    measures = _measures(args.measures) if args.measures else []
     plan = planned(args, strict=False)
+    references = _references(args)
     with activity("making the table"), no_collection():
-        board = board_of(plan, _references(args), args.baseline, args.level)
+        board = board_of(plan, references, args.baseline, args.level)
+        if measures:
+            board = with_measures(board, plan, references, measures)
         board = published.beside(_sorted(board, args.sort), plan, args.published)
         text = _text(args, form, board)
     if args.diagram:
@@ -149,6 +153,19 @@ def _style(args: argparse.Namespace, width: int | None) -> Style:
         columns=tuple(args.columns),
     )
     return Style(**{**vars(style), "width": width}) if width else style
+
+
+def _measures(text: str) -> list[str]:
+    """Names of measures, given as "nll,ece"."""
+    from experiments.errors import InputError
+    from models.registry import near
+    from results.measure_tables import MEASURES
+
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in MEASURES:
+            raise InputError(f"--measures: unknown measure {name!r}: {near(name, MEASURES)}")
+    return names
 
 
 # ---- flags ---------------------------------------------------------------------------------------
@@ -268,6 +285,11 @@ def register(verbs: Verbs) -> None:
         "where everything but the method is the same",
     )
     verb.add_argument("--best", action="store_true", help="add the best epochs' accuracies")
+    verb.add_argument(
+        "--measures",
+        metavar="NAME,…",
+        help="add tables of top5, nll, ece, ece_adaptive, brier, agreement, kl",
+    )
     verb.add_argument("--each", action="store_true", help="csv: one row per run, with its options")
     verb.add_argument(
         "--layout",

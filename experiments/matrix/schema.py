@@ -213,6 +213,8 @@ class Matrix(_Strict):
     transfer: TransferEntry | None = None
     processes: int = Field(1, ge=1, strict=True)  # that train a job together, each on its GPU
     published: tuple[str, ...] = ()  # sources beside our tables; no part of any run's identity
+    # How those of the last test are stored (results.predictions); no part of any run's identity.
+    predictions: Literal["auto", "full", "compact", "none"] = "auto"
     slurm: SlurmOptions = SlurmOptions()  # of `submit`; no part of any run's identity
 
     @field_validator("dataset", mode="before")

@@ -166,6 +166,7 @@ class Plan:
             code=environment.code(),
             processes=self.processes,
             sources=self.sources,
+            predictions=self.matrix.predictions,
         )
 
 

@@ -17,6 +17,17 @@ def weights_of(directory: Path) -> Path:
     return directory / WEIGHTS
 
 
+def teacher_predictions(
+    runs: Path, dataset: str, name: str, weights: str, fingerprint: str
+) -> Path:
+    """Where the predictions of a teacher from a file are kept, for all runs on that data set.
+
+    ``weights`` and ``fingerprint`` are the sha256 of its weights and of the data.
+    """
+    file = f"{name}-{weights[:10]}-{fingerprint[:8]}.safetensors".replace("/", ".")
+    return runs / dataset.replace("/", ".") / "teachers" / file
+
+
 def find(verb: str, runs: Path, run: str) -> Path:
     """A run's directory by its path, its name there ("0-7a77…"), its id, or the beginning of one.
 

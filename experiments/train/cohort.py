@@ -75,6 +75,7 @@ class Cohort:
     report        called with every finished epoch's row, and with {"state": …} when a run ends
     code          `environment.code` at submission, if another process submitted the runs
     group         the processes that train the cohort together
+    predictions   how those of the last test are stored (`results.predictions.WANTED`)
     sources       weights of the students that probes read, by run id
     states        how runs ended, by run id
     members       the runs that have joined and not left
@@ -90,6 +91,7 @@ class Cohort:
     report: Report = lambda spec, row: None
     code: dict[str, Any] | None = None
     group: ProcessGroup = SINGLE
+    predictions: str = "auto"
     sources: Mapping[str, Path] = field(default_factory=dict)
     states: dict[str, str] = field(default_factory=dict)
     members: list[Member] = field(default_factory=list)
@@ -141,7 +143,9 @@ class Cohort:
         starts = self.group.on_main(lambda: self._record_start(spec, directory))
         teacher = self.teacher if spec.teacher else None
         source = self.sources[spec.source.run] if spec.source else None
-        learner = Learner(spec, self.data, teacher, self.device, directory, self.group, source)
+        learner = Learner(
+            spec, self.data, teacher, self.device, directory, self.group, source, self.predictions
+        )
         learner.starts = starts
         checkpoint.resume(learner)
         starts[-1].update(epoch=learner.epoch, steps=learner.steps_taken)

@@ -65,6 +65,13 @@ class ProcessGroup:
         """The sum over all processes by name; some processes may lack some names."""
         return dict(values)
 
+    def gather_objects(self, value: T) -> list[T]:
+        """The values of all processes, by rank; an empty list but on the main process.
+
+        With several processes they are pickled: plain data and arrays only.
+        """
+        return [value]
+
     def share(self, batch: Batch) -> float:
         """The weight of a mean over this process's part when processes are averaged.
 
@@ -139,6 +146,11 @@ class DistributedGroup(ProcessGroup):
         dist.all_gather_object(parts, dict(values), group=self.control)
         names = dict.fromkeys(name for part in parts for name in part)
         return {name: sum(part.get(name, 0) for part in parts) for name in names}
+
+    def gather_objects(self, value: T) -> list[T]:
+        parts: list[Any] = [None] * self.size if self.is_main else []
+        dist.gather_object(value, parts or None, dst=0, group=self.control)
+        return parts
 
     def share(self, batch: Batch) -> float:
         return len(batch) * self.size / batch.whole

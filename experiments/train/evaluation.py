@@ -63,15 +63,15 @@ def build_data(
 
     ``given`` are options of the data set, each as "KEY=VALUE". Raises InputError, DataError.
     """
-    stated, options = _stated(checkpoint)
+    stated, stated_options = _stated(checkpoint)
     name = asked or stated
     if name is None:
         raise InputError(
             f"{checkpoint.path}: does not say on which data it was trained; pass --dataset "
             f"({', '.join(datasets.names())})"
         )
-    options = options if name == stated else {}
-    return datasets.build(name, root=root, device=device, **(options | dict(map(_option, given))))
+    stated_options = stated_options if name == stated else {}
+    return datasets.build(name, root=root, device=device, **(stated_options | options(given)))
 
 
 def _stated(checkpoint: Checkpoint) -> tuple[str | None, dict[str, Any]]:
@@ -80,6 +80,11 @@ def _stated(checkpoint: Checkpoint) -> tuple[str | None, dict[str, Any]]:
     if run:
         return run.spec["dataset"]["name"], run.spec["dataset"].get("options", {})
     return (checkpoint.metadata.dataset if checkpoint.metadata else None), {}
+
+
+def options(given: Sequence[str]) -> dict[str, Any]:
+    """Options of a data set, each given as "KEY=VALUE". Raises InputError."""
+    return dict(map(_option, given))
 
 
 def _option(text: str) -> tuple[str, Any]:

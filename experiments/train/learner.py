@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import nn
 
-import distillers
 from datasets import Batch, Data, Stream
 from datasets.randomness import seed
 from experiments.matrix.run_spec import RunSpec
@@ -19,6 +18,7 @@ from experiments.train.distributed import SINGLE, ProcessGroup
 from experiments.train.ema import EMA
 from experiments.train.grad_scaler import Scaler
 from experiments.train.meter import SKIPS_ALLOWED, Diverged, Meter
+from experiments.train.predictions import Collector, collector
 from experiments.train.shared import Watch, of_outputs
 from experiments.train.teachers import Teacher
 from models import Outputs
@@ -45,12 +45,18 @@ class Learner:
         directory: Path,
         group: ProcessGroup = SINGLE,
         source: Path | None = None,
+        predictions: str = "auto",
     ) -> None:
-        """``source``: the weights file of the student that a probe reads."""
-        self.group, self.source = group, source
+        """``source``: the weights file of the student that a probe reads.
+
+        ``predictions``: how those of the last test are stored (`results.predictions.WANTED`).
+        """
+        self.group, self.source, self.predictions = group, source, predictions
         self.spec, self.data, self.device, self.directory = spec, data, device, directory
         self.recipe, self.id = spec.recipe, spec.id
         self.teacher = teacher.record if teacher else None
+        self.teacher_predictions = teacher.predictions if teacher else None
+        self.collected: Collector | None = None  # the last test's predictions
         self.coordinates = self._build(teacher.module if teacher else None)
         self.meter = Meter(device, SKIPS_ALLOWED if self.recipe.precision == "fp16" else 1)
         self.history: list[dict[str, Any]] = []
@@ -73,12 +79,7 @@ class Learner:
             self.student = networks.student(
                 spec, self.source, info.num_classes, self.recipe, self.device
             )
-        base = distillers.find(spec.method).name  # the same with "+kd" and inside a wrapper
-        stream = ("method", spec.dataset.name, spec.pair, base, spec.trial)
-        with networks.seeded(*stream):
-            self.distiller = distillers.build(
-                spec.method, self.student, teacher, info, seed=seed(*stream), **spec.options
-            ).to(self.device, self.recipe.parameter_dtype)
+        self.distiller = networks.method(spec, self.student, teacher, info, self.device)
         self.initial = self.distiller.init_stage()
         initial_epochs = self.distiller.initial_epochs(self.initial)
         stages = (("initial", initial_epochs), ("main", self.recipe.epochs))
@@ -237,7 +238,9 @@ class Learner:
         due = self.epoch % self.recipe.eval_every == 0 or self.is_last_epoch
         if self.stage == "main" and due:
             split = "validation" if "validation" in self.data.sizes else "test"
-            row |= {f"{split}_{k}": v for k, v in self.evaluate(split).items()}
+            if self.is_last_epoch and split == "test":
+                self.collected = collector(self.data, self.predictions)
+            row |= {f"{split}_{k}": v for k, v in self.evaluate(split, self.collected).items()}
         self.history.append(row)
         self._move_on()
         return row
@@ -254,7 +257,7 @@ class Learner:
         if self.stage != previous_stage:
             self._enter_stage()
 
-    def evaluate(self, split: str) -> dict[str, float]:
+    def evaluate(self, split: str, collect: networks.Collect | None = None) -> dict[str, float]:
         """Scores of the method's prediction on "test" or "validation": see `networks.evaluate`."""
         self.distiller.eval()
         self._reseed(seed(self.id, self.stage, self.epoch, "evaluate"))
@@ -262,10 +265,21 @@ class Learner:
         needs, predict = self.distiller.needs, self.distiller.predict
         with self.as_tested():
             scores = networks.evaluate(
-                self.student, batches, self.recipe, needs, predict, self.group
+                self.student, batches, self.recipe, needs, predict, self.group, collect
             )
         self.distiller.train()
         return scores
+
+    def repeat_last_test(self) -> None:
+        """Collect the predictions of a run that was killed between its last test and its result.
+
+        The test is seeded as it was.
+        """
+        (self.stage, self.epoch), done = self.coordinates[-1], self.stage
+        self.start_epoch()
+        self.collected = collector(self.data, self.predictions)
+        self.evaluate("test", self.collected)
+        self.stage = done
 
     def as_tested(self) -> contextlib.AbstractContextManager[None]:
         """Inside, the networks have the weights that are evaluated and published."""
@@ -312,4 +326,4 @@ class Learner:
     @property
     def has_own_head(self) -> bool:
         """Whether the method predicts with modules of its own, not the student's classifier."""
-        return type(self.distiller).predict is not distillers.Distiller.predict
+        return networks.has_own_head(self.spec)

@@ -12,14 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+import distillers
 import models
-from datasets import Batch
+from datasets import Batch, Info
 from datasets.randomness import seed
-from distillers import Needs
+from distillers import Distiller, Needs
 from experiments.matrix.recipe import Recipe
 from experiments.matrix.run_spec import RunSpec
 from experiments.train.distributed import SINGLE, ProcessGroup
 from models import Outputs
+
+Collect = Callable[[Tensor, Tensor, Batch], None]
 
 
 @contextlib.contextmanager
@@ -70,6 +73,28 @@ def student(
     trained = models.restored(spec.student, source)
     probe = models.LinearProbe(trained, num_classes, spec.source.bn_mode)
     return _placed(probe, recipe, device)
+
+
+def method(
+    spec: RunSpec,
+    student: models.Classifier,
+    teacher: nn.Module | None,
+    info: Info,
+    device: torch.device,
+) -> Distiller:
+    """A run's method on its device, made from a random stream of its own."""
+    base = distillers.find(spec.method).name  # the same with "+kd" and inside a wrapper
+    stream = ("method", spec.dataset.name, spec.pair, base, spec.trial)
+    with seeded(*stream):
+        built = distillers.build(
+            spec.method, student, teacher, info, seed=seed(*stream), **spec.options
+        )
+        return built.to(device, spec.recipe.parameter_dtype)
+
+
+def has_own_head(spec: RunSpec) -> bool:
+    """Whether a run's method predicts with modules of its own, not the student's classifier."""
+    return distillers.find(spec.method).predict is not Distiller.predict
 
 
 def _placed(model: models.Classifier, recipe: Recipe, device: torch.device) -> models.Classifier:
@@ -124,9 +149,11 @@ def evaluate(
     needs: Needs = Needs(),  # noqa: B008  (immutable)
     predict: Callable[[Outputs], Tensor] = lambda outputs: outputs.logits,
     group: ProcessGroup = SINGLE,
+    collect: Collect | None = None,
 ) -> dict[str, float]:
     """Accuracy in percent (top1, top5) and mean cross-entropy (loss) of ``model`` in eval mode.
 
+    ``collect`` gets every batch's logits (B, C), the predicted classes (B,) and the batch.
     ``batches`` are those of this process; the scores are over those of the whole group. Waits for
     the device once, at the end. The model's mode is restored. ValueError without any sample.
     """
@@ -135,7 +162,11 @@ def evaluate(
     sums = torch.zeros(4, dtype=torch.float64, device=next(model.parameters()).device)
     for batch in batches:
         outputs = run(model, formatted(batch, recipe), needs, recipe).promoted()
-        sums += _scores(predict(outputs), batch.labels)
+        logits = predict(outputs)
+        best = logits.topk(min(5, logits.shape[1]), dim=1).indices
+        sums += _scores(logits, best, batch.labels)
+        if collect:
+            collect(logits, best[:, 0], batch)
     model.train(was_training)
     top1, top5, loss, count = group.sum(sums).tolist()
     if not count:
@@ -143,9 +174,11 @@ def evaluate(
     return {"top1": 100 * top1 / count, "top5": 100 * top5 / count, "loss": loss / count}
 
 
-def _scores(logits: Tensor, labels: Tensor) -> Tensor:
-    """Sums over a batch, (4,): correct at top 1, correct at top 5, cross-entropy, samples."""
-    best = logits.topk(min(5, logits.shape[1]), dim=1).indices
+def _scores(logits: Tensor, best: Tensor, labels: Tensor) -> Tensor:
+    """Sums over a batch, (4,): correct at top 1, correct at top 5, cross-entropy, samples.
+
+    ``best`` (B, 5) are the most probable classes, the first one is predicted.
+    """
     hits = best == labels[:, None]
     loss = nn.functional.cross_entropy(logits.double(), labels, reduction="sum")
     count = torch.full((), float(len(labels)), device=logits.device)

@@ -1,4 +1,7 @@
-"""What a finished run leaves: weights, history, and result.json (schema: `results.records`)."""
+"""What a finished run leaves: weights, history, predictions, measures, and last result.json.
+
+Their formats: `results.predictions`, `results.schema`.
+"""
 
 from __future__ import annotations
 
@@ -7,28 +10,45 @@ from typing import Any
 from experiments.rundir.layout import HEAD, WEIGHTS
 from experiments.train import checkpoint, numerics
 from experiments.train.learner import Learner
+from experiments.train.predictions import Rows, assembled, collector, taught_by
 from models.checkpoints.files import save_weights, sha256
-from results import provenance, records
-from results.schema import Record, Start
+from results import predictions, provenance, records
+from results.schema import MeasuredTeacher, Record, Start
 
 
 def finish(learner: Learner) -> Record:
     """Write weights, history and, last, the result; returns the record."""
-    # With a hold-out, epochs were scored on the validation part: the test set is read once, here.
-    test = learner.evaluate("test") if "validation" in learner.data.sizes else None
-    return learner.group.on_main(lambda: _publish(learner, test))
+    test = None
+    if "validation" in learner.data.sizes:  # epochs were scored on it: the test set is read here
+        learner.collected = collector(learner.data, learner.predictions)
+        test = learner.evaluate("test", learner.collected)
+    elif learner.collected is None:
+        learner.repeat_last_test()
+    assert learner.collected is not None
+    rows = learner.collected.gathered(learner.group)
+    return learner.group.on_main(lambda: _publish(learner, test, rows))
 
 
-def _publish(learner: Learner, test: dict[str, float] | None) -> Record:
+def _publish(learner: Learner, test: dict[str, float] | None, rows: Rows) -> Record:
     with learner.as_tested():
         facts = {"dataset": learner.spec.dataset.name}
         save_weights(learner.student, learner.directory / WEIGHTS, facts)
         if learner.has_own_head:
             save_weights(learner.distiller, learner.directory / HEAD)
     checkpoint.write_history(learner)
+    _write_predictions(learner, rows)
     content = record(learner, test)
     records.publish(learner.directory, content)
     return content
+
+
+def _write_predictions(learner: Learner, rows: Rows) -> None:
+    """The predictions, unless they are not wanted, and the measures computed from them."""
+    used, data = learner.teacher, learner.data
+    teacher = MeasuredTeacher(name=used.name, sha256=used.sha256) if used else None
+    found = assembled(rows, data, learner.spec.dataset.name, learner.id)
+    taught = taught_by(teacher, learner.teacher_predictions, data.fingerprint)
+    predictions.write(learner.directory, found, learner.predictions != "none", taught)
 
 
 def record(learner: Learner, test: dict[str, float] | None) -> Record:

@@ -31,11 +31,15 @@ class Blocked(RuntimeError):  # noqa: N818  (a state of the student's run, not i
 
 @dataclass(frozen=True)
 class Teacher:
-    """A frozen teacher, how results record it, and the file that it was loaded from."""
+    """A frozen teacher, how results record it, and the file that it was loaded from.
+
+    ``predictions``: the file of its predictions on the test part, if it is known; see `predictions`
+    """
 
     module: models.Classifier
     record: TeacherUsed
     weights: Path | None = None
+    predictions: Path | None = None
 
     def reload(self) -> None:
         """Load the weights once more, after a method wrote into them."""

@@ -26,6 +26,7 @@ class Job:
     code          `environment.code` when the job was planned
     processes     how many train the job together
     sources       weights of the students that probes read, by run id
+    predictions   how those of the last test are stored (`results.predictions.WANTED`)
     """
 
     specs: tuple[RunSpec, ...]
@@ -40,6 +41,7 @@ class Job:
     code: dict[str, Any] | None = None
     processes: int = 1
     sources: dict[str, Path] = field(default_factory=dict)
+    predictions: str = "auto"
 
     def write(self, path: Path) -> None:
         """Write the job as JSON, which stays readable after an upgrade of the harness."""

@@ -18,7 +18,7 @@ from experiments.matrix import expand
 from experiments.matrix.run_spec import RunSpec, TeacherSpec, build_dataset
 from experiments.memo import Memo
 from experiments.rundir.outcome import Outcome
-from experiments.train import numerics, teachers, trainer
+from experiments.train import numerics, predictions, teachers, trainer
 from experiments.train.cohort import Cohort, Report
 from experiments.train.distributed import ProcessGroup
 from experiments.worker import rendezvous
@@ -91,6 +91,7 @@ def _train(job: Job, stop: Stop, report: Report, group: ProcessGroup) -> dict[st
             report=report_and_note,
             code=job.code,
             group=group,
+            predictions=job.predictions,
             sources=job.sources,
         )
         trainer.train(cohort)
@@ -133,15 +134,17 @@ def _load_teacher(
     if first is None or first.teacher is None or job.teacher is None:
         return specs, None
     try:
-        memo = Memo(job.data_root)
-        return specs, teachers.load(
-            first.teacher, job.teacher, data, first.recipe, device, group, memo
-        )
+        memo, recipe = Memo(job.data_root), first.recipe
+        teacher = teachers.load(first.teacher, job.teacher, data, recipe, device, group, memo)
     except (teachers.Blocked, models.ModelError) as error:
         for spec in specs:
             if spec.teacher:
                 report(spec, {"state": Outcome.BLOCKED, "error": str(error)})
         return [spec for spec in specs if not spec.teacher], None
+    made = predictions.of_teacher(
+        teacher, first.teacher, job.runs, data, recipe, job.predictions, first.dataset.name, group
+    )
+    return specs, replace(teacher, predictions=made)
 
 
 def _report_json(spec: RunSpec, row: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from tests.experiments import cli, sending
 from tests.experiments.sending import FIRST, SECOND, TEACHER_TASK, Place, claimed, settings
 
 KEPT = {"spec.yaml", "history.csv", "weights.safetensors", "result.json", "error.txt", "checkpoint"}
+KEPT |= {"predictions.safetensors", "measures.json"}
 
 
 def clutter(directory: Path) -> set[Path]:

@@ -69,7 +69,9 @@ def test_named_by_argument_or_matrix(elsewhere, way):
     assert call("run", *more).code == 0
     assert list(accuracies(*more)) == ["Student alone", "Mine", "Mine+KD"]
     assert "3 runs: 3 done" in call("status", *more).out
-    (record,) = (elsewhere / "runs" / "fake" / "resnet14--resnet8" / "my_method").glob("*/*.json")
+    (record,) = (elsewhere / "runs" / "fake" / "resnet14--resnet8" / "my_method").glob(
+        "*/result.json"
+    )
     assert '"my_method"' in record.read_text()
 
 

@@ -37,7 +37,7 @@ def results(folder: Path) -> dict[Path, int]:
 
 
 def one_result(folder: Path, method: str) -> Path:
-    return sorted((folder / "runs" / "fake" / "resnet14--resnet8" / method).rglob("*.json"))[0]
+    return sorted((folder / "runs" / "fake" / "resnet14--resnet8" / method).rglob("result.json"))[0]
 
 
 # ---- the table -----------------------------------------------------------------------------------
@@ -59,7 +59,7 @@ def test_the_numbers_are_those_of_the_results(finished):
     rows = {row["method"]: row for row in csv.DictReader(io.StringIO(numbers(finished)))}
     tops = [
         json.loads(path.read_text())["accuracy"]["last"]["top1"]
-        for path in (finished / "runs" / "fake" / "resnet14--resnet8" / "kd").rglob("*.json")
+        for path in (finished / "runs" / "fake" / "resnet14--resnet8" / "kd").rglob("result.json")
     ]
     assert len(tops) == 2
     assert float(rows["KD"]["mean"]) == pytest.approx(sum(tops) / 2, abs=1e-12)

@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from experiments.rundir.layout import WEIGHTS
 from experiments.rundir.outcome import Outcome
 from experiments.train import trainer
 from results import records
+from results.predictions import FILE, MEASURES
 from tests.experiments import tiny
 from tests.experiments.kill_driver import COHORT
 
@@ -64,13 +66,21 @@ def test_killed_at_twelve_moments(tmp_path: Path) -> None:
         assert len(again.starts) > 1
         assert _history(tmp_path / "whole", method) == _history(tmp_path / "killed", method)
         left = {path.name for path in tiny.spec(method).directory(tmp_path / "killed").iterdir()}
-        assert left == {"spec.yaml", "history.csv", "weights.safetensors", records.RESULT}
+        assert left == {"spec.yaml", "history.csv", WEIGHTS, FILE, MEASURES, records.RESULT}
+        for name in (FILE, MEASURES):
+            assert _content(tmp_path / "whole", method, name) == _content(
+                tmp_path / "killed", method, name
+            )
 
 
 def _record(runs: Path, method: str) -> records.Record:
     record = records.read(tiny.spec(method).directory(runs))
     assert record is not None
     return record
+
+
+def _content(runs: Path, method: str, name: str) -> bytes:
+    return (tiny.spec(method).directory(runs) / name).read_bytes()
 
 
 def _history(runs: Path, method: str) -> list[dict[str, str]]:

@@ -73,6 +73,8 @@ def assert_resumes(runs: Path, whole: Path, *methods: str) -> None:
         ("checkpoint", 4),
         ("history.csv", 6),
         ("weights.safetensors", 1),  # the final ones
+        ("predictions.safetensors", 1),
+        ("measures.json", 1),
         ("result.json", 1),
     ],
 )
