@@ -1,4 +1,4 @@
-"""The files of `table`: written, or checked (0 up to date, 1 out of date, 2 where there is none)."""
+"""The files of `table`: written, or checked: 0 up to date, 1 out of date, 2 not there."""
 
 from __future__ import annotations
 
