@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -104,3 +105,16 @@ def test_macros_are_written_and_checked_beside_the_table(matrix, tmp_path):
 def test_macros_belong_to_a_table_in_a_file(matrix, flags, message):
     called = table(matrix, *flags)
     assert called.code == 2 and message in called.err and called.err.count("\n") == 1
+
+
+def test_the_sentence_of_the_readme_has_its_numbers(tmp_path):
+    root = Path(__file__).resolve().parents[3]
+    page = (root / "results/README.md").read_text()
+    (block,) = re.findall(r"```\n(\\input\{numbers\}.*?)```", page, re.DOTALL)
+    matrix, board = root / "experiments/digits.yaml", root / "results/boards/digits.jsonl"
+    places = ["--runs", board, "--data", tmp_path]
+    files = ["--output", tmp_path / "t.tex", "--macros", tmp_path / "numbers.tex"]
+    assert cli.call("table", *map(str, [matrix, *places, *files])).code == 0
+    keys = re.findall(r"\\kdnum\{(.+?)\}", block)
+    text = (tmp_path / "numbers.tex").read_text()
+    assert len(keys) == 3 and [k for k in keys if f"\\kdnum@define{{{k}}}" not in text] == []
