@@ -58,9 +58,14 @@ def html_page(tables: Sequence[Table], style: Style | None = None) -> str:
 
 
 def escape_markdown(text: str) -> str:
-    """Plain text that shows as it is; underscores inside words are harmless and stay."""
+    """Plain text that shows as it is; underscores inside words are harmless and stay.
+
+    So do an ampersand that begins no character reference, and a single dollar sign (two of them
+    would be a formula on GitHub).
+    """
     flat = " ".join(text.split())
-    return re.sub(r"([\\|*`<\[~]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", flat)
+    special = r"[\\|*`<\[~]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)"
+    return re.sub(f"({special}{r'|[$]' if flat.count('$') > 1 else ''})", r"\\\1", flat)
 
 
 def grid(table: Table, style: str, bold: str, escape: Escape, heading: Escape) -> str:

@@ -30,7 +30,9 @@ EXAMPLES = {
     "accept": ("accept experiments/digits.yaml",),
     "table": (
         "table experiments/digits.yaml",
-        "table experiments/cifar100.yaml --output table.tex",
+        "table experiments/cifar100.yaml --output table.tex --macros numbers.tex",
+        "table experiments/digits.yaml --sort average --columns pairs average delta",
+        "table experiments/cifar100.yaml --check table.tex --macros numbers.tex",
         "table experiments/cifar100.yaml --published tian2020crd",
     ),
     "collect": (

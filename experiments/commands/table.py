@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from experiments.activity import activity
 from experiments.commands import terminal
 from experiments.commands.common import Verbs, add_matrix_verb, planned
-from experiments.commands.table_check import check
+from experiments.commands.table_file import deliver
 
 if TYPE_CHECKING:
     from experiments.commands.reference import Source
@@ -40,6 +40,8 @@ _USES = {  # flag -> the formats that it makes sense for
     "--no-notes": _PRINTED,
     "--each": ("csv", "json"),
     "--columns": _PRINTED,
+    "--macros": ("latex",),
+    "--macros-prefix": ("latex",),
 }
 
 
@@ -49,7 +51,6 @@ def table(args: argparse.Namespace) -> int:
     _check_flags(args, form)
     from experiments.commands import published
     from experiments.commands.board import board_of, with_measures
-    from results import records
     from results.garbage import no_collection
 
     measures = _measures(args.measures) if args.measures else []
@@ -61,19 +62,15 @@ def table(args: argparse.Namespace) -> int:
             board = with_measures(board, plan, references, measures)
         board = published.beside(_sorted(board, args.sort), plan, args.published)
         text = _text(args, form, board)
+        files = [(_file(args), text), (args.macros, _macros(args, board))]
     if args.diagram:
         _draw(args.diagram, board)
-    code = 0
-    if args.check:
-        code = 0 if check(args.check, text) else 1
-    elif args.output:
-        records.write_atomic(args.output, text)
-        print(f"wrote {args.output}")
-    else:
+    if not _file(args):
         print(text, end="" if text.endswith("\n") else "\n")
+    done = [deliver(path, content, bool(args.check)) for path, content in files if path]
     if not board.frame["n"].any():
         print(f"note: no results of this matrix in {plan.workspace.runs}", file=sys.stderr)
-    return code
+    return 0 if all(done) else 1
 
 
 def _sorted(board: Leaderboard, column: str) -> Leaderboard:
@@ -125,6 +122,14 @@ def _text(args: argparse.Namespace, form: str, board: Leaderboard) -> str:
     if width is not None and args.layout is None:
         return _fitted(board, width, args.best, _style(args, width))
     return formats.to_text(board, form, args.best, _style(args, width))
+
+
+def _macros(args: argparse.Namespace, board: Leaderboard) -> str:
+    if not args.macros:
+        return ""
+    from results.macros import macros
+
+    return macros(board, args.best, args.macros_prefix)
 
 
 def _fitted(board: Leaderboard, width: int, best: bool, style: Style) -> str:
@@ -203,6 +208,10 @@ def _check_flags(args: argparse.Namespace, form: str) -> None:
         raise InputError(f"--diagram {args.diagram}: expected an ending of {', '.join(DIAGRAMS)}")
     if args.check and args.output:
         raise InputError("--check: it writes nothing; drop it or --output")
+    if args.macros_prefix and not args.macros:
+        raise InputError("--macros-prefix: only with --macros")
+    if args.macros and not _file(args):
+        raise InputError("--macros: needs --output or --check, a file for the table itself")
     for flag in ("--caption", "--label"):
         if args.only_tabular and getattr(args, flag[2:]):
             raise InputError(f"{flag}: a bare tabular has none; drop it or --only-tabular")
@@ -323,6 +332,12 @@ def register(verbs: Verbs) -> None:
     verb.add_argument("--no-notes", action="store_true", help="leave out what is below the tables")
     verb.add_argument("--caption", metavar="TEXT", help="title of the first table")
     verb.add_argument("--label", type=_label, help=r"latex: the first table's \label")
+    verb.add_argument(
+        "--macros", type=Path, metavar="FILE", help=r"latex: write \kdnum{KEY} for each number, too"
+    )
+    verb.add_argument(
+        "--macros-prefix", metavar="TEXT", default="", help="what the keys begin with"
+    )
     verb.add_argument(
         "--only-tabular", action="store_true", help="latex: without floats, captions and notes"
     )

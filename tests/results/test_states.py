@@ -78,12 +78,14 @@ def test_reasons_are_numbered_after_those_of_impossible_cells_and_shared():
     assert "stale:" not in legend
 
 
-def test_a_failed_run_enters_no_average_and_counts_as_possible():
-    made = make([*stuck("KD", "failed"), *stuck("KD", 70.0, pair="q"), *stuck("AT", 60.0),
+@pytest.mark.parametrize("state", states.STUCK)
+def test_a_stuck_run_enters_no_average_and_counts_as_possible(state):
+    made = make([*stuck("KD", state), *stuck("KD", 70.0, pair="q"), *stuck("AT", 60.0),
                  *stuck("AT", 61.0, pair="q")])  # fmt: skip
-    assert grid(made)[1] == ["KD", "failed¹", "70.00", "–", "1/2"]
+    assert grid(made)[1] == ["KD", f"{state}¹", "70.00", "–", "1/2"]
     cell = row(made, "KD", "p")
-    assert (cell["failed"], cell["stale"], cell["missing"], cell["n"]) == (1, 0, 1, 0)
+    assert {name: cell[name] for name in states.STUCK} == {s: s == state for s in states.STUCK}
+    assert (cell["missing"], cell["n"]) == (1, 0)
 
 
 def test_all_tables_of_accuracies_show_it():

@@ -1,7 +1,8 @@
-"""`table --check`: 0 for a table that is up to date, 1 for another one, 2 where there is none."""
+"""The files of `table`: written, or checked: 0 up to date, 1 out of date, 2 not there."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -80,3 +81,40 @@ def test_check_and_output_are_not_for_each_other(matrix, tmp_path):
         "error: --check: it writes nothing; drop it or --output\n",
     )
     assert "--check a.pdf: unknown ending" in table(matrix, "--check", "a.pdf").err
+
+
+def test_macros_are_written_and_checked_beside_the_table(matrix, tmp_path):
+    paper, numbers = tmp_path / "t.tex", tmp_path / "n.tex"
+    written = table(matrix, "--output", paper, "--macros", numbers)
+    assert (written.code, written.out) == (0, f"wrote {paper}\nwrote {numbers}\n")
+    assert table(matrix, "--check", paper, "--macros", numbers).code == 0
+    numbers.write_text(numbers.read_text() + "% more\n")
+    called = table(matrix, "--check", paper, "--macros", numbers)
+    assert called.code == 1
+    assert f"{paper} is up to date\n{numbers} is out of date" in called.out
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--macros", "n.tex"], "--macros: only for latex, not for markdown"),
+        (["--macros", "n.tex", "--format", "tex"], "--macros: needs --output or --check"),
+        (["--macros-prefix", "a", "--format", "tex"], "--macros-prefix: only with --macros"),
+    ],
+)
+def test_macros_belong_to_a_table_in_a_file(matrix, flags, message):
+    called = table(matrix, *flags)
+    assert called.code == 2 and message in called.err and called.err.count("\n") == 1
+
+
+def test_the_sentence_of_the_readme_has_its_numbers(tmp_path):
+    root = Path(__file__).resolve().parents[3]
+    page = (root / "results/README.md").read_text()
+    (block,) = re.findall(r"```\n(\\input\{numbers\}.*?)```", page, re.DOTALL)
+    matrix, board = root / "experiments/digits.yaml", root / "results/boards/digits.jsonl"
+    places = ["--runs", board, "--data", tmp_path]
+    files = ["--output", tmp_path / "t.tex", "--macros", tmp_path / "numbers.tex"]
+    assert cli.call("table", *map(str, [matrix, *places, *files])).code == 0
+    keys = re.findall(r"\\kdnum\{(.+?)\}", block)
+    text = (tmp_path / "numbers.tex").read_text()
+    assert len(keys) == 3 and [k for k in keys if f"\\kdnum@define{{{k}}}" not in text] == []

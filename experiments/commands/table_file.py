@@ -1,4 +1,4 @@
-"""`table --check`: whether a written table is what the command would write now."""
+"""The files of `table`: written, or compared with what would be written now (`--check`)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,17 @@ from experiments.errors import InputError, beside
 
 _MOST = 10  # lines of a difference
 _WIDEST = 160  # characters of such a line
+
+
+def deliver(path: Path, text: str, is_check: bool) -> bool:
+    """Write the file and say so, or `check` it; False for one that is out of date."""
+    if is_check:
+        return check(path, text)
+    from results import records
+
+    records.write_atomic(path, text)
+    print(f"wrote {path}")
+    return True
 
 
 def check(path: Path, text: str) -> bool:
