@@ -29,7 +29,7 @@ EXAMPLES = {
     ),
     "collect": (
         "collect runs --output board.jsonl",
-        "collect runs /shared/her/runs --matrix experiments/digits.yaml --output digits.jsonl",
+        "collect runs /scratch/her/runs --matrix experiments/digits.yaml --output digits.jsonl",
     ),
     "evaluate": ("evaluate resnet56.pth --dataset cifar100",),
     "export": ("export 7a77c0ffee --output student.safetensors",),
