@@ -236,12 +236,28 @@ def test_a_missing_run_of_ones_own_is_taken_from_the_reference():
     assert joined.teachers == {}  # these records do not say how good their teachers are
 
 
+def test_a_run_that_fills_two_pairs_is_one_run():
+    joined = join(MINE, source(made(methods=["vanilla"])), done=("kd",))
+    assert rows(joined)["Student alone"] == [70, 71, 70, 71]
+    assert joined.notes == ["2 runs of rows without mark are taken from theirs: Student alone (2)"]
+
+
 @pytest.mark.parametrize("state", [State.FAILED, State.STALE])
 def test_a_failed_or_stale_run_stays_one(state):
     joined = join(MINE, source(made(methods=["kd"])), done=("vanilla",), state=state)
     assert rows(joined)["KD"] == [None] * 4
     assert {c.state for c in joined.cells if c.method == "KD"} == {state}
     assert left_out(joined) == [f"left out of theirs: 4 runs: kd of that trial is {state} here"]
+
+
+def test_a_second_run_of_one_trial_is_left_out():
+    """Another id, but the same in all that counts: its teacher was given as a file, then trained."""
+    theirs = source(made(methods=["at"]))
+    first = theirs.records[0]
+    again = first.model_copy(update={"run": "0123456789"})
+    joined = join(MINE, Source(theirs.path, "theirs", (*theirs.records, again)))
+    assert rows(joined)["AT [theirs]"] == [70, 71, 70, 71]
+    assert left_out(joined) == ["left out of theirs: 1 run: a second run of a trial that is shown"]
 
 
 def test_a_teacher_that_only_the_reference_measured():
