@@ -251,7 +251,7 @@ def test_a_failed_or_stale_run_stays_one(state):
 
 
 def test_a_second_run_of_one_trial_is_left_out():
-    """Another id, but the same in all that counts: its teacher was given as a file, then trained."""
+    """Another id, but the same in all that counts: its teacher may be a file in one of them."""
     theirs = source(made(methods=["at"]))
     first = theirs.records[0]
     again = first.model_copy(update={"run": "0123456789"})
