@@ -68,7 +68,7 @@ def _wanted(args: argparse.Namespace) -> dict[str, RunSpec] | None:
 
     Those of a plugin may have other ids in each place, see `plan.earlier_code`.
     """
-    if not args.matrix:
+    if not args.matrices:
         return None
     from experiments.plan.plan import prepare
     from experiments.plan.workspace import Workspace
@@ -76,7 +76,7 @@ def _wanted(args: argparse.Namespace) -> dict[str, RunSpec] | None:
     wanted: dict[str, RunSpec] = {}
     for place in args.places:
         workspace = Workspace(place, args.data, args.device, tuple(args.plugin))
-        for matrix in args.matrix:
+        for matrix in args.matrices:
             plan = prepare(matrix, workspace, strict=False)
             probed = plan.matrix.transfer.datasets if plan.matrix.transfer else ()
             plans = [plan, *(prepare(matrix, workspace, None, False, p.name) for p in probed)]
@@ -102,7 +102,7 @@ def _require_runs(args: argparse.Namespace, gathered: Gathered) -> None:
     if error:
         raise error
     if not gathered.runs:
-        matrices = ", ".join(map(str, args.matrix))
+        matrices = ", ".join(map(str, args.matrices))
         raise InputError(f"--matrix {matrices}: none of its runs is finished in these places")
 
 
@@ -113,7 +113,7 @@ def _about(place: Place) -> str:
     """ "runs: 120 runs, 3 directories without a result"."""
     parts = [plural(place.finished, "run")]
     if place.again:
-        parts.append(f"{place.again:,} of them equal to runs of earlier places")
+        parts.append(f"{place.again:,} of them found before, with equal results")
     if place.unwanted:
         parts.append(f"{place.unwanted:,} more left out: of no matrix, or stale")
     return f"{place.path}: {', '.join(parts)}{_begun(place)}"
@@ -151,6 +151,7 @@ def register(verbs: Verbs) -> None:
         "--matrix",
         type=Path,
         action="append",
+        dest="matrices",
         default=[],
         help="only the runs of this matrix, and its probes (repeatable)",
     )

@@ -37,7 +37,7 @@ EXAMPLES = {
     ),
     "collect": (
         "collect runs --output board.jsonl",
-        "collect runs /shared/her/runs --matrix experiments/digits.yaml --output digits.jsonl",
+        "collect runs /scratch/her/runs --matrix experiments/digits.yaml --output digits.jsonl",
     ),
     "evaluate": (
         "evaluate resnet56.pth --dataset cifar100",

@@ -6,12 +6,20 @@ by name, never mixed in.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from experiments.commands.reference_rows import Key, Row, key_of, notes_on, options_by_pair, rows_of
+from experiments.commands.reference_rows import (
+    Key,
+    Row,
+    Runs,
+    key_of,
+    notes_on,
+    options_by_pair,
+    rows_of,
+)
 from experiments.errors import InputError
 from experiments.matrix.expand import Entry
 from experiments.matrix.protocol import Protocol, Slot
@@ -147,14 +155,14 @@ class _Table:
 
     def add(self, source: Source) -> None:
         """All rows of one reference, and what must be said about it."""
-        left: Counter[str] = Counter()
-        filled: Counter[str] = Counter()
+        left: Runs = defaultdict(set)
+        filled: Runs = defaultdict(set)
         rows: dict[Key, Row] = {}
         teachers = {(r.spec.get("teacher") or {}).get("run") for r in source.records}
         for record in source.records:
             fitting, reason = self.protocol.fit(record)
             if not fitting and record.run not in teachers:  # a teacher is no row anyway
-                left[reason] += 1
+                left[reason].add(record.run)
             for slot in fitting:
                 self._place(record, slot, rows, filled, left)
         shown = rows_of(rows, source.name)
@@ -169,24 +177,26 @@ class _Table:
         record: Record,
         slot: Slot,
         rows: dict[Key, Row],
-        filled: Counter[str],
-        left: Counter[str],
+        filled: Runs,
+        left: Runs,
     ) -> None:
         """A fitting run in one slot: in the table's own cell for it, or in the reference's row."""
         key = key_of(str(record.spec["method"]), record.spec["options"])
         number = self.own.get((slot.pair, slot.spec.trial, *key))
         self._teacher(record, slot)
         if number is None:
-            rows.setdefault(key, {})[slot.pair, slot.spec.trial] = record
+            there = rows.setdefault(key, {}).setdefault((slot.pair, slot.spec.trial), record)
+            if there.run != record.run:
+                left["a second run of a trial that is shown"].add(record.run)
             return
         cell = self.joined.cells[number]
         if cell.state in (*NOT_STARTED, *ACTIVE):
             self.joined.cells[number] = replace(cell, record=record, state=State.DONE, reason=None)
-            filled[cell.method] += 1
+            filled[cell.method].add(record.run)
         elif cell.record is None:
-            left[f"{record.spec['method']} of that trial is {cell.state} here"] += 1
+            left[f"{record.spec['method']} of that trial is {cell.state} here"].add(record.run)
         elif found := difference(record, cell.record):
-            left[f"done here, too, with another {found.partition(':')[0]}"] += 1
+            left[f"done here, too, with another {found.partition(':')[0]}"].add(record.run)
 
     def _teacher(self, record: Record, slot: Slot) -> None:
         used = record.teacher

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from results.schema import Record
 _MOST = 10  # reasons for which runs are left out, of each reference
 _BY_PAIR = " (options by pair)"
 Key = tuple[str, str]  # a method, and its options as JSON
+Runs = dict[str, set[str]]  # why or where -> ids of runs
 Row = dict[tuple[str, int], Record]  # by pair and trial
 
 
@@ -86,13 +86,11 @@ def options_by_pair(rows: Mapping[str, Row]) -> list[str]:
 # ---- what is said --------------------------------------------------------------------------------
 
 
-def notes_on(
-    path: Path, name: str, shown: bool, filled: Counter[str], left: Counter[str]
-) -> list[str]:
+def notes_on(path: Path, name: str, shown: bool, filled: Runs, left: Runs) -> list[str]:
     """The caption of a reference's rows, and one line per reason why runs are left out.
 
-    filled  label of a row of the table -> how many of its runs are the reference's
-    left    reason -> how many runs
+    filled  label of a row of the table -> the runs of it that are the reference's
+    left    reason -> runs
     """
     lines = []
     if shown:
@@ -101,17 +99,18 @@ def notes_on(
             "and teacher's weights; paired by trial: equal initial weights and batches"
         )
     if filled:
-        listed = ", ".join(f"{label} ({count})" for label, count in filled.items())
-        verb = form(filled.total(), "is", "are")
+        listed = ", ".join(f"{label} ({len(runs)})" for label, runs in filled.items())
+        count = sum(map(len, filled.values()))
         lines.append(
-            f"{plural(filled.total(), 'run')} of rows without mark {verb} taken from "
+            f"{plural(count, 'run')} of rows without mark {form(count, 'is', 'are')} taken from "
             f"{name}: {listed}"
         )
     return [*lines, *_left_out(name, left)]
 
 
-def _left_out(name: str, left: Counter[str]) -> list[str]:
-    ordered = sorted(left.items(), key=lambda item: (-item[1], item[0]))
+def _left_out(name: str, left: Runs) -> list[str]:
+    counts = {reason: len(runs) for reason, runs in left.items()}
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     lines = [f"left out of {name}: {plural(n, 'run')}: {reason}" for reason, n in ordered[:_MOST]]
     others = ordered[_MOST:]
     if others:

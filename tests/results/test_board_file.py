@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from experiments.environment import CHECKOUT
+from experiments.matrix.run_spec import SourceSpec
 from experiments.rundir.status import State, read_statuses
 from results import board_file, records
 from results.records import RecordError
+from results.schema import Record
 from tests.experiments import cli
 from tests.experiments.cli import expansion
 from tests.results.example import document, record
@@ -35,13 +34,35 @@ def board(tmp_path) -> Path:
     return tmp_path / "board.jsonl"
 
 
-def test_lines_are_sorted_by_directory_with_trials_as_numbers(tmp_path, board):
+def measure(directory: Path, run: str) -> dict[str, object]:
+    """Give a finished run measures as long as real ones are short."""
+    content = {"format": 1, "run": run, "nll": 0.5, "per_class": [1.0, None], "a": {"b": {}}}
+    (directory / board_file.MEASURES).write_text(json.dumps(content, indent=1))
+    return content
+
+
+def test_lines_are_sorted_by_directory_with_trials_as_numbers(tmp_path):
     specs = expansion(methods=["kd", "at"], trials=11).runs
     directories = [finish(spec, tmp_path) for spec in specs]
-    assert board_file.write(board, reversed(directories)) == len(specs)
-    found = [json.loads(text)["spec"] for text in board.read_text().splitlines()]
-    places = [(s["method"], s["trial"]) for s in found if s["teacher"]]
-    assert places == [(method, trial) for method in ("at", "kd") for trial in range(11)]
+    places = [board_file.place(records.read(directory)) for directory in directories]
+    for spec, place in zip(specs, places, strict=True):
+        *cell, trial, run = place
+        directory = spec.directory(tmp_path)
+        assert (tmp_path / "/".join(cell), f"{int(trial)}-{run}") == (
+            directory.parent,
+            directory.name,
+        )
+    found = [place for place in sorted(places) if place[2] != "vanilla"]
+    numbers = [(place[2], int(place[3])) for place in found]
+    assert numbers == [(method, trial) for method in ("at", "kd") for trial in range(11)]
+
+
+def test_a_probe_is_sorted_as_its_directory(tmp_path):
+    source = SourceSpec(run="a", dataset="c/d", method="kd")
+    spec = expansion().runs[0].model_copy(update={"source": source})
+    directory = finish(spec, tmp_path)
+    place = board_file.place(records.read(directory))
+    assert "/".join(place[:3]) == str(directory.parent.relative_to(tmp_path))
 
 
 def test_nothing_is_lost(tmp_path, board):
@@ -50,9 +71,73 @@ def test_nothing_is_lost(tmp_path, board):
     directory.mkdir(parents=True)
     text = json.dumps(document(70, run="x", **odd))
     (directory / records.RESULT).write_text(text)
-    board_file.write(board, [directory, directory])
+    board_file.write(board, [board_file.line_of(directory)])
     assert json.dumps(json.loads(board.read_bytes())) == text
     assert board_file.read(board) == {"x": records.read(directory)}
+
+
+# ---- measures ------------------------------------------------------------------------------------
+
+
+def test_measures_are_the_last_key_and_read_on_request(tmp_path, board):
+    spec = expansion().runs[0]
+    directory = finish(spec, tmp_path)
+    bare = json.loads(board_file.line_of(directory))
+    content = measure(directory, spec.id)
+    line = board_file.line_of(directory)
+    assert list(json.loads(line).items()) == [*bare.items(), ("measures", content)]
+    board_file.write(board, [line])
+    assert board_file.read(board) == {spec.id: records.read(directory)}
+    (record,) = board_file.read(board, measures=True).values()
+    assert json.loads(record.model_dump_json(exclude_unset=True))["measures"] == content
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"measures":{"x":1},%s}',  # not the last key
+        '{%s, "measures" : {"x": 1} }',  # with white space
+        '{"other":{"measures":{"x":1}},%s,"measures":{"measures":{"y":2}}}',  # inside others
+        '{%s,"warnings":["\\",\\"measures\\":{"],"measures":{"x":1}}',  # inside a text
+    ],
+)
+def test_measures_are_found_wherever_they_stand(board, line):
+    inside = json.dumps(document(70.0, run="a", warnings=[]), separators=(",", ":"))[1:-1]
+    board.write_text(line % inside + "\n")
+    whole = json.loads(board.read_text())
+    (found,) = board_file.read(board, measures=True).values()
+    assert found.model_dump(exclude_unset=True)["measures"] == whole.pop("measures")
+    (without,) = board_file.read(board).values()
+    assert without == Record.model_validate(whole)
+    assert board_file.split(board.read_bytes(), "board") == (without, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("{", "measures.json: not JSON"),
+        ("[1]", r"measures.json: expected an object, got \[1\]"),
+        ('{"run": "b"}', "measures.json: run: expected a, got 'b'"),
+    ],
+)
+def test_measures_that_are_none_are_named(tmp_path, text, problem):
+    (tmp_path / records.RESULT).write_text(json.dumps(document(70.0, run="a")))
+    (tmp_path / board_file.MEASURES).write_text(text)
+    with pytest.raises(RecordError, match=problem):
+        board_file.line_of(tmp_path)
+
+
+def test_equal_parts_are_kept_once(tmp_path, board):
+    specs = expansion(methods=["kd"], trials=2).entries
+    board_file.write(board, [board_file.line_of(finish(e.spec, tmp_path)) for e in specs])
+    first, second = board_file.read(board).values()
+    assert first.spec["recipe"] is second.spec["recipe"]
+    assert first.model_fields_set is second.model_fields_set
+    for found, entry in zip((first, second), specs, strict=True):
+        assert found == records.read(entry.spec.directory(tmp_path))
+
+
+# ---- in place of a directory ---------------------------------------------------------------------
 
 
 def test_a_board_stands_for_a_directory_of_runs(tmp_path, board):
@@ -60,7 +145,7 @@ def test_a_board_stands_for_a_directory_of_runs(tmp_path, board):
     done, stale = found.entries[0].spec, found.entries[1].spec
     old = {**stale.recipe.model_dump(mode="json"), "lr": 9.0}
     made = [finish(done, tmp_path / "runs"), finish(stale, tmp_path / "runs", recipe=old)]
-    board_file.write(board, made)
+    board_file.write(board, map(board_file.line_of, made))
     statuses = read_statuses(found.runs, board)
     assert statuses == read_statuses(found.runs, tmp_path / "runs")
     assert statuses[done.id].state == State.DONE
@@ -73,6 +158,10 @@ def test_a_board_stands_for_a_directory_of_runs(tmp_path, board):
         ('{"format": 1, "ru', "board.jsonl:2: not the record of a run: not JSON"),
         ("\n", "board.jsonl:2: not the record of a run: not JSON"),
         ('{"format": 1}', "board.jsonl:2: not the record of a run: run: field required"),
+        (
+            line("a")[:-2] + ',"measures":{"x":1}',
+            "board.jsonl:2: not the record of a run: not JSON",
+        ),
         (line("a"), "board.jsonl:2: run a is in an earlier line"),
     ],
 )
@@ -98,12 +187,3 @@ def test_commands_read_a_board(tmp_path, board, verb):
     called = cli.call(verb, str(tmp_path / "matrix.yaml"), *flags)
     assert called.code == 2
     assert called.err.startswith(f"error: {board}:1: ") and called.err.count("\n") == 1
-
-
-def test_the_tool_collects_what_a_matrix_names(tmp_path, board):
-    finish(expansion().runs[0], tmp_path / "runs")
-    cli.write(tmp_path)
-    command = [sys.executable, str(CHECKOUT / "tools/collect_board.py")]
-    places = ["--runs", str(tmp_path / "runs"), "--output", str(board)]
-    subprocess.run([*command, str(tmp_path / "matrix.yaml"), *places], check=True)
-    assert len(board_file.read(board)) == 1

@@ -3,10 +3,12 @@
 
     tools/reports/scale.py                                  about 2,000 runs and about 20,000
     tools/reports/scale.py --runs 5000 50000 --output results/reports/scale.md
+    tools/reports/scale.py --board-runs 100000            collect and table of a board file, too
 
 For every size a matrix is made in a temporary directory, with directories for nine runs in ten:
 most are done, some failed, some stopped half-way, some claimed by a process that is alive (this
-one). Then each command is started as a person would, in a process of its own. Nothing is trained.
+one). Then each command is started as a person would, in a process of its own. A board has all runs
+of its matrix, done, with measures as long as CIFAR-100's. Nothing is trained.
 A command that fails, or that this benchmark.py does not have, is skipped with its reason.
 Exit codes: 0, and 2 for bad input.
 """
@@ -33,7 +35,7 @@ from experiments.environment import CHECKOUT
 from experiments.errors import InputError
 from results import records
 from results.render import Table, markdown
-from tools.reports import shared, synthetic_runs
+from tools.reports import shared, synthetic_board, synthetic_runs
 
 IMPORTS = "list datasets"  # does nothing but start
 
@@ -107,6 +109,23 @@ def measure_all(
     return taken, skipped
 
 
+def measure_board(made: synthetic_board.MadeBoard, device: str) -> dict[str, Taken]:
+    """What the commands on a board file take. Raises InputError where one fails."""
+    output = str(made.board.with_name("collected.jsonl"))
+    board, matrix = str(made.board), str(made.matrix)
+    here, nothing = ["--device", device], ["--runs", str(made.board.with_name("none"))]
+    commands = {
+        "collect BOARD": ["collect", board, "--output", output],
+        "table --runs BOARD": ["table", matrix, "--runs", board, *here],
+        "table --reference BOARD": ["table", matrix, *nothing, "--reference", board, *here],
+    }
+    taken = {}
+    for name, arguments in commands.items():
+        taken[name] = measure(arguments)
+        shared.progress(f"{made.count:,} runs: {name}: {taken[name].seconds:.1f} s")
+    return taken
+
+
 # ---- the report ----------------------------------------------------------------------------------
 
 
@@ -127,6 +146,14 @@ def report(
     header = ["command", "runs", "seconds", "of CPU", "peak memory (MB)", "growth"]
     about = [*_notes(sizes, start), *notes]
     return markdown([Table("Commands on a large matrix", header, rows, notes=about)])
+
+
+def board_report(made: synthetic_board.MadeBoard, taken: Mapping[str, Taken]) -> str:
+    """Markdown: a row per command on a board file."""
+    rows = [[name, f"{made.count:,}", *_texts(one)] for name, one in taken.items()]
+    size = f"the board has {made.board.stat().st_size / 1e6:,.0f} MB"
+    header = ["command", "runs", "seconds", "of CPU", "peak memory (MB)"]
+    return markdown([Table("Commands on a large board", header, rows, notes=[size])])
 
 
 def _texts(taken: Taken) -> list[str]:
@@ -165,14 +192,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
             skipped += [f"skipped: {reason}" for reason in reasons]
     command = f"command: {shared.command(__file__, arguments)}"
     text = report(sizes, results, start, [*dict.fromkeys(skipped), command])
-    shared.publish(text, args.output)
+    shared.publish(text + _board_text(args.board_runs, args.device), args.output)
     return 0
+
+
+def _board_text(runs: int | None, device: str) -> str:
+    """The report on a board of so many runs, if one is asked for."""
+    if runs is None:
+        return ""
+    with tempfile.TemporaryDirectory() as folder:
+        shared.progress(f"making a board of about {runs:,} runs …")
+        made = synthetic_board.make(Path(folder), runs)
+        return "\n" + board_report(made, measure_board(made, device))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = shared.make_parser(__doc__)
     add = parser.add_argument
     add("--runs", nargs="+", type=positive, default=[2_000, 20_000], help="sizes of the matrices")
+    add("--board-runs", type=positive, help="also measure commands on a board of so many runs")
     add("--device", choices=["auto", "cpu", "cuda"], default="cpu")
     shared.add_output(parser)
     return parser

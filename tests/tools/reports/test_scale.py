@@ -10,8 +10,9 @@ from experiments.errors import InputError
 from experiments.matrix import schema
 from experiments.matrix.expand import Facts, expand
 from experiments.rundir.status import State, read_statuses
+from results import board_file, gathering
 from results.records import RecordError
-from tools.reports import scale, synthetic_runs
+from tools.reports import scale, synthetic_board, synthetic_runs
 from tools.reports.scale import Command, Taken
 
 # What the harness calls the kinds of `synthetic_runs.SHARES`.
@@ -125,3 +126,30 @@ def test_bad_input_is_one_line(stand_in, capsys):
     stand_in.write_text("import sys\nsys.exit('error: broken')")
     assert scale.main(["--runs", "10"]) == 2
     assert capsys.readouterr().err.splitlines() == ["error: exit code 1: error: broken"]
+
+
+# ---- boards --------------------------------------------------------------------------------------
+
+
+def test_a_made_up_board_is_a_board_of_its_matrix(tmp_path):
+    made = synthetic_board.make(tmp_path, 30)
+    found = expand(schema.load(made.matrix), Facts())
+    assert len(found.runs) == made.count
+    states = {status.state for status in read_statuses(found.runs, made.board).values()}
+    assert states == {State.DONE}
+    measures = next(iter(board_file.read(made.board, measures=True).values())).model_dump()[
+        "measures"
+    ]
+    assert len(measures["per_class"]) == 100 and len(measures["correct"]) == 1668
+    gathered = gathering.gather([made.board])
+    lines = list(gathering.lines(gathered.runs.values()))
+    assert sorted(made.board.read_bytes().splitlines(keepends=True)) == sorted(lines)
+
+
+def test_commands_on_a_board(stand_in, capsys):
+    stand_in.write_text("")
+    assert scale.main(["--runs", "10", "--board-runs", "20"]) == 0
+    out = capsys.readouterr().out
+    assert [line.split("|")[1].strip() for line in out.splitlines() if "BOARD" in line] == [
+        "collect BOARD", "table --runs BOARD", "table --reference BOARD",
+    ]  # fmt: skip
