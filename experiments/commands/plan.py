@@ -106,10 +106,14 @@ def _table_of_costs(prepared: Plan, cost: Cost) -> str:
 
 def _cost_line(prepared: Plan, cost: Cost) -> str:
     """Steps, disk space and, where steps could be timed, hours of what is to do."""
+    from experiments.plan.cost import predictions_bytes
     from experiments.plan.summary import duration
 
+    assert prepared.data is not None  # a strict plan has its data
+    stored = predictions_bytes(cost, prepared.data, prepared.matrix.predictions)
     kind = prepared.workspace.device
     line = f"to do: {plural(cost.steps, 'step')}, {cost.disk_bytes / 1e6:,.0f} MB of weights"
+    line += f", {stored / 1e6:,.0f} MB of predictions" if stored else ""
     if not cost.seconds:
         return line
     line += f"; about {duration(cost.seconds)} of one worker on this machine's {kind}"

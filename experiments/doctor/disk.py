@@ -83,22 +83,23 @@ def _nearest(path: Path) -> Path:
 
 @dataclass(frozen=True)
 class Need:
-    """How many runs are left to do, and the bytes of the weights they will write."""
+    """How many runs are left to do, and the bytes of the files that they will leave."""
 
     runs: int = 0
     weights: int = 0
+    predictions: int = 0
 
 
 def check_space(path: Path, need: Need) -> Finding:
     """Whether the rest of a matrix fits. (Most file systems do not report quotas here.)"""
-    free, peak = shutil.disk_usage(_nearest(path)).free, WHILE_RUNNING * need.weights
+    free, kept = shutil.disk_usage(_nearest(path)).free, need.weights + need.predictions
+    peak = WHILE_RUNNING * need.weights + need.predictions
     message = f"{_size(free)} free"
     if need.runs:
-        kept = _size(need.weights)
         runs = f"{plural(need.runs, 'run')} {form(need.runs, 'writes', 'write')}"
-        message += f"; {runs} {kept}, at most {_size(peak)} while all are running"
+        message += f"; {runs} {_size(kept)}, at most {_size(peak)} while all are running"
     fix = "free some space, or choose another disk with --runs; `clean` removes unneeded files"
-    if free < need.weights:
+    if free < kept:
         return Finding(FAIL, "disk space", message, fix)
     if free < max(peak, MIN_FREE):
         return Finding(WARN, "disk space", message, fix)

@@ -8,7 +8,7 @@ from pathlib import Path
 from experiments.cluster import submitted
 from experiments.doctor.disk import Need
 from experiments.doctor.finding import OK, WARN, Finding
-from experiments.plan.cost import predict_cost
+from experiments.plan.cost import predict_cost, predictions_bytes
 from experiments.plan.plan import prepare
 from experiments.plan.summary import format_counts
 from experiments.plan.workspace import Workspace
@@ -39,7 +39,8 @@ def check_matrix(source: str, workspace: Workspace) -> tuple[Need, list[Finding]
         findings.append(Finding(OK, "teachers", f"{names}: files have the right hash and shapes"))
     cost = predict_cost(statuses.values(), plan.data, plan.workspace.device, timed=False)
     count = sum(status.state in NOT_STARTED for status in statuses.values())
-    return Need(count, cost.disk_bytes), findings
+    stored = predictions_bytes(cost, plan.data, plan.matrix.predictions)
+    return Need(count, cost.disk_bytes, stored), findings
 
 
 def check_leftovers(runs: Path) -> Iterator[Finding]:

@@ -17,6 +17,7 @@ from distillers import Distiller, Needs
 from experiments.matrix.run_spec import RunSpec
 from experiments.plan.timing import Stopwatch, parameters_of, takes_two_passes
 from experiments.rundir.status import NOT_STARTED, Status
+from results import predictions
 from results.schema import Record
 
 # Of a job, before its first step: imports, data, building. Measured: 2.5 to 4 s on one core.
@@ -72,6 +73,11 @@ def predict_cost(
     size = functools.cache(lambda name: parameters_of(name, data.info.num_classes))
     # While a run trains, a checkpoint takes three times what its weights take.
     return Cost(steps, sum(4 * size(s.spec.student) for s in todo), seconds)
+
+
+def predictions_bytes(cost: Cost, data: Data, wanted: str) -> int:
+    """What the runs of ``cost`` store of their predictions; ``wanted`` as in the matrix."""
+    return len(cost.of) * predictions.size(wanted, data.sizes["test"], data.info.num_classes)
 
 
 class _Clocks:
