@@ -16,7 +16,7 @@ largest statistic of all methods across them (Westfall and Young, 1993).
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -271,6 +271,11 @@ def _critical(residuals: Array, sizes: Array, signs: Array, level: float) -> flo
     """
     largest = np.sort(np.abs(_flipped(residuals, sizes, signs)).max(axis=1))[::-1]
     return float(largest[max(math.floor(level * len(signs)) - 1, 0)])
+
+
+def median_half_width(estimates: Iterable[Estimate]) -> float:
+    """The difference in points by which a typical interval excludes 0: a table's resolution."""
+    return float(np.median([estimate.half_width for estimate in estimates]))
 
 
 # ---- the test set --------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ def table(verdicts: Verdicts) -> list[Table]:
     for name, basis in (("these", THESE), ("like_these", LIKE_THESE)):
         estimates = [getattr(c, name) for c in shown]
         if any(estimates):
-            columns.append((f"Δ, {_name(basis, verdicts)}", [_interval(e) for e in estimates]))
+            columns.append((f"Δ, {_name(basis, verdicts)}", [interval(e) for e in estimates]))
     if verdicts.pairs > 1:
         columns.append(("Improved", [f"{c.improved}/{verdicts.pairs}" for c in shown]))
         columns.append(("Worst pair", [_worst(c) for c in shown]))
@@ -132,7 +132,8 @@ def _units(verdicts: Verdicts) -> str:
     )
 
 
-def _interval(estimate: Estimate | None) -> str:
+def interval(estimate: Estimate | None) -> str:
+    """ "+0.45 [−0.10, +1.00] not separated" """
     if estimate is None:
         return NOTHING
     return (

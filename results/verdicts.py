@@ -92,8 +92,8 @@ class Verdicts:
         """The smallest difference, in points, by which a typical interval excludes 0."""
         name = "like_these" if basis == LIKE_THESE else "these"
         estimates = [getattr(c, name) for c in self.comparisons.values()]
-        widths = [e.half_width for e in estimates if e]
-        return float(np.median(widths)) if widths else None
+        found = [e for e in estimates if e]
+        return statistics.median_half_width(found) if found else None
 
 
 def verdicts(

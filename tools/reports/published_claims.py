@@ -9,7 +9,7 @@ Only the printed means are used: no spreads, no numbers of runs. Exit codes: 0, 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -17,10 +17,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import pandas as pd
 
 from experiments.commands.entry import entry_point
-from results import published_rows
+from results import published_rows, statistics, verdict_tables
 from results.layout import Table
 from results.published_rows import STUDENT
 from results.render import markdown
+from results.statistics import Estimate
 from tools.reports import shared
 
 NONE = "–"
@@ -44,31 +45,58 @@ def _claims(frame: pd.DataFrame, baseline: str, title: str) -> Table:
     """Per method, best mean first: mean, differences to baseline and student, its worst pair."""
     over_baseline = frame.sub(frame[baseline], axis=0)
     over_student = frame.sub(frame[STUDENT], axis=0)
-    # The sign-flip test across pairs goes here: `over_baseline` and `over_student` hold its
-    # differences, pairs × methods, in points (NaN where the source prints nothing).
+    pairs = list(frame.index)
+    # The student's row is the same for two pairs of one student; no other row is.
+    by_baseline = _estimates(over_baseline.drop(columns=[baseline, STUDENT]), pairs)
+    by_student = _estimates(over_student.drop(columns=STUDENT), [_student(pair) for pair in pairs])
     order = frame.mean(skipna=False).sort_values(ascending=False, kind="stable", na_position="last")
     header = [
-        "Method", "Pairs", "Mean", f"− {baseline}", "− student", f"Pairs above {baseline}",
-        "Pairs above student", f"Worst pair (− {baseline})",
+        "Method", "Mean", f"− {baseline}", f"Pairs above {baseline}",
+        f"Worst pair (− {baseline})", "− student", "Pairs above student",
     ]  # fmt: skip
     rows = [
         [
             method,
-            f"{frame[method].count()}/{len(frame)}",
             _number(order[method]),
-            _difference(over_baseline[method], method == baseline),
-            _difference(over_student[method], method == STUDENT),
+            _said(by_baseline, method),
             _improved(over_baseline[method], method == baseline),
-            _improved(over_student[method], method == STUDENT),
             _worst(over_baseline[method], method == baseline),
+            _said(by_student, method),
+            _improved(over_student[method], method == STUDENT),
         ]
         for method in order.index
     ]
-    notes = [
-        "Mean and differences (in points) are over all pairs, and only where every pair is there. "
-        "Pairs above: of those that the method has. Pairs that share a student share its accuracy."
-    ]
-    return Table(title, header, rows, notes=notes)
+    return Table(title, header, rows, notes=list(_notes(frame, baseline, by_baseline, by_student)))
+
+
+def _student(pair: str) -> str:
+    return pair.rpartition(" > ")[2]
+
+
+def _estimates(differences: pd.DataFrame, units: Sequence[str]) -> dict[str, Estimate]:
+    """Of the methods that have every pair; all of them are paid for."""
+    whole = differences.dropna(axis="columns")
+    made = statistics.across_units(whole.to_numpy(), units)
+    return dict(zip(whole.columns, made, strict=True))
+
+
+def _notes(frame: pd.DataFrame, baseline: str, *estimates: Mapping[str, Estimate]) -> Iterator[str]:
+    students = len({_student(pair) for pair in frame.index})
+    confidence = f"{1 - statistics.LEVEL:.0%}"
+    yield (
+        f"Pairs like these: the unit is the pair's printed mean; exact sign-flip test of the "
+        f"largest |t|, intervals at {confidence} for all {len(estimates[0])} and all "
+        f"{len(estimates[1])} methods together. Trials do not enter: none is printed."
+    )
+    yield (
+        f"Against {baseline}, the {len(frame)} pairs are the units. Against the student they are "
+        f"the {students} students: pairs with one student share its accuracy, which must not count "
+        "twice."
+    )
+    for name, found in zip((baseline, "the student"), estimates, strict=True):
+        width = statistics.median_half_width(found.values())
+        yield f"Resolution: differences to {name} below {width:.2f} points cannot be seen."
+    yield "A method that lacks a pair is in no mean and no test."
 
 
 def _means(frame: pd.DataFrame) -> Table:
@@ -81,12 +109,8 @@ def _number(value: float) -> str:
     return NONE if pd.isna(value) else f"{value:.2f}"
 
 
-def _signed(value: float) -> str:
-    return NONE if pd.isna(value) else f"{round(value, 2) + 0.0:+.2f}".replace("-", "−")
-
-
-def _difference(differences: pd.Series[float], is_itself: bool) -> str:
-    return "" if is_itself else _signed(float(differences.mean(skipna=False)))
+def _said(estimates: Mapping[str, Estimate], method: str) -> str:
+    return verdict_tables.interval(estimates[method]) if method in estimates else ""
 
 
 def _improved(differences: pd.Series[float], is_itself: bool) -> str:
@@ -96,7 +120,7 @@ def _improved(differences: pd.Series[float], is_itself: bool) -> str:
 def _worst(differences: pd.Series[float], is_itself: bool) -> str:
     if is_itself:
         return ""
-    return f"{differences.idxmin()} ({_signed(float(differences.min()))})"
+    return f"{differences.idxmin()} ({verdict_tables.signed(float(differences.min()))})"
 
 
 @entry_point
