@@ -55,7 +55,8 @@ def _measured(cell: Cell, directory: Path) -> Cell:
     if record is None or record.measures is not None:
         return cell
     found = predictions.read_measures(directory)
-    return replace(cell, record=record.model_copy(update={"measures": found}))
+    known = found if found and predictions.belong(record, found) else None
+    return replace(cell, record=record.model_copy(update={"measures": known}))
 
 
 def _trained_by(entry: Entry) -> str:
