@@ -25,12 +25,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from results import measures, records
 from results.measures import COLUMNS, Array, PerImage
-from results.schema import MeasuredTeacher, Measures, PredictionsUsed
+from results.schema import MeasuredTeacher, Measures, PredictionsUsed, Record
 
 FILE = "predictions.safetensors"
 MEASURES = "measures.json"
 WANTED = ("auto", "full", "compact", "none")
 LARGEST_FULL = 16_000_000  # bytes of logits that "auto" stores: 2 MB on CIFAR-100, 100 on ImageNet
+TOLERANCE = 0.02 + 1e-9  # points of top-1: other machines' numerics may change single images
 MOST_CORRECT = 100_000  # images whose correctness measures.json holds, a bit each
 _KEY = "predictions"  # of the metadata; one entry, because the order of several is not fixed
 _KINDS = {"labels": "int32", "predicted": "int32", "rank_of_label": "int32"}  # others: float32
@@ -251,6 +252,17 @@ def read_measures(directory: Path) -> Measures | None:
         return None if data is None else Measures.model_validate_json(data)
     except ValidationError:
         return None
+
+
+def belong(record: Record, found: Predictions | Measures) -> bool:
+    """Whether predictions or measures are of the run as it is recorded.
+
+    They are not where the run was trained again by a version that writes none.
+    """
+    if isinstance(found, Measures):
+        return found.run == record.run and abs(found.top1 - record.top1) <= TOLERANCE
+    top1 = measures.top(found.images, 1)
+    return found.header.run == record.run and abs(top1 - record.top1) <= TOLERANCE
 
 
 # ---- both ----------------------------------------------------------------------------------------

@@ -86,7 +86,8 @@ def _measured(cell: Cell, places: Mapping[str, Path]) -> Cell:
     if record is None or record.measures is not None or record.run not in places:
         return cell
     found = predictions.read_measures(places[record.run])
-    return replace(cell, record=record.model_copy(update={"measures": found}))
+    known = found if found and predictions.belong(record, found) else None
+    return replace(cell, record=record.model_copy(update={"measures": known}))
 
 
 def _trained_by(entry: Entry) -> str:

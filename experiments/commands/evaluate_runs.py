@@ -68,13 +68,21 @@ def _evaluator(
 
     given = options(args.option)
     places: dict[str, dict[str, Any]] = {run.spec.dataset.name: given for run in named}
-    places |= {p.matrix.dataset.name: {**p.matrix.dataset.options, **given} for p in plans}
+    places |= {plan.matrix.dataset.name: {**_paths(plan), **given} for plan in plans}
     if not plans:
         return Evaluator(args.data, device, places)
     first = plans[0]
     return Evaluator(
         first.workspace.data, device, places, first.teacher_files, first.matrix.predictions
     )
+
+
+def _paths(plan: Plan) -> dict[str, Any]:
+    """The options of a matrix's data set that are in no run's spec."""
+    from datasets import is_placement
+
+    entry = plan.matrix.dataset
+    return {key: value for key, value in entry.options.items() if is_placement(entry.name, key)}
 
 
 # ---- one run -------------------------------------------------------------------------------------
@@ -144,9 +152,19 @@ def _compare(evaluator: Evaluator, first: Finished, second: Finished) -> int:
     print(f"{test.only_second:,} in the second only")
     print(f"McNemar  exact two-sided p = {test.p:.3g}")
     changes = class_changes(list(other.per_class), list(one.per_class))
-    for line in _changes(changes, evaluator.data(first.spec).info.class_names):
+    for line in _changes(changes, _class_names(evaluator, first, len(one.per_class))):
         print(line)
     return 0
+
+
+def _class_names(evaluator: Evaluator, run: Finished, classes: int) -> Sequence[str]:
+    """Numbers where the data are not here: nothing else of a comparison needs them."""
+    from datasets import DataError
+
+    try:
+        return evaluator.data(run.spec).info.class_names
+    except DataError:
+        return [f"class {k}" for k in range(classes)]
 
 
 def _changes(changes: Sequence[tuple[int, float]], names: Sequence[str]) -> Iterator[str]:

@@ -34,7 +34,6 @@ from results.predictions import FILE, MEASURES, Predictions, Taught
 from results.schema import MeasuredTeacher, Measures, Record
 
 Paths = tuple[Path, ...]
-TOLERANCE = 0.02 + 1e-9  # points of top-1: other machines' numerics may change single images
 
 
 @dataclass(frozen=True)
@@ -60,6 +59,16 @@ class Finished:
     def runs(self) -> Path:
         """The directory of all runs."""
         return self.directory.parents[3]
+
+    def predictions(self) -> Predictions | None:
+        """Those that are stored, if they are of this training."""
+        found = files.read(self.directory / FILE)
+        return found if found and files.belong(self.record, found) else None
+
+    def measures(self) -> Measures | None:
+        """Those that are stored, if they are of this training."""
+        found = files.read_measures(self.directory)
+        return found if found and files.belong(self.record, found) else None
 
     @property
     def teacher(self) -> MeasuredTeacher | None:
@@ -100,14 +109,14 @@ class Evaluator:
 
         Raises InputError if the run's accuracy is not that of its record; nothing is written then.
         """
-        found, measures = files.read(run.directory / FILE), files.read_measures(run.directory)
+        found, measures = run.predictions(), run.measures()
         if found is None and (measures is None or self.wanted != "none"):
             found, measures = self._tested(run), None
         taught, wrote = self._taught(run)
         if measures is not None and not _is_outdated(measures, found, taught):
             return Filled(run, measures, wrote)
         assert found is not None  # without measures it has just been made
-        stored = self.wanted != "none" or (run.directory / FILE).exists()
+        stored = self.wanted != "none" or run.predictions() is not None
         names = (FILE, MEASURES) if stored else (MEASURES,)
         measures = files.write(run.directory, found, stored, taught)
         return Filled(run, measures, (*wrote, *(run.directory / name for name in names)))
@@ -195,7 +204,7 @@ class Evaluator:
         trained = Finished.read(directory)
         if used.sha256 not in (None, trained.record.weights.sha256):
             return self._unknown(used, f"{directory} has been trained again since")
-        if self.wanted == "none" or (directory / FILE).exists():
+        if self.wanted == "none" or trained.predictions() is not None:
             return directory / FILE, ()
         return directory / FILE, self.fill(trained).wrote
 
@@ -242,7 +251,7 @@ class Evaluator:
 
 def _check(run: Finished, top1: float) -> None:
     stated = run.record.top1
-    if abs(top1 - stated) > TOLERANCE:
+    if abs(top1 - stated) > files.TOLERANCE:
         raise InputError(
             f"{run.directory}: top-1 {top1:.2f} % here, {stated:.2f} % in its result: other code, "
             "data or numerics than when it was trained; nothing was written"

@@ -9,6 +9,7 @@ import shutil
 import numpy as np
 import pytest
 
+import datasets
 from experiments.matrix.run_spec import RunSpec
 from results import measures, predictions, records
 from results.predictions import FILE, MEASURES
@@ -143,6 +144,18 @@ def test_a_teacher_that_is_not_here_is_said(done):
     assert predictions.read_measures(spec.directory(done.runs)).agreement is None
 
 
+def test_files_of_an_earlier_training_do_not_count(done):
+    """The run was trained again by a version that stores no predictions."""
+    one, other = (spec.directory(done.runs) for spec in done.specs("kd"))
+    before = contents(one)
+    for name in (FILE, MEASURES):
+        shutil.copy(other / name, one / name)
+    table = done.call("table", "--measures", "nll", "--trials", "0").out
+    assert re.search(r"\| KD +\| +– \|", table)
+    assert evaluate(done, one).code == 0
+    assert contents(one) == before
+
+
 # ---- given teachers ------------------------------------------------------------------------------
 
 
@@ -194,6 +207,20 @@ def test_a_matrix_that_wants_none_stores_none(done):
     assert {path.name for path in contents(done.runs)} == {MEASURES}
 
 
+def test_the_probes_of_a_matrix_too(tmp_path):
+    other = {"name": "fake", "num_classes": 3, "image_size": 16, "train_size": 48, "test_size": 24}
+    short = {"epochs": 2, "milestones": [1], "batch_size": 16}
+    block = {"datasets": [{**other, "seed": 1}], "recipe": short}
+    place = trained(tmp_path, transfer=block, methods=["vanilla"])
+    assert place.call("run", "--transfer", "fake").code == 0
+    before = contents(place.runs)
+    assert len(before) == 2 * 2  # of the student and of its probe
+    forget(place.runs)
+    said = evaluate(place, "--matrix", place.matrix)
+    assert (said.code, said.err) == (0, "")
+    assert contents(place.runs) == before
+
+
 # ---- two runs ------------------------------------------------------------------------------------
 
 
@@ -215,6 +242,17 @@ def test_one_run_against_another(done):
     change = 100 * (right[0][labels == 0].mean() - right[1][labels == 0].mean())
     if not np.isclose(change, 0):
         assert f"{change:+.1f}".replace("-", "−") in said.out
+
+
+def test_two_runs_are_compared_without_their_data(done, monkeypatch):
+    def gone(*_: object, **__: object) -> None:
+        raise datasets.DataError("no data here")
+
+    one, other = (done.specs(method)[0] for method in ("kd", "vanilla"))
+    whole = evaluate(done, one.id, "--against", other.id)
+    monkeypatch.setattr("experiments.train.finished.build_dataset", gone)
+    said = evaluate(done, one.id, "--against", other.id)
+    assert said.code == 0 and said.out.splitlines()[:4] == whole.out.splitlines()[:4]
 
 
 def test_only_the_same_images_are_compared(done, tmp_path):

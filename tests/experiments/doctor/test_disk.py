@@ -80,6 +80,14 @@ def test_space(monkeypatch, tmp_path, free, need, level):
     assert ("100 runs write 1.0 GB, at most 4.0 GB" in finding.message) == bool(need.runs)
 
 
+def test_space_for_predictions(monkeypatch, tmp_path):
+    usage = type(shutil.disk_usage(tmp_path))(10**12, 0, 19 * 10**8)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    finding = disk.check_space(tmp_path, Need(100, 10**9, 10**9))
+    assert finding.level == FAIL
+    assert "100 runs write 2.0 GB, at most 5.0 GB while all are running" in finding.message
+
+
 def test_local_disks(monkeypatch, tmp_path):
     monkeypatch.setattr(disk, "kind_of", lambda path: "xfs" if "data" in path.name else "nfs4")
     finding = disk.check_shared(Path("/home/runs"), Path("/home/data"))

@@ -128,3 +128,11 @@ def test_a_stopwatch_measures_once_and_leaves_the_generators_alone():
     assert watch.forward("resnet8", recipe) < first
     assert watch.batches(Stream(), recipe) > 0
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_disk_that_predictions_take():
+    found, source = predict_cost(todo("kd", "at"), data(), "cpu", timed=False), data()
+    of_run = TEST * (2 * 4 + 4)  # four logits in float16 and a label for each image
+    assert cost.predictions_bytes(found, source, "auto") == 2 * of_run
+    assert cost.predictions_bytes(found, source, "compact") == 2 * TEST * 24
+    assert cost.predictions_bytes(found, source, "none") == 0

@@ -33,7 +33,7 @@ from experiments.train.teachers import Teacher
 from experiments.worker.job import STOPPED, Job, command
 from models import Outputs
 from models.checkpoints.files import load_checkpoint, save_weights, sha256
-from results import records
+from results import predictions, records
 from results.schema import TeacherUsed
 from tests.experiments import tiny
 
@@ -207,6 +207,10 @@ def test_records_count_all_processes(method: str, two_processes: Path, teacher_f
     assert record is not None
     assert record.starts[-1].processes == 2
     assert record.accuracy.samples == OPTIONS["test_size"]
+    found = predictions.read(directory / predictions.FILE)  # put in order from both
+    labels = torch.cat([batch.labels for batch in data().test_batches()])
+    assert found is not None and found.images.labels.tolist() == labels.tolist()
+    assert 100 * found.images.correct.mean() == pytest.approx(record.top1, abs=1e-9)
     rows = (directory / "history.csv").read_text().splitlines()
     assert len(rows) == 1 + RECIPE.epochs
 
