@@ -9,7 +9,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from results import latex, measure_tables, published_table, render, selection, tables, trials
+from results import (
+    latex,
+    measure_tables,
+    published_table,
+    render,
+    selection,
+    tables,
+    trials,
+    verdict_rows,
+)
 from results.cells import is_missing
 from results.layout import Style, Table, arranged
 from results.leaderboard import Leaderboard
@@ -20,7 +29,8 @@ if TYPE_CHECKING:
 
 
 def _csv(board: Leaderboard, best: bool, style: Style) -> str:
-    frame = published_table.beside(board.frame, board.published)
+    judged = verdict_rows.beside(board.frame, board.verdicts)
+    frame = published_table.beside(judged, board.published)
     return harmless_frame(frame).to_csv(index=False, lineterminator="\n")
 
 
@@ -52,6 +62,7 @@ def _json(board: Leaderboard, best: bool, style: Style) -> str:
     }
     whole: dict[str, Any] = {
         "meta": meta,
+        "verdicts": verdict_rows.objects(board.verdicts),
         "rows": _objects(board.frame),
         "cost": _objects(board.cost_frame),
         "trials": trials.rows(board.cells, board.measures),

@@ -7,6 +7,7 @@ only when all its trials are there; an average over pairs exists only when all i
 
 from __future__ import annotations
 
+import functools
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from results import caveats
 from results.cells import STUCK, UNSUPPORTED, Cell, TeacherScores
 from results.schema import Record
 from results.statistics import LEVEL
+from results.verdicts import Verdicts, verdicts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,6 +62,11 @@ class Leaderboard:
     all_pairs: int = 0
     published: tuple[Comparison, ...] = ()
     measures: tuple[str, ...] = ()  # beyond top-1, in the frame: see `measure_tables`
+
+    @functools.cached_property
+    def verdicts(self) -> Verdicts:
+        """What the test accuracies of the last epoch allow to conclude."""
+        return verdicts(self.cells, self.baseline, level=self.level)
 
     def teacher(self, pair: str) -> tuple[float, float]:
         """Mean and standard deviation of the pair's teachers; NaN where there is none."""

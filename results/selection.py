@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 NONE = "none"  # the order of the matrix
 COSTS = ("time", "images", "step", "parameters", "parameters-at-test", "memory")
-VERDICTS = ("intervals", "improved", "worst")
+VERDICTS = ("intervals", "improved", "worst", "image-error")
 COLUMNS = (
     *("pairs", "average", "delta", "verdict", "coverage", "rank"),
     *("differences", *VERDICTS),
@@ -25,6 +25,7 @@ COLUMNS = (
 _GROUPS = {"cost": COSTS, "differences": VERDICTS}
 _NAMES = {  # of headings whose first word is not the name
     "Δ": "delta",
+    "SE, images": "image-error",
     "Images/s": "images",
     "Extra parameters (M)": "parameters",
     "of these at test (M)": "parameters-at-test",

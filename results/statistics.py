@@ -287,5 +287,15 @@ def binomial_error(accuracy: float, samples: int) -> float:
     return 100 * math.sqrt(share * (1 - share) / samples)
 
 
+def image_error(differences: Array) -> float:
+    """Standard error, in points, of a mean difference over drawn images.
+
+    ``differences`` (N,), between −1 and 1: of each image, the share of runs that got it right. Of
+    single runs, with b and c images that only one of them gets right, it is McNemar's
+    100 / N · sqrt((b + c − (b − c)² / N) · N / (N − 1)).
+    """
+    return 100 * float(np.std(differences, ddof=1)) / math.sqrt(len(differences))
+
+
 def _mean(values: Sequence[float] | Array) -> float:
     return float(np.mean(values))

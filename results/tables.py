@@ -12,7 +12,7 @@ from results.layout import Table
 from results.leaderboard import Leaderboard
 from results.schema import Record
 from results.verdict_tables import signed
-from results.verdicts import Value, verdicts
+from results.verdicts import Value, Verdicts, verdicts
 
 MISSING = "–"
 
@@ -21,19 +21,20 @@ def all_of(board: Leaderboard, best: bool = False, cost: bool = True) -> list[Ta
     """The main table and its verdicts; validation, where held out; best epochs; published results;
     the cost last.
     """
-    last = _Accuracy(board, "mean", "std", lambda record: record.top1)
+    last = _Accuracy(board, "mean", "std", board.verdicts)
     tables = [last.table(f"{board.dataset}: test top-1 accuracy (%)", _last_notes(last))]
     tables += verdict_tables.table(last.verdicts)
     validation = bool(board.frame["validation_mean"].notna().any())
     if validation:
-        held_out = _Accuracy(board, "validation_mean", "validation_std", _held_out)
+        held_out = _Accuracy(
+            board, "validation_mean", "validation_std", _verdicts(board, _held_out)
+        )
         note = "Accuracy on the held-out part at the last epoch: choose options by this table."
         notes = [note, *board.validation_notes, *last.footnotes.notes()]
         tables.append(held_out.table("Validation top-1 accuracy (%)", notes))
     if best:
-        flattering = _Accuracy(
-            board, "best_mean", "best_std", lambda record: record.accuracy.best.top1
-        )
+        best_epoch = _verdicts(board, lambda record: record.accuracy.best.top1)
+        flattering = _Accuracy(board, "best_mean", "best_std", best_epoch)
         split = "validation part" if validation else "test set"
         title = f"Best epoch, picked on the {split}"
         tables.append(flattering.table(title, _best_notes(last, validation)))
@@ -45,16 +46,19 @@ def _held_out(record: Record) -> float | None:
     return record.accuracy.validation.top1 if record.accuracy.validation else None
 
 
+def _verdicts(board: Leaderboard, value: Value) -> Verdicts:
+    return verdicts(board.cells, board.baseline, value, board.level)
+
+
 class _Accuracy:
     """Methods × pairs, of the last epoch (``mean``, ``std``) or the best (``best_mean``, …).
 
-    ``value`` is what their verdicts are about, in each record.
+    Only those of the last epoch have a column of verdicts; ``verdicts`` say what is bold in all.
     """
 
-    def __init__(self, board: Leaderboard, mean: str, std: str, value: Value) -> None:
-        self.board, self.mean, self.std = board, mean, std
-        self.verdicts = verdicts(board.cells, board.baseline, value, board.level)
-        self.judged = mean == "mean" and self.verdicts.basis is not None
+    def __init__(self, board: Leaderboard, mean: str, std: str, verdicts: Verdicts) -> None:
+        self.board, self.mean, self.std, self.verdicts = board, mean, std, verdicts
+        self.judged = mean == "mean" and verdicts.basis is not None
         cells: list[dict[Any, Any]] = board.frame.to_dict("records")
         self.cells = {(cell["method"], cell["pair"]): cell for cell in cells}
         self.footnotes = Footnotes(board.cells)

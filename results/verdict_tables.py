@@ -31,6 +31,8 @@ def table(verdicts: Verdicts) -> list[Table]:
     if verdicts.pairs > 1:
         columns.append(("Improved", [f"{c.improved}/{verdicts.pairs}" for c in shown]))
         columns.append(("Worst pair", [_worst(c) for c in shown]))
+    if any(c.image_error is not None for c in shown):
+        columns.append(("SE, images", [_error(c.image_error) for c in shown]))
     header, texts = zip(*columns, strict=True)
     rows = [list(row) for row in zip(*texts, strict=True)]
     title = f"Differences to {verdicts.baseline} (points)"
@@ -50,7 +52,16 @@ def _about_intervals(verdicts: Verdicts) -> list[str]:
             f"{LIKE_THESE.capitalize()}: would other pairs of this kind show it? The unit is the "
             f"pair's mean ({_units(verdicts)}); exact sign-flip test of the largest |t|."
         )
+    if any(c.image_error is not None for c in verdicts.comparisons.values()):
+        lines.append(
+            "SE, images: standard error of Δ from the choice of the test's images, which all runs "
+            "share; it is in no interval."
+        )
     return lines
+
+
+def _error(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:.2f}"
 
 
 def notes(verdicts: Verdicts) -> list[str]:

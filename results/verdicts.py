@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from results import statistics
+from results import predictions, statistics
 from results.cells import Cell
 from results.schema import Record
 from results.statistics import LEVEL, MIN_UNITS, Difference, Estimate
@@ -30,12 +30,15 @@ class Comparison:
 
     these       for these pairs: its noise is that of the trials; None with one trial
     like_these  for pairs like these; None with too few pairs that share no runs
+    image_error  standard error of the mean difference from the choice of the test's images, in
+                 points; None where it is not known which images the runs got right
     """
 
     method: str
     by_pair: Mapping[str, float]
     these: Estimate | None
     like_these: Estimate | None
+    image_error: float | None = None
 
     @property
     def mean(self) -> float:
@@ -112,6 +115,8 @@ def verdicts(
     units = groups_of([c for c in cells if c.method in whole], pairs)
     step, samples = _resolution_of_test(cells)
     compared = _comparisons(scores, pairs, whole, baseline, units, step, level)
+    errors = _image_errors(cells, pairs, baseline, compared)
+    compared = {m: replace(c, image_error=errors.get(m)) for m, c in compared.items()}
     judged, best = _best(scores, pairs, methods, whole, units, step, level)
     values = [float(np.mean(s)) for s in scores.values()]
     return Verdicts(
@@ -203,6 +208,37 @@ def _comparisons(
 
 def _these(differences: Sequence[Difference], comparisons: int, level: float) -> Estimate | None:
     return statistics.estimate(statistics.over_pairs(differences), comparisons, level)
+
+
+def _image_errors(
+    cells: Sequence[Cell], pairs: Sequence[str], baseline: str | None, others: Iterable[str]
+) -> dict[str, float]:
+    """Of the methods of whose every run, and of the baseline's, the measures say it."""
+    shares = _shares_correct(cells)
+    if any((baseline, pair) not in shares for pair in pairs):
+        return {}
+    return {
+        method: statistics.image_error(
+            np.mean([shares[method, p] - shares[baseline, p] for p in pairs], axis=0)
+        )
+        for method in others
+        if all((method, pair) in shares for pair in pairs)
+    }
+
+
+def _shares_correct(cells: Sequence[Cell]) -> dict[tuple[str | None, str], Array]:
+    """(method, pair) -> the share of trials that got each image right, (N,)."""
+    found: dict[tuple[str | None, str], list[Array | None]] = {}
+    for cell in cells:
+        measures = cell.record.measures if cell.record else None
+        correct = predictions.correct_of(measures) if measures else None
+        found.setdefault((cell.method, cell.pair), []).append(correct)
+    whole = {key: [c for c in group if c is not None] for key, group in found.items()}
+    return {
+        key: np.mean(group, axis=0, dtype=np.float64)
+        for key, group in whole.items()
+        if len(group) == len(found[key]) and len({len(correct) for correct in group}) == 1
+    }
 
 
 def _best(

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import io
+import json
+import math
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from results.cells import Cell
 from results.formats import to_text
 from results.leaderboard import leaderboard
+from results.measures import mcnemar
+from results.predictions import packed
+from results.schema import Measures
 from results.verdicts import LIKE_THESE, THESE, groups_of, verdicts
 from tests.results.example import record
 from tests.results.test_leaderboard import grid, make
@@ -131,3 +140,56 @@ def test_a_stricter_level_widens_the_intervals():
     assert strict.resolution(THESE) > usual.resolution(THESE)
     text = to_text(leaderboard(cells, {}, dataset="d", baseline=ALONE, level=0.01), "markdown")
     assert "99 % confidence for all 2 comparisons together" in text
+
+
+def test_csv_and_json_say_what_the_table_says():
+    made = leaderboard(board_of({"Good": 2.0, "Bad": -2.0}), {}, dataset="d", baseline=ALONE)
+    content = json.loads(to_text(made, "json"))["verdicts"]
+    assert (content["basis"], content["independent_pairs"]) == ("pairs like these", 8)
+    assert {m["method"]: m["verdict"] for m in content["methods"]} == {
+        "Good": "above", "Bad": "below",
+    }  # fmt: skip
+    good = content["methods"][0]
+    assert good["pairs_like_these"]["low"] < good["difference"] < good["pairs_like_these"]["high"]
+    assert content["best"]["average"] == ["Good"]
+    frame = pd.read_csv(io.StringIO(to_text(made, "csv"))).set_index(["method", "pair"])
+    for pair, difference in good["by_pair"].items():
+        row = frame.loc["Good", pair]
+        assert (row["verdict"], row["basis"]) == ("above", "pairs like these")
+        assert row["difference"] == pytest.approx(difference)
+        assert row["average_difference"] == pytest.approx(good["difference"])
+    assert frame.loc[ALONE]["verdict"].isna().all()
+
+
+def with_correct(cell, correct):
+    measures = {
+        "format": 1, "run": cell.record.run, "samples": len(correct), "top1": cell.record.top1,
+        "correct": packed(correct),
+    }  # fmt: skip
+    record_ = cell.record.model_copy(update={"measures": Measures.model_validate(measures)})
+    return replace(cell, record=record_)
+
+
+def test_the_noise_of_shared_images_is_mcnemars():
+    """One pair, one trial: it follows from the images that only one of the two gets right."""
+    rng, n = np.random.default_rng(0), 1000
+    alone, kd = rng.random(n) < 0.6, rng.random(n) < 0.65
+    cells = board_of({"KD": 0.0}, pairs=1, trials=1)
+    made = [with_correct(c, alone if c.method == ALONE else kd) for c in cells]
+    b, c, _ = mcnemar(kd, alone)
+    expected = 100 / n * math.sqrt((b + c - (b - c) ** 2 / n) * n / (n - 1))
+    assert verdicts(made, ALONE).comparisons["KD"].image_error == pytest.approx(expected)
+
+
+def test_the_noise_of_images_needs_all_runs_of_both():
+    rng = np.random.default_rng(0)
+    cells = board_of({"KD": 1.0, "AT": 0.5})
+    made = [with_correct(c, rng.random(100) < 0.5) for c in cells]
+    made[-1] = cells[-1]
+    found = verdicts(made, ALONE).comparisons
+    assert found["KD"].image_error > 0 and found["AT"].image_error is None
+    text = to_text(leaderboard(made, {}, dataset="d", baseline=ALONE), "markdown")
+    assert "SE, images: standard error of Δ" in text
+    assert "SE, images" not in to_text(
+        leaderboard(cells, {}, dataset="d", baseline=ALONE), "markdown"
+    )
