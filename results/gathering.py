@@ -6,7 +6,7 @@ The same run in two places is compared: equal results are one run, different one
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -206,8 +206,3 @@ def _opened(path: Path) -> BinaryIO:
         return path.open("rb")
     except OSError as error:
         raise refused(path, "read", error) from error
-
-
-def without_runs(places: Sequence[Place]) -> list[Path]:
-    """The places that have no finished run at all."""
-    return [one.path for one in places if not one.finished + one.unwanted]
