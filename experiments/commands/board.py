@@ -19,9 +19,10 @@ from experiments.matrix.schema import ARROW, Matrix, fits
 from experiments.plan.plan import Plan
 from experiments.rundir.status import ACTIVE, NOT_STARTED, State, Status
 from models.registry import near
-from results import measure_tables, predictions
+from results import board_file, measure_tables, predictions
 from results.cells import Cell, TeacherScores
 from results.leaderboard import Leaderboard, leaderboard
+from results.schema import Record
 from results.statistics import LEVEL
 
 
@@ -72,22 +73,34 @@ def with_measures(
 ) -> Leaderboard:
     """The leaderboard with these measures (`measure_tables.MEASURES`) of its runs.
 
-    They are in the records of a board file; those of a run lie in its directory.
+    They lie in the directory of a run, or in its line of a board file.
     """
-    runs = plan.workspace.runs
-    places = {run: place for source in references for run, place in source.places.items()}
-    places |= {spec.id: spec.directory(runs) for spec in plan.expansion.runs}
-    cells = tuple(_measured(cell, places) for cell in board.cells)
+    places: dict[str, Path] = {}
+    known: dict[str, Record] = {}
+    for source in references:
+        places |= source.places
+        known |= _on_board(source.path)
+    places |= {spec.id: spec.directory(plan.workspace.runs) for spec in plan.expansion.runs}
+    known |= _on_board(plan.workspace.runs)
+    cells = tuple(_measured(cell, known, places) for cell in board.cells)
     return measure_tables.measured(replace(board, cells=cells), names)
 
 
-def _measured(cell: Cell, places: Mapping[str, Path]) -> Cell:
+def _on_board(path: Path) -> dict[str, Record]:
+    """The records of a board file with their measures; none of a directory."""
+    return board_file.read(path, measures=True) if board_file.is_board_file(path) else {}
+
+
+def _measured(cell: Cell, known: Mapping[str, Record], places: Mapping[str, Path]) -> Cell:
     record = cell.record
-    if record is None or record.measures is not None or record.run not in places:
+    if record is None:
         return cell
-    found = predictions.read_measures(places[record.run])
-    known = found if found and predictions.belong(record, found) else None
-    return replace(cell, record=record.model_copy(update={"measures": known}))
+    if record.run in known:
+        found = known[record.run].measures
+    else:
+        found = predictions.read_measures(places[record.run]) if record.run in places else None
+    belongs = found if found and predictions.belong(record, found) else None
+    return replace(cell, record=record.model_copy(update={"measures": belongs}))
 
 
 def _trained_by(entry: Entry) -> str:

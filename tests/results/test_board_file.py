@@ -36,7 +36,8 @@ def board(tmp_path) -> Path:
 
 def measure(directory: Path, run: str) -> dict[str, object]:
     """Give a finished run measures as long as real ones are short."""
-    content = {"format": 1, "run": run, "nll": 0.5, "per_class": [1.0, None], "a": {"b": {}}}
+    content: dict[str, object] = {"format": 1, "run": run, "samples": 2, "top1": 50.0, "nll": 0.5}
+    content |= {"per_class": [1.0, None], "a": {"b": {}}}
     (directory / board_file.MEASURES).write_text(json.dumps(content, indent=1))
     return content
 
@@ -95,15 +96,16 @@ def test_measures_are_the_last_key_and_read_on_request(tmp_path, board):
 @pytest.mark.parametrize(
     "line",
     [
-        '{"measures":{"x":1},%s}',  # not the last key
-        '{%s, "measures" : {"x": 1} }',  # with white space
-        '{"other":{"measures":{"x":1}},%s,"measures":{"measures":{"y":2}}}',  # inside others
-        '{%s,"warnings":["\\",\\"measures\\":{"],"measures":{"x":1}}',  # inside a text
+        '{"measures":{<M>},%s}',  # not the last key
+        '{%s, "measures" : {<M> } }',  # with white space
+        '{"other":{"measures":{"x":1}},%s,"measures":{<M>,"measures":{"y":2}}}',  # inside others
+        '{%s,"warnings":["\\",\\"measures\\":{"],"measures":{<M>}}',  # inside a text
     ],
 )
 def test_measures_are_found_wherever_they_stand(board, line):
     inside = json.dumps(document(70.0, run="a", warnings=[]), separators=(",", ":"))[1:-1]
-    board.write_text(line % inside + "\n")
+    least = '"format":1,"run":"a","samples":2,"top1":50.0'
+    board.write_text(line.replace("<M>", least) % inside + "\n")
     whole = json.loads(board.read_text())
     (found,) = board_file.read(board, measures=True).values()
     assert found.model_dump(exclude_unset=True)["measures"] == whole.pop("measures")
