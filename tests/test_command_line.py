@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import benchmark
-from experiments.commands import table
+from experiments.commands import table_flags
 from results import diagram, formats, layout
 from tests.experiments import cli
 
@@ -54,9 +54,9 @@ def test_every_flag_says_what_it_does(verb):
 
 
 def test_formats_of_tables():
-    assert list(table.FORMATS) == list(formats.FORMATS)
-    assert table.LAYOUTS == layout.LAYOUTS
-    assert table.DIAGRAMS == diagram.ENDINGS
+    assert list(table_flags.FORMATS) == list(formats.FORMATS)
+    assert table_flags.LAYOUTS == layout.LAYOUTS
+    assert table_flags.DIAGRAMS == diagram.ENDINGS
 
 
 @pytest.mark.parametrize("debug", [False, True])

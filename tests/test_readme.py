@@ -20,6 +20,7 @@ PAGES = [
     *(f"{room}/README.md" for room in ("datasets", "distillers", "experiments", "models")),
     "experiments/cluster/README.md",
     "results/README.md",
+    "results/TABLES.md",
 ]
 TEXTS = {page: (ROOT / page).read_text() for page in PAGES}
 README, ALL = TEXTS["README.md"], "\n".join(TEXTS.values())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.commands.table import FORMATS
+from experiments.commands.table_flags import FORMATS
 from tests.experiments import cli
 
 
@@ -109,7 +109,7 @@ def test_macros_belong_to_a_table_in_a_file(matrix, flags, message):
 
 def test_the_sentence_of_the_readme_has_its_numbers(tmp_path):
     root = Path(__file__).resolve().parents[3]
-    page = (root / "results/README.md").read_text()
+    page = (root / "results/TABLES.md").read_text()
     (block,) = re.findall(r"```\n(\\input\{numbers\}.*?)```", page, re.DOTALL)
     matrix, board = root / "experiments/digits.yaml", root / "results/boards/digits.jsonl"
     places = ["--runs", board, "--data", tmp_path]
