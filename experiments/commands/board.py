@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+import datasets
 from experiments.cluster import queue_status
 from experiments.commands.reference import Joined, Source, join
 from experiments.errors import InputError
@@ -169,12 +170,15 @@ def _arrow(pair: str) -> str:
 
 
 def _dataset(matrix: Matrix) -> str:
-    parts = [matrix.dataset.options.get("label") or matrix.dataset.name]
-    if matrix.dataset.subset:
-        parts.append(f"subset of {matrix.dataset.subset} training images")
-    if matrix.dataset.validation:
-        parts.append(f"{matrix.dataset.validation:g} held out for validation")
-    return ", ".join(parts)
+    """The data set's label, with everything that makes it another one."""
+    entry = matrix.dataset
+    parts = [entry.options.get("label") or entry.name]
+    if entry.subset:
+        parts.append(f"subset of {entry.subset} training images")
+    if entry.validation:
+        parts.append(f"{entry.validation:g} held out for validation")
+    told = {k: v for k, v in entry.options.items() if not datasets.is_placement(entry.name, k)}
+    return ", ".join([*parts, *(f"{key} {value}" for key, value in told.items())])
 
 
 def exceptions(matrix: Matrix, shown: Expansion) -> list[str]:
