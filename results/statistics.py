@@ -130,15 +130,13 @@ def _satterthwaite(variances: Sequence[float], freedoms: Sequence[float]) -> flo
 def estimate(difference: Difference, comparisons: int, level: float = LEVEL) -> Estimate | None:
     """By Student's t, at ``level`` for all ``comparisons`` together (Bonferroni).
 
-    None where there is no spread to judge by: of one trial nothing can be said.
+    None where there is no spread to judge by: one trial, or a difference that is always the same.
     """
     from scipy import stats
 
     mean, error = difference.mean, difference.error
-    if math.isnan(error):
-        return None
-    if error == 0:
-        return Estimate(mean, mean, mean, 0.0 if mean else 1.0)
+    if not error > 0:  # NaN, too
+        return Estimate(0.0, 0.0, 0.0, 1.0) if error == mean == 0 else None
     p = min(1.0, comparisons * 2 * float(stats.t.sf(abs(mean) / error, difference.freedom)))
     half = float(stats.t.isf(level / comparisons / 2, difference.freedom)) * error
     return Estimate(mean, mean - half, mean + half, p)
@@ -187,12 +185,8 @@ def best_set(means: Array, units: Sequence[Hashable] = (), level: float = LEVEL)
     totals, sizes = _by_unit(means[:, first] - means[:, second], units)
     signs = _signs(len(sizes))
     observed = _ratio(_means(totals, sizes), _errors(totals, sizes))
-    largest = np.concatenate(
-        [
-            np.abs(_flipped(totals, sizes, part)).max(axis=1)
-            for part in np.array_split(signs, max(1, len(signs) // 512))  # bounds the memory
-        ]
-    )
+    parts = np.array_split(signs, max(1, len(signs) // 512))  # bounds the memory
+    largest = np.concatenate([np.abs(_flipped(totals, sizes, p)).max(axis=1) for p in parts])
     p = np.array([(largest >= abs(t) * (1 - _TOLERANCE)).mean() for t in observed])
     for i, j, t in zip(first[p <= level], second[p <= level], observed[p <= level], strict=True):
         inside[j if t > 0 else i] = False
@@ -268,9 +262,16 @@ def _critical(residuals: Array, sizes: Array, signs: Array, level: float) -> flo
     """What the largest |t| exceeds in at most ``level`` of the patterns.
 
     The observed pattern, without a turned sign, is one of them; the residuals' own t is 0 there.
+    Where some patterns leave no spread, as differences of a few test images can, their |t| is
+    infinite; then Student's t with Bonferroni takes the place of the patterns.
     """
+    from scipy import stats
+
     largest = np.sort(np.abs(_flipped(residuals, sizes, signs)).max(axis=1))[::-1]
-    return float(largest[max(math.floor(level * len(signs)) - 1, 0)])
+    critical = float(largest[max(math.floor(level * len(signs)) - 1, 0)])
+    if math.isfinite(critical):
+        return critical
+    return float(stats.t.isf(level / residuals.shape[1] / 2, len(sizes) - 1))
 
 
 def median_half_width(estimates: Iterable[Estimate]) -> float:

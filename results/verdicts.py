@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     from results.statistics import Array
 
 Value = Callable[[Record], float | None]
-Scores = Mapping[
-    tuple[str, str], Sequence[float]
-]  # (method, pair) -> by trial, complete cells only
+# (method, pair) -> the scores by trial, of complete cells only
+Scores = Mapping[tuple[str, str], Sequence[float]]
 
 THESE, LIKE_THESE = "these pairs", "pairs like these"
 
@@ -28,8 +27,8 @@ THESE, LIKE_THESE = "these pairs", "pairs like these"
 class Comparison:
     """One method against the baseline over all pairs of a table.
 
-    these       for these pairs: its noise is that of the trials; None with one trial
-    like_these  for pairs like these; None with too few pairs that share no runs
+    these        for these pairs: its noise is that of the trials; None with one trial
+    like_these   for pairs like these; None with too few pairs that share no runs
     image_error  standard error of the mean difference from the choice of the test's images, in
                  points; None where it is not known which images the runs got right
     """
@@ -106,31 +105,114 @@ def verdicts(
     level: float = LEVEL,
 ) -> Verdicts:
     """The conclusions from a table's runs; ``value`` is what they are compared by, in percent."""
-    pairs, methods = (
-        tuple(dict.fromkeys(getattr(c, k) for c in cells)) for k in ("pair", "method")
-    )
-    scores = _complete(cells, value)
-    whole = [m for m in methods if all((m, pair) in scores for pair in pairs)]
-    trials = len(next(iter(scores.values()), ()))
-    units = groups_of([c for c in cells if c.method in whole], pairs)
-    step, samples = _resolution_of_test(cells)
-    compared = _comparisons(scores, pairs, whole, baseline, units, step, level)
-    errors = _image_errors(cells, pairs, baseline, compared)
-    compared = {m: replace(c, image_error=errors.get(m)) for m, c in compared.items()}
-    judged, best = _best(scores, pairs, methods, whole, units, step, level)
-    values = [float(np.mean(s)) for s in scores.values()]
+    table = _Table(cells, value, level)
+    compared = table.comparisons(baseline)
+    errors = _image_errors(cells, table.pairs, baseline, compared)
+    inside = table.inside()
+    means = [float(np.mean(scores)) for scores in table.scores.values()]
     return Verdicts(
         baseline=baseline,
-        comparisons=compared,
-        best=best,
-        judged=judged,
-        pairs=len(pairs),
-        trials=trials,
-        units=len(set(units)),
-        samples=samples,
+        comparisons={m: replace(c, image_error=errors.get(m)) for m, c in compared.items()},
+        best={column: found for column, (found, others) in inside.items() if others},
+        judged=frozenset(inside),
+        pairs=len(table.pairs),
+        trials=len(next(iter(table.scores.values()), ())),
+        units=table.independent,
+        samples=table.samples,
         level=level,
-        typical=float(np.median(values)) if values else None,
+        typical=float(np.median(means)) if means else None,
     )
+
+
+class _Table:
+    """The scores of a table that may be compared.
+
+    whole    methods that have every pair
+    units    per pair, a number of its group, see `groups_of`
+    step     between neighboring accuracies, in points
+    samples  images of the test set; None if unknown
+    """
+
+    def __init__(self, cells: Sequence[Cell], value: Value, level: float) -> None:
+        self.pairs = tuple(dict.fromkeys(cell.pair for cell in cells))
+        self.methods = tuple(dict.fromkeys(cell.method for cell in cells))
+        self.scores, self.level = _complete(cells, value), level
+        self.whole = [m for m in self.methods if all((m, p) in self.scores for p in self.pairs)]
+        self.units = groups_of([c for c in cells if c.method in self.whole], self.pairs)
+        counts = (cell.record.accuracy.samples for cell in cells if cell.record)
+        self.samples = min((n for n in counts if n), default=None)
+        self.step = 100 / self.samples if self.samples else 0.0
+
+    @property
+    def independent(self) -> int:
+        """How many groups of pairs share no runs."""
+        return len(set(self.units))
+
+    def comparisons(self, baseline: str | None) -> dict[str, Comparison]:
+        """By method; empty where the baseline lacks a pair."""
+        others = [method for method in self.whole if method != baseline]
+        if baseline is None or baseline not in self.whole or not others:
+            return {}
+        found = {m: [self._difference(m, baseline, p) for p in self.pairs] for m in others}
+        like_these = self._like_these(found)
+        return {
+            method: Comparison(
+                method,
+                {pair: d.mean for pair, d in zip(self.pairs, differences, strict=True)},
+                statistics.estimate(statistics.over_pairs(differences), len(others), self.level),
+                like_these.get(method),
+            )
+            for method, differences in found.items()
+        }
+
+    def _difference(self, method: str, baseline: str, pair: str) -> Difference:
+        scores = (self.scores[method, pair], self.scores[baseline, pair])
+        return statistics.paired(*scores, self.step)
+
+    def _like_these(self, found: Mapping[str, Sequence[Difference]]) -> dict[str, Estimate]:
+        if self.independent < MIN_UNITS:
+            return {}
+        means = np.array([[d.mean for d in differences] for differences in found.values()]).T
+        estimates = statistics.across_units(means, self.units, self.level)
+        return dict(zip(found, estimates, strict=True))
+
+    def inside(self) -> dict[str, tuple[frozenset[str], bool]]:
+        """Column ("" is the average) -> what cannot be told apart from its best; are others there?
+
+        Only columns of which something can be said.
+        """
+        columns = {pair: (self._there(pair), self._by_trials([pair])) for pair in self.pairs}
+        if len(self.pairs) > 1:
+            columns[""] = (self.whole, self._average())
+        return {
+            column: (
+                frozenset(m for m, best in zip(methods, found, strict=True) if best),
+                not all(found),
+            )
+            for column, (methods, found) in columns.items()
+            if found
+        }
+
+    def _there(self, pair: str) -> list[str]:
+        return [method for method in self.methods if (method, pair) in self.scores]
+
+    def _by_trials(self, pairs: Sequence[str]) -> list[bool]:
+        methods = self._there(pairs[0]) if len(pairs) == 1 else self.whole
+        scores = self._cube(pairs, methods)
+        if len(methods) < 2 or scores.shape[2] < 2:
+            return []
+        return statistics.best_by_trials(scores, self.step, self.level)
+
+    def _average(self) -> list[bool]:
+        if self.independent < MIN_UNITS or len(self.whole) < 2:
+            return self._by_trials(self.pairs)
+        means = self._cube(self.pairs, self.whole).mean(axis=2)
+        return statistics.best_set(means, self.units, self.level)
+
+    def _cube(self, pairs: Sequence[str], methods: Sequence[str]) -> Array:
+        """(pairs, methods, trials)"""
+        scores = [[self.scores[method, pair] for method in methods] for pair in pairs]
+        return np.array(scores, dtype=float)
 
 
 def _complete(cells: Sequence[Cell], value: Value) -> Scores:
@@ -167,49 +249,6 @@ def groups_of(cells: Sequence[Cell], pairs: Sequence[str]) -> list[int]:
     return [group[pair] for pair in pairs]
 
 
-def _resolution_of_test(cells: Sequence[Cell]) -> tuple[float, int | None]:
-    """The step between neighboring accuracies in points, and the number of test images."""
-    counts = {c.record.accuracy.samples for c in cells if c.record} - {None}
-    samples = min((n for n in counts if n), default=None)
-    return (100 / samples if samples else 0.0), samples
-
-
-def _comparisons(
-    scores: Scores,
-    pairs: Sequence[str],
-    whole: Sequence[str],
-    baseline: str | None,
-    units: Sequence[int],
-    step: float,
-    level: float,
-) -> dict[str, Comparison]:
-    others = [method for method in whole if method != baseline]
-    if baseline is None or baseline not in whole or not others:
-        return {}
-    differences = {
-        m: [statistics.paired(scores[m, p], scores[baseline, p], step) for p in pairs]
-        for m in others
-    }
-    means = np.array([[d.mean for d in differences[m]] for m in others]).T
-    enough = len(set(units)) >= MIN_UNITS
-    across: Sequence[Estimate | None] = [None] * len(others)
-    if enough:
-        across = statistics.across_units(means, units, level)
-    return {
-        method: Comparison(
-            method,
-            {pair: d.mean for pair, d in zip(pairs, differences[method], strict=True)},
-            _these(differences[method], len(others), level),
-            like_these,
-        )
-        for method, like_these in zip(others, across, strict=True)
-    }
-
-
-def _these(differences: Sequence[Difference], comparisons: int, level: float) -> Estimate | None:
-    return statistics.estimate(statistics.over_pairs(differences), comparisons, level)
-
-
 def _image_errors(
     cells: Sequence[Cell], pairs: Sequence[str], baseline: str | None, others: Iterable[str]
 ) -> dict[str, float]:
@@ -239,42 +278,3 @@ def _shares_correct(cells: Sequence[Cell]) -> dict[tuple[str | None, str], Array
         for key, group in whole.items()
         if len(group) == len(found[key]) and len({len(correct) for correct in group}) == 1
     }
-
-
-def _best(
-    scores: Scores,
-    pairs: Sequence[str],
-    methods: Sequence[str],
-    whole: Sequence[str],
-    units: Sequence[int],
-    step: float,
-    level: float,
-) -> tuple[frozenset[str], dict[str, frozenset[str]]]:
-    """The columns of which something can be said, and the best methods of each."""
-    inside: dict[str, dict[str, bool]] = {}
-    for pair in pairs:
-        there = [m for m in methods if (m, pair) in scores]
-        if len(there) > 1 and len(scores[there[0], pair]) > 1:
-            cube = _cube(scores, [pair], there)
-            inside[pair] = dict(
-                zip(there, statistics.best_by_trials(cube, step, level), strict=True)
-            )
-    if len(pairs) > 1 and len(whole) > 1:
-        cube = _cube(scores, pairs, whole)
-        if len(set(units)) >= MIN_UNITS:
-            found = statistics.best_set(cube.mean(axis=2), units, level)
-            inside[""] = dict(zip(whole, found, strict=True))
-        elif cube.shape[2] > 1:
-            found = statistics.best_by_trials(cube, step, level)
-            inside[""] = dict(zip(whole, found, strict=True))
-    best = {
-        column: frozenset(method for method, is_in in found.items() if is_in)
-        for column, found in inside.items()
-        if not all(found.values())
-    }
-    return frozenset(inside), best
-
-
-def _cube(scores: Scores, pairs: Sequence[str], methods: Sequence[str]) -> Array:
-    """(pairs, methods, trials)"""
-    return np.array([[scores[method, pair] for method in methods] for pair in pairs], dtype=float)
