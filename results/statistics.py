@@ -156,17 +156,19 @@ def across_units(
 
     The test is exact if, without an effect, a unit's differences are as likely as with their signs
     turned: every pattern of signs is tried on all methods at once, and a p-value is the share of
-    patterns whose largest |t| over all methods reaches the observed one. The intervals' critical
-    value is that of the largest |t| of the residuals under the same patterns; where the exact test
-    does not reject, an interval is extended to 0. ValueError under `MIN_UNITS` units.
+    patterns whose largest |t| over all methods reaches the observed one. t is `_moderated`. The
+    intervals' critical value is that of the largest |t| of the residuals under the same patterns;
+    where the exact test does not reject, an interval is extended to 0. ValueError under
+    `MIN_UNITS` units.
     """
     totals, sizes = _by_unit(differences, units)
     signs = _signs(len(sizes))
     mean, error = _means(totals, sizes), _errors(totals, sizes)
-    statistic = _ratio(np.abs(mean), error)
+    scale = _moderated(error)
+    statistic = _ratio(np.abs(mean), scale)
     largest = np.abs(_flipped(totals, sizes, signs)).max(axis=1)
     p = (largest[:, None] >= statistic * (1 - _TOLERANCE)).mean(axis=0)
-    half = _critical(totals - sizes[:, None] * mean, sizes, signs, level) * error
+    half = _critical(totals - sizes[:, None] * mean, sizes, signs, level) * scale
     rows = zip(mean, mean - half, mean + half, p, strict=True)
     return [_decided(Estimate(*map(float, row)), level) for row in rows]
 
@@ -184,7 +186,7 @@ def best_set(means: Array, units: Sequence[Hashable] = (), level: float = LEVEL)
         return inside
     totals, sizes = _by_unit(means[:, first] - means[:, second], units)
     signs = _signs(len(sizes))
-    observed = _ratio(_means(totals, sizes), _errors(totals, sizes))
+    observed = _ratio(_means(totals, sizes), _moderated(_errors(totals, sizes)))
     parts = np.array_split(signs, max(1, len(signs) // 512))  # bounds the memory
     largest = np.concatenate([np.abs(_flipped(totals, sizes, p)).max(axis=1) for p in parts])
     p = np.array([(largest >= abs(t) * (1 - _TOLERANCE)).mean() for t in observed])
@@ -241,7 +243,7 @@ def _errors(totals: Array, sizes: Array) -> Array:
 
 
 def _flipped(totals: Array, sizes: Array, signs: Array) -> Array:
-    """t of every method (patterns, methods) with the units' signs turned as each pattern says."""
+    """Moderated t (patterns, methods) with the units' signs turned as each pattern says."""
     count, factor = sizes.sum(), len(sizes) / (len(sizes) - 1)
     mean = signs @ totals / count
     # Σ (s z − n m)² = Σ z² − 2 m Σ s n z + m² Σ n², without a third axis
@@ -249,7 +251,16 @@ def _flipped(totals: Array, sizes: Array, signs: Array) -> Array:
     squares = (totals**2).sum(axis=0) - 2 * mean * cross + mean**2 * (sizes**2).sum()
     rounding = _TOLERANCE * (totals**2).sum(axis=0)
     squares = np.where(squares < rounding, 0.0, squares)
-    return _ratio(mean, np.sqrt(factor * squares) / count)
+    return _ratio(mean, _moderated(np.sqrt(factor * squares) / count))
+
+
+def _moderated(errors: Array) -> Array:
+    """Standard errors (…, methods), each plus their median over the methods.
+
+    The moderation of SAM (Tusher, Tibshirani and Chu, PNAS 2001): of a few units, some method's
+    spread is tiny by chance, above all with some signs turned, and its t would dwarf all others.
+    """
+    return errors + np.median(errors, axis=-1, keepdims=True)
 
 
 def _ratio(mean: Array, error: Array) -> Array:
@@ -262,8 +273,8 @@ def _critical(residuals: Array, sizes: Array, signs: Array, level: float) -> flo
     """What the largest |t| exceeds in at most ``level`` of the patterns.
 
     The observed pattern, without a turned sign, is one of them; the residuals' own t is 0 there.
-    Where some patterns leave no spread, as differences of a few test images can, their |t| is
-    infinite; then Student's t with Bonferroni takes the place of the patterns.
+    Where some patterns leave no spread at all, as differences of a few test images can, their |t|
+    is infinite; then Student's t with Bonferroni takes the place of the patterns.
     """
     from scipy import stats
 

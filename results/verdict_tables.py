@@ -50,7 +50,7 @@ def _about_intervals(verdicts: Verdicts) -> list[str]:
     if verdicts.basis == LIKE_THESE:
         lines.append(
             f"{LIKE_THESE.capitalize()}: would other pairs of this kind show it? The unit is the "
-            f"pair's mean ({_units(verdicts)}); exact sign-flip test of the largest |t|."
+            f"pair's mean ({_units(verdicts)}); exact sign-flip test of the largest moderated |t|."
         )
     if any(c.image_error is not None for c in verdicts.comparisons.values()):
         lines.append(

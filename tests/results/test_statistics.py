@@ -102,7 +102,8 @@ def brute(values):
     """Adjusted p-values by all patterns of signs, one after the other."""
 
     def t(rows):
-        return np.abs(rows.mean(0) / (rows.std(0, ddof=1) / math.sqrt(len(rows))))
+        errors = rows.std(0, ddof=1) / math.sqrt(len(rows))
+        return np.abs(rows.mean(0)) / (errors + np.median(errors))
 
     observed = t(values)
     reached = np.zeros(values.shape[1])

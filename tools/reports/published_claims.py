@@ -85,7 +85,7 @@ def _notes(frame: pd.DataFrame, baseline: str, *estimates: Mapping[str, Estimate
     confidence = f"{1 - statistics.LEVEL:.0%}"
     yield (
         f"Pairs like these: the unit is the pair's printed mean; exact sign-flip test of the "
-        f"largest |t|, intervals at {confidence} for all {len(estimates[0])} and all "
+        f"largest moderated |t|, intervals at {confidence} for all {len(estimates[0])} and all "
         f"{len(estimates[1])} methods together. Trials do not enter: none is printed."
     )
     yield (
