@@ -100,14 +100,14 @@ def over_pairs(differences: Sequence[Difference]) -> Difference:
 def best_by_trials(scores: Array, step: float = 0.0, level: float = LEVEL) -> list[bool]:
     """Per method, whether the trials of these pairs cannot tell it apart from the best.
 
-    ``scores`` (pairs, methods, trials), paired by trial. A method is out if another is above it by
-    Student's t, Bonferroni over all pairs of methods; all are in if there is only one trial.
+    ``scores`` (pairs, methods, trials), paired by trial. A method is out if any other is above it
+    by Student's t, one-sided, Bonferroni over the others: the truly best one is out with at most
+    ``level`` probability (Hsu, 1981). All are in if there is only one trial.
     """
     from scipy import stats
 
     pairs, methods, trials = scores.shape
-    comparisons = methods * (methods - 1) / 2
-    if trials < 2 or not comparisons:
+    if trials < 2 or methods < 2:
         return [True] * methods
     differences = scores[:, :, None] - scores[:, None]  # (pairs, methods, methods, trials)
     variances = np.maximum(differences.var(axis=3, ddof=1), step**2 / 6) / trials
@@ -115,7 +115,7 @@ def best_by_trials(scores: Array, step: float = 0.0, level: float = LEVEL) -> li
     fourth = np.where(total > 0, (variances**2).sum(axis=0), 1.0)
     freedom = np.where(total > 0, total**2 * (trials - 1) / fourth, pairs * (trials - 1))
     statistic = _ratio(differences.mean(axis=3).mean(axis=0), np.sqrt(total) / pairs)
-    below = statistic < -stats.t.isf(level / comparisons / 2, freedom)
+    below = statistic < -stats.t.isf(level / (methods - 1), freedom)
     return [not row.any() for row in below]
 
 
