@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from experiments.wording import plural
 from results import published_rows
 from results.published_rows import TEACHER, Row, Source
 
@@ -72,7 +73,7 @@ def other_parts(matrix: Matrix) -> Iterator[str]:
 
     dataset = matrix.dataset
     if dataset.subset:
-        yield f"subset of the training data (ours {dataset.subset} images)"
+        yield f"subset of the training data (ours {plural(dataset.subset, 'image')})"
     if dataset.validation:
         yield f"subset of the training data (ours without {dataset.validation:g} held out)"
     defaults = data_defaults(dataset.name)

@@ -76,7 +76,7 @@ class Question:
 
     def _needed(self, pairs: int, trials: int | None) -> str:
         if trials is None:
-            return f"{MOST_TRIALS} trials would not be enough"
+            return f"{plural(MOST_TRIALS, 'trial')} would not be enough"
         return f"enough: {self._cost(pairs, trials)}"
 
     def _cost(self, pairs: int, trials: int) -> str:

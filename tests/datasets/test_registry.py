@@ -27,7 +27,7 @@ def test_options_are_the_factorys_keywords():
         "padding": None,
         "label": None,
     }
-    assert datasets.options("cifar100") == {}
+    assert datasets.options("cifar100") == {"image_size": 32}
     assert datasets.options("fake")["num_classes"] == 10
 
 

@@ -106,7 +106,7 @@ def test_a_pair_that_no_source_has(tmp_path):
 @pytest.mark.parametrize(
     ("dataset", "reason"),
     [
-        ({"name": "cifar100", "subset": 10000}, "subset of the training data (ours 10000 images)"),
+        ({"name": "cifar100", "subset": 10000}, "subset of the training data (ours 10,000 images)"),
         ({"name": "cifar100", "validation": 5000}, "(ours without 5000 held out)"),
         ({"name": "cifar100", "image_size": 16}, "other data (image_size 16, usually 32)"),
         ("cifar100", ""),

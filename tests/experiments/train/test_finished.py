@@ -67,8 +67,8 @@ def test_the_numbers_are_those_of_the_results(finished):
 
 
 def test_best_epochs_are_labelled(finished):
-    assert "best" not in command(finished, "table").out.lower()
-    assert "best" in command(finished, "table", "--best").out.lower()
+    assert "best epoch" not in command(finished, "table").out.lower()
+    assert "best epoch" in command(finished, "table", "--best").out.lower()
 
 
 def test_plan_status_and_table_write_nothing(finished):
