@@ -13,6 +13,7 @@ from results.published_comparison import Compared, Comparison, flat
 from results.published_rows import BEST, STUDENT, UNKNOWN
 from results.published_verdict import APART, CONFIDENCE, TYPICAL, VERDICTS, WITHIN
 from results.render import superscript
+from results.verdict_tables import signed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -249,7 +250,7 @@ def _plus_minus(mean: float, std: float | None) -> str:
 
 
 def _signed(value: float) -> str:
-    return "" if is_missing(value) else f"{round(value, 2) + 0.0:+.2f}".replace("-", "−")
+    return "" if is_missing(value) else signed(value)
 
 
 def _error(cell: Compared) -> str:
