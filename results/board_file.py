@@ -17,11 +17,10 @@ from pydantic import BaseModel
 from pydantic_core import from_json
 
 from results import schema
-from results.records import RESULT, RecordError, refused, write_atomic
+from results.records import MEASURES, RESULT, RecordError, refused, write_atomic
 from results.schema import Record
 
 SUFFIX = ".jsonl"
-MEASURES = "measures.json"  # beside a run's result
 KEY = "measures"
 # Nothing inside a text looks like this: quotes there have a backslash before them.
 _BEGIN = b',"measures":{'

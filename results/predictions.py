@@ -25,10 +25,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from results import measures, records
 from results.measures import COLUMNS, Array, PerImage
+from results.records import MEASURES, PREDICTIONS
 from results.schema import MeasuredTeacher, Measures, PredictionsUsed, Record
 
-FILE = "predictions.safetensors"
-MEASURES = "measures.json"
+FILE = PREDICTIONS
 WANTED = ("auto", "full", "compact", "none")
 LARGEST_FULL = 16_000_000  # bytes of logits that "auto" stores: 2 MB on CIFAR-100, 100 on ImageNet
 TOLERANCE = 0.02 + 1e-9  # points of top-1: other machines' numerics may change single images

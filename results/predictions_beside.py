@@ -10,9 +10,7 @@ from typing import Any
 
 from results import board_file
 from results.gathering import Finished, lines
-from results.records import RecordError, refused, write_atomic
-
-PREDICTIONS = "predictions.safetensors"  # in a run's directory
+from results.records import PREDICTIONS, RecordError, refused, write_atomic
 
 
 def folder(board: Path) -> Path:

@@ -45,7 +45,7 @@ def _detectable(
     prepared: Plan, statuses: Mapping[str, Status], cost: Cost, effect: float
 ) -> Iterator[str]:
     from experiments.commands.board import board_of
-    from experiments.plan.detect import Question, seconds_per_run
+    from experiments.commands.detect import Question, seconds_per_run
 
     board, seconds = board_of(prepared), seconds_per_run(statuses, cost)
     return Question(board, prepared.matrix.trials, effect, seconds).answer()
