@@ -1,0 +1,1 @@
+"""A report: pages about leaderboards, their methods and runs, for people to look at."""
