@@ -1,0 +1,159 @@
+"""Learning curves of a pair: accuracy by epoch, or the difference to the baseline."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from results.cells import DONE
+from results.report import chart_style as style
+from results.report import curves
+from results.report.chart import Chart, Control, Rows
+from results.report.content import Content
+from results.report.curves import Curve
+
+if TYPE_CHECKING:
+    import altair as alt
+
+ACCURACY = "accuracy"
+
+Trials = Mapping[int, Mapping[int, float]]  # accuracies by epoch, by trial
+
+
+def charts(content: Content, methods: Sequence[str] | None = None) -> list[Chart]:
+    """The chart, if two epochs of a run were evaluated; of the board's ``methods``, or of some."""
+    board = content.board
+    splits, rows = _rows(content, [m for m in board.methods if methods is None or m in methods])
+    if not any(len(row["epoch"]) > 1 for row in rows):
+        return []
+    controls = []
+    pairs = [pair for pair in board.pairs if any(row["pair"] == pair for row in rows)]
+    if len(pairs) > 1:
+        controls.append(Control("pair", "pair", pairs))
+    if any(row["quantity"] == "difference" for row in rows):
+        controls.append(
+            Control("quantity", "quantity", [ACCURACY, f"difference to {board.baseline}"])
+        )
+    text = _description(splits, board.baseline, board.level, methods is None)
+    return [Chart("curves", "Learning curves", text, _spec(), {"curves": rows}, controls)]
+
+
+def _description(splits: str, baseline: str | None, level: float, board: bool) -> str:
+    text = f"Top-1 accuracy on the {splits} by epoch, mean over the trials of one pair; bands: "
+    text += "± the sample standard deviation."
+    if baseline is not None:
+        text += (
+            f" Differences to {baseline} are paired by trial, with {100 * (1 - level):g} % "
+            "intervals (Student's t) that hold for one epoch at a time."
+        )
+    if board:
+        text += f" At most the first {style.MOST_COLORS} of the methods chosen are shown."
+    return text
+
+
+# ---- data ----------------------------------------------------------------------------------------
+
+
+def _rows(content: Content, methods: Sequence[str]) -> tuple[str, Rows]:
+    """What the curves were evaluated on, in words; one row per method, pair and quantity."""
+    board = content.board
+    wanted = {*methods, board.baseline}
+    found, splits = _histories(content, wanted)
+    rows = []
+    for order, method in enumerate(board.methods):
+        for at, pair in enumerate(board.pairs):
+            trials = found.get((method, pair), {}) if method in methods else {}
+            head = {"method": method, "order": order, "pair": pair, "at": at}
+            for quantity, curve in _quantities(
+                trials, found.get((board.baseline, pair), {}), method == board.baseline, board.level
+            ):
+                rows.append({**head, "quantity": quantity, **_listed(curve)})
+    return " or ".join(_SPLITS[split] for split in curves.SPLITS if split in splits), rows
+
+
+_SPLITS = {"test": "test set", "validation": "held-out part"}
+
+
+def _histories(
+    content: Content, methods: set[str | None]
+) -> tuple[dict[tuple[str | None, str], dict[int, dict[int, float]]], set[str]]:
+    """(method, pair) -> trial -> accuracies, of runs that are done, and their splits."""
+    found: dict[tuple[str | None, str], dict[int, dict[int, float]]] = {}
+    splits = set()
+    for cell in content.board.cells:
+        if cell.method in methods and cell.record is not None and cell.state == DONE:
+            split, accuracies = curves.accuracies(content.history(cell.record.run))
+            if accuracies:
+                splits.add(split)
+                found.setdefault((cell.method, cell.pair), {})[cell.trial] = accuracies
+    return found, splits
+
+
+def _quantities(
+    trials: Trials, baseline: Trials, is_baseline: bool, level: float
+) -> list[tuple[str, Curve]]:
+    made = [(ACCURACY, curves.mean(list(trials.values())))] if trials else []
+    both = sorted(trials.keys() & baseline.keys())
+    if both and not is_baseline:
+        own, other = ([of[trial] for trial in both] for of in (trials, baseline))
+        made.append(("difference", curves.difference(own, other, level)))
+    return [(quantity, curve) for quantity, curve in made if curve.epochs]
+
+
+def _listed(curve: Curve) -> dict[str, Any]:
+    """Numbers as tables print them, so that thousands of curves stay small."""
+    values, spread = ([round(x, 2) + 0.0 for x in xs] for xs in (curve.values, curve.spread))
+    return {"trials": curve.trials, "epoch": curve.epochs, "value": values, "spread": spread}
+
+
+# ---- specification -------------------------------------------------------------------------------
+
+
+@functools.cache
+def _spec() -> dict[str, Any]:
+    import altair as alt
+
+    accurate = f"(quantity == null || quantity == '{ACCURACY}')"
+    shown = f"{accurate} == (datum.quantity == '{ACCURACY}')"
+    base = alt.Chart()
+    x = alt.X("epoch:Q", axis=style.axis("epoch", tickMinStep=1), scale=alt.Scale(nice=False))
+    y = alt.Y("value:Q", axis=style.zero_axis(None), scale=alt.Scale(zero=False))
+    stroke: Any = {"symbolType": "stroke", "symbolStrokeWidth": 2}
+    color = style.by_method(alt.Color, style.COLORS, **stroke)
+    dash = style.by_method(alt.StrokeDash, style.DASHES, **stroke)
+    plain = style.by_method(alt.Color, style.COLORS, shown=False)
+    few = alt.condition("datum.number <= 12", alt.value(1), alt.value(0))
+    tooltip = ["method:N", "epoch:Q", alt.Tooltip("text:N", title="top-1")]
+    points = base.mark_point(filled=True, size=40)
+    layers = style.layered(
+        "curves",
+        base.mark_area(opacity=0.12).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=plain),
+        base.mark_line(strokeWidth=1.8).encode(x=x, y=y, color=color, strokeDash=dash),
+        points.encode(x=x, y=y, color=plain, opacity=few, tooltip=tooltip),
+    ).resolve_scale(
+        color="independent",
+        strokeDash="independent",  # else there are two legends
+    )
+    above = f"{accurate} ? 'top-1 accuracy (%)' : 'points of top-1 accuracy above the baseline'"
+    chosen = style.of_one_pair(layers.transform_filter(style.CHOSEN))
+    chart = _points(style.first_ten(chosen.transform_filter(shown)))
+    return style.specification(chart.properties(title=style.heading(above)), ["pair", "quantity"])
+
+
+def _points(chart: alt.LayerChart) -> alt.LayerChart:
+    """One row per epoch; bands of accuracies end at 0 and 100 %."""
+    end = "datum.quantity == 'difference' ? 1e9 : 100"
+    start = "datum.quantity == 'difference' ? -1e9 : 0"
+    half = "(isValid(datum.spread) ? datum.spread : 0)"
+    return (
+        chart.transform_flatten(["epoch", "value", "spread"])
+        .transform_joinaggregate(number="count()", groupby=["order", "method"])
+        .transform_calculate(
+            low=f"max({start}, datum.value - {half})",
+            high=f"min({end}, datum.value + {half})",
+            text="format(datum.value, datum.quantity == 'difference' ? '+.2f' : '.2f')"
+            " + (isValid(datum.spread) ? ' ± ' + format(datum.spread, '.2f') : '')"
+            " + ' (n = ' + datum.trials + ')'",
+        )
+    )
