@@ -54,6 +54,7 @@ def _rows(board: Leaderboard) -> Rows:
         }
         base = [cells[kd, pair]["speed"] if (kd, pair) in cells else None for pair in found]
         head = {"method": method, "order": order, "of": len(board.pairs), "pair": list(found)}
+        head["average"] = f"{board.average(method):.2f}"  # of all pairs, as the table prints it
         rows.append({**head, **lists, "kd": base})
     return rows
 
@@ -99,13 +100,15 @@ def _spec(costs: tuple[str, ...]) -> dict[str, Any]:
     y = alt.Y("accuracy:Q", axis=style.axis("average test accuracy (%)"), scale=scale)
     tooltip = [
         alt.Tooltip("method:N"),
-        alt.Tooltip("accuracy:Q", format=".2f"),
+        alt.Tooltip("text:N", title="accuracy"),
         alt.Tooltip("x:Q", title="cost", format=",.4~g"),
     ]
     color = alt.condition("datum.front", alt.value(style.BLUE), alt.value(style.GRAY))
     shape = alt.condition("datum.front", alt.value("diamond"), alt.value("circle"))
     front = style.windowed(base.transform_filter("datum.front"), "row_number", "place", ["x"])
-    line = front.mark_line(interpolate="step-after", color=style.BLUE, strokeDash=[4, 3])
+    line = front.mark_line(
+        interpolate="step-after", color=style.BLUE, strokeDash=[4, 3], aria=False
+    )
     marks = base.mark_point(filled=True, opacity=0.8, size=60)
     labels = [
         front.transform_filter(f"datum.place % 2 == {odd}")
@@ -116,10 +119,15 @@ def _spec(costs: tuple[str, ...]) -> dict[str, Any]:
     chart = style.layered(
         "cost",
         line.encode(x=x, y=y),
-        marks.encode(x=x, y=y, color=color, shape=shape, tooltip=tooltip),
+        marks.encode(
+            x=x, y=y, color=color, shape=shape, tooltip=tooltip, description="description:N"
+        ),
         *labels,
     )
-    whole = _front(_averages(chart, costs)).properties(title=style.below(costs, "cost"))
+    text = "datum.text + ' %, cost ' + format(datum.x, ',.4~g')"
+    whole = style.described(_front(_averages(chart, costs)), text).properties(
+        title=style.below(costs, "cost")
+    )
     return style.specification(whole, ["cost"])
 
 
@@ -138,10 +146,13 @@ def _averages(chart: alt.LayerChart, costs: Sequence[str]) -> alt.LayerChart:
         style.of_chosen_pairs(chart, *lists)
         .transform_aggregate(
             accuracy="mean(accuracy)", number="count()", **means, **known,
-            groupby=["order", "method", "of"],
+            groupby=["order", "method", "of", "average"],
         )
         .transform_filter(f"datum.number == {style.NUMBER_OF_PAIRS}")
         .transform_calculate(x=f"[{values}][{style.choice(costs, 'cost')}]")
+        .transform_calculate(
+            text="datum.number == datum.of ? datum.average : format(datum.accuracy, '.2f')"
+        )
         .transform_filter("isValid(datum.x)")
     )  # fmt: skip
 

@@ -25,7 +25,8 @@ def charts(content: Content, methods: Sequence[str] | None = None) -> list[Chart
     """The chart, if two epochs of a run were evaluated; of the board's ``methods``, or of some."""
     board = content.board
     splits, rows = _rows(content, [m for m in board.methods if methods is None or m in methods])
-    if not any(len(row["epoch"]) > 1 for row in rows):
+    data = _sharing_epochs(rows)
+    if not any(len(row["epoch"]) > 1 for row in data["epochs"]):
         return []
     controls = []
     pairs = [pair for pair in board.pairs if any(row["pair"] == pair for row in rows)]
@@ -36,7 +37,7 @@ def charts(content: Content, methods: Sequence[str] | None = None) -> list[Chart
             Control("quantity", "quantity", [ACCURACY, f"difference to {board.baseline}"])
         )
     text = _description(splits, board.baseline, board.level, methods is None)
-    return [Chart("curves", "Learning curves", text, _spec(), {"curves": rows}, controls)]
+    return [Chart("curves", "Learning curves", text, _spec(), data, controls)]
 
 
 def _description(splits: str, baseline: str | None, level: float, board: bool) -> str:
@@ -107,6 +108,19 @@ def _listed(curve: Curve) -> dict[str, Any]:
     return {"trials": curve.trials, "epoch": curve.epochs, "value": values, "spread": spread}
 
 
+def _sharing_epochs(rows: Rows) -> dict[str, Rows]:
+    """The rows with the number of their list of epochs: most curves have the same."""
+    numbers: dict[tuple[int, ...], int] = {}
+    curves = []
+    for row in rows:
+        number = numbers.setdefault(tuple(row["epoch"]), len(numbers))
+        curves.append({**{k: v for k, v in row.items() if k != "epoch"}, "epochs": number})
+    return {
+        "curves": curves,
+        "epochs": [{"epochs": i, "epoch": list(epoch)} for epoch, i in numbers.items()],
+    }
+
+
 # ---- specification -------------------------------------------------------------------------------
 
 
@@ -128,9 +142,13 @@ def _spec() -> dict[str, Any]:
     points = base.mark_point(filled=True, size=40)
     layers = style.layered(
         "curves",
-        base.mark_area(opacity=0.12).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=plain),
-        base.mark_line(strokeWidth=1.8).encode(x=x, y=y, color=color, strokeDash=dash),
-        points.encode(x=x, y=y, color=plain, opacity=few, tooltip=tooltip),
+        base.mark_area(opacity=0.12, aria=False).encode(
+            x=x, y=alt.Y("low:Q"), y2="high:Q", color=plain
+        ),
+        base.mark_line(strokeWidth=1.8, aria=False).encode(x=x, y=y, color=color, strokeDash=dash),
+        points.encode(
+            x=x, y=y, color=plain, opacity=few, tooltip=tooltip, description="description:N"
+        ),
     ).resolve_scale(
         color="independent",
         strokeDash="independent",  # else there are two legends
@@ -138,16 +156,21 @@ def _spec() -> dict[str, Any]:
     above = f"{accurate} ? 'top-1 accuracy (%)' : 'points of top-1 accuracy above the baseline'"
     chosen = style.of_one_pair(layers.transform_filter(style.CHOSEN))
     chart = _points(style.first_ten(chosen.transform_filter(shown)))
+    chart = style.described(chart, "'epoch ' + datum.epoch + ': ' + datum.text")
     return style.specification(chart.properties(title=style.heading(above)), ["pair", "quantity"])
 
 
 def _points(chart: alt.LayerChart) -> alt.LayerChart:
     """One row per epoch; bands of accuracies end at 0 and 100 %."""
+    import altair as alt
+
+    epochs = alt.LookupData(data=alt.NamedData("epochs"), key="epochs", fields=["epoch"])
     end = "datum.quantity == 'difference' ? 1e9 : 100"
     start = "datum.quantity == 'difference' ? -1e9 : 0"
     half = "(isValid(datum.spread) ? datum.spread : 0)"
     return (
-        chart.transform_flatten(["epoch", "value", "spread"])
+        chart.transform_lookup(lookup="epochs", from_=epochs)
+        .transform_flatten(["epoch", "value", "spread"])
         .transform_joinaggregate(number="count()", groupby=["order", "method"])
         .transform_calculate(
             low=f"max({start}, datum.value - {half})",

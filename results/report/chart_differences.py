@@ -100,14 +100,16 @@ def _forest_spec(baseline: str | None) -> dict[str, Any]:
     )
     shape = alt.Shape("verdict:N", scale=alt.Scale(domain=_VERDICTS, range=_VERDICT_SHAPES))
     tooltip = [alt.Tooltip("method:N"), alt.Tooltip("text:N", title="difference")]
-    lines = base.mark_rule(strokeWidth=2)
+    lines = base.mark_rule(strokeWidth=2, aria=False)
     marks = base.mark_point(filled=True, size=70, opacity=1)
     chart = style.layered(
         "differences",
         lines.encode(x=alt.X("start:Q"), x2="end:Q", y=y, color=color, tooltip=tooltip),
-        marks.encode(x=x, y=y, color=color, shape=shape, tooltip=tooltip),
+        marks.encode(
+            x=x, y=y, color=color, shape=shape, tooltip=tooltip, description="description:N"
+        ),
     )
-    return style.specification(_means(chart), step=style.ROW)
+    return style.specification(style.described(_means(chart), "datum.text"), step=style.ROW)
 
 
 def _means(chart: alt.LayerChart) -> alt.LayerChart:
@@ -196,11 +198,14 @@ def _heatmap_spec(limit: float) -> dict[str, Any]:
         x=x,
         y=y,
     )
-    cells = base.mark_rect().encode(x=x, y=y, color=color, tooltip=tooltip)
+    cells = base.mark_rect().encode(
+        x=x, y=y, color=color, tooltip=tooltip, description="description:N"
+    )
     chart = style.of_chosen_pairs(
         style.layered("heatmap", cells, number), "at", "difference"
     ).transform_calculate(text="format(datum.difference, '+.2f')")
-    return style.specification(chart, step=_CELL)
+    whole = style.described(chart, "datum.pair + ': ' + datum.text")
+    return style.specification(whole, step=_CELL)
 
 
 # ---- how many pairs ------------------------------------------------------------------------------
@@ -224,10 +229,10 @@ def _improved_spec() -> dict[str, Any]:
     numbers = base.mark_text(align="left", dx=4, fontSize=10, aria=False)
     chart = style.layered(
         "differences",
-        bars.encode(x=x, y=y, tooltip=tooltip),
+        bars.encode(x=x, y=y, tooltip=tooltip, description="description:N"),
         numbers.encode(x=x, y=y, text="text:N"),
     )
-    return style.specification(_shares(chart), step=style.ROW)
+    return style.specification(style.described(_shares(chart), "datum.text"), step=style.ROW)
 
 
 def _shares(chart: alt.LayerChart) -> alt.LayerChart:

@@ -50,7 +50,7 @@ def _rows(board: Leaderboard, alone: str | None) -> Rows:
         student = means.get((alone, pair))
         row = found.setdefault(method, {k: [] for k in ("pair", "difference", "teacher", "ahead")})
         row["pair"].append(pair)
-        row["difference"].append(value)
+        row["difference"].append(round(value, 2) + 0.0)
         row["teacher"].append(teacher)
         row["ahead"].append(None if student is None else teacher - student)
     order = {method: i for i, method in enumerate(board.methods)}
@@ -76,7 +76,7 @@ def _spec(baseline: str | None) -> dict[str, Any]:
         alt.Chart()
         .transform_filter(f"datum.number >= {_FOR_A_TREND}")
         .transform_regression("x", "difference", groupby=["order", "method"])
-        .mark_line(strokeWidth=1.5)
+        .mark_line(strokeWidth=1.5, aria=False)
     )
     chart = style.layered(
         "gap",
@@ -87,6 +87,7 @@ def _spec(baseline: str | None) -> dict[str, Any]:
         marks.encode(
             x=x, y=y, color=style.by_method(alt.Color, style.COLORS, orient="top"),
             shape=style.by_method(alt.Shape, style.SHAPES, orient="top"), tooltip=tooltip,
+            description="description:N",
         ),
     )  # fmt: skip
     lists = ("difference", "teacher", "ahead")
@@ -96,6 +97,9 @@ def _spec(baseline: str | None) -> dict[str, Any]:
         chosen.transform_calculate(x=f"[datum.teacher, datum.ahead][{against}]")
         .transform_filter("isValid(datum.x)")
         .transform_joinaggregate(number="count()", groupby=["order"])
+        .transform_calculate(
+            description="datum.method + ': ' + datum.pair + ': ' + format(datum.difference, '+.2f')"
+        )
         .resolve_scale(color="independent", strokeDash="independent", shape="independent")
         .properties(title=style.below([TEACHER, AHEAD], "gap"))
     )

@@ -103,11 +103,11 @@ def _pairs_spec(baseline: str | None) -> dict[str, Any]:
     color, shape = _sign(alt.Color), _sign(alt.Shape)
     chart = style.layered(
         "by_pair",
-        alt.Chart().mark_rule(strokeWidth=2).encode(
+        alt.Chart().mark_rule(strokeWidth=2, aria=False).encode(
             x=alt.X("start:Q"), x2="end:Q", y=y, color=color, tooltip=tooltip
         ),
         alt.Chart().mark_point(filled=True, opacity=1, size=70).encode(
-            x=x, y=y, color=color, shape=shape, tooltip=tooltip
+            x=x, y=y, color=color, shape=shape, tooltip=tooltip, description="description:N"
         ),
     )  # fmt: skip
     chosen = chart.transform_filter(style.CHOSEN).transform_filter(style.IN_PAIRS)
@@ -116,7 +116,8 @@ def _pairs_spec(baseline: str | None) -> dict[str, Any]:
         end="isValid(datum.high) ? datum.high : datum.difference",
         sign="datum.difference > 0 ? 'gain' : 'loss'",
     )
-    return style.specification(bounds, step=style.ROW + 4)
+    whole = style.described(bounds, "datum.text", "pair")
+    return style.specification(whole, step=style.ROW + 4)
 
 
 def _sign(channel: Any) -> Any:
@@ -195,9 +196,12 @@ def _classes_spec(baseline: str | None) -> dict[str, Any]:
     x = alt.X("gain:Q", stack=None, axis=style.zero_axis(title))
     tooltip = [alt.Tooltip("name:N", title="class"), alt.Tooltip("gain:Q", format="+.2f")]
     bars = alt.Chart().mark_bar(height={"band": 0.7}).encode(
-        x=x, y=y, color=_sign(alt.Color), tooltip=tooltip
+        x=x, y=y, color=_sign(alt.Color), tooltip=tooltip, description="description:N"
     )  # fmt: skip
-    return style.specification(_ordered(style.layered("per_class", bars)), ["pair"], step=16)
+    whole = style.described(
+        _ordered(style.layered("per_class", bars)), "format(datum.gain, '+.2f')", "name"
+    )
+    return style.specification(whole, ["pair"], step=16)
 
 
 def _ordered(chart: alt.LayerChart) -> alt.LayerChart:

@@ -111,16 +111,21 @@ def _spec(level: float) -> dict[str, Any]:
         alt.Tooltip("difference:Q", title="critical difference", format=".2f"),
         alt.Tooltip("number:Q", title="pairs"),
     ]
-    bar = alt.Chart().mark_rule(strokeWidth=5, opacity=0.35, color=style.BLUE)
+    bar = alt.Chart().mark_rule(strokeWidth=5, opacity=0.35, color=style.BLUE, aria=False)
     point = alt.Chart().mark_point(filled=True, opacity=1, size=70, color=style.BLUE)
     chart = style.layered(
         "ranks",
         bar.encode(x=alt.X("low:Q"), x2="high:Q", y=y, tooltip=tooltip),
-        point.encode(x=x, y=y, tooltip=tooltip),
+        point.encode(x=x, y=y, tooltip=tooltip, description="description:N"),
         _message(),
     )
     q = alt.param(name="q", value=list(critical_values(level)))
-    whole = _ranked(chart).add_params(q).properties(title=style.heading("'mean rank (1 is best)'"))
+    text = "'mean rank ' + format(datum.rank, '.2f')"
+    whole = (
+        style.described(_ranked(chart), text)
+        .add_params(q)
+        .properties(title=style.heading("'mean rank (1 is best)'"))
+    )
     return style.specification(whole, step=style.ROW + 4)
 
 

@@ -67,18 +67,20 @@ def _chart(name: str, title: str, text: str, shown: str, y: alt.Y) -> Chart:
     stroke: Any = {"symbolType": "stroke", "symbolStrokeWidth": 2}
     color = style.categories(alt.Color, "name:N", style.COLORS, several, **stroke)
     dash = style.categories(alt.StrokeDash, "name:N", style.DASHES, several, **stroke)
-    lines = alt.Chart().mark_line(strokeWidth=1.6).encode(
+    lines = alt.Chart().mark_line(strokeWidth=1.6, aria=False).encode(
         x=x, y=y, color=color, strokeDash=dash, detail="stage:N"
     )  # fmt: skip
     plain = style.categories(alt.Color, "name:N", style.COLORS, shown=False)
     few = alt.condition("datum.number <= 12", alt.value(1), alt.value(0))
     points = alt.Chart().mark_point(filled=True, size=36).encode(
-        x=x, y=y, color=plain, opacity=few, tooltip=tooltip
+        x=x, y=y, color=plain, opacity=few, tooltip=tooltip, description="description:N"
     )  # fmt: skip
     chart = style.layered("history", lines, points).resolve_scale(
         color="independent", strokeDash="independent"
     )
-    return Chart(name, title, text, style.specification(_placed(chart, shown), height=height))
+    what = "datum.stage + ', epoch ' + datum.epoch + ': ' + format(datum.value, ',.5~g')"
+    whole = style.described(_placed(chart, shown), what, "name")
+    return Chart(name, title, text, style.specification(whole, height=height))
 
 
 def _placed(chart: alt.LayerChart, shown: str) -> alt.LayerChart:

@@ -60,7 +60,7 @@ def specification(
     made = chart.add_params(*(alt.param(name=name, value=None) for name in names)).properties(
         width="container",
         height=alt.Step(step) if step else height,
-        autosize=alt.AutoSizeParams(type="fit-x", contains="padding"),
+        autosize=alt.AutoSizeParams(type="fit-x", contains="padding", resize=True),
         background="transparent",
     )
     spec = made.to_dict()
@@ -85,6 +85,14 @@ def of_one_pair(chart: alt.LayerChart) -> alt.LayerChart:
         .transform_joinaggregate(first="min(candidate)")
         .transform_filter(THE_PAIR)
     )
+
+
+def described(chart: alt.LayerChart, text: str, name: str = "method") -> alt.LayerChart:
+    """With the field ``description``, what is read out of a mark: "KD: +1.20".
+
+    text  an expression
+    """
+    return chart.transform_calculate(description=f"datum.{name} + ': ' + {text}")
 
 
 def first_ten(chart: alt.LayerChart) -> alt.LayerChart:
@@ -148,15 +156,19 @@ def by_method(channel: Any, values: Sequence[Any], shown: bool = True, **legend:
 def categories(
     channel: Any, field: str, values: Sequence[Any], shown: bool = True, **legend: Any
 ) -> Any:
-    """A channel that tells the values of a field apart."""
+    """A channel that tells the values of a field apart.
+
+    The legend has a title because Vega places one without entries and title nowhere (at −10³⁰⁸).
+    """
     import altair as alt
 
     columns = alt.ExprRef(f"max(1, floor(width / {LABEL - 30}))")
+    title = field.removesuffix(":N")
     settings = {"orient": "bottom", "columns": columns, "labelLimit": LABEL - 40, **legend}
     return channel(
         field,
         scale=alt.Scale(range=values),
-        legend=alt.Legend(title=None, symbolOpacity=1, **settings) if shown else None,
+        legend=alt.Legend(title=title, symbolOpacity=1, **settings) if shown else None,
     )
 
 
