@@ -95,7 +95,7 @@ def _spec(costs: tuple[str, ...]) -> dict[str, Any]:
     import altair as alt
 
     base = alt.Chart()
-    scale = alt.Scale(zero=False, padding=24, nice=False)
+    scale = alt.Scale(zero=False)
     x = alt.X("x:Q", axis=style.axis(None), scale=scale)
     y = alt.Y("accuracy:Q", axis=style.axis("average test accuracy (%)"), scale=scale)
     tooltip = [
@@ -110,19 +110,21 @@ def _spec(costs: tuple[str, ...]) -> dict[str, Any]:
         interpolate="step-after", color=style.BLUE, strokeDash=[4, 3], aria=False
     )
     marks = base.mark_point(filled=True, opacity=0.8, size=60)
-    labels = [
-        front.transform_filter(f"datum.place % 2 == {odd}")
-        .mark_text(align="left", baseline="middle", dx=6, dy=dy, limit=style.LABEL, aria=False)
-        .encode(x=x, y=y, text="method:N")
-        for odd, dy in ((1, 9), (0, -9))  # below and above in turn: neighbors do not overlap
-    ]
+    # Names stand towards the middle, below and above in turn: neighbors do not overlap.
+    right, below = "datum.x > (datum.lowest + datum.highest) / 2", "datum.place % 2 == 1"
+    place: Any = {
+        "align": alt.ExprRef(f"{right} ? 'right' : 'left'"),
+        "dx": alt.ExprRef(f"{right} ? -7 : 7"),
+        "dy": alt.ExprRef(f"{below} ? 9 : -9"),
+    }
+    names = front.mark_text(baseline="middle", limit=style.LABEL, aria=False, **place)
     chart = style.layered(
         "cost",
         line.encode(x=x, y=y),
         marks.encode(
             x=x, y=y, color=color, shape=shape, tooltip=tooltip, description="description:N"
         ),
-        *labels,
+        names.encode(x=x, y=y, text="method:N"),
     )
     text = "datum.text + ' %, cost ' + format(datum.x, ',.4~g')"
     whole = style.described(_front(_averages(chart, costs)), text).properties(
@@ -168,4 +170,6 @@ def _front(chart: alt.LayerChart) -> alt.LayerChart:
     best = style.windowed(chart, "max", "best", by, field="accuracy", frame=[None, 0])
     before = style.windowed(best, "lag", "before", by, field="best", param=1)
     better = "!isValid(datum.before) || datum.accuracy > datum.before ? true : false"
-    return before.transform_calculate(front=better)
+    return before.transform_joinaggregate(lowest="min(x)", highest="max(x)").transform_calculate(
+        front=better
+    )

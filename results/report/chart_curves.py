@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from results.cells import DONE
+from results.layout import TableError
 from results.report import chart_style as style
 from results.report import curves
 from results.report.chart import Chart, Control, Rows
@@ -22,7 +23,10 @@ Trials = Mapping[int, Mapping[int, float]]  # accuracies by epoch, by trial
 
 
 def charts(content: Content, methods: Sequence[str] | None = None) -> list[Chart]:
-    """The chart, if two epochs of a run were evaluated; of the board's ``methods``, or of some."""
+    """The chart, if two epochs of a run were evaluated; of the board's ``methods``, or of some.
+
+    TableError for a history that has a text in place of a number.
+    """
     board = content.board
     splits, rows = _rows(content, [m for m in board.methods if methods is None or m in methods])
     data = _sharing_epochs(rows)
@@ -84,11 +88,18 @@ def _histories(
     splits = set()
     for cell in content.board.cells:
         if cell.method in methods and cell.record is not None and cell.state == DONE:
-            split, accuracies = curves.accuracies(content.history(cell.record.run))
+            split, accuracies = _accuracies(content, cell.record.run)
             if accuracies:
                 splits.add(split)
                 found.setdefault((cell.method, cell.pair), {})[cell.trial] = accuracies
     return found, splits
+
+
+def _accuracies(content: Content, run: str) -> tuple[str, dict[int, float]]:
+    try:
+        return curves.accuracies(content.history(run))
+    except ValueError as error:
+        raise TableError(f"history.csv of run {run}: {error}") from error
 
 
 def _quantities(

@@ -62,7 +62,7 @@ def _spec(baseline: str | None) -> dict[str, Any]:
     import altair as alt
 
     title = f"Δ to {style.short(baseline or '')} (points)"
-    scale = alt.Scale(zero=False, padding=12, nice=False)
+    scale = alt.Scale(zero=False)
     x = alt.X("x:Q", axis=style.axis(None), scale=scale)
     y = alt.Y("difference:Q", axis=style.zero_axis(title))
     tooltip = [

@@ -104,7 +104,7 @@ def _spec(level: float) -> dict[str, Any]:
 
     y = style.method_axis("rank", order="ascending")
     ticks = style.axis(None, values=list(range(1, MOST_METHODS + 1)))
-    x = alt.X("rank:Q", axis=ticks, scale=alt.Scale(zero=False, nice=False, padding=8))
+    x = alt.X("rank:Q", axis=ticks, scale=alt.Scale(zero=False, nice=False))
     tooltip = [
         alt.Tooltip("method:N"),
         alt.Tooltip("rank:Q", title="mean rank", format=".2f"),

@@ -6,6 +6,8 @@ which there is nothing to show is left out, and `missing` says why where a reade
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from results.diagram import MOST_METHODS
 from results.leaderboard import Leaderboard
 from results.report import (
@@ -48,9 +50,13 @@ def run_charts() -> list[Chart]:
     return chart_run.charts()
 
 
-def missing(content: Content) -> list[str]:
-    """Why charts that a reader may look for are not among `board_charts`; one sentence each."""
-    board, made = content.board, {chart.name for chart in board_charts(content)}
+def missing(content: Content, made: Sequence[Chart] | None = None) -> list[str]:
+    """Why charts that a reader may look for are not among `board_charts`; one sentence each.
+
+    made  the board's charts, where they have been made before
+    """
+    board = content.board
+    names = {chart.name for chart in (board_charts(content) if made is None else made)}
     reasons = {
         "differences": _without_differences(board),
         "cost": "Accuracy and cost: no method has every pair with a recorded cost.",
@@ -62,7 +68,7 @@ def missing(content: Content) -> list[str]:
             "heatmap": "Differences by pair: no method and the baseline are complete on a pair.",
             "gap": "Capacity gap: it needs two teachers of different accuracy and a baseline.",
         }
-    return [reason for name, reason in reasons.items() if name not in made]
+    return [reason for name, reason in reasons.items() if name not in names]
 
 
 def _without_differences(board: Leaderboard) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -49,7 +50,8 @@ def accuracies(history: str) -> tuple[str, dict[int, float]]:
     stage, epoch, column = (header.index(name) for name in ("stage", "epoch", f"{split}_top1"))
     # Between evaluations the cell is empty; the row that is being written may be short.
     main = (row for row in rows if len(row) == len(header) and row[stage] == "main" and row[column])
-    return split, {int(row[epoch]): float(row[column]) for row in main}
+    found = {int(row[epoch]): float(row[column]) for row in main}
+    return split, {at: value for at, value in found.items() if math.isfinite(value)}
 
 
 def mean(trials: Sequence[ByEpoch]) -> Curve:
