@@ -43,7 +43,7 @@ def charts(board: Leaderboard) -> list[Chart]:
 def _rows(board: Leaderboard) -> Rows:
     """One row per method: accuracy and costs by pair, complete cells only; null is unknown."""
     cells = _cells(board)
-    kd = next((method for method in board.methods if _is_kd(board, method)), None)
+    kd = _kd(board)
     rows = []
     for order, method in enumerate(board.methods):
         found = {pair: cells[method, pair] for pair in board.pairs if (method, pair) in cells}
@@ -84,10 +84,13 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return statistics.fmean(known) if known and len(known) == len(values) else None
 
 
-def _is_kd(board: Leaderboard, method: str) -> bool:
-    """Whether the row is what ``step_by_kd`` is relative to: Hinton's KD."""
-    specs = [cell.record.spec for cell in board.cells if cell.method == method and cell.record]
-    return bool(specs) and all(spec.get("method") == "kd" for spec in specs)
+def _kd(board: Leaderboard) -> str | None:
+    """The row that ``step_by_kd`` is relative to: Hinton's KD, whatever its options."""
+    trained: dict[str, set[Any]] = {}
+    for cell in board.cells:
+        if cell.record is not None:
+            trained.setdefault(cell.method, set()).add(cell.record.spec.get("method"))
+    return next((row for row in board.methods if trained.get(row) == {"kd"}), None)
 
 
 @functools.cache

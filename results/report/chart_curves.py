@@ -17,7 +17,7 @@ from results.report.curves import Curve
 if TYPE_CHECKING:
     import altair as alt
 
-ACCURACY = "accuracy"
+ACCURACY, DIFFERENCE = "accuracy", "difference"
 
 Trials = Mapping[int, Mapping[int, float]]  # accuracies by epoch, by trial
 
@@ -36,7 +36,7 @@ def charts(content: Content, methods: Sequence[str] | None = None) -> list[Chart
     pairs = [pair for pair in board.pairs if any(row["pair"] == pair for row in rows)]
     if len(pairs) > 1:
         controls.append(Control("pair", "pair", pairs))
-    if any(row["quantity"] == "difference" for row in rows):
+    if any(row["quantity"] == DIFFERENCE for row in rows):
         controls.append(
             Control("quantity", "quantity", [ACCURACY, f"difference to {board.baseline}"])
         )
@@ -63,17 +63,16 @@ def _description(splits: str, baseline: str | None, level: float, board: bool) -
 def _rows(content: Content, methods: Sequence[str]) -> tuple[str, Rows]:
     """What the curves were evaluated on, in words; one row per method, pair and quantity."""
     board = content.board
-    wanted = {*methods, board.baseline}
-    found, splits = _histories(content, wanted)
+    wanted = set(methods)
+    found, splits = _histories(content, {*wanted, board.baseline})
     rows = []
     for order, method in enumerate(board.methods):
-        for at, pair in enumerate(board.pairs):
-            trials = found.get((method, pair), {}) if method in methods else {}
+        for at, pair in enumerate(board.pairs if method in wanted else ()):
+            trials, base = (found.get((m, pair), {}) for m in (method, board.baseline))
             head = {"method": method, "order": order, "pair": pair, "at": at}
-            for quantity, curve in _quantities(
-                trials, found.get((board.baseline, pair), {}), method == board.baseline, board.level
-            ):
-                rows.append({**head, "quantity": quantity, **_listed(curve)})
+            for quantity, curve in _quantities(trials, base, board.level):
+                if quantity == ACCURACY or method != board.baseline:
+                    rows.append({**head, "quantity": quantity, **_listed(curve)})
     return " or ".join(_SPLITS[split] for split in curves.SPLITS if split in splits), rows
 
 
@@ -102,14 +101,13 @@ def _accuracies(content: Content, run: str) -> tuple[str, dict[int, float]]:
         raise TableError(f"history.csv of run {run}: {error}") from error
 
 
-def _quantities(
-    trials: Trials, baseline: Trials, is_baseline: bool, level: float
-) -> list[tuple[str, Curve]]:
+def _quantities(trials: Trials, baseline: Trials, level: float) -> list[tuple[str, Curve]]:
+    """Accuracies, and differences to the baseline over the trials that both have."""
     made = [(ACCURACY, curves.mean(list(trials.values())))] if trials else []
     both = sorted(trials.keys() & baseline.keys())
-    if both and not is_baseline:
+    if both:
         own, other = ([of[trial] for trial in both] for of in (trials, baseline))
-        made.append(("difference", curves.difference(own, other, level)))
+        made.append((DIFFERENCE, curves.difference(own, other, level)))
     return [(quantity, curve) for quantity, curve in made if curve.epochs]
 
 

@@ -35,9 +35,14 @@ def charts(board: Leaderboard) -> list[Chart]:
     return found
 
 
-def points(board: Leaderboard) -> dict[tuple[str, str], float]:
-    """(method, pair) -> points above the baseline, where both cells are complete."""
+def points(board: Leaderboard, only: str | None = None) -> dict[tuple[str, str], float]:
+    """(method, pair) -> points above the baseline, where both cells are complete.
+
+    only  of this method; default: of all
+    """
     whole = board.frame[board.frame["complete"]]
+    if only is not None:
+        whole = whole[whole["method"].isin([only, board.baseline])]
     names = zip(whole["method"], whole["pair"], strict=True)
     means = dict(zip(names, whole["mean"].tolist(), strict=True))
     exact = board.verdicts.comparisons

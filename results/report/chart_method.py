@@ -48,7 +48,7 @@ def _records(board: Leaderboard, label: str) -> Records:
 
 
 def _pairs(board: Leaderboard, label: str, own: Records, base: Records) -> list[Chart]:
-    differences = points(board)
+    differences = points(board, label)
     order = board.methods.index(label)
     rows = [
         {

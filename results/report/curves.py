@@ -40,7 +40,7 @@ class Curve:
 def accuracies(history: str) -> tuple[str, dict[int, float]]:
     """What a history.csv was evaluated on, and its top-1 accuracies by epoch; ("", {}) if nothing.
 
-    ValueError where an accuracy or an epoch is no number.
+    ValueError where an accuracy or an epoch is no number, or not finite.
     """
     rows = csv.reader(io.StringIO(history))
     header = next(rows, [])
@@ -48,10 +48,14 @@ def accuracies(history: str) -> tuple[str, dict[int, float]]:
     if not split or not {"stage", "epoch"} <= set(header):
         return "", {}
     stage, epoch, column = (header.index(name) for name in ("stage", "epoch", f"{split}_top1"))
-    # Between evaluations the cell is empty; the row that is being written may be short.
-    main = (row for row in rows if len(row) == len(header) and row[stage] == "main" and row[column])
-    found = {int(row[epoch]): float(row[column]) for row in main}
-    return split, {at: value for at, value in found.items() if math.isfinite(value)}
+    width = len(header)  # of whole rows: the one that is being written may be shorter
+    found = {}
+    for row in rows:  # one pass: a report reads thousands of histories
+        if len(row) == width and row[column] and row[stage] == "main":  # empty: not evaluated
+            found[int(row[epoch])] = float(row[column])
+    if not all(map(math.isfinite, found.values())):
+        raise ValueError("an accuracy that is not finite")
+    return split, found
 
 
 def mean(trials: Sequence[ByEpoch]) -> Curve:

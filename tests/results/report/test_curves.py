@@ -42,9 +42,12 @@ def test_a_row_that_is_being_written_is_left_out():
     assert curves.accuracies(HISTORY + "main,4,0.05,61.0")[1] == {1: 31.5, 3: 52.25}
 
 
-def test_a_text_in_place_of_a_number_is_an_error():
-    with pytest.raises(ValueError, match="abc"):
-        curves.accuracies("stage,epoch,test_top1\nmain,1,abc\n")
+@pytest.mark.parametrize(
+    ("text", "message"), [("abc", "abc"), ("nan", "finite"), ("inf", "finite")]
+)
+def test_what_is_no_number_is_an_error(text, message):
+    with pytest.raises(ValueError, match=message):
+        curves.accuracies(f"stage,epoch,test_top1\nmain,1,{text}\n")
 
 
 def test_mean_and_spread_are_numpys():
