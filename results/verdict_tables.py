@@ -39,6 +39,21 @@ def table(verdicts: Verdicts) -> list[Table]:
     return [Table(title, list(header), rows, notes=_about_intervals(verdicts))]
 
 
+def by_pair(verdicts: Verdicts) -> list[Table]:
+    """Every method's difference to the baseline on each pair; empty without a comparison."""
+    shown = list(verdicts.comparisons.values())
+    if not shown:
+        return []
+    pairs = list(shown[0].by_pair)
+    several = len(pairs) > 1
+    rows = [
+        [c.method, *(signed(c.by_pair[pair]) for pair in pairs), *[signed(c.mean)] * several]
+        for c in shown
+    ]
+    title = f"Δ to {verdicts.baseline} by pair (points)"
+    return [Table(title, ["Method", *pairs, *["Average"] * several], rows, has_pairs=True)]
+
+
 def _about_intervals(verdicts: Verdicts) -> list[str]:
     lines = [f"Brackets: intervals that hold with {_confidence(verdicts)}."]
     if any(c.these for c in verdicts.comparisons.values()):

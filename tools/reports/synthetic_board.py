@@ -46,12 +46,12 @@ def make(folder: Path, runs: int) -> MadeBoard:
     with board.open("w") as file:
         for spec in specs:
             made = json.loads(synthetic_runs.result(spec, example))
-            line = {**made, "measures": _measures(spec, made["accuracy"]["last"]["top1"])}
+            line = {**made, "measures": measures(spec, made["accuracy"]["last"]["top1"])}
             file.write(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n")
     return MadeBoard(matrix, board, len(specs))
 
 
-def _measures(spec: RunSpec, top1: float) -> dict[str, Any]:
+def measures(spec: RunSpec, top1: float) -> dict[str, Any]:
     """What a run's measures.json holds; numbers as long as real ones, and reproducible."""
     draw = random.Random(spec.id)
     digest = hashlib.sha256(spec.id.encode()).hexdigest()

@@ -8,6 +8,7 @@ import json
 import math
 import random
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,11 +103,17 @@ def make(folder: Path, runs: int) -> Made:
     Runs that are "running" are claimed by this process. Raises RecordError or InputError without a
     real record to start from.
     """
-    content = matrix(runs)
+    return make_of(matrix(runs), folder, _kinds)
+
+
+def make_of(
+    content: dict[str, Any], folder: Path, kinds_of: Callable[[Expansion], dict[str, str]]
+) -> Made:
+    """The runs of a matrix in ``folder``; ``kinds_of`` says of each what became of it."""
     path = folder / "matrix.yaml"
     path.write_text(yaml.safe_dump(content, sort_keys=False))
     expansion = expand(Matrix.model_validate(content), Facts())
-    kinds = _kinds(expansion)
+    kinds = kinds_of(expansion)
     example = example_record()
     yamls: dict[str, str] = {}
     for spec in expansion.runs:

@@ -1,0 +1,79 @@
+"""A report on disk: a folder of pages, or a single file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from results.report import assets
+from results.report.content import Content
+from results.report.pages import Page, Pages
+
+_MARK = Path("assets/report.js")  # what an earlier report left
+
+
+class SiteError(ValueError):
+    """A place where no report can be written; the message is one line."""
+
+
+class Site:
+    """A place where a report is written, again and again while jobs run.
+
+    It remembers which finished runs it has written: their pages do not change.
+    """
+
+    def __init__(self, output: Path, single_file: bool = False) -> None:
+        """SiteError where ``output`` is a folder with files of others in it."""
+        self.output, self.single = output, single_file
+        self._finished: set[tuple[str, str]] = set()
+        if single_file and output.is_dir():
+            raise SiteError(f"{output}: a directory: expected the name of a file, NAME.html")
+        if not single_file and _is_foreign(output):
+            raise SiteError(f"{output}: expected a new or empty directory, or an earlier report")
+
+    def write(
+        self, contents: Sequence[Content], about: str = "", refresh: int | None = None
+    ) -> Path:
+        """Write the report; returns the page to open. See `pages.Pages` for the rest."""
+        made = Pages(contents, self.single, about, refresh)
+        if self.single:
+            _write(self.output, made.single_file())
+            return self.output
+        for name, text in assets.FILES.items():  # the mark first
+            _write(self.output / "assets" / name, text())
+        for page in self._new(made):
+            _write(self.output / f"{page.key}.html", made.file(page))
+        _write(self.output / "assets/charts.js", made.specifications())
+        return self.output / "index.html"
+
+    def _new(self, made: Pages) -> Iterator[Page]:
+        """All pages but those of finished runs that have been written before."""
+        yield from made.of_boards()
+        for board in made.boards:
+            for run in board.runs:
+                key = (board.prefix, run.id)
+                if key not in self._finished:
+                    yield made.of_run(board, run)
+                if run.record is not None:
+                    self._finished.add(key)
+
+
+def _is_foreign(folder: Path) -> bool:
+    if not folder.exists():
+        return False
+    return not folder.is_dir() or (any(folder.iterdir()) and not (folder / _MARK).exists())
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace a file as a whole, where its text differs: a browser may be reading it."""
+    data = text.encode("utf-8", "replace")
+    if path.exists() and path.stat().st_size == len(data) and path.read_bytes() == data:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

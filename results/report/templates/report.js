@@ -1,0 +1,270 @@
+// What the pages of a report do: choose methods and pairs, sort tables, draw charts.
+// Everything here is beyond the HTML, which can be read without it. Texts of a report are only ever
+// set as text or compared, never parsed as HTML or code.
+(() => {
+"use strict";
+const all = (selector, inside = document) => [...inside.querySelectorAll(selector)];
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const single = "single" in document.body.dataset;
+
+// ---- addresses: #PAGE:PART?STATE in a single file, #PART?STATE in a folder ----------------------
+
+function place() {
+  const [where, state = ""] = location.hash.slice(1).split("?");
+  const [page, part = ""] = single ? decodeURIComponent(where).split(":") : ["page", where];
+  return {page: page || (single ? "index" : "page"), part, state: new URLSearchParams(state)};
+}
+
+function keep(state) {
+  const text = state.toString();
+  const where = location.hash.slice(1).split("?")[0];
+  const hash = `#${where}${text ? `?${text}` : ""}`;
+  if (hash !== (location.hash || "#")) history.replaceState(null, "", hash);
+}
+
+function show() {
+  const {page: name, part} = place();
+  const page = document.getElementById(name) || document.querySelector(".page");
+  for (const other of all(".page.current")) if (other !== page) other.classList.remove("current");
+  if (!page.classList.contains("current")) {
+    page.classList.add("current");
+    if (single) { document.title = page.dataset.title; if (!part) scrollTo(0, 0); }
+  }
+  begin(page);
+  const target = part && document.getElementById(single ? `${name}:${part}` : part);
+  if (target && single) target.scrollIntoView();
+}
+
+// ---- a page, once it is looked at ---------------------------------------------------------------
+
+const begun = new Map();
+
+function begin(page) {
+  if (begun.has(page)) return begun.get(page)?.restore();
+  const tables = all("table.data", page).map(sortable);
+  const charts = all("figure.chart", page).map((figure) => new Chart(figure));
+  const form = page.querySelector("form.filters");
+  const filters = form ? new Filters(page, form, tables, charts) : null;
+  begun.set(page, filters);
+}
+
+function sortable(table) {
+  const runs = table.classList.contains("runs") && table.rows.length > 12;
+  const options = {
+    paging: runs && table.rows.length > 102, pageLength: 100, info: false, searching: true, autoWidth: false, order: [],
+    layout: {topStart: runs ? "search" : null, topEnd: null, bottomStart: runs ? "paging" : null, bottomEnd: null},
+    columnDefs: [
+      {targets: 0, orderSequence: ["asc", "desc", ""]},
+      {targets: "_all", orderSequence: ["desc", "asc", ""]},
+    ],
+  };
+  return new DataTable(table, options);
+}
+
+// ---- filters ------------------------------------------------------------------------------------
+
+class Filters {
+  constructor(page, form, tables, charts) {
+    Object.assign(this, {page, form, charts});
+    this.tables = tables.filter((table) => table.table().node().classList.contains("methods"));
+    this.methods = all("input[name=method]", form);
+    this.pairs = all("input[name=pair]", form);
+    this.facets = new Map(this.methods.map((box) => [box, JSON.parse(box.dataset.facets)]));
+    for (const table of this.tables) this.attach(table);
+    form.addEventListener("input", () => this.apply());
+    form.addEventListener("reset", () => setTimeout(() => this.apply()));
+    form.addEventListener("submit", (event) => event.preventDefault());
+    form.addEventListener("click", (event) => this.button(event.target));
+    this.restore();
+  }
+
+  attach(table) {
+    const rows = table.rows().nodes().toArray();
+    table.search.fixed("chosen", (text, data, index) =>
+      !("method" in rows[index].dataset) || this.chosen.has(rows[index].dataset.method));
+  }
+
+  button(target) {
+    const name = target.dataset.all || target.dataset.none;
+    if (!name) return;
+    for (const box of this.form.elements[name].length ? this.form.elements[name] : [this.form.elements[name]])
+      box.checked = "all" in target.dataset;
+    this.apply();
+  }
+
+  selects() { return all("select", this.form).filter((select) => select.name !== "view"); }
+
+  passes(box) {
+    const search = this.form.elements.search.value.trim().toLowerCase();
+    const facets = this.facets.get(box);
+    return box.checked && box.value.toLowerCase().includes(search)
+      && this.selects().every((select) => !select.value || (facets[select.name] || []).includes(select.value));
+  }
+
+  apply() {
+    const methods = this.methods.filter((box) => this.passes(box)).map((box) => box.value);
+    const pairs = this.pairs.filter((box) => box.checked).map((box) => box.value);
+    this.chosen = new Set(methods);
+    const hidden = new Set(this.pairs.filter((box) => !box.checked).map((box) => box.value));
+    for (const table of this.tables) {
+      const headers = table.columns().header().toArray();
+      headers.forEach((header, i) => {
+        const visible = !hidden.has(header.dataset.pair);
+        if ("pair" in header.dataset && table.column(i).visible() !== visible) table.column(i).visible(visible, false);
+      });
+      table.draw();
+    }
+    const view = this.form.elements.view.value;
+    for (const one of all(".view", this.page)) one.classList.toggle("current", one.dataset.view === view);
+    const everything = methods.length === this.methods.length;
+    for (const chart of this.charts)
+      chart.choose({methods: everything ? null : methods, pairs: hidden.size ? pairs : null});
+    const ofPairs = this.pairs.length ? `, ${pairs.length} of ${this.pairs.length} pairs` : "";
+    this.form.querySelector("output").value = `${methods.length} of ${this.methods.length} methods${ofPairs}`;
+    this.remember();
+  }
+
+  remember() {
+    const state = new URLSearchParams();
+    for (const field of [this.form.elements.search, this.form.elements.view, ...this.selects()]) {
+      const first = field.options ? field.options[0].value : "";
+      if (field.value !== first) state.set(field.name, field.value);
+    }
+    for (const [name, boxes] of [["method", this.methods], ["pair", this.pairs]]) {
+      const off = boxes.flatMap((box, i) => (box.checked ? [] : [i]));
+      const on = boxes.flatMap((box, i) => (box.checked ? [i] : []));
+      if (off.length) state.set(...(off.length <= on.length ? [`${name}-off`, off.join(".")] : [`${name}-on`, on.join(".")]));
+    }
+    keep(state);
+  }
+
+  restore() {
+    const {state} = place();
+    for (const field of [this.form.elements.search, this.form.elements.view, ...this.selects()]) {
+      const first = field.options ? field.options[0].value : "";
+      field.value = state.get(field.name) ?? first;
+      if (field.options && field.selectedIndex < 0) field.selectedIndex = 0;
+    }
+    for (const [name, boxes] of [["method", this.methods], ["pair", this.pairs]]) {
+      const off = state.get(`${name}-off`)?.split(".");
+      const on = state.get(`${name}-on`)?.split(".");
+      boxes.forEach((box, i) => { box.checked = on ? on.includes(`${i}`) : !off?.includes(`${i}`); });
+    }
+    this.apply();
+  }
+}
+
+// ---- charts -------------------------------------------------------------------------------------
+
+const charts = new Set();
+const seen = new IntersectionObserver((entries) => {
+  for (const entry of entries) if (entry.isIntersecting) entry.target.chart.draw();
+}, {rootMargin: "200px"});
+
+class Chart {
+  constructor(figure) {
+    Object.assign(this, {figure, signals: {}, view: null, drawn: null});
+    this.canvas = figure.querySelector(".canvas");
+    this.canvas.chart = this;
+    for (const select of all("select[data-signal]", figure)) {
+      this.signals[select.dataset.signal] = select.value;
+      select.addEventListener("input", () => this.choose({[select.dataset.signal]: select.value}));
+    }
+    charts.add(this);
+    seen.observe(this.canvas);
+  }
+
+  choose(signals) {
+    Object.assign(this.signals, signals);
+    if (this.view) this.set();
+  }
+
+  set() {
+    for (const [name, value] of Object.entries(this.signals)) this.view.signal(name, value);
+    return this.view.resize().runAsync();
+  }
+
+  draw() {
+    this.drawn ??= this.embed();
+    return this.drawn;
+  }
+
+  async embed() {
+    const spec = {...kdCharts[this.figure.dataset.chart], datasets: this.data()};
+    const options = {
+      renderer: "svg", mode: "vega-lite", logLevel: 1, // errors: a filter may leave nothing to draw
+       config: theme(), tooltip: {theme: dark.matches ? "dark" : "light"},
+      actions: {export: true, source: false, compiled: false, editor: false},
+    };
+    const {view} = await vegaEmbed(this.canvas, spec, options);
+    this.view = view;
+    this.describe();
+    await this.set();
+    this.figure.dataset.drawn = "yes";
+  }
+
+  // What a screen reader says: one picture, and a menu with a name.
+  describe() {
+    const svg = this.canvas.querySelector("svg.marks");
+    svg.setAttribute("role", "img");
+    svg.setAttribute("aria-label", this.figure.querySelector("h3").textContent);
+    this.canvas.querySelector("summary")?.setAttribute("aria-label", "Save this chart");
+  }
+
+  data() {
+    const text = this.figure.closest(".page").querySelector("pre.history")?.textContent;
+    return {...JSON.parse(this.figure.querySelector("script.data").textContent), ...(text ? {history: long(text)} : {})};
+  }
+
+  async again() {
+    if (!this.drawn) return;
+    await this.drawn;
+    this.view.finalize();
+    await (this.drawn = this.embed());
+  }
+}
+
+// The rows of a history.csv, one for each epoch and column.
+function long(text) {
+  const [header, ...lines] = text.trim().split("\n").map((line) => line.trim().split(","));
+  return lines.flatMap((cells) => {
+    const row = Object.fromEntries(header.map((name, i) => [name, cells[i]]));
+    return header.filter((name) => name !== "stage" && name !== "epoch" && row[name])
+      .map((name) => ({stage: row.stage, epoch: Number(row.epoch), name, value: Number(row[name])}));
+  });
+}
+
+function theme() {
+  const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+  const [text, line, quiet] = ["text", "line", "quiet"].map(color);
+  return {
+    aria: false, background: "transparent", font: "system-ui, sans-serif",
+    axis: {labelColor: text, titleColor: text, gridColor: line, domainColor: quiet, tickColor: quiet},
+    legend: {labelColor: text, titleColor: text}, title: {color: text}, header: {labelColor: text, titleColor: text},
+    style: {"guide-label": {fill: text}, "guide-title": {fill: text}}, text: {color: text}, rule: {color: quiet},
+    view: {stroke: line},
+  };
+}
+
+// ---- the page as a whole ------------------------------------------------------------------------
+
+function live() {
+  const seconds = Number(document.body.dataset.refresh);
+  if (!seconds) return;
+  const line = document.querySelector(".live");
+  const box = line.querySelector("input");
+  line.hidden = false;
+  box.checked = sessionStorage.getItem("paused") !== "yes";
+  box.addEventListener("input", () => sessionStorage.setItem("paused", box.checked ? "no" : "yes"));
+  setInterval(() => { if (box.checked && document.activeElement === document.body) location.reload(); }, 1000 * seconds);
+}
+
+addEventListener("hashchange", show);
+addEventListener("beforeprint", () => { for (const chart of charts) if (chart.figure.offsetParent) chart.draw(); });
+dark.addEventListener("change", () => {
+  document.documentElement.classList.toggle("dark", dark.matches); // DataTables goes by it
+  for (const chart of charts) chart.again();
+});
+live();
+show();
+})();
