@@ -82,8 +82,9 @@ def _compared(board: Leaderboard) -> Rows:
 
 def _forest(board: Leaderboard, rows: Rows) -> Chart:
     several = len(board.pairs) > 1
-    text = f"Points of test accuracy above or below {board.baseline}, per method, with the interval"
-    text += f" of the verdict ({board.verdicts.basis})." if board.verdicts.basis else ": none here."
+    basis = board.verdicts.basis
+    lines = f"Lines: the interval of the verdict ({basis})." if basis else "There is no verdict."
+    text = f"Points of test accuracy above or below {board.baseline}, per method. {lines}"
     if several:
         text += " For a part of the pairs: their mean, of which there is no verdict."
     title = f"Differences to {board.baseline}"

@@ -16,7 +16,7 @@ from results.report.chart import Chart, Control, Rows
 from results.report.chart_differences import points
 from results.report.content import Content
 from results.schema import Record
-from results.verdict_tables import interval, signed
+from results.verdict_tables import signed
 
 if TYPE_CHECKING:
     import altair as alt
@@ -88,7 +88,8 @@ def _interval(
         found = statistics.estimate(paired, 1, board.level)
     if found is None:
         return {"low": None, "high": None, "text": signed(mean)}
-    return {"low": found.low, "high": found.high, "text": interval(found).rsplit("]")[0] + "]"}
+    text = f"{signed(mean)} [{signed(found.low)}, {signed(found.high)}]"
+    return {"low": found.low, "high": found.high, "text": text}
 
 
 @functools.cache

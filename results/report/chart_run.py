@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 _ACCURACY = "test(/_top[0-9]+$/, datum.name)"
 _RATE = "datum.name == 'lr'"
-_TICKS = [-1000, -100, -10, -1, -0.1, 0, 0.01, 0.1, 1, 10, 100, 1000, 10000]
+_ROUND = [-1000, -100, -10, -1, -0.1, 0]
+_ROUND += [round(n * 10.0**power, 2) for power in range(-2, 5) for n in (1, 2, 5)]
+# A symlog axis of Vega has linear ticks. Both ends are labeled, or 1.2 to 4.6 had a single tick.
+_TICKS = f"[{', '.join(map(str, _ROUND))}, domain('y')[0], domain('y')[1]]"
 _LINEAR = 0.01  # losses nearer to 0 are on a linear scale: a term may be 0, or negative
 
 
@@ -43,7 +46,9 @@ def charts() -> list[Chart]:
             f"axis, linear below {_LINEAR:g}.{initial}",
             f"!({_ACCURACY}) && !({_RATE})",
             alt.Y(
-                "value:Q", axis=style.axis("loss", values=_TICKS, format="~g"), scale=logarithmic
+                "value:Q",
+                axis=style.axis("loss", values=alt.ExprRef(_TICKS), format=".3~g"),
+                scale=logarithmic,
             ),
         ),
         _chart(
@@ -57,9 +62,9 @@ def charts() -> list[Chart]:
 
 
 def _chart(name: str, title: str, text: str, shown: str, y: alt.Y) -> Chart:
-    height, several = (160, False) if name == "rate" else (style.SINGLE - 60, True)
     import altair as alt
 
+    height, several = (160, False) if name == "rate" else (style.SINGLE - 60, True)
     x = alt.X(
         "at:Q", axis=style.axis("epoch", tickMinStep=1), scale=alt.Scale(nice=False, zero=False)
     )

@@ -74,7 +74,7 @@ def _figures(
 def _has_content(chart: Chart, methods: Sequence[str] | None, pairs: Sequence[str] | None) -> bool:
     if chart.name == "ranks":
         return chart_ranks.can_be_ranked(chart, methods, pairs)
-    rows = (row for rows in chart.data.values() for row in rows)
+    rows = (row for rows in chart.data.values() for row in rows if "method" in row)
     return any(
         (methods is None or row["method"] in methods)
         and (pairs is None or not set(pairs).isdisjoint(_listed(row["pair"])))

@@ -66,6 +66,16 @@ def test_only_what_is_chosen_is_shown(board, tmp_path):
     assert ALONE not in ranks
 
 
+def test_a_chart_without_the_chosen_methods_is_left_out(tmp_path):
+    board = content(
+        board_of({"KD": 1.0, "Bad": -1.0}, pairs=2),
+        history=lambda run: "" if "Bad" in run else "stage,epoch,test_top1\nmain,1,3\nmain,2,4\n",
+    )
+    names = [path.name for path in figures.write(board, tmp_path, methods=["Bad"])]
+    assert "test-differences.svg" in names
+    assert not any("curves" in name for name in names)
+
+
 def test_more_than_ten_methods_are_not_ranked(tmp_path):
     board = content_of(large_board(12), history=lambda run: "")
     assert not any("ranks" in path.name for path in figures.write(board, tmp_path))

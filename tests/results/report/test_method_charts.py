@@ -227,5 +227,15 @@ def test_an_initial_stage_ends_at_0():
     ]  # fmt: skip
 
 
+def test_the_axis_of_losses_is_labeled_whatever_their_range():
+    chart = charts.run_charts()[1]
+    for values, ticks in [((1.25, 4.5), {"1.25", "2", "4.5"}), ((-0.5, 20.0), {"−0.5", "0", "20"})]:
+        made = [
+            {"stage": "main", "epoch": epoch, "name": "ce", "value": value}
+            for epoch, value in enumerate(values, start=1)
+        ]
+        assert ticks <= set(texts(dataclasses.replace(chart, data={"history": made})))
+
+
 def test_histories_of_the_tests_are_what_runs_write():
     assert history("x").startswith("stage,epoch,lr,train_top1,")
