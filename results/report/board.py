@@ -81,14 +81,15 @@ class Board:
 
     def overview(self) -> dict[str, Any]:
         """What the board's page shows."""
+        made = charts.board_charts(self.content)
         return {
             "findings": words.findings(self.board.verdicts),
             "conclusions": verdict_tables.notes(self.board.verdicts),
             "facets": facets.facets(self.content.methods.values()),
             "of_methods": facets.of_methods(self.content.methods),
             "published": views.published(self.board),
-            "charts": self._charts("board", charts.board_charts(self.content)),
-            "missing": charts.missing(self.content),
+            "charts": self._charts("board", made),
+            "missing": charts.missing(self.content, made),
             "teachers": [run for run in self.content.runs if run.label == "Teacher"],
             "done": self.done,
         }
@@ -133,7 +134,8 @@ class Board:
             "facts": run_facts.facts(run),
             "measures": run_facts.measures(run),
             "teacher": run_facts.teacher(run),
-            "specification": list(words.flat(run.spec)),
+            # One text: thousands of pages have forty lines each.
+            "specification": "\n".join(f"{name}: {text}" for name, text in words.flat(run.spec)),
             "starts": run_facts.starts(run),
             "warnings": run.record.warnings if run.record else (),
             "history": self.content.history(run.id),

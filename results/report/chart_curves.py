@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from results.cells import DONE
-from results.layout import TableError
 from results.report import chart_style as style
 from results.report import curves
 from results.report.chart import Chart, Control, Rows
@@ -23,12 +22,10 @@ Trials = Mapping[int, Mapping[int, float]]  # accuracies by epoch, by trial
 
 
 def charts(content: Content, methods: Sequence[str] | None = None) -> list[Chart]:
-    """The chart, if two epochs of a run were evaluated; of the board's ``methods``, or of some.
-
-    TableError for a history that has a text in place of a number.
-    """
+    """The chart, if two epochs of a run were evaluated; of all methods of the board, or of some."""
     board = content.board
-    splits, rows = _rows(content, [m for m in board.methods if methods is None or m in methods])
+    splits, every, unreadable = _rows(content)
+    rows = [row for row in every if methods is None or row["method"] in methods]
     data = _sharing_epochs(rows)
     if not any(len(row["epoch"]) > 1 for row in data["epochs"]):
         return []
@@ -40,7 +37,7 @@ def charts(content: Content, methods: Sequence[str] | None = None) -> list[Chart
         controls.append(
             Control("quantity", "quantity", [ACCURACY, f"difference to {board.baseline}"])
         )
-    text = _description(splits, board.baseline, board.level, methods is None)
+    text = _description(splits, board.baseline, board.level, methods is None) + unreadable
     return [Chart("curves", "Learning curves", text, _spec(), data, controls)]
 
 
@@ -60,45 +57,53 @@ def _description(splits: str, baseline: str | None, level: float, board: bool) -
 # ---- data ----------------------------------------------------------------------------------------
 
 
-def _rows(content: Content, methods: Sequence[str]) -> tuple[str, Rows]:
-    """What the curves were evaluated on, in words; one row per method, pair and quantity."""
+@functools.lru_cache(maxsize=1)  # thousands of histories, which each method's page asks for
+def _rows(content: Content) -> tuple[str, Rows, str]:
+    """What the curves were evaluated on, in words; one row per method, pair and quantity.
+
+    And a sentence about histories that cannot be read, "" if there are none.
+    """
     board = content.board
-    wanted = set(methods)
-    found, splits = _histories(content, {*wanted, board.baseline})
+    found, splits, unreadable = _histories(content)
     rows = []
     for order, method in enumerate(board.methods):
-        for at, pair in enumerate(board.pairs if method in wanted else ()):
+        for at, pair in enumerate(board.pairs):
             trials, base = (found.get((m, pair), {}) for m in (method, board.baseline))
             head = {"method": method, "order": order, "pair": pair, "at": at}
             for quantity, curve in _quantities(trials, base, board.level):
                 if quantity == ACCURACY or method != board.baseline:
                     rows.append({**head, "quantity": quantity, **_listed(curve)})
-    return " or ".join(_SPLITS[split] for split in curves.SPLITS if split in splits), rows
+    on = " or ".join(_SPLITS[split] for split in curves.SPLITS if split in splits)
+    return on, rows, _left_out(unreadable)
 
 
 _SPLITS = {"test": "test set", "validation": "held-out part"}
 
 
 def _histories(
-    content: Content, methods: set[str | None]
-) -> tuple[dict[tuple[str | None, str], dict[int, dict[int, float]]], set[str]]:
-    """(method, pair) -> trial -> accuracies, of runs that are done, and their splits."""
+    content: Content,
+) -> tuple[dict[tuple[str | None, str], dict[int, dict[int, float]]], set[str], list[str]]:
+    """(method, pair) -> trial -> accuracies, of runs that are done; their splits; what is wrong."""
     found: dict[tuple[str | None, str], dict[int, dict[int, float]]] = {}
-    splits = set()
+    splits, unreadable = set(), []
     for cell in content.board.cells:
-        if cell.method in methods and cell.record is not None and cell.state == DONE:
-            split, accuracies = _accuracies(content, cell.record.run)
-            if accuracies:
-                splits.add(split)
-                found.setdefault((cell.method, cell.pair), {})[cell.trial] = accuracies
-    return found, splits
+        if cell.record is None or cell.state != DONE:
+            continue
+        try:
+            split, accuracies = curves.accuracies(content.history(cell.record.run))
+        except ValueError as error:
+            unreadable.append(f"{cell.record.run} ({error})")
+            continue
+        if accuracies:
+            splits.add(split)
+            found.setdefault((cell.method, cell.pair), {})[cell.trial] = accuracies
+    return found, splits, unreadable
 
 
-def _accuracies(content: Content, run: str) -> tuple[str, dict[int, float]]:
-    try:
-        return curves.accuracies(content.history(run))
-    except ValueError as error:
-        raise TableError(f"history.csv of run {run}: {error}") from error
+def _left_out(unreadable: Sequence[str]) -> str:
+    if not unreadable:
+        return ""
+    return f" Left out, as their histories cannot be read: {len(unreadable)}, e.g. {unreadable[0]}."
 
 
 def _quantities(trials: Trials, baseline: Trials, level: float) -> list[tuple[str, Curve]]:

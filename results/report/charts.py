@@ -60,7 +60,8 @@ def missing(content: Content, made: Sequence[Chart] | None = None) -> list[str]:
     reasons = {
         "differences": _without_differences(board),
         "cost": "Accuracy and cost: no method has every pair with a recorded cost.",
-        "curves": "Learning curves: of no run are the accuracies of two epochs known.",
+        "curves": "Learning curves: no finished run here has a history of two epochs; a board file "
+        "has histories after `collect --history`.",
         "ranks": _without_ranks(),
     }
     if len(board.pairs) > 1:

@@ -107,9 +107,9 @@ def no_history(run: str) -> str:
     return ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Content:
-    """One board of a report.
+    """One board of a report. Two of them are never equal, so that one can be a key of a cache.
 
     name       a short name, unique in the report: "digits"
     board      its leaderboard; records have their measures, where there are any

@@ -50,7 +50,15 @@ def flat(content: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
         if isinstance(value, Mapping) and value:
             yield from flat(value, f"{name}.")
         elif value not in (None, {}, [], ()):
-            yield name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            yield name, _text(value)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return repr(value)  # a report has millions of numbers
+    return json.dumps(value, ensure_ascii=False)
 
 
 def duration(seconds: float | None) -> str:

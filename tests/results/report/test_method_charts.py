@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from results.layout import TableError
 from results.report import charts
 from results.schema import Measures
 from results.verdict_tables import signed
@@ -175,12 +174,17 @@ def test_an_unknown_label_is_an_error():
         charts.method_charts(several(), "kd")
 
 
-def test_a_broken_history_is_an_error_that_names_the_run():
-    board = content(
-        board_of(GAINS, pairs=1), history=lambda run: "stage,epoch,test_top1\nmain,1,x\n"
+def test_a_broken_history_is_left_out_and_named():
+    good = "stage,epoch,test_top1\nmain,1,50\nmain,2,60\n"
+    whole = board_of(GAINS, pairs=1)
+    broken = next(cell.record.run for cell in whole if cell.method == "KD" and cell.record)
+    board = content(whole, history=lambda run: good.replace("60", "x") if run == broken else good)
+    chart = named(charts.board_charts(board))["curves"]
+    assert f"Left out, as their histories cannot be read: 1, e.g. {broken} (could not" in (
+        chart.description
     )
-    with pytest.raises(TableError, match="run s0-Student alone-0: could not convert"):
-        charts.board_charts(board)
+    counts = {row["method"]: row["trials"] for row in chart.data["curves"]}
+    assert counts["KD"] == counts["Student alone"] - 1
 
 
 # ---- runs ----------------------------------------------------------------------------------------
