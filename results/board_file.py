@@ -132,12 +132,19 @@ def split(line: bytes, where: str) -> Split:
 def _object(line: bytes, where: str) -> dict[str, Any]:
     """The JSON object in a line. RecordError if there is none."""
     try:
-        content = json.loads(line)
+        content = _loaded(line)
     except ValueError as error:
         raise RecordError(f"{where}: not the record of a run: not JSON: {error}") from error
     if not isinstance(content, dict):
         raise RecordError(f"{where}: not the record of a run: expected an object")
     return content
+
+
+def _loaded(line: bytes) -> Any:
+    """As `json.loads`, in a third of the time where the line has no lone surrogates."""
+    with contextlib.suppress(ValueError):
+        return from_json(line)
+    return json.loads(line)
 
 
 class Shared:

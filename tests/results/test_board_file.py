@@ -192,7 +192,7 @@ def test_a_history_is_not_kept_with_the_record(tmp_path, board):
     [
         ('{"run": "a", "history": 3}', "board.jsonl:2: history: expected a text, got 3"),
         ('{"history": ', "board.jsonl:2: not the record of a run: not JSON"),
-        ('["history"]', "board.jsonl:2: not the record of a run: expected an object"),
+        ('[1, "history"]', "board.jsonl:2: not the record of a run: expected an object"),
     ],
 )
 def test_a_history_that_is_none_is_named(board, text, problem):
