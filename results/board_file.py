@@ -1,8 +1,9 @@
 """The records of a board in one file, ``NAME.jsonl``: for publishing results without their runs.
 
 Each line is a run's ``result.json`` without its white space. Where the run has a ``measures.json``,
-its content is one more key, the last one: ``measures``. Lines are sorted by the directories that
-the runs had, so that a board that grows is a small diff.
+its content is one more key, the last one: ``measures``. On request the text of its ``history.csv``
+is another one, before that: ``history``. Lines are sorted by the directories that the runs had, so
+that a board that grows is a small diff.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import contextlib
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 from pydantic_core import from_json
@@ -21,9 +22,11 @@ from results.records import MEASURES, RESULT, RecordError, refused, write_atomic
 from results.schema import Record
 
 SUFFIX = ".jsonl"
-KEY = "measures"
-# Nothing inside a text looks like this: quotes there have a backslash before them.
+KEY, HISTORY_KEY = "measures", "history"
+HISTORY = "history.csv"
+# Nothing inside a text looks like these: quotes there have a backslash before them.
 _BEGIN = b',"measures":{'
+_NAMED = b'"history"'
 
 
 def is_board_file(path: Path) -> bool:
@@ -34,13 +37,14 @@ def is_board_file(path: Path) -> bool:
 def read(path: Path, measures: bool = False) -> dict[str, Record]:
     """Run id -> record. RecordError, with the line's number, where a line is no record.
 
-    Records have no ``measures`` unless asked for: these take most of a line's memory.
+    Records have no ``measures`` unless asked for: these take most of a line's memory. They never
+    have a history: see `histories`.
     """
     records: dict[str, Record] = {}
     shared = Shared()
     for number, line in enumerate(lines(path), start=1):
         where = f"{path}:{number}"
-        record = parse(line, where) if measures else split(line, where)[0]
+        record = parse(line, where) if measures else split(line, where).record
         if record.run in records:
             raise RecordError(f"{where}: run {record.run} is in an earlier line")
         records[record.run] = shared.parts(record)
@@ -56,16 +60,55 @@ def lines(path: Path) -> Iterator[bytes]:
         raise refused(path, "read", error) from error
 
 
+def histories(path: Path) -> dict[str, str]:
+    """Run id -> the text of its history, of the runs that have one there. RecordError as `read`."""
+    found: dict[str, str] = {}
+    for number, line in enumerate(lines(path), start=1):
+        where = f"{path}:{number}"
+        document = _object(line, where) if _NAMED in line else {}
+        text = document.get(HISTORY_KEY)
+        if isinstance(text, str) and "run" in document:
+            found[str(document["run"])] = text
+        elif text is not None:
+            raise RecordError(f"{where}: history: expected a text, got {text!r:.40}")
+    return found
+
+
 def parse(line: bytes, where: str) -> Record:
-    """The record in a JSON text. RecordError that begins with ``where`` if it is none."""
+    """The record in a JSON text. RecordError that begins with ``where`` if it is none.
+
+    A history is dropped: it may take more memory than the rest.
+    """
+    return _parse(line, where)[0]
+
+
+def _parse(line: bytes, where: str) -> tuple[Record, bool]:
+    """The record in a line, without its history, and whether it has one."""
     try:
-        return schema.parse(line)
+        record = schema.parse(line)
     except ValueError as error:
         raise RecordError(f"{where}: not the record of a run: {error}") from error
+    return record, _drop_history(record)
 
 
-def split(line: bytes, where: str) -> tuple[Record, bool]:
-    """The record in a line without its measures, and whether it has some. Else as `parse`.
+def _drop_history(record: Record) -> bool:
+    """Take a history out of what the record holds beside its fields; whether there was one."""
+    if HISTORY_KEY not in (record.model_extra or {}):
+        return False
+    record.model_fields_set.discard(HISTORY_KEY)
+    return (record.model_extra or {}).pop(HISTORY_KEY) is not None
+
+
+class Split(NamedTuple):
+    """The record in a line without its measures and history, and whether it has some."""
+
+    record: Record
+    measured: bool
+    history: bool
+
+
+def split(line: bytes, where: str) -> Split:
+    """The record in a line, and what else the line has. Else as `parse`.
 
     Measures that stand last, as `line_of` writes them, are cut off: building their objects would
     take longer than the rest.
@@ -74,13 +117,34 @@ def split(line: bytes, where: str) -> tuple[Record, bool]:
     if head and tail.endswith(b"}"):
         with contextlib.suppress(ValueError):  # they stand elsewhere, or the line is broken
             from_json(b"{" + tail[:-1])
-            return schema.parse(head + b"}"), True
+            record = schema.parse(head + b"}")
+            return Split(record, True, _drop_history(record))
+    record, history = _parse(line, where)
     if b'"measures"' not in line:
-        return parse(line, where), False
-    record = parse(line, where)
+        return Split(record, False, history)
     document = json.loads(line)
     has_some = document.pop(KEY, None) is not None
-    return (parse(json.dumps(document).encode(), where), True) if has_some else (record, False)
+    if has_some:
+        record = parse(json.dumps(document).encode(), where)
+    return Split(record, has_some, history)
+
+
+def _object(line: bytes, where: str) -> dict[str, Any]:
+    """The JSON object in a line. RecordError if there is none."""
+    try:
+        content = _loaded(line)
+    except ValueError as error:
+        raise RecordError(f"{where}: not the record of a run: not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise RecordError(f"{where}: not the record of a run: expected an object")
+    return content
+
+
+def _loaded(line: bytes) -> Any:
+    """As `json.loads`, in a third of the time where the line has no lone surrogates."""
+    with contextlib.suppress(ValueError):
+        return from_json(line)
+    return json.loads(line)
 
 
 class Shared:
@@ -128,19 +192,42 @@ def _name(part: Any) -> str:
     return str(part["name"] if isinstance(part, dict) else part or "")
 
 
-def line_of(directory: Path) -> bytes:
+def line_of(directory: Path, history: bool = False) -> bytes:
     """The line of the finished run in ``directory``. Nothing of its result is changed.
 
-    RecordError where its result or its measures cannot be read.
+    history  whether its ``history.csv``, if there is one, is part of the line
+
+    RecordError where its result, its measures or its history cannot be read.
     """
     data = _bytes(directory / RESULT)
     parse(data, str(directory / RESULT))
     document = json.loads(data)
     measures = _measures(directory / MEASURES, document["run"])
-    # Python's JSON keeps the order of keys and every digit; the record's model would drop neither,
-    # but might turn a number that is no int into one.
-    whole = {**document, KEY: measures} if measures else document
-    text = json.dumps(whole, ensure_ascii=False, separators=(",", ":"))
+    if history and (directory / HISTORY).exists():
+        text = _bytes(directory / HISTORY).decode(errors="surrogateescape")
+        document = {**_without(document, HISTORY_KEY), HISTORY_KEY: text}
+    return _line({**document, KEY: measures} if measures else document)
+
+
+def without_history(line: bytes) -> bytes:
+    """A line of a board file, with its line break, without a history that it may have."""
+    line = line.rstrip() + b"\n"
+    if _NAMED not in line:
+        return line
+    return _line(_without(json.loads(line), HISTORY_KEY))
+
+
+def _without(document: dict[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in document.items() if name != key}
+
+
+def _line(document: dict[str, Any]) -> bytes:
+    """A line as it is written.
+
+    Python's JSON keeps the order of keys and every digit; the record's model would drop neither,
+    but might turn a number that is no int into one.
+    """
+    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
     return f"{text}\n".encode("utf-8", "backslashreplace")
 
 

@@ -35,11 +35,13 @@ class Finished:
 
     start, length  of the line, in bytes; ``number`` counts lines from 1 and is 0 for a result file
     measured       whether it has measures
+    history        whether it has its history
     """
 
     record: Record
     file: Path
     measured: bool
+    history: bool = False
     number: int = 0
     start: int = 0
     length: int = 0
@@ -113,10 +115,13 @@ def _add(
     runs[run] = min(known, one, key=_preference)
 
 
-def _preference(one: Finished) -> tuple[bool, str]:
-    """Of two equal results the one with measures, else the older; never by their order."""
+def _preference(one: Finished) -> tuple[bool, bool, str]:
+    """Of two equal results the one with measures, then with its history, then the older.
+
+    Never by the order of their places.
+    """
     starts = one.record.starts
-    return (not one.measured, (starts[0].time if starts else None) or "")
+    return (not one.measured, not one.history, (starts[0].time if starts else None) or "")
 
 
 def _sorting(item: tuple[str, Finished]) -> tuple[str, ...]:
@@ -128,11 +133,11 @@ def _on_board(path: Path) -> Iterator[Finished]:
     start = 0
     for number, line in enumerate(board_file.lines(path), start=1):
         where = f"{path}:{number}"
-        record, measured = board_file.split(line, where)
+        record, measured, history = board_file.split(line, where)
         if record.run in known:
             raise RecordError(f"{where}: run {record.run} is in an earlier line")
         known.add(record.run)
-        yield Finished(record, path, measured, number, start, len(line))
+        yield Finished(record, path, measured, history, number, start, len(line))
         start += len(line)
 
 
@@ -142,7 +147,8 @@ def _below(place: Place) -> Iterator[Finished]:
             continue
         record = records.read(directory) if RESULT in files else None
         if record is not None:
-            yield Finished(record, directory / RESULT, board_file.MEASURES in files)
+            has = (name in files for name in (board_file.MEASURES, board_file.HISTORY))
+            yield Finished(record, directory / RESULT, *has)
         elif RESULT in files or "spec.yaml" in files:
             place.unfinished += 1
 
@@ -187,18 +193,22 @@ def _short(value: Any) -> str:
 # ---- their lines ---------------------------------------------------------------------------------
 
 
-def lines(runs: Iterable[Finished]) -> Iterator[bytes]:
-    """The line of each run on a board. RecordError where a result cannot be read any more."""
+def lines(runs: Iterable[Finished], history: bool = False) -> Iterator[bytes]:
+    """The line of each run on a board, with its history or without.
+
+    RecordError where a result cannot be read any more.
+    """
     with contextlib.ExitStack() as stack:
         boards: dict[Path, BinaryIO] = {}
         for one in runs:
             if not one.number:
-                yield board_file.line_of(one.file.parent)
+                yield board_file.line_of(one.file.parent, history)
                 continue
             if one.file not in boards:
                 boards[one.file] = stack.enter_context(_opened(one.file))
             boards[one.file].seek(one.start)
-            yield boards[one.file].read(one.length).rstrip() + b"\n"
+            line = boards[one.file].read(one.length).rstrip() + b"\n"
+            yield line if history else board_file.without_history(line)
 
 
 def _opened(path: Path) -> BinaryIO:

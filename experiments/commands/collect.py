@@ -43,11 +43,12 @@ def _write(args: argparse.Namespace, keep: Keep) -> None:
     with activity(f"writing {args.output}"):
         # Predictions first: the output may be one of the boards that are read.
         copied = predictions_beside.copy(runs, args.output) if args.predictions else None
-        board_file.write(args.output, gathering.lines(runs))
+        board_file.write(args.output, gathering.lines(runs, args.history))
     for line in [*map(_about, gathered.places), *_notes(gathered)]:
         print(line)
     measured = sum(one.measured for one in runs)
-    beside = "" if copied is None else f", {copied:,} with predictions"
+    beside = f", {sum(one.history for one in runs):,} with their history" if args.history else ""
+    beside += "" if copied is None else f", {copied:,} with predictions"
     print(f"wrote {args.output}: {plural(len(runs), 'run')}, {measured:,} with measures{beside}")
 
 
@@ -154,6 +155,12 @@ def register(verbs: Verbs) -> None:
         dest="matrices",
         default=[],
         help="only the runs of this matrix, and its probes (repeatable)",
+    )
+    verb.add_argument(
+        "--history",
+        action="store_true",
+        help="add the runs' histories, for their curves (about 120 bytes per epoch and run: 30 kB "
+        "for 240 epochs)",
     )
     verb.add_argument(
         "--predictions",

@@ -111,7 +111,7 @@ def test_measures_are_found_wherever_they_stand(board, line):
     assert found.model_dump(exclude_unset=True)["measures"] == whole.pop("measures")
     (without,) = board_file.read(board).values()
     assert without == Record.model_validate(whole)
-    assert board_file.split(board.read_bytes(), "board") == (without, True)
+    assert board_file.split(board.read_bytes(), "board") == (without, True, False)
 
 
 @pytest.mark.parametrize(
@@ -127,6 +127,78 @@ def test_measures_that_are_none_are_named(tmp_path, text, problem):
     (tmp_path / board_file.MEASURES).write_text(text)
     with pytest.raises(RecordError, match=problem):
         board_file.line_of(tmp_path)
+
+
+# ---- histories -----------------------------------------------------------------------------------
+
+ODD = 'epoch,"a ""b"",c"\n1,"x,""measures"":{""y"":1}},\\"\n","measures":{"z":1}}\n\\'
+
+
+def test_a_history_stands_before_the_measures_and_is_read_alone(tmp_path, board):
+    one, other = (e.spec for e in expansion(methods=["kd"], trials=2).entries)
+    directory, bare = finish(one, tmp_path), finish(other, tmp_path)
+    content = measure(directory, one.id)
+    for place in (directory, bare):
+        (place / board_file.HISTORY).write_bytes(ODD.encode() + b"caf\xe9")
+    lines = [board_file.line_of(directory, history=True), board_file.line_of(bare)]
+    assert list(json.loads(lines[0]))[-2:] == ["history", "measures"]
+    board_file.write(board, lines)
+    assert board_file.histories(board) == {one.id: ODD + "caf\udce9"}
+    records_there = {spec.id: records.read(spec.directory(tmp_path)) for spec in (one, other)}
+    assert board_file.read(board) == records_there
+    measured = board_file.read(board, measures=True)[one.id]
+    assert json.loads(measured.model_dump_json(exclude_unset=True))["measures"] == content
+    assert "history" not in measured.model_dump()
+    assert board_file.split(lines[0], "board") == (records_there[one.id], True, True)
+    assert board_file.without_history(lines[0]) == board_file.line_of(directory)
+    assert board_file.without_history(lines[1]) == lines[1]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"history":<H>,%s}',  # not where it is written
+        '{%s, "history" : <H>, "measures": {<M>} }',  # with white space
+        '{%s,"measures":{<M>},"history":<H>}',  # after the measures
+        '{%s,"history":<H>,"measures":{<M>}}',
+        '{"other":{"x":1,"history":"no"},%s,"history":<H>}',  # inside another object, too
+    ],
+)
+def test_histories_are_found_wherever_they_stand(board, line):
+    inside = json.dumps(document(70.0, run="a", warnings=[]), separators=(",", ":"))[1:-1]
+    least = '"format":1,"run":"a","samples":2,"top1":50.0'
+    board.write_text(line.replace("<M>", least).replace("<H>", json.dumps(ODD)) % inside + "\n")
+    whole = json.loads(board.read_text())
+    assert board_file.histories(board) == {"a": whole.pop("history")}
+    measured = whole.pop("measures", None) is not None
+    (without,) = board_file.read(board).values()
+    assert without == Record.model_validate(whole)
+    assert board_file.split(board.read_bytes(), "board") == (without, measured, True)
+    assert "history" not in json.loads(board_file.without_history(board.read_bytes()))
+
+
+def test_a_history_is_not_kept_with_the_record(tmp_path, board):
+    spec = expansion().runs[0]
+    directory = finish(spec, tmp_path)
+    (directory / board_file.HISTORY).write_text("epoch\n1\n")
+    board_file.write(board, [board_file.line_of(directory, history=True)])
+    for measures in (False, True):
+        (found,) = board_file.read(board, measures=measures).values()
+        assert (found.model_extra, "history" in found.model_fields_set) == ({}, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('{"run": "a", "history": 3}', "board.jsonl:2: history: expected a text, got 3"),
+        ('{"history": ', "board.jsonl:2: not the record of a run: not JSON"),
+        ('[1, "history"]', "board.jsonl:2: not the record of a run: expected an object"),
+    ],
+)
+def test_a_history_that_is_none_is_named(board, text, problem):
+    board.write_text(line("a") + text)
+    with pytest.raises(RecordError, match=problem):
+        board_file.histories(board)
 
 
 def test_equal_parts_are_kept_once(tmp_path, board):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import shutil
@@ -79,9 +81,20 @@ def test_an_entry_without_arguments_is_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_line_is_what_would_be_published(name: str) -> None:
-    """Nothing of a stored record is lost or changed by its model."""
+    """Nothing of a stored record is lost or changed by its model, which has no history."""
     path = BOARDS / f"{name}.jsonl"
-    lines = path.read_text().splitlines()
+    lines = map(board_file.without_history, board_file.lines(path))
     for line, record in zip(lines, board_file.read(path, measures=True).values(), strict=True):
         published = record.model_dump(exclude_unset=True)
-        assert json.dumps(published, ensure_ascii=False, separators=(",", ":")) == line
+        text = json.dumps(published, ensure_ascii=False, separators=(",", ":"))
+        assert f"{text}\n".encode() == line
+
+
+def test_the_board_of_digits_has_the_history_of_every_run() -> None:
+    path = BOARDS / "digits.jsonl"
+    histories = board_file.histories(path)
+    for run, record in board_file.read(path, measures=True).items():
+        rows = list(csv.DictReader(io.StringIO(histories[run])))
+        assert len(rows) == record.schedule.epochs == 15
+        assert float(rows[-1]["test_top1"]) == record.top1
+        assert record.measures is not None and record.measures.top1 == record.top1

@@ -130,6 +130,35 @@ def test_the_copy_with_measures_stays(two, specs, tmp_path):
     assert '"measures":{"run"' in board.read_text()
 
 
+def with_history(*paths: Path, to: Path) -> Path:
+    board_file.write(to, gathering.lines(gathering.gather(paths).runs.values(), history=True))
+    return to
+
+
+def test_histories_are_kept_on_request_and_dropped_without(two, specs, tmp_path):
+    for number, spec in enumerate(specs):
+        runs = two[number == 3]
+        (spec.directory(runs) / board_file.HISTORY).write_text(f"epoch\n{number}\n")
+    plain = board_of(*two, to=tmp_path / "plain.jsonl").read_bytes()
+    board = with_history(*two, to=tmp_path / "a.jsonl")
+    found = {spec.id: f"epoch\n{number}\n" for number, spec in enumerate(specs)}
+    assert board_file.histories(board) == found
+    assert board_file.read(board) == board_file.read(tmp_path / "plain.jsonl")
+    again = with_history(tmp_path / "plain.jsonl", board, to=tmp_path / "b.jsonl")
+    assert again.read_bytes() == board.read_bytes()  # the lines with a history win
+    assert board_of(board, to=tmp_path / "c.jsonl").read_bytes() == plain
+
+
+def test_measures_count_more_than_a_history(two, specs, tmp_path):
+    shared = specs[2]
+    (shared.directory(two[0]) / board_file.HISTORY).write_text("epoch\n1\n")
+    for places in (two, two[::-1]):
+        assert gathering.gather(places).runs[shared.id].file.is_relative_to(two[0])
+    (shared.directory(two[1]) / board_file.MEASURES).write_text(json.dumps({"run": shared.id}))
+    for places in (two, two[::-1]):
+        assert gathering.gather(places).runs[shared.id].file.is_relative_to(two[1])
+
+
 def test_the_same_line_twice_on_one_board_is_an_error(two, tmp_path):
     board = board_of(two[0], to=tmp_path / "a.jsonl")
     board.write_bytes(board.read_bytes() * 2)

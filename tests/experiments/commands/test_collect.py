@@ -110,6 +110,23 @@ def test_predictions_on_request(matrix):
     assert (copied.name, copied.read_bytes()) == (f"{first.id}.safetensors", b"logits")
 
 
+def test_histories_on_request(matrix):
+    folder = matrix.parent
+    first = cli.expansion(**MATRIX).runs[0]
+    text = "epoch,test_top1\n1,50.0\n"
+    (first.directory(folder / "here") / board_file.HISTORY).write_text(text)
+    called = collect(folder, str(folder / "here"), "--history")
+    assert called.out.endswith("3 runs, 0 with measures, 1 with their history\n")
+    assert board_file.histories(folder / "board.jsonl") == {first.id: text}
+    where = ("--runs", str(folder / "board.jsonl"), "--device", "cpu")
+    tables = [cli.call("table", str(matrix), *where)]
+    called = collect(folder, str(folder / "board.jsonl"))
+    assert called.out.endswith("3 runs, 0 with measures\n")
+    assert board_file.histories(folder / "board.jsonl") == {}
+    tables.append(cli.call("table", str(matrix), *where))
+    assert tables[0].code == 0 and tables[0] == tables[1]
+
+
 # ---- errors --------------------------------------------------------------------------------------
 
 
