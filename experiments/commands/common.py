@@ -108,6 +108,12 @@ def add_matrix_verb(verbs: Verbs, name: str, action: Action) -> argparse.Argumen
     """Add a command about a matrix: its file, where its runs are, which part of it."""
     verb = add_verb(verbs, name, action)
     add_file(verb, "matrix", help="a YAML file, e.g. experiments/digits.yaml")
+    add_matrix_flags(verb)
+    return verb
+
+
+def add_matrix_flags(verb: argparse.ArgumentParser) -> None:
+    """Where the runs and data of a matrix are, and which part of it is meant."""
     add_runs_flag(verb)
     add_data_flags(verb)
     verb.add_argument(
@@ -122,7 +128,6 @@ def add_matrix_verb(verbs: Verbs, name: str, action: Action) -> argparse.Argumen
     verb.add_argument(
         "--trials", nargs="+", type=int, default=[], help="use only these trials, counted from 0"
     )
-    return verb
 
 
 def add_file(verb: argparse.ArgumentParser, *names: str, **settings: Any) -> None:
