@@ -96,9 +96,8 @@ def _write_pages(
     args: argparse.Namespace, contents: list[Content], gather: Gather
 ) -> list[Content]:
     """Write the pages; with ``--every`` again and again, until no run may change by itself."""
-    from results.report.site import Site, SiteError
-
     from experiments.errors import InputError
+    from results.report.site import Site, SiteError
 
     try:
         site = Site(args.output, args.single_file)

@@ -222,7 +222,10 @@ def _seconds_left(
     if here < 1:
         return None
     started = datetime.strptime(begun[-1]["time"], "%Y-%m-%dT%H:%M:%S%z").timestamp()
-    saved = (directory / "history.csv").stat().st_mtime
+    try:
+        saved = (directory / "history.csv").stat().st_mtime
+    except FileNotFoundError:  # removed since it was read
+        return None
     per_epoch = (saved - started) / here
     return max(0.0, per_epoch * (epochs - epoch) - (time.time() - saved))
 
