@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -228,10 +229,13 @@ def states_to_train(args: argparse.Namespace) -> set[str]:
 def command(args: argparse.Namespace, verb: str) -> str:
     """The command line of another command about the same runs."""
     given = [(f"--{name}", getattr(args, name)) for name in ("runs", "data")]
-    flags = [f"{flag} {path}" for flag, path in given if path != CHECKOUT / flag[2:]]
-    flags += [f"--transfer {args.transfer}"] if args.transfer else []
-    flags += [f"--plugin {path}" for path in args.plugin]
-    return " ".join([f"python {sys.argv[0]} {verb} {args.matrix}", *flags])
+    words = ["python", sys.argv[0], verb, args.matrix]
+    for flag, path in given:
+        words += [flag, path] if path != CHECKOUT / flag[2:] else []
+    words += ["--transfer", args.transfer] if args.transfer else []
+    for path in args.plugin:
+        words += ["--plugin", path]
+    return " ".join(shlex.quote(str(word)) for word in words)
 
 
 def level(args: argparse.Namespace) -> int:

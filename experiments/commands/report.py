@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.activity import activity
-from experiments.commands import places, report_flags
+from experiments.commands import places, report_flags, terminal
 from experiments.commands.common import Verbs, add_verb
 from experiments.wording import plural
 
@@ -163,8 +163,9 @@ def _size(contents: Sequence[Content]) -> str:
 
 def _tell(line: str) -> None:
     """One line per renewal, for a person who watches."""
-    if sys.stdout.isatty():
-        print(line, flush=True)
+    width = terminal.columns()
+    if width is not None:
+        print(terminal.cut(line, width), flush=True)
 
 
 def _draw(folder: Path, contents: Sequence[Content]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -112,11 +111,12 @@ class Commands:
         self._args = args
 
     def __call__(self, verb: str, *flags: str, about: str = "", students: bool = False) -> str:
-        if about:
-            runs = "" if self._args.runs == CHECKOUT / "runs" else f" --runs {self._args.runs}"
-            return f"python {sys.argv[0]} {verb} {about}{runs}"
-        changes = {"transfer": None} if students else {}
-        line = command(argparse.Namespace(**{**vars(self._args), **changes}), verb)
+        given = vars(self._args)
+        if about:  # such a command has no other flags
+            own = {"matrix": about, "data": CHECKOUT / "data", "transfer": None, "plugin": []}
+            return command(argparse.Namespace(**{**given, **own}), verb)
+        own = {"transfer": None} if students else {}
+        line = command(argparse.Namespace(**{**given, **own}), verb)
         return " ".join([line, *self._part(), *flags])
 
     def _part(self) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -219,6 +220,29 @@ def test_probes_wait_for_their_students(place, reports):
     assert "--transfer fake" in probes.command
 
 
+def test_probes_of_students_that_failed(done, reports):
+    done.write(transfer={"datasets": ["fake"], "recipe": {"epochs": 1, "milestones": []}})
+    first = done.specs("kd")[0]
+    (first.directory(done.runs) / "result.json").unlink()
+    done.fail(first)
+    content = reports.of_matrix(done.matrix, "--transfer", "fake")
+    assert content.progress and dict(content.progress.counts) == {"to do": 5, "blocked": 1}
+    look = content.progress.steps[0]
+    assert (
+        look.reason.startswith("1 probe blocked, e.g. its student (") and ": failed" in look.reason
+    )
+    assert " status " in look.command and "--transfer" not in look.command
+
+
+def test_commands_can_be_pasted(tmp_path, reports):
+    folder = tmp_path / "my runs"
+    folder.mkdir()
+    content = reports.of_matrix(cli.write(folder), "--pairs", "resnet14 -> *")
+    assert content.progress
+    words = shlex.split(content.progress.steps[0].command)
+    assert words[2:4] == ["run", str(folder / "matrix.yaml")] and words[-1] == "resnet14 -> *"
+
+
 def test_a_part_of_a_matrix_is_trained_as_a_part(place, reports):
     content = reports.of_matrix(place.matrix, "--methods", "kd", "--trials", "0")
     assert [run.label for run in content.runs] == [
@@ -361,6 +385,19 @@ def test_it_is_renewed_until_all_is_done(done, finished, reports, quick):
     ]
     assert [refresh for _, refresh in reports.written] == [7, 7, None]
     assert called.out == "wrote r/index.html: 3 methods, 7 runs; open it in a browser\n"
+
+
+def test_a_person_sees_a_line_per_renewal(done, reports, quick, monkeypatch):
+    (done.specs("kd")[0].directory(done.runs) / "result.json").unlink()
+
+    def stop(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(report_verb.time, "sleep", stop)
+    monkeypatch.setattr("experiments.commands.terminal.columns", lambda: 80)
+    called = cli.command("report", done.matrix, "--output", "r", "--every", "7")
+    assert called.code == 130
+    assert called.out.endswith(": matrix: 6 done, 1 to do; again in 7 seconds, Ctrl-C ends\n")
 
 
 def test_what_is_finished_is_written_once(done, reports, quick):
