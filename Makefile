@@ -11,9 +11,10 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 help:  ## list the targets (this is the default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: setup  ## train and tabulate eight methods and the student alone on real handwritten digits
+demo: setup  ## train, tabulate and show eight methods and the student alone on real handwritten digits
 	$(BIN)/python benchmark.py run experiments/digits.yaml
 	$(BIN)/python benchmark.py table experiments/digits.yaml
+	$(BIN)/python benchmark.py report experiments/digits.yaml --output report/digits
 
 test: setup-dev  ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal

@@ -12,6 +12,7 @@
     benchmark.py retry  MATRIX      let run and submit try again what failed
     benchmark.py accept MATRIX      keep results of an earlier version of a plugin
     benchmark.py table  MATRIX      print the leaderboard of what is done
+    benchmark.py report MATRIX …    write pages to look at, and figures for papers
     benchmark.py collect DIR …      gather finished runs of several places into one file
     benchmark.py evaluate FILE|RUN  measure anyone's checkpoint, or a run, on the test part
     benchmark.py export RUN         write a finished run's student as a file for others
@@ -48,6 +49,7 @@ from experiments.commands import (
     listing,
     logs,
     plan,
+    report,
     run,
     status,
     submit,
@@ -57,8 +59,8 @@ from experiments.commands.common import Parser
 from experiments.commands.entry import entry_point
 
 COMMANDS = (
-    listing, check, plan, run, submit, status, doctor, logs, cancel, accept, table, collect,
-    evaluate, export, clean,
+    listing, check, plan, run, submit, status, doctor, logs, cancel, accept, table, report,
+    collect, evaluate, export, clean,
 )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from .memory import Images, MemoryData, Part
 from .registry import (
     Facts,
     build,
+    class_names,
     describe,
     facts,
     is_own_data,
@@ -30,6 +31,7 @@ __all__ = [
     "Settings",
     "Stream",
     "build",
+    "class_names",
     "describe",
     "facts",
     "is_own_data",

@@ -76,7 +76,11 @@ CIFAR100 = Variant(
 )
 
 
-@register("cifar10", facts=Facts(10, SIZE, 50_000, 10_000))
+@register(
+    "cifar10",
+    facts=Facts(10, SIZE, 50_000, 10_000),
+    class_names=lambda root, options: _class_names(CIFAR10, root / CIFAR10.folder),
+)
 def cifar10(settings: Settings, *, image_size: int = SIZE) -> Data:
     """CIFAR-10: 50,000 + 10,000 images of 32×32, 10 classes (Krizhevsky, 2009).
 
@@ -85,7 +89,11 @@ def cifar10(settings: Settings, *, image_size: int = SIZE) -> Data:
     return _build(CIFAR10, settings, image_size)
 
 
-@register("cifar100", facts=Facts(100, SIZE, 50_000, 10_000))
+@register(
+    "cifar100",
+    facts=Facts(100, SIZE, 50_000, 10_000),
+    class_names=lambda root, options: _class_names(CIFAR100, root / CIFAR100.folder),
+)
 def cifar100(settings: Settings, *, image_size: int = SIZE) -> Data:
     """CIFAR-100: 50,000 + 10,000 images of 32×32, 100 classes (Krizhevsky, 2009).
 

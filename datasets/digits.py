@@ -16,7 +16,14 @@ TEST_SIZE = 360  # of 1,797: one fifth
 MEAN, STD = 0.3054, 0.3187
 
 
-@register("digits", facts=Facts(10, 16, 1_797 - TEST_SIZE, TEST_SIZE))
+CLASS_NAMES = tuple(map(str, range(10)))
+
+
+@register(
+    "digits",
+    facts=Facts(10, 16, 1_797 - TEST_SIZE, TEST_SIZE),
+    class_names=lambda root, options: CLASS_NAMES,
+)
 def digits(settings: Settings) -> Data:
     """1,797 digits of 8×8 pixels, upsampled to 3×16×16; a fixed stratified fifth is the test part.
 
@@ -34,7 +41,7 @@ def digits(settings: Settings) -> Data:
         Images(
             train=whole.take(train),
             test=whole.take(test),
-            class_names=tuple(map(str, range(10))),
+            class_names=CLASS_NAMES,
             mean=(MEAN,) * 3,
             std=(STD,) * 3,
             padding=2,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -14,7 +17,11 @@ from .registry import register
 BANDS = 4  # horizontal bands of a class's pattern, which mirroring does not change
 
 
-@register("fake")
+def _class_names(options: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(f"class{c}" for c in range(options["num_classes"]))
+
+
+@register("fake", class_names=lambda root, options: _class_names(options))
 def fake(
     settings: Settings,
     *,
@@ -38,7 +45,7 @@ def fake(
         Images(
             train=_part(patterns, train_size, "train", seed),
             test=_part(patterns, test_size, "test", seed),
-            class_names=tuple(f"class{c}" for c in range(num_classes)),
+            class_names=_class_names({"num_classes": num_classes}),
             mean=(0.5,) * 3,
             std=(0.2,) * 3,
             padding=image_size // 8,

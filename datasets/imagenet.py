@@ -27,6 +27,7 @@ SIZE, MARGIN = 224, 32  # tested on the central 224 of 256 pixels
     "imagenet",
     placement=("cache", "workers"),
     facts=Facts(CLASSES, SIZE, 1_281_167, 50_000),  # ILSVRC 2012
+    class_names=lambda root, options: classes(find("imagenet", root, FOLDERS, LAYOUT) / "train"),
 )
 def imagenet(
     settings: Settings,

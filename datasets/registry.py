@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,9 @@ Factory = Callable[..., Data]
 _FACTORIES: dict[str, Factory] = {}
 _PLACEMENT: dict[Factory, frozenset[str]] = {}
 _FACTS: dict[str, Facts] = {}
+# reader(root, options) -> the names of the classes, without reading an image
+NameReader = Callable[[Path, Mapping[str, Any]], Iterable[str]]
+_NAME_READERS: dict[str, NameReader] = {}
 OWN_DATA = ("file", "folder")  # options that give the path of a user's own images
 
 
@@ -33,13 +36,17 @@ class Facts:
 
 
 def register(
-    name: str, placement: Iterable[str] = (), facts: Facts | None = None
+    name: str,
+    placement: Iterable[str] = (),
+    facts: Facts | None = None,
+    class_names: NameReader | None = None,
 ) -> Callable[[Factory], Factory]:
     """Decorator: make ``build(name, …)`` call ``factory(settings, **options)``.
 
     The factory's keyword-only parameters, which all need defaults, are the data set's options.
     Those named in ``placement`` are paths or affect speed or words only, and change no result.
-    ``facts`` are shown in listings, where the same for everyone.
+    ``facts`` are shown in listings, where the same for everyone. ``class_names`` reads the names
+    of the classes, where that needs no image.
     Raises DataError if the name is taken (ignoring case: people type names from papers).
     """
 
@@ -58,6 +65,8 @@ def register(
         _PLACEMENT[factory] = frozenset(placement)
         if facts:
             _FACTS[name] = facts
+        if class_names:
+            _NAME_READERS[name] = class_names
         return factory
 
     return add
@@ -77,6 +86,20 @@ def facts(name: str) -> Facts | None:
     """What a complete copy holds; None where that depends on the user's files or options."""
     _find(name)
     return _FACTS.get(name)
+
+
+def class_names(name: str, root: Path, given: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of a data set's classes by number, read from what describes its images.
+
+    Empty where the data are not there, or only reading them would tell. ``given`` are options.
+    """
+    reader = _NAME_READERS.get(name)
+    if reader is None:
+        return ()
+    try:
+        return tuple(reader(root.expanduser(), {**options(name), **given}))
+    except (DataError, OSError):  # not here: the names are for display only
+        return ()
 
 
 def describe(name: str) -> str:

@@ -29,6 +29,7 @@ LAYOUT = f"{', '.join(FILES)} of http://ai.stanford.edu/~acoates/stl10/stl10_bin
     "stl10",
     placement=("cache", "workers"),
     facts=Facts(CLASSES, SIZE, SIZES["train"], SIZES["test"]),
+    class_names=lambda root, options: _class_names(_find(Settings("stl10", root))),
 )
 def stl10(
     settings: Settings,

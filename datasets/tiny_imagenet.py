@@ -31,6 +31,9 @@ DEGREES = 20.0
     "tiny-imagenet",
     placement=("cache", "workers"),
     facts=Facts(CLASSES, 64, CLASSES * TRAIN_SIZE, CLASSES * TEST_SIZE),
+    class_names=lambda root, options: classes(
+        find("tiny-imagenet", root, FOLDERS, LAYOUT) / "train"
+    ),
 )
 def tiny_imagenet(
     settings: Settings,

@@ -78,6 +78,13 @@ def find(name: str) -> type[Distiller]:
     return cls
 
 
+def parts(name: str) -> list[type[Distiller]]:
+    """The registered classes that a name composes: "lskd+crd+kd" is LSKD, CRD and KD."""
+    prefixes, base, with_kd = _split(name)
+    wrapped = [REGISTRY.get(base), *([REGISTRY.get("kd")] if with_kd else [])]
+    return [*(WRAPPERS.get(prefix) for prefix in prefixes), *wrapped]
+
+
 def title(name: str) -> str:
     """A method's name as printed in tables: "CRD", "CRD+KD", "LSKD+DKD"."""
     return find(name).title + ("+KD" if _split(name)[2] else "")

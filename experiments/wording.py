@@ -19,3 +19,16 @@ def form(count: int, one: str, many: str) -> str:
     ('is', 'are')
     """
     return one if count == 1 else many
+
+
+def as_yaml(value: object) -> str:
+    """A value as a YAML file has it, in one line.
+
+    >>> as_yaml((1, None)), as_yaml("0.5")
+    ('[1, null]', "'0.5'")
+    """
+    import yaml
+
+    plain = list(value) if isinstance(value, tuple) else value
+    text: str = yaml.safe_dump(plain, default_flow_style=True, width=1000)
+    return text.removesuffix("\n").removesuffix("\n...")

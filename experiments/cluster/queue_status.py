@@ -47,9 +47,12 @@ def survey(plan: Plan) -> tuple[dict[str, Status], dict[str, QueueState]]:
     return merge(statuses, queue, plan.workspace.runs), queue
 
 
-def statuses(plan: Plan) -> dict[str, Status]:
-    """Every run's status; if SLURM does not answer, the disk's alone, with a note on stderr."""
-    on_disk = plan.statuses()
+def statuses(plan: Plan, measures: bool = False) -> dict[str, Status]:
+    """Every run's status; if SLURM does not answer, the disk's alone, with a note on stderr.
+
+    ``measures``: see `Plan.statuses`.
+    """
+    on_disk = plan.statuses(measures)
     try:
         queue = query(plan.workspace.runs, on_disk.values())
     except slurm.SlurmError as error:

@@ -16,14 +16,14 @@ from experiments.errors import InputError
 from experiments.matrix import transfer
 from experiments.matrix.expand import Entry, Expansion, label
 from experiments.matrix.run_spec import RunSpec
-from experiments.matrix.schema import ARROW, Matrix, fits
+from experiments.matrix.schema import ARROW, DatasetEntry, Matrix, fits
 from experiments.plan.plan import Plan
 from experiments.rundir.status import ACTIVE, NOT_STARTED, State, Status
 from models.registry import near
 from results import board_file, measure_tables, predictions
 from results.cells import Cell, TeacherScores
 from results.leaderboard import Leaderboard, leaderboard
-from results.schema import Record
+from results.schema import Measures, Record
 from results.statistics import LEVEL
 
 
@@ -32,19 +32,22 @@ def board_of(
     references: Sequence[Source] = (),
     baseline: str | None = None,
     level: float = LEVEL,
+    statuses: Mapping[str, Status] | None = None,
 ) -> Leaderboard:
     """The leaderboard of a plan, as far as its runs are done, and rows of other finished runs.
 
     ``baseline``: the row to compare with; default: the student alone, if it is one.
+    ``statuses`` of all its runs, where they have been read.
     """
-    statuses = queue_status.statuses(plan)
+    statuses = queue_status.statuses(plan) if statuses is None else statuses
     entries = plan.expansion.entries
     joined = join(entries, [_cell(entry, statuses) for entry in entries], statuses, references)
-    about = [transfer.note(plan.matrix)] if plan.origin else []
+    block = plan.matrix.transfer
+    about = [transfer.note(block.bn_mode)] if plan.origin and block else []
     board = leaderboard(
         joined.cells,
         {**joined.teachers, **_teachers(plan, statuses)},
-        dataset=_dataset(plan.matrix),
+        dataset=dataset_label(plan.matrix.dataset),
         recipe=plan.matrix.recipe.summary(),
         exceptions=[*exceptions(plan.matrix, plan.expansion), *joined.exceptions],
         notes=[*about, *_accepted(plan), *_stale(statuses), *joined.notes],
@@ -62,11 +65,15 @@ def _baseline(entries: Sequence[Entry], joined: Joined, asked: str | None) -> st
         alone = (entry.label for entry in entries if _trained_by(entry) == "vanilla")
         return next(alone, joined.baseline)
     named = {entry.label: _trained_by(entry) for entry in entries}
-    labels = list(dict.fromkeys(cell.method for cell in joined.cells))
-    for row in labels:
-        if fits(row, asked) or fits(named.get(row, row), asked):
+    return row_named(asked, {cell.method: named.get(cell.method, "") for cell in joined.cells})
+
+
+def row_named(asked: str, rows: Mapping[str, str]) -> str:
+    """The first row that ``--baseline`` means; ``rows``: label -> its method."""
+    for row, method in rows.items():
+        if fits(row, asked) or fits(method or row, asked):
             return row
-    raise InputError(f"--baseline {asked}: no row of this table: {near(asked, labels)}")
+    raise InputError(f"--baseline {asked}: no row of this table: {near(asked, rows)}")
 
 
 def with_measures(
@@ -87,6 +94,28 @@ def with_measures(
     return measure_tables.measured(replace(board, cells=cells), names)
 
 
+def with_known_measures(board: Leaderboard, plan: Plan) -> Leaderboard:
+    """The leaderboard with every measure that one of its runs has.
+
+    Records of a board file have theirs already, see `Plan.statuses`.
+    """
+    runs = plan.workspace.runs
+    on_board = board_file.is_board_file(runs)
+    specs = () if on_board else plan.expansion.runs
+    places = {spec.id: spec.directory(runs) for spec in specs}
+    cells = tuple(_measured(cell, {}, places) for cell in board.cells)
+    return every_measure(replace(board, cells=cells))
+
+
+def every_measure(board: Leaderboard) -> Leaderboard:
+    """The leaderboard with the columns of all measures that its records have."""
+    found = [cell.record.measures for cell in board.cells if cell.record and cell.record.measures]
+    names = [
+        name for name in measure_tables.MEASURES if any(getattr(m, name) is not None for m in found)
+    ]
+    return measure_tables.measured(board, names)
+
+
 def _on_board(path: Path) -> dict[str, Record]:
     """The records of a board file with their measures; none of a directory."""
     return board_file.read(path, measures=True) if board_file.is_board_file(path) else {}
@@ -97,11 +126,18 @@ def _measured(cell: Cell, known: Mapping[str, Record], places: Mapping[str, Path
     if record is None:
         return cell
     if record.run in known:
-        found = known[record.run].measures
+        measured = measured_record(record, known[record.run].measures, None)
     else:
-        found = predictions.read_measures(places[record.run]) if record.run in places else None
+        measured = measured_record(record, record.measures, places.get(record.run))
+    return replace(cell, record=measured)
+
+
+def measured_record(record: Record, found: Measures | None, directory: Path | None) -> Record:
+    """The record with the measures found, or those in its directory, if they belong to it."""
+    if found is None and directory is not None:
+        found = predictions.read_measures(directory)
     belongs = found if found and predictions.belong(record, found) else None
-    return replace(cell, record=record.model_copy(update={"measures": belongs}))
+    return record.model_copy(update={"measures": belongs})
 
 
 def _trained_by(entry: Entry) -> str:
@@ -112,12 +148,12 @@ def _trained_by(entry: Entry) -> str:
 def _cell(entry: Entry, statuses: Mapping[str, Status]) -> Cell:
     status = statuses[entry.spec.id]
     return Cell(
-        _arrow(entry.pair),
+        arrow(entry.pair),
         entry.label,
         entry.spec.trial,
         record=status.record if status.state == State.DONE else None,
         reason=status.detail or None,
-        state=State.TODO if _is_waiting(status) else status.state,
+        state=State.TODO if is_waiting(status) else status.state,
         run=entry.spec.id,
         spec=_described(entry.spec),
     )
@@ -135,7 +171,7 @@ def _described(spec: RunSpec) -> dict[str, Any]:
     }
 
 
-def _is_waiting(status: Status) -> bool:
+def is_waiting(status: Status) -> bool:
     """Whether a probe is blocked only until its student has been trained."""
     coming = tuple(f": {state}" for state in (*NOT_STARTED, *ACTIVE))
     return status.state == State.BLOCKED and status.detail.endswith(coming)
@@ -154,7 +190,7 @@ def _teachers(plan: Plan, statuses: Mapping[str, Status]) -> dict[str, TeacherSc
         if accuracy is None and own and own.record:
             accuracy = own.record.top1
         if accuracy is not None:
-            pair = _arrow(entry.pair)
+            pair = arrow(entry.pair)
             names[pair] = teacher.name
             key = teacher.run or teacher.sha256 or ""
             accuracies.setdefault(pair, {}).setdefault(key, accuracy)
@@ -164,14 +200,13 @@ def _teachers(plan: Plan, statuses: Mapping[str, Status]) -> dict[str, TeacherSc
     }
 
 
-def _arrow(pair: str) -> str:
+def arrow(pair: str) -> str:
     """A pair as tables print it."""
     return pair.replace(ARROW, " → ")
 
 
-def _dataset(matrix: Matrix) -> str:
+def dataset_label(entry: DatasetEntry) -> str:
     """The data set's label, with everything that makes it another one."""
-    entry = matrix.dataset
     parts = [entry.options.get("label") or entry.name]
     if entry.subset:
         parts.append(f"subset of {entry.subset} training images")
@@ -202,7 +237,7 @@ def exceptions(matrix: Matrix, shown: Expansion) -> list[str]:
             lines.append(f"{name}: {_listed(method.options)}")
         for pair, options in method.pairs.items():
             if any(fits(shown_pair, pair) for shown_pair in pairs):
-                lines.append(f"{name}, {_arrow(pair)}: {_listed(options)}")
+                lines.append(f"{name}, {arrow(pair)}: {_listed(options)}")
     return lines
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -108,6 +109,12 @@ def add_matrix_verb(verbs: Verbs, name: str, action: Action) -> argparse.Argumen
     """Add a command about a matrix: its file, where its runs are, which part of it."""
     verb = add_verb(verbs, name, action)
     add_file(verb, "matrix", help="a YAML file, e.g. experiments/digits.yaml")
+    add_matrix_flags(verb)
+    return verb
+
+
+def add_matrix_flags(verb: argparse.ArgumentParser) -> None:
+    """Where the runs and data of a matrix are, and which part of it is meant."""
     add_runs_flag(verb)
     add_data_flags(verb)
     verb.add_argument(
@@ -122,7 +129,6 @@ def add_matrix_verb(verbs: Verbs, name: str, action: Action) -> argparse.Argumen
     verb.add_argument(
         "--trials", nargs="+", type=int, default=[], help="use only these trials, counted from 0"
     )
-    return verb
 
 
 def add_file(verb: argparse.ArgumentParser, *names: str, **settings: Any) -> None:
@@ -223,10 +229,13 @@ def states_to_train(args: argparse.Namespace) -> set[str]:
 def command(args: argparse.Namespace, verb: str) -> str:
     """The command line of another command about the same runs."""
     given = [(f"--{name}", getattr(args, name)) for name in ("runs", "data")]
-    flags = [f"{flag} {path}" for flag, path in given if path != CHECKOUT / flag[2:]]
-    flags += [f"--transfer {args.transfer}"] if args.transfer else []
-    flags += [f"--plugin {path}" for path in args.plugin]
-    return " ".join([f"python {sys.argv[0]} {verb} {args.matrix}", *flags])
+    words = ["python", sys.argv[0], verb, args.matrix]
+    for flag, path in given:
+        words += [flag, path] if path != CHECKOUT / flag[2:] else []
+    words += ["--transfer", args.transfer] if args.transfer else []
+    for path in args.plugin:
+        words += ["--plugin", path]
+    return " ".join(shlex.quote(str(word)) for word in words)
 
 
 def level(args: argparse.Namespace) -> int:

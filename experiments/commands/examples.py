@@ -35,6 +35,12 @@ EXAMPLES = {
         "table experiments/cifar100.yaml --check table.tex --macros numbers.tex",
         "table experiments/cifar100.yaml --published tian2020crd",
     ),
+    "report": (
+        "report experiments/digits.yaml --output report",
+        "report results/boards/cifar100-small.jsonl --output board.html --single-file",
+        "report experiments/cifar100.yaml --output report --every 60",
+        "report experiments/cifar100.yaml --figures figures --published tian2020crd",
+    ),
     "collect": (
         "collect runs --output board.jsonl",
         "collect runs /scratch/her/runs --matrix experiments/digits.yaml --output digits.jsonl",

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator, Sequence
 
 from experiments.commands.common import Verbs, add_verb
-from experiments.wording import plural
+from experiments.wording import as_yaml, plural
 
 COSTS = ("extra parameters", "step / KD")
 
@@ -140,10 +140,10 @@ def _method(name: str) -> Iterator[str]:
     for heading, text in catalogue.demands(name, options):
         yield f"{heading:<10} {text}"
     yield ""
-    rows = [[key, _shown(value), catalogue.expected(name, key)] for key, value in options.items()]
+    rows = [[key, as_yaml(value), catalogue.expected(name, key)] for key, value in options.items()]
     yield from _grid(rows, ["option", "default", "expected"])
     for preset, values in cls.presets.items():
-        listed = ", ".join(f"{key} {_shown(value)}" for key, value in values.items())
+        listed = ", ".join(f"{key} {as_yaml(value)}" for key, value in values.items())
         yield f"preset {preset}: {listed or 'the defaults'}"
 
 
@@ -162,7 +162,7 @@ def _dataset(name: str) -> Iterator[str]:
         yield "classes, image size and numbers of images follow from the options"
     yield ""
     options: dict[str, object] = {**datasets.options(name), "subset": None, "validation": None}
-    rows = [[key, _shown(value), _effect(name, key)] for key, value in options.items()]
+    rows = [[key, as_yaml(value), _effect(name, key)] for key, value in options.items()]
     yield from _grid(rows, ["option", "default", "part of a run's identity"])
 
 
@@ -202,15 +202,6 @@ def _source(key: str) -> Iterator[str]:
     from experiments.commands.published import describe
 
     yield from describe(key)
-
-
-def _shown(value: object) -> str:
-    """A value as YAML has it."""
-    import yaml
-
-    plain = list(value) if isinstance(value, tuple) else value
-    text: str = yaml.safe_dump(plain, default_flow_style=True, width=1000)
-    return text.removesuffix("\n").removesuffix("\n...")
 
 
 def _grid(rows: list[list[str]], header: list[str]) -> list[str]:

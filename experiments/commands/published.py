@@ -12,10 +12,10 @@ from results import published_rows
 from results.published_rows import TEACHER, Row, Source
 
 if TYPE_CHECKING:
-    from experiments.matrix.schema import Matrix
+    from experiments.errors import InputError
+    from experiments.matrix.schema import DatasetEntry
     from experiments.plan.plan import Plan
     from results.leaderboard import Leaderboard
-    from results.published_comparison import Comparison
 
 _DATA_SETS = {"tiny-imagenet": "tinyimagenet"}  # ours -> as published, where they differ
 _FEW = 3  # names that stand in the list before "…"
@@ -29,49 +29,62 @@ def beside(board: Leaderboard, plan: Plan, asked: Sequence[str]) -> Leaderboard:
 
     InputError where a source that was asked for is unknown or has nothing on the board's data set.
     """
-    from experiments.errors import InputError
-
     published_rows.check(asked, "--published")
-    dataset = _dataset(plan)
-    chosen = list(dict.fromkeys(asked or plan.matrix.published))
+    trained = plan.origin.matrix.dataset if plan.origin else None
+    dataset = dataset_name(plan.matrix.dataset.name, trained.name if trained else None)
     for source in asked:
         known = {row.dataset for row in published_rows.rows(source)}
         if dataset not in known:
-            listed = ", ".join(sorted(known))
-            raise InputError(f"--published {source}: nothing on {dataset}: it has {listed}")
-    compared = [_compared(source, dataset, board, plan) for source in chosen]
-    return replace(board, published=tuple(c for c in compared if c is not None))
+            raise nothing_on(source, [dataset], known)
+    chosen = list(dict.fromkeys(asked or plan.matrix.published))
+    return compared(board, chosen, dataset, other_data(plan.matrix.dataset, trained))
 
 
-def _compared(source: str, dataset: str, board: Leaderboard, plan: Plan) -> Comparison | None:
+def nothing_on(source: str, data_sets: Sequence[str], known: Iterable[str]) -> InputError:
+    """The error for a source that was asked for and has other data sets only."""
+    from experiments.errors import InputError
+
+    listed = ", ".join(sorted(known))
+    shown = " or ".join(data_sets)
+    return InputError(f"--published {source}: nothing on {shown}: it has {listed}")
+
+
+def compared(
+    board: Leaderboard, sources: Sequence[str], dataset: str, data: Sequence[str]
+) -> Leaderboard:
+    """The board with those of the sources beside it that have something on its data set.
+
+    ``dataset`` from `dataset_name`, ``data`` from `other_data`.
+    """
     from results.published_comparison import compare
 
-    if not published_rows.rows(source, dataset):
-        return None  # of the matrix: a table of probes is about other data
-    data = _other_data(plan)
-    return compare(source, dataset, board.frame, board.cells, model_name, data)
+    found = [
+        compare(source, dataset, board.frame, board.cells, model_name, data)
+        for source in sources
+        if published_rows.rows(source, dataset)  # of a matrix: a table of probes is on other data
+    ]
+    return replace(board, published=tuple(found))
 
 
-def _dataset(plan: Plan) -> str:
-    """A plan's data set as sources name it; probes are on "cifar100_to_stl10"."""
-    name = _DATA_SETS.get(plan.matrix.dataset.name, plan.matrix.dataset.name)
-    if plan.origin is None:
-        return name
-    return f"{plan.origin.matrix.dataset.name}_to_{name}"
+def dataset_name(name: str, trained: str | None = None) -> str:
+    """A data set as sources name it; probes of students of ``trained``: "cifar100_to_stl10"."""
+    name = _DATA_SETS.get(name, name)
+    return name if trained is None else f"{trained}_to_{name}"
 
 
-def _other_data(plan: Plan) -> list[str]:
-    """How the data are not what every source has: the whole training part, as it is."""
-    matrix = (plan.origin or plan).matrix
-    probe = ["the probe's recipe (theirs is not stated)"] if plan.origin else []
-    return [*other_parts(matrix), *probe]
+def other_data(dataset: DatasetEntry, trained: DatasetEntry | None = None) -> list[str]:
+    """How the data are not what every source has: the whole training part, as it is.
+
+    ``trained``: of probes, the data set of their students.
+    """
+    probe = ["the probe's recipe (theirs is not stated)"] if trained else []
+    return [*other_parts(trained or dataset), *probe]
 
 
-def other_parts(matrix: Matrix) -> Iterator[str]:
-    """How a matrix's data are not the whole data set as it usually is, one text for each way."""
+def other_parts(dataset: DatasetEntry) -> Iterator[str]:
+    """How data are not the whole data set as it usually is, one text for each way."""
     from experiments.matrix.run_spec import data_defaults
 
-    dataset = matrix.dataset
     if dataset.subset:
         yield f"subset of the training data (ours {plural(dataset.subset, 'image')})"
     if dataset.validation:

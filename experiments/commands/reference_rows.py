@@ -28,8 +28,12 @@ def key_of(method: str, options: Mapping[str, Any]) -> Key:
     return method, json.dumps({**defaults, **options}, sort_keys=True)
 
 
-def rows_of(found: Mapping[Key, Row], name: str) -> dict[str, Row]:
-    """Label -> row. A method whose options differ only between pairs is one row."""
+def rows_of(found: Mapping[Key, Row], name: str = "") -> dict[str, Row]:
+    """Label -> row. A method whose options differ only between pairs is one row.
+
+    ``name`` in brackets ends each label.
+    """
+    mark = f" [{name}]" if name else ""
     by_method: dict[str, list[Key]] = {}
     for key in found:
         by_method.setdefault(key[0], []).append(key)
@@ -38,11 +42,17 @@ def rows_of(found: Mapping[Key, Row], name: str) -> dict[str, Row]:
         pairs = [{pair for pair, _ in found[key]} for key in keys]
         if len(keys) > 1 and len(set().union(*pairs)) == sum(map(len, pairs)):
             whole = {place: record for key in keys for place, record in found[key].items()}
-            rows[f"{_title(method)}{_BY_PAIR} [{name}]"] = whole
+            rows[_label(method, _BY_PAIR + mark, rows)] = whole
             continue
         for key in keys:
-            rows[f"{_title(method)}{_options(*key)} [{name}]"] = found[key]
+            rows[_label(method, _options(*key) + mark, rows)] = found[key]
     return rows
+
+
+def _label(method: str, more: str, taken: Mapping[str, Row]) -> str:
+    """The label of a row; two methods of one title are told apart by their names."""
+    label = f"{_title(method)}{more}"
+    return f"{label} ({method})" if label in taken else label
 
 
 def _title(method: str) -> str:

@@ -73,15 +73,10 @@ def _each(plan: Plan, statuses: dict[str, Status]) -> Table:
 
 def _groups(plan: Plan, statuses: dict[str, Status]) -> Table:
     """One row per pair and method."""
-    from experiments.plan.summary import summarize
+    from experiments.plan.summary import groups, summarize
 
-    groups: dict[tuple[str, str], list[Status]] = {}
-    for spec in plan.expansion.teachers:
-        groups[spec.pair, "teacher"] = [statuses[spec.id]]
-    for entry in plan.expansion.entries:
-        groups.setdefault((entry.pair, entry.label), []).append(statuses[entry.spec.id])
     rows: list[tuple[str, ...]] = [
-        (pair, label, summarize(group)) for (pair, label), group in groups.items()
+        (pair, label, summarize(group)) for (pair, label), group in groups(plan, statuses).items()
     ]
     return ["pair", "method", "trials"], rows
 

@@ -139,13 +139,7 @@ def _add_rows(verb: argparse.ArgumentParser) -> None:
         help="add rows of the finished runs of these board files or runs directories, "
         "where everything but the method is the same",
     )
-    verb.add_argument(
-        "--published",
-        nargs="+",
-        default=[],
-        metavar="SOURCE",
-        help="put published results beside ours, a table for each source (`list published`)",
-    )
+    add_published_flag(verb)
     verb.add_argument("--each", action="store_true", help="csv: one row per run, with its options")
 
 
@@ -171,6 +165,24 @@ def _add_columns(verb: argparse.ArgumentParser) -> None:
 
 
 def _add_conclusions(verb: argparse.ArgumentParser) -> None:
+    add_comparison_flags(verb)
+    verb.add_argument(
+        "--diagram", type=Path, help="also draw a critical-difference diagram (svg, pdf, png)"
+    )
+
+
+def add_published_flag(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--published",
+        nargs="+",
+        default=[],
+        metavar="SOURCE",
+        help="put published results beside ours, a table for each source (`list published`)",
+    )
+
+
+def add_comparison_flags(verb: argparse.ArgumentParser) -> None:
+    """What methods are compared with, and how sure a verdict has to be."""
     verb.add_argument(
         "--baseline",
         metavar="METHOD",
@@ -181,9 +193,6 @@ def _add_conclusions(verb: argparse.ArgumentParser) -> None:
         type=_level,
         default=0.05,
         help="share of tables that may hold a false verdict (default: 0.05)",
-    )
-    verb.add_argument(
-        "--diagram", type=Path, help="also draw a critical-difference diagram (svg, pdf, png)"
     )
 
 

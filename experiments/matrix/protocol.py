@@ -111,11 +111,12 @@ def data_difference(stored: Mapping[str, Any], today: DataSpec) -> str | None:
 
 def recipe_difference(stored: Mapping[str, Any], today: Recipe) -> str | None:
     """The first key in which a stored recipe is another one than today's."""
-    return first_difference(stored, today.model_dump(mode="json"), _standard_recipe(), "recipe.")
+    return first_difference(stored, today.model_dump(mode="json"), standard_recipe(), "recipe.")
 
 
 @functools.lru_cache(maxsize=1)
-def _standard_recipe() -> dict[str, Any]:
+def standard_recipe() -> dict[str, Any]:
+    """Every field of a recipe at its default: what a stored recipe lacks."""
     return Recipe().model_dump(mode="json")
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from experiments.errors import InputError
-from experiments.matrix.expand import Entry, Expansion
+from experiments.matrix.expand import Expansion
 from experiments.matrix.schema import fits
 from models.registry import near
+
+T = TypeVar("T")
 
 
 def select(
@@ -23,20 +25,28 @@ def select(
     Raises InputError for a filter that matches nothing.
     """
     entries = expansion.entries
-    entries = _filter(entries, "--methods", methods, lambda e: (e.spec.method, e.label))
-    entries = _filter(entries, "--pairs", map(_tidy, pairs), lambda e: (_tidy(e.pair),))
-    entries = _filter(entries, "--trials", map(str, trials), lambda e: (str(e.spec.trial),))
+    entries = filtered(entries, "--methods", methods, lambda e: (e.spec.method, e.label))
+    entries = filtered(entries, "--pairs", map(tidy, pairs), lambda e: (tidy(e.pair),))
+    entries = filtered(entries, "--trials", map(str, trials), lambda e: (str(e.spec.trial),))
     wanted = {e.spec.teacher.run for e in entries if e.spec.teacher}
     return Expansion(entries, tuple(t for t in expansion.teachers if t.id in wanted))
 
 
-def _tidy(pair: str) -> str:
+def tidy(pair: str) -> str:
+    """A pair however it is written: "A -> B", "A→B"."""
     return "->".join(part.strip() for part in pair.replace("→", "->").split("->"))
 
 
-def _filter(
-    entries: tuple[Entry, ...], option: str, patterns: Iterable[str], names: Any
-) -> tuple[Entry, ...]:
+def filtered(
+    entries: tuple[T, ...],
+    option: str,
+    patterns: Iterable[str],
+    names: Callable[[T], Iterable[str]],
+) -> tuple[T, ...]:
+    """The entries of which a name fits one of the patterns; all where there are no patterns.
+
+    InputError that names ``option`` for a pattern that fits none.
+    """
     patterns = list(patterns)
     if not patterns:
         return entries

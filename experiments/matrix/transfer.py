@@ -58,11 +58,10 @@ def expand(base: Expansion, matrix: Matrix, facts: Facts, source: str) -> Expans
     return Expansion(tuple(entries), ())
 
 
-def note(matrix: Matrix) -> str:
+def note(bn_mode: str) -> str:
     """The caption of a table of probes."""
-    assert matrix.transfer is not None
     norms = {
         "eval": "with the statistics they were trained with",
         "train": "with the statistics of the new data's batches",
     }
-    return f"Linear probes of frozen students, batch norms {norms[matrix.transfer.bn_mode]}"
+    return f"Linear probes of frozen students, batch norms {norms[bn_mode]}"

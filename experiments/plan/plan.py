@@ -53,15 +53,16 @@ class Plan:
     stale: Mapping[str, Earlier] = field(default_factory=dict)
     accepted: Mapping[str, Earlier] = field(default_factory=dict)
 
-    def statuses(self) -> dict[str, Status]:
+    def statuses(self, measures: bool = False) -> dict[str, Status]:
         """Every run's status at this moment, by run id, teachers first.
 
+        ``measures``: records of a board file have theirs.
         Raises InputError if a method cannot be built at all and the plan is ``strict``.
         """
         stale = {run: earlier.detail for run, earlier in self.stale.items()}
         runs, place = self.expansion.runs, self.workspace.runs
         with activity(f"reading the states of {plural(len(runs), 'run')}"):
-            statuses = read_statuses(runs, place, self._why_not, stale)
+            statuses = read_statuses(runs, place, self._why_not, stale, measures)
         return probe_statuses(statuses, self.origin.statuses()) if self.origin else statuses
 
     @property

@@ -9,6 +9,8 @@ from experiments.plan.plan import Plan
 from experiments.rundir.status import ACTIVE, NOT_STARTED, State, Status, count_states
 from experiments.wording import plural
 
+TEACHER = "teacher"  # in place of a method's label
+
 
 def format_counts(plan: Plan, statuses: Mapping[str, Status]) -> str:
     """ "digits.yaml: 28 runs: 20 done, 8 to do"."""
@@ -20,12 +22,22 @@ def format_counts(plan: Plan, statuses: Mapping[str, Status]) -> str:
 def labels(plan: Plan) -> dict[str, str]:
     """How the matrix calls every run's method, by run id; "teacher" where it is only that."""
     shown = {entry.spec.id: entry.label for entry in plan.expansion.entries}
-    return {spec.id: "teacher" for spec in plan.expansion.teachers} | shown
+    return {spec.id: TEACHER for spec in plan.expansion.teachers} | shown
 
 
 def run_name(spec: RunSpec, label: str | None) -> str:
     """`str(spec)` with the matrix's label for its method, if it has one."""
     return f"{spec.pair}, {label}, trial {spec.trial}" if label else str(spec)
+
+
+def groups(plan: Plan, statuses: Mapping[str, Status]) -> dict[tuple[str, str], list[Status]]:
+    """The trials of every (pair, label); a teacher's pair is its network, its label "teacher"."""
+    found: dict[tuple[str, str], list[Status]] = {}
+    for spec in plan.expansion.teachers:
+        found.setdefault((spec.pair, TEACHER), []).append(statuses[spec.id])
+    for entry in plan.expansion.entries:
+        found.setdefault((entry.pair, entry.label), []).append(statuses[entry.spec.id])
+    return found
 
 
 def duration(seconds: float) -> str:

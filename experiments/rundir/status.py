@@ -69,18 +69,20 @@ def read_statuses(
     runs: Path,
     why_not: WhyNot = lambda statuses: {},
     stale: Mapping[str, str] = MappingProxyType({}),
+    measures: bool = False,
 ) -> dict[str, Status]:
     """Run id -> status. ``why_not`` says which of them are impossible; what is done is not.
 
     ``stale`` gives the reason for runs that have finished only under other code, unless they have
     been begun again since.
 
-    ``runs`` is the directory of the runs, or a board file with the records of finished ones. A run
-    that is to do is blocked while its teacher, among ``specs``, is failed or stale.
+    ``runs`` is the directory of the runs, or a board file with the records of finished ones; these
+    have their measures only if asked for. A run that is to do is blocked while its teacher, among
+    ``specs``, is failed or stale.
     """
     with no_collection():
         if board_file.is_board_file(runs):
-            board = board_file.read(runs)
+            board = board_file.read(runs, measures)
             statuses = {spec.id: _recorded(spec, board.get(spec.id)) for spec in specs}
         else:
             statuses = {spec.id: read_status(spec, runs) for spec in specs}
@@ -220,7 +222,10 @@ def _seconds_left(
     if here < 1:
         return None
     started = datetime.strptime(begun[-1]["time"], "%Y-%m-%dT%H:%M:%S%z").timestamp()
-    saved = (directory / "history.csv").stat().st_mtime
+    try:
+        saved = (directory / "history.csv").stat().st_mtime
+    except FileNotFoundError:  # removed since it was read
+        return None
     per_epoch = (saved - started) / here
     return max(0.0, per_epoch * (epochs - epoch) - (time.time() - saved))
 

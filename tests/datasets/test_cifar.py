@@ -112,6 +112,14 @@ def test_official_files_give_no_warning(small):
     assert data.info.train_size == 1000
 
 
+def test_class_names_need_no_images(small):
+    expected = datasets.build("cifar100", small.parent).info.class_names
+    (small / "train").unlink()
+    assert datasets.class_names("cifar100", small.parent, {}) == expected
+    (small / "meta").unlink()
+    assert datasets.class_names("cifar100", small.parent, {}) == ()
+
+
 def test_only_the_differing_file_is_warned_about(small):
     dump(small / "meta", {"fine_label_names": ["same"] * 100})
     (warning,) = datasets.build("cifar100", small.parent).warnings

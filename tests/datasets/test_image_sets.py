@@ -55,6 +55,14 @@ def test_both_layouts_are_the_same_set(tiny):
     )
 
 
+def test_class_names_are_told_without_decoding(tiny, stl, tmp_path):
+    assert datasets.class_names("tiny-imagenet", tiny, {}) == image_files.CLASSES
+    assert datasets.class_names("stl10", stl, {})[:2] == ("thing0", "thing1")
+    for name in ("tiny-imagenet", "stl10", "imagenet", "folder", "arrays"):
+        assert datasets.class_names(name, tmp_path, {}) == ()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_both_layouts_have_one_fingerprint(tmp_path):
     prints = set()
     for raw in (True, False):

@@ -20,6 +20,13 @@ def test_names_are_sorted_and_hold_the_usual_sets():
     assert {"arrays", "cifar10", "cifar100", "digits", "fake"} <= set(datasets.names())
 
 
+@pytest.mark.parametrize(("name", "options"), [("digits", {}), ("fake", {"num_classes": 3})])
+def test_class_names_are_those_of_the_data(tmp_path, name, options):
+    names = datasets.class_names(name, tmp_path, options)
+    assert names == datasets.build(name, tmp_path, **options).info.class_names
+    assert datasets.class_names("no such set", tmp_path, {}) == ()
+
+
 def test_options_are_the_factorys_keywords():
     assert datasets.options("arrays") == {
         "file": None,

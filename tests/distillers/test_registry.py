@@ -282,6 +282,20 @@ def test_a_copy_of_a_plugin_is_the_same_plugin(tmp_path):
     assert len(digests) == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("kd", ["kd"]),
+        ("crd+kd", ["crd", "kd"]),
+        ("lskd+kd", ["lskd", "kd"]),
+        ("dot+lskd+crd+kd", ["dot", "lskd", "crd", "kd"]),
+        ("wttm+kd", ["wttm", "kd"]),
+    ],
+)
+def test_parts_of_a_name(name, parts):
+    assert [cls.name for cls in distillers.parts(name)] == parts
+
+
 def test_a_missing_plugin_is_named(tmp_path):
     with pytest.raises(MethodError, match=r"plugin .*nowhere\.py: no such file"):
         distillers.load_plugin(tmp_path / "nowhere.py")

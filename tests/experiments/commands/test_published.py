@@ -113,7 +113,7 @@ def test_a_pair_that_no_source_has(tmp_path):
     ],
 )
 def test_other_data_are_named(tmp_path, dataset, reason):
-    found = list(other_parts(schema.load(matrix(tmp_path, dataset=dataset))))
+    found = list(other_parts(schema.load(matrix(tmp_path, dataset=dataset)).dataset))
     assert [reason in text for text in found] == [True] * bool(reason)
 
 

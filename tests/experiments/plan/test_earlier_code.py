@@ -17,6 +17,7 @@ from distillers import plugins
 from distillers.registry import REGISTRY
 from experiments.matrix.run_spec import RunSpec
 from tests.experiments import cli
+from tests.experiments.commands import reporting
 
 HERE = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.usefixtures("own_registry", "inline")
@@ -79,6 +80,24 @@ def test_changed_code_makes_finished_runs_stale(trained):
     assert results(trained) == before
     table = call(trained, "table").out
     assert "2 stored runs are stale and left out" in table
+
+
+def test_a_report_offers_both_ways(trained, monkeypatch):
+    """To keep the results, or to train again; with the commands."""
+    reports = reporting.install(monkeypatch)
+    monkeypatch.setattr("experiments.slurm.is_here", lambda: False)
+    edit(trained, "return 1 -", "return 2 -")
+    assert call(trained, "report", "--output", "r").code == 0
+    progress = reports.last[0].progress
+    assert progress and not progress.active and progress.counts["stale"] == 2
+    keep, redo = progress.steps
+    assert " accept " in keep.command and keep.reason.startswith("2 runs made by other code of a")
+    assert redo.command.endswith(" --redo-stale") and redo.reason.startswith("or train 2 stale")
+    assert call(trained, "accept", "--yes").code == 0
+    assert call(trained, "report", "--output", "r").code == 0
+    content = reports.last[0]
+    assert content.progress and content.progress.steps == ()
+    assert [run.state for run in content.runs] == ["done"] * 5
 
 
 def test_back_to_the_old_code(trained):

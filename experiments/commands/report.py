@@ -1,0 +1,184 @@
+"""`report`: pages and figures of matrices and board files."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from experiments.activity import activity
+from experiments.commands import places, report_flags, terminal
+from experiments.commands.common import Verbs, add_verb
+from experiments.wording import plural
+
+if TYPE_CHECKING:
+    from results.report.content import Content
+    from results.report.site import Site
+
+Gather = Callable[[], "list[Content]"]
+
+
+def report(args: argparse.Namespace) -> int:
+    """Write pages to look at in a browser, or figures for a paper, of matrices or board files.
+
+    The pages need no network and no server: they open from a mail attachment.
+    """
+    report_flags.check(args)
+    gather = _gatherer(args)
+    contents = _gathered(gather)
+    if args.output:
+        contents = _write_pages(args, contents, gather)
+    if args.figures:
+        _draw(args.figures, contents)
+    return 0
+
+
+# ---- what is shown -------------------------------------------------------------------------------
+
+
+def _gatherer(args: argparse.Namespace) -> Gather:
+    """Reads the results of all places anew whenever it is called; matrices are resolved once."""
+    from experiments.commands import report_board, report_matrix
+    from experiments.commands.common import planned
+    from experiments.plan.workspace import Selection
+
+    chosen = Selection(args.methods, args.pairs, args.trials)
+    asked = report_board.Asked(chosen, args.baseline, args.level, args.published)
+    given = [(place, report_flags.of_matrix(args, place)) for place in args.places]
+    plans = {place: planned(own, strict=False) for place, own in given if not _is_board(place)}
+
+    def gather() -> list[Content]:
+        found: list[Content] = []
+        for place, own in given:
+            if _is_board(place):
+                found += report_board.contents(Path(place), asked, args.data)
+                continue
+            command = report_flags.Commands(own)
+            name = report_flags.name_of(own)
+            found.append(report_matrix.content(plans[place], name, asked, command))
+        return _named_apart(found)
+
+    return gather
+
+
+def _is_board(place: str) -> bool:
+    return Path(place).suffix == places.ENDING
+
+
+def _named_apart(contents: Sequence[Content]) -> list[Content]:
+    """With names that are unique: "digits", "digits-2"."""
+    from dataclasses import replace
+
+    taken: set[str] = set()
+    found = []
+    for content in contents:
+        names = (content.name, *(f"{content.name}-{i}" for i in range(2, len(contents) + 2)))
+        name = next(name for name in names if name not in taken)
+        taken.add(name)
+        found.append(replace(content, name=name))
+    return found
+
+
+def _gathered(gather: Gather) -> list[Content]:
+    from results.garbage import no_collection
+
+    with activity("gathering the results"), no_collection():
+        return gather()
+
+
+# ---- what is written -----------------------------------------------------------------------------
+
+
+def _write_pages(
+    args: argparse.Namespace, contents: list[Content], gather: Gather
+) -> list[Content]:
+    """Write the pages; with ``--every`` again and again, until no run may change by itself."""
+    from experiments.errors import InputError
+    from results.report.site import Site, SiteError
+
+    try:
+        site = Site(args.output, args.single_file)
+    except SiteError as error:
+        raise InputError(f"--output {error}") from error
+    last, page = contents, _write(site, contents, args.every)
+    for newer in _renewed(args.every, contents, gather) if args.every else ():
+        last, page = newer, _write(site, newer, args.every)
+    print(f"wrote {page}: {_size(last)}; open it in a browser")
+    return last
+
+
+def _write(site: Site, contents: Sequence[Content], every: int | None) -> Path:
+    """``every``: after how many seconds a browser looks again, while something may change."""
+    with activity("writing the pages"):
+        page: Path = site.write(contents, refresh=every if _is_active(contents) else None)
+    return page
+
+
+def _renewed(every: int, contents: list[Content], gather: Gather) -> Iterator[list[Content]]:
+    """The contents as they become, up to the first in which nothing may change any more."""
+    while _is_active(contents):
+        now = time.strftime("%H:%M:%S")
+        _tell(f"{now}: {_states(contents)}; again in {every} seconds, Ctrl-C ends")
+        time.sleep(every)
+        newer = _newer(gather)
+        if newer is not None:
+            contents = newer
+            yield contents
+
+
+def _newer(gather: Gather) -> list[Content] | None:
+    """The contents now; None, with a note, where the disk cannot be read at this moment."""
+    from results.records import RecordError
+
+    try:
+        return _gathered(gather)
+    except (OSError, RecordError) as error:  # it changes while it is read: the next time it may do
+        print(f"note: not renewed: {error}", file=sys.stderr)
+        return None
+
+
+def _is_active(contents: Sequence[Content]) -> bool:
+    return any(content.progress is not None and content.progress.active for content in contents)
+
+
+def _states(contents: Sequence[Content]) -> str:
+    """ "digits: 20 done, 8 to do"."""
+    shown = [(content.name, content.progress.counts) for content in contents if content.progress]
+    return "; ".join(
+        f"{name}: " + ", ".join(f"{number} {state}" for state, number in counts.items())
+        for name, counts in shown
+    )
+
+
+def _size(contents: Sequence[Content]) -> str:
+    """ "8 methods, 28 runs"."""
+    boards = f"{plural(len(contents), 'board')}, " if len(contents) > 1 else ""
+    methods = len({label for content in contents for label in content.board.methods})
+    runs = sum(len(content.runs) for content in contents)
+    return f"{boards}{plural(methods, 'method')}, {plural(runs, 'run')}"
+
+
+def _tell(line: str) -> None:
+    """One line per renewal, for a person who watches."""
+    width = terminal.columns()
+    if width is not None:
+        print(terminal.cut(line, width), flush=True)
+
+
+def _draw(folder: Path, contents: Sequence[Content]) -> None:
+    """Write every chart as a file for a paper, and say where."""
+    from results.report import figures
+
+    written: list[Path] = []
+    with activity("drawing the figures"):
+        for content in contents:
+            written += figures.write(content, folder)
+    print(f"wrote {plural(len(written), 'file')} in {folder}")
+
+
+def register(verbs: Verbs) -> None:
+    """Add the verb and its flags to the command line."""
+    report_flags.add(add_verb(verbs, "report", report))

@@ -1,0 +1,63 @@
+"""`report` of a matrix: its board, its runs, how far it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import datasets
+import distillers
+from experiments.cluster import queue_status
+from experiments.commands import published, report_methods, report_runs
+from experiments.commands.board import arrow, board_of, with_known_measures
+from experiments.commands.report_board import Asked
+from experiments.commands.report_methods import Row
+from experiments.commands.report_progress import Command, progress
+from experiments.matrix.expand import label
+from experiments.matrix.schema import MethodEntry
+from experiments.plan.plan import Plan
+from results.report.content import Content, MethodFacts
+
+
+def content(plan: Plan, name: str, asked: Asked, command: Command) -> Content:
+    """The content of a plan, as the disk is now; ``command`` makes the commands of what is to do.
+
+    Every status is read once. Raises InputError for a baseline or source that is not there.
+    """
+    statuses = queue_status.statuses(plan, measures=True)
+    board = board_of(plan, (), asked.baseline, asked.level, statuses)
+    board = published.beside(with_known_measures(board, plan), plan, asked.published)
+    runs = report_runs.of_plan(plan, statuses, board)
+    return Content(
+        name=name,
+        board=board,
+        methods=_facts(plan),
+        runs=runs,
+        history=report_runs.history_of(plan.workspace.runs, runs),
+        progress=progress(plan, statuses, command),
+        classes=_classes(plan),
+    )
+
+
+def _facts(plan: Plan) -> dict[str, MethodFacts]:
+    """By label, of the rows that are shown; of probes, the methods of their students."""
+    options: dict[str, dict[str, Mapping[str, Any]]] = {}  # label -> pair -> options
+    for entry in (plan.origin or plan).expansion.entries:
+        options.setdefault(entry.label, {})[arrow(entry.pair)] = entry.spec.options
+    entries = {label(entry): entry for entry in plan.matrix.methods}
+    return {row: report_methods.facts(_row(entries[row], row, options[row])) for row in options}
+
+
+def _row(entry: MethodEntry, row: str, by_pair: Mapping[str, Mapping[str, Any]]) -> Row:
+    """The options of a row of the matrix, and those of the pairs that have others."""
+    usual = distillers.resolve(entry.name, entry.options, entry.preset)
+    others = {pair: options for pair, options in by_pair.items() if options != usual}
+    return Row(row, entry.name, usual, others)
+
+
+def _classes(plan: Plan) -> tuple[str, ...]:
+    """The names of the classes, where no image has to be read for them."""
+    if plan.data is not None:  # a user's own, read for its hash
+        return plan.data.info.class_names
+    data = plan.matrix.dataset
+    return datasets.class_names(data.name, plan.workspace.data, data.options)

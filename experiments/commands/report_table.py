@@ -1,0 +1,250 @@
+"""`report` of a board file: the rows, pairs and words of one protocol's runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from pydantic import ValidationError
+
+import datasets
+import distillers
+from experiments.commands import published, report_methods, report_runs
+from experiments.commands.board import arrow, dataset_label, every_measure, row_named
+from experiments.commands.reference_rows import Key, Row, key_of, rows_of
+from experiments.commands.report_protocols import VANILLA, Group, Item, data_of, recipe_of
+from experiments.matrix import transfer
+from experiments.matrix.protocol import is_known
+from experiments.matrix.recipe import Recipe
+from experiments.matrix.run_spec import DataSpec, data_defaults
+from experiments.matrix.schema import ARROW, NONE, DatasetEntry
+from results.cells import Cell, TeacherScores
+from results.leaderboard import Leaderboard, leaderboard
+from results.report.content import MethodFacts, Run
+from results.schema import Record
+
+_FIRST = (VANILLA, "kd")  # the rows that others are compared with
+
+
+@dataclass(frozen=True)
+class Table:
+    """The runs of one protocol in rows; ``cells`` are those that are shown."""
+
+    group: Group
+    rows: Mapping[str, Row]
+    cells: tuple[Cell, ...]
+
+    @classmethod
+    def of(cls, group: Group) -> Table:
+        """The whole table of a group."""
+        rows = _rows(group)
+        return cls(group, rows, tuple(_cells(group, rows)))
+
+    @cached_property
+    def items(self) -> dict[str, Item]:
+        return {item.record.run: item for item in self.group.items}
+
+    @cached_property
+    def methods(self) -> dict[str, str]:
+        """Label -> method."""
+        return {label: self._some(row).method for label, row in self.rows.items()}
+
+    def _some(self, row: Row) -> Item:
+        return self.items[next(iter(row.values())).run]
+
+    @property
+    def data(self) -> DataSpec:
+        return data_of(self.group.items[0].record.spec)
+
+    @property
+    def _trained_on(self) -> DataSpec | None:
+        """Of probes, the data set of their students, as far as it is known."""
+        first = self.group.items[0]
+        source = first.record.spec.get("source")
+        if not source:
+            return None
+        is_here = "dataset" in first.trained
+        return data_of(first.trained) if is_here else DataSpec(name=str(source.get("dataset")))
+
+    @property
+    def published_name(self) -> str:
+        """The data set as published sources name it."""
+        trained = self._trained_on
+        return published.dataset_name(self.data.name, trained.name if trained else None)
+
+    def board(self, baseline: str | None, level: float, sources: Sequence[str]) -> Leaderboard:
+        """The leaderboard of the cells that are shown."""
+        labels = list(dict.fromkeys(cell.method for cell in self.cells))
+        shown = {label: self.methods[label] for label in labels}
+        alone = next((label for label in labels if shown[label] == VANILLA), None)
+        board = leaderboard(
+            self.cells,
+            self._teachers(),
+            dataset=dataset_label(_entry(self.data)),
+            recipe=self._recipe(),
+            exceptions=list(self._exceptions()),
+            notes=list(self._notes()),
+            baseline=alone if baseline is None else row_named(baseline, shown),
+            level=level,
+        )
+        pairs = len({pair for row in self.rows.values() for pair, _ in row})
+        board = replace(board, all_pairs=pairs) if len(board.pairs) < pairs else board
+        trained = self._trained_on
+        about = published.other_data(_entry(self.data), _entry(trained) if trained else None)
+        return published.compared(every_measure(board), sources, self.published_name, about)
+
+    def facts(self) -> dict[str, MethodFacts]:
+        """By label, of every row that is shown."""
+        labels = dict.fromkeys(cell.method for cell in self.cells)
+        return {label: report_methods.facts(self._row(label)) for label in labels}
+
+    def runs(self) -> list[Run]:
+        """Every run that is shown once, its pair the first one; then the teachers' own."""
+        found: dict[str, Run] = {}
+        for cell in self.cells:
+            if cell.record and cell.record.run not in found:
+                found[cell.record.run] = report_runs.of_record(cell.record, cell.pair, cell.method)
+        for record in self.group.teachers:
+            name = str(record.spec.get("student"))
+            found[record.run] = report_runs.of_record(record, name, report_runs.TEACHER)
+        return list(found.values())
+
+    # ---- its words -------------------------------------------------------------------------------
+
+    def _row(self, label: str) -> report_methods.Row:
+        """The options of a row; where they differ between pairs, the defaults, and each pair's."""
+        by_pair = {pair: self._options(record) for (pair, _), record in self.rows[label].items()}
+        method, first = self.methods[label], next(iter(by_pair.values()))
+        if all(options == first for options in by_pair.values()):
+            return report_methods.Row(label, method, first)
+        usual = distillers.defaults(method) if is_known(method) else first
+        return report_methods.Row(label, method, usual, by_pair)
+
+    def _options(self, record: Record) -> Mapping[str, Any]:
+        return self.items[record.run].options
+
+    def _teachers(self) -> dict[str, TeacherScores]:
+        """By pair, as the students that are shown measured them."""
+        found: dict[str, dict[str, float]] = {}
+        names: dict[str, str] = {}
+        for cell in self.cells:
+            used = cell.record.teacher if cell.record else None
+            if used and used.accuracy is not None:
+                key = used.run or used.sha256 or ""
+                found.setdefault(cell.pair, {}).setdefault(key, used.accuracy)
+                names[cell.pair] = used.name
+        return {
+            pair: TeacherScores(names[pair], tuple(scores.values()))
+            for pair, scores in found.items()
+        }
+
+    @cached_property
+    def _usual_lr(self) -> Any:
+        return Counter(item.lr for item in self.group.items).most_common(1)[0][0]
+
+    def _recipe(self) -> str:
+        """In one line; empty where another version wrote what is not understood here."""
+        stored = {**recipe_of(self.group.items[0].record.spec), "lr": self._usual_lr}
+        try:
+            return Recipe.model_validate(stored).summary()
+        except ValidationError:
+            return ""
+
+    def _exceptions(self) -> Iterator[str]:
+        """Where students, teachers or pairs leave the recipe or the row's options."""
+        rates = {item.student: item.lr for item in self.group.items if item.lr != self._usual_lr}
+        yield from (f"lr {lr} for student {student}" for student, lr in sorted(rates.items()))
+        own = recipe_of(self.group.items[0].record.spec)
+        for text in dict.fromkeys(_other(recipe_of(t.spec), own) for t in self.group.teachers):
+            if text:
+                yield f"teachers trained here: {text}"
+        for label, facts in self.facts().items():
+            for pair, text in facts.exceptions.items():
+                yield f"{label}, {pair}: {text or 'defaults'}"
+
+    def _notes(self) -> Iterator[str]:
+        source = self.group.items[0].record.spec.get("source")
+        if source:
+            yield transfer.note(source.get("bn_mode", "eval"))
+
+
+def _other(recipe: Mapping[str, Any], usual: Mapping[str, Any]) -> str:
+    """ "epochs 15": where a teacher's recipe is another one; rates are a network's."""
+    other = {key: value for key, value in recipe.items() if key != "lr" and value != usual.get(key)}
+    return ", ".join(f"{key} {value}" for key, value in other.items())
+
+
+def _entry(data: DataSpec) -> DatasetEntry:
+    """As a matrix names it: with the options that are not at their defaults."""
+    known = data.name in datasets.names()
+    usual = data_defaults(data.name) if known else data.options
+    told = {key: value for key, value in data.options.items() if value != usual.get(key)}
+    parts = {"subset": data.subset, "validation": data.validation}
+    return DatasetEntry.model_validate({"name": data.name, **parts, **told})
+
+
+# ---- rows ----------------------------------------------------------------------------------------
+
+
+def _rows(group: Group) -> dict[str, Row]:
+    """Label -> row: the student alone, KD, then by label."""
+    newest: dict[str, int] = {}
+    for item in group.items:
+        newest[item.method] = max(item.version, newest.get(item.method, 0))
+    found: dict[str, dict[Key, Row]] = {}
+    pairs = _pairs(group)
+    for item in group.items:
+        mark = "" if item.version == newest[item.method] else f"version {item.version}"
+        for pair in [arrow(_pair(item))] if item.is_taught else pairs[item.student]:
+            _put(item, pair, mark, found)
+    rows = {label: row for mark in found for label, row in rows_of(found[mark], mark).items()}
+    methods = {item.record.run: item.method for item in group.items}
+    rank = {label: _rank(methods[next(iter(row.values())).run]) for label, row in rows.items()}
+    return {label: rows[label] for label in sorted(rows, key=lambda x: (rank[x], x.casefold()))}
+
+
+def _rank(method: str) -> int:
+    return _FIRST.index(method) if method in _FIRST else len(_FIRST)
+
+
+def _pair(item: Item) -> str:
+    return f"{item.teacher}{ARROW}{item.student}"
+
+
+def _pairs(group: Group) -> dict[str, list[str]]:
+    """Student -> its pairs; of one that nobody teaches here "none → student"."""
+    found: dict[str, dict[str, None]] = {item.student: {} for item in group.items}
+    for item in group.items:
+        if item.is_taught:
+            found[item.student][arrow(_pair(item))] = None
+    return {s: list(pairs) or [arrow(f"{NONE}{ARROW}{s}")] for s, pairs in found.items()}
+
+
+def _put(item: Item, pair: str, mark: str, found: dict[str, dict[Key, Row]]) -> None:
+    """Put a run in its row; a second one of the same trial, of other code, in a row of its own."""
+    key, place, number = key_of(item.method, item.options), (pair, item.trial), 1
+    while True:
+        again = [f"run {number}"] * (number > 1)
+        row = found.setdefault(", ".join(filter(None, [mark, *again])), {}).setdefault(key, {})
+        if place not in row:
+            row[place] = item.record
+            return
+        number += 1
+
+
+def _cells(group: Group, rows: Mapping[str, Row]) -> Iterator[Cell]:
+    """Every row has every trial of every pair: one that it lacks is missing, as in a matrix."""
+    taught = {item.record.run for item in group.items if item.is_taught}
+    own: dict[str, dict[int, None]] = {}  # pair -> its trials
+    for row in rows.values():
+        for (pair, trial), record in row.items():
+            is_one = record.run in taught or pair.startswith(f"{NONE} ")
+            own.setdefault(pair, {}).update({trial: None} if is_one else {})
+    for label, row in rows.items():
+        for pair in sorted(own):
+            more = [trial for of, trial in row if of == pair]
+            for trial in sorted({*own[pair], *more}):
+                yield Cell(pair, label, trial, row.get((pair, trial)))
