@@ -43,8 +43,9 @@ def _gatherer(args: argparse.Namespace) -> Gather:
     """Reads the results of all places anew whenever it is called; matrices are resolved once."""
     from experiments.commands import report_board, report_matrix
     from experiments.commands.common import planned
-    from experiments.plan.workspace import Selection
+    from experiments.plan.workspace import Selection, load_plugins
 
+    load_plugins("report", tuple(plugin.expanduser() for plugin in args.plugin), 0)
     chosen = Selection(args.methods, args.pairs, args.trials)
     asked = report_board.Asked(chosen, args.baseline, args.level, args.published)
     given = [(place, report_flags.of_matrix(args, place)) for place in args.places]
