@@ -27,10 +27,11 @@ def report(args: argparse.Namespace) -> int:
     The pages need no network and no server: they open from a mail attachment.
     """
     report_flags.check(args)
+    site = _site(args) if args.output else None
     gather = _gatherer(args)
     contents = _gathered(gather)
-    if args.output:
-        contents = _write_pages(args, contents, gather)
+    if site:
+        contents = _write_pages(site, contents, args.every, gather)
     if args.figures:
         _draw(args.figures, contents)
     return 0
@@ -43,8 +44,9 @@ def _gatherer(args: argparse.Namespace) -> Gather:
     """Reads the results of all places anew whenever it is called; matrices are resolved once."""
     from experiments.commands import report_board, report_matrix
     from experiments.commands.common import planned
-    from experiments.plan.workspace import Selection
+    from experiments.plan.workspace import Selection, load_plugins
 
+    load_plugins("report", tuple(plugin.expanduser() for plugin in args.plugin), 0)
     chosen = Selection(args.methods, args.pairs, args.trials)
     asked = report_board.Asked(chosen, args.baseline, args.level, args.published)
     given = [(place, report_flags.of_matrix(args, place)) for place in args.places]
@@ -92,20 +94,24 @@ def _gathered(gather: Gather) -> list[Content]:
 # ---- what is written -----------------------------------------------------------------------------
 
 
-def _write_pages(
-    args: argparse.Namespace, contents: list[Content], gather: Gather
-) -> list[Content]:
-    """Write the pages; with ``--every`` again and again, until no run may change by itself."""
+def _site(args: argparse.Namespace) -> Site:
+    """Where the pages go. InputError, before anything is read, where they cannot."""
     from experiments.errors import InputError
     from results.report.site import Site, SiteError
 
     try:
-        site = Site(args.output, args.single_file)
+        return Site(args.output, args.single_file)
     except SiteError as error:
         raise InputError(f"--output {error}") from error
-    last, page = contents, _write(site, contents, args.every)
-    for newer in _renewed(args.every, contents, gather) if args.every else ():
-        last, page = newer, _write(site, newer, args.every)
+
+
+def _write_pages(
+    site: Site, contents: list[Content], every: int | None, gather: Gather
+) -> list[Content]:
+    """Write the pages; with ``every`` again and again, until no run may change by itself."""
+    last, page = contents, _write(site, contents, every)
+    for newer in _renewed(every, contents, gather) if every else ():
+        last, page = newer, _write(site, newer, every)
     print(f"wrote {page}: {_size(last)}; open it in a browser")
     return last
 

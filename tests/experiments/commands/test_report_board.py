@@ -9,19 +9,12 @@ from typing import Any
 import pytest
 
 from results.leaderboard import Leaderboard
-from tests.experiments.commands import reporting
-from tests.experiments.commands.reporting import Reports
 from tools import check_tables
 
 ROOT = Path(__file__).resolve().parents[3]
 BOARDS = sorted((ROOT / "results/boards").glob("*.jsonl"))
 DIGITS = ROOT / "results/boards/digits.jsonl"
 Line = dict[str, Any]
-
-
-@pytest.fixture
-def reports(monkeypatch: pytest.MonkeyPatch) -> Reports:
-    return reporting.install(monkeypatch)
 
 
 def lines_of(path: Path = DIGITS) -> list[Line]:
@@ -165,6 +158,19 @@ def test_a_method_nobody_knows_here(reports, tmp_path):
     facts = content.methods[label]
     assert (facts.name, facts.title, facts.formula, facts.family) == (evil, "", "", "")
     assert [(o.name, o.value) for o in facts.options] == [("sharpness", "[1, 2]")]
+
+
+def test_a_method_of_a_plugin(own_registry, reports, tmp_path):
+    lines = lines_of()
+    for line in lines:
+        if line["spec"]["method"] == "dkd":
+            line["spec"] |= {"method": "my_method", "options": {}}
+    plugin = ROOT / "tests/experiments/my_method.py"
+    path = written(tmp_path, lines)
+    (content,) = reports.of(path)
+    assert content.methods["my_method"].formula == ""
+    (content,) = reports.of(path, "--plugin", str(plugin))
+    assert content.methods["Mine"].formula and content.methods["Mine"].family == "features"
 
 
 def test_students_without_a_teacher_only(reports, tmp_path):
