@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -178,14 +178,18 @@ def write(path: Path, board: Iterable[bytes]) -> None:
 
 def place(record: Record) -> tuple[str, ...]:
     """The parts of a run's directory, by which lines are sorted; trials as numbers: 9, then 10."""
-    spec = record.spec
+    return place_of(record.spec, record.run)
+
+
+def place_of(spec: Mapping[str, Any], run: str) -> tuple[str, ...]:
+    """The `place` of the run with this spec and id."""
     source, dataset = spec.get("source"), spec.get("dataset")
     teacher, method = _name(spec.get("teacher")) or "none", spec.get("method")
     if source:  # a probe: its student's data set and method stand in place of teacher and method
         teacher, method = source["dataset"], source["method"]
     cell = (_name(dataset), f"{teacher}--{spec.get('student')}", str(method))
     flat = (part.replace("/", ".") for part in cell)
-    return (*flat, str(spec.get("trial", 0)).zfill(9), record.run)
+    return (*flat, str(spec.get("trial", 0)).zfill(9), run)
 
 
 def _name(part: Any) -> str:

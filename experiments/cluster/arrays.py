@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from experiments.cluster.queue_status import QueueState
 from experiments.matrix.run_spec import RunSpec
@@ -114,6 +115,7 @@ class Settings:
     save_minutes  between two saves within an epoch
     snapshot      whether jobs run from a copy of the code
     seconds       predicted time of each run that is to do, by run id; None if unknown
+    tensorboard   where the jobs write event files; None for none
     """
 
     options: SlurmOptions
@@ -121,6 +123,7 @@ class Settings:
     save_minutes: float
     snapshot: bool
     seconds: Mapping[str, float | None]
+    tensorboard: Path | None = None
 
     def cost(self, status: Status) -> float:
         """What cohorts are balanced by; runs of unknown cost count equally."""
@@ -165,7 +168,7 @@ def plan_submission(
     options = settings.options
     waiting = jobs.tasks(
         list(statuses.values()),
-        plan.template(settings.save_minutes),
+        plan.template(settings.save_minutes, settings.tensorboard),
         plan.teacher_files,
         settings.cohort_size,
         settings.cost,

@@ -182,6 +182,12 @@ def add_training_flags(verb: argparse.ArgumentParser, cohort_size: str) -> None:
         default=10.0,
         help="save this often, in addition to every epoch (default: 10)",
     )
+    verb.add_argument(
+        "--tensorboard",
+        type=Path,
+        metavar="DIR",
+        help="also write every epoch for TensorBoard, below this directory",
+    )
     verb.add_argument("--verbose", action="store_true", help="print a line for every epoch")
     verb.add_argument("--retry-failed", action="store_true", help="also train what failed before")
     add_redo_flag(verb)
@@ -215,6 +221,22 @@ def planned(args: argparse.Namespace, strict: bool = True, here: bool = True) ->
     workspace = Workspace(args.runs, args.data, args.device, tuple(args.plugin), here, processes)
     selection = Selection(args.methods, args.pairs, args.trials)
     return prepare(args.matrix, workspace, selection, strict, args.transfer)
+
+
+def check_tensorboard(args: argparse.Namespace) -> None:
+    """Make --tensorboard an absolute path.
+
+    Raises InputError if it is no directory, and where the package is missing.
+    """
+    if args.tensorboard is None:
+        return
+    from experiments.errors import InputError
+    from experiments.rundir import event_files
+
+    args.tensorboard = args.tensorboard.expanduser().absolute()
+    if args.tensorboard.exists() and not args.tensorboard.is_dir():
+        raise InputError(f"--tensorboard {args.tensorboard}: expected a directory, this is a file")
+    event_files.require()
 
 
 def states_to_train(args: argparse.Namespace) -> set[str]:

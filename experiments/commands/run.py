@@ -11,6 +11,7 @@ from experiments.commands.common import (
     add_matrix_verb,
     add_redo_flag,
     add_training_flags,
+    check_tensorboard,
     command,
     level,
     planned,
@@ -36,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
     from experiments.plan.summary import format_counts, labels
     from experiments.rundir.status import State
 
+    check_tensorboard(args)
     plan = planned(args)
     check_writable(plan.workspace.runs)
     states = states_to_train(args)
@@ -52,7 +54,8 @@ def run(args: argparse.Namespace) -> int:
     threads = plan.matrix.recipe.threads
     slots = devices.slots(plan.workspace.device, args.workers, threads, plan.processes)
     size = args.cohort_size or devices.default_size(statuses, len(slots))
-    tasks = jobs.tasks(statuses, plan.template(args.save_minutes), plan.teacher_files, size)
+    template = plan.template(args.save_minutes, args.tensorboard)
+    tasks = jobs.tasks(statuses, template, plan.teacher_files, size)
     seconds = _predicted_seconds(plan, statuses)
     progress = Progress(todo, len(slots), labels(plan), seconds, level(args))
     finished = local_queue.run(tasks, slots, progress)

@@ -13,6 +13,7 @@ from experiments.commands.common import (
     add_site_flag,
     add_training_flags,
     add_yes_flag,
+    check_tensorboard,
     command,
     confirm,
     level,
@@ -43,6 +44,7 @@ def submit(args: argparse.Namespace) -> int:
 
     if not args.dry_run:
         slurm.require()
+    check_tensorboard(args)
     options = _options(args)
     args.device = options.device if args.device == "auto" else args.device
     plan = planned(args, here=False)
@@ -100,7 +102,9 @@ def _settings(
     timed = not (args.no_timing or options.time)  # a given limit needs no prediction
     size = args.cohort_size or COHORT_SIZE
     cost = predict_cost(statuses, plan.data, plan.workspace.device, timed, plan.processes, size)
-    return Settings(options, size, args.save_minutes, args.snapshot, cost.of)
+    return Settings(
+        options, size, args.save_minutes, args.snapshot, cost.of, tensorboard=args.tensorboard
+    )
 
 
 def _send(args: argparse.Namespace, plan: Plan, settings: Settings) -> None:

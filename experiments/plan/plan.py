@@ -153,7 +153,7 @@ class Plan:
         """How many processes train each job."""
         return self.matrix.processes
 
-    def template(self, save_minutes: float) -> Job:
+    def template(self, save_minutes: float, tensorboard: Path | None = None) -> Job:
         """What all jobs of this matrix have in common."""
         return Job(
             specs=(),
@@ -168,6 +168,7 @@ class Plan:
             processes=self.processes,
             sources=self.sources,
             predictions=self.matrix.predictions,
+            tensorboard=tensorboard,
         )
 
 

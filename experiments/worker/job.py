@@ -27,6 +27,7 @@ class Job:
     processes     how many train the job together
     sources       weights of the students that probes read, by run id
     predictions   how those of the last test are stored (`results.predictions.WANTED`)
+    tensorboard   where event files are written; None for none
     """
 
     specs: tuple[RunSpec, ...]
@@ -42,6 +43,7 @@ class Job:
     processes: int = 1
     sources: dict[str, Path] = field(default_factory=dict)
     predictions: str = "auto"
+    tensorboard: Path | None = None
 
     def write(self, path: Path) -> None:
         """Write the job as JSON, which stays readable after an upgrade of the harness."""
@@ -56,7 +58,8 @@ class Job:
         plain["specs"] = tuple(RunSpec.model_validate(spec) for spec in plain["specs"])
         for key in ("runs", "data_root"):
             plain[key] = Path(plain[key])
-        plain["teacher"] = Path(plain["teacher"]) if plain["teacher"] else None
+        for key in ("teacher", "tensorboard"):
+            plain[key] = Path(plain[key]) if plain.get(key) else None
         plain["plugins"] = tuple(Path(p) for p in plain["plugins"])
         plain["ids"] = tuple(plain["ids"])
         plain["sources"] = {run: Path(path) for run, path in plain.get("sources", {}).items()}

@@ -21,7 +21,7 @@ from experiments.rundir.outcome import Outcome
 from experiments.train import numerics, predictions, teachers, trainer
 from experiments.train.cohort import Cohort, Report
 from experiments.train.distributed import ProcessGroup
-from experiments.worker import rendezvous
+from experiments.worker import rendezvous, tensorboard
 from experiments.worker.job import STOPPED, Job, command, describe, task_file
 from experiments.worker.signals import Stop, requeue_or_wait
 
@@ -40,7 +40,9 @@ def work(path: Path, as_json: bool) -> int:
     folder = path if in_array else None
     group, device = rendezvous.meet(job.processes, job.device, command(path, as_json), folder)
     report = _report_json if as_json else _report_text
-    states = _train(replace(job, device=device), stop, report if group.is_main else _silent, group)
+    job, events = replace(job, device=device), job.tensorboard if group.is_main else None
+    with tensorboard.observed(report if group.is_main else _silent, job.runs, events) as observer:
+        states = _train(job, stop, observer, group)
     group.close()
     if not group.is_main:  # srun treats any other code as a crash, and kills the main process
         return 0
