@@ -49,7 +49,6 @@ from experiments.commands import (
     listing,
     logs,
     plan,
-    report,
     run,
     status,
     submit,
@@ -57,6 +56,7 @@ from experiments.commands import (
 )
 from experiments.commands.common import Parser
 from experiments.commands.entry import entry_point
+from experiments.commands.report import command as report
 
 COMMANDS = (
     listing, check, plan, run, submit, status, doctor, logs, cancel, accept, table, report,

@@ -17,7 +17,7 @@ from distillers import plugins
 from distillers.registry import REGISTRY
 from experiments.matrix.run_spec import RunSpec
 from tests.experiments import cli
-from tests.experiments.commands import reporting
+from tests.experiments.commands.report import reporting
 
 HERE = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.usefixtures("own_registry", "inline")

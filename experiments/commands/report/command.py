@@ -1,4 +1,4 @@
-"""`report`: pages and figures of matrices and board files."""
+"""`report`: pages, figures and event files of matrices and board files."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from experiments import environment
 from experiments.activity import activity
-from experiments.commands import places, report_flags, terminal
-from experiments.commands.common import Verbs, add_verb
+from experiments.commands import places, terminal
+from experiments.commands.common import Verbs, add_verb, check_tensorboard
+from experiments.commands.report import flags
 from experiments.wording import plural
 
 if TYPE_CHECKING:
@@ -26,7 +28,8 @@ def report(args: argparse.Namespace) -> int:
 
     The pages need no network and no server: they open from a mail attachment.
     """
-    report_flags.check(args)
+    flags.check(args)
+    check_tensorboard(args)
     site = _site(args) if args.output else None
     gather = _gatherer(args)
     contents = _gathered(gather)
@@ -34,6 +37,8 @@ def report(args: argparse.Namespace) -> int:
         contents = _write_pages(site, contents, args.every, gather)
     if args.figures:
         _draw(args.figures, contents)
+    if args.tensorboard:
+        _write_events(args.tensorboard, contents)
     return 0
 
 
@@ -42,25 +47,25 @@ def report(args: argparse.Namespace) -> int:
 
 def _gatherer(args: argparse.Namespace) -> Gather:
     """Reads the results of all places anew whenever it is called; matrices are resolved once."""
-    from experiments.commands import report_board, report_matrix
     from experiments.commands.common import planned
+    from experiments.commands.report import boards, matrix
     from experiments.plan.workspace import Selection, load_plugins
 
     load_plugins("report", tuple(plugin.expanduser() for plugin in args.plugin), 0)
     chosen = Selection(args.methods, args.pairs, args.trials)
-    asked = report_board.Asked(chosen, args.baseline, args.level, args.published)
-    given = [(place, report_flags.of_matrix(args, place)) for place in args.places]
+    asked = boards.Asked(chosen, args.baseline, args.level, args.published)
+    given = [(place, flags.of_matrix(args, place)) for place in args.places]
     plans = {place: planned(own, strict=False) for place, own in given if not _is_board(place)}
 
     def gather() -> list[Content]:
         found: list[Content] = []
         for place, own in given:
             if _is_board(place):
-                found += report_board.contents(Path(place), asked, args.data)
+                found += boards.contents(Path(place), asked, args.data)
                 continue
-            command = report_flags.Commands(own)
-            name = report_flags.name_of(own)
-            found.append(report_matrix.content(plans[place], name, asked, command))
+            command = flags.Commands(own)
+            name = flags.name_of(own)
+            found.append(matrix.content(plans[place], name, asked, command))
         return _named_apart(found)
 
     return gather
@@ -118,8 +123,9 @@ def _write_pages(
 
 def _write(site: Site, contents: Sequence[Content], every: int | None) -> Path:
     """``every``: after how many seconds a browser looks again, while something may change."""
+    about = f"{time.strftime('%Y-%m-%d %H:%M')}, distillers {environment.version()}"
     with activity("writing the pages"):
-        page: Path = site.write(contents, refresh=every if _is_active(contents) else None)
+        page: Path = site.write(contents, about, every if _is_active(contents) else None)
     return page
 
 
@@ -185,6 +191,14 @@ def _draw(folder: Path, contents: Sequence[Content]) -> None:
     print(f"wrote {plural(len(written), 'file')} in {folder}")
 
 
+def _write_events(folder: Path, contents: Sequence[Content]) -> None:
+    """Write the histories for TensorBoard, and say how many runs have one."""
+    from experiments.commands.report import tensorboard
+
+    runs = tensorboard.write(contents, folder)
+    print(f"wrote {plural(runs, 'run')} in {folder}: tensorboard --logdir {folder}")
+
+
 def register(verbs: Verbs) -> None:
     """Add the verb and its flags to the command line."""
-    report_flags.add(add_verb(verbs, "report", report))
+    flags.add(add_verb(verbs, "report", report))

@@ -8,11 +8,13 @@ from typing import Any
 import datasets
 import distillers
 from experiments.cluster import queue_status
-from experiments.commands import published, report_methods, report_runs
+from experiments.commands import published
 from experiments.commands.board import arrow, board_of, with_known_measures
-from experiments.commands.report_board import Asked
-from experiments.commands.report_methods import Row
-from experiments.commands.report_progress import Command, progress
+from experiments.commands.report import methods as report_methods
+from experiments.commands.report import runs as report_runs
+from experiments.commands.report.boards import Asked
+from experiments.commands.report.methods import Row
+from experiments.commands.report.progress import Command, progress
 from experiments.matrix.expand import label
 from experiments.matrix.schema import MethodEntry
 from experiments.plan.plan import Plan

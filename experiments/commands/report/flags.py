@@ -37,6 +37,9 @@ def add(verb: argparse.ArgumentParser) -> None:
         "--figures", type=Path, metavar="DIR", help="write the charts there, as SVG and PDF"
     )
     verb.add_argument(
+        "--tensorboard", type=Path, metavar="DIR", help="write the runs' histories for TensorBoard"
+    )
+    verb.add_argument(
         "--every",
         type=positive,
         metavar="SECONDS",
@@ -73,8 +76,8 @@ def _place_problems(args: argparse.Namespace) -> Iterator[str]:
 def _flag_problems(args: argparse.Namespace) -> Iterator[str]:
     boards = [place for place in args.places if Path(place).suffix == places.ENDING]
     only_boards = len(boards) == len(args.places)
-    if not (args.output or args.figures):
-        yield "report: nothing to write: expected --output DIR or --figures DIR"
+    if not (args.output or args.figures or args.tensorboard):
+        yield "report: nothing to write: expected --output, --figures or --tensorboard DIR"
     if args.single_file and not args.output:
         yield "--single-file: needs --output NAME.html"
     elif args.output and args.single_file and args.output.suffix.lower() not in _PAGE:
@@ -105,7 +108,7 @@ def name_of(args: argparse.Namespace) -> str:
 
 
 class Commands:
-    """Makes the command lines that a page of a matrix shows; see `report_progress.Command`."""
+    """Makes the command lines that a page of a matrix shows; see `progress.Command`."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         self._args = args

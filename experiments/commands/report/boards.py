@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import datasets
-from experiments.commands import published, report_runs
+from experiments.commands import published
 from experiments.commands.board import measured_record
-from experiments.commands.report_protocols import groups
-from experiments.commands.report_table import Table
+from experiments.commands.report import runs as report_runs
+from experiments.commands.report.protocols import groups
+from experiments.commands.report.table import Table
 from experiments.errors import InputError
 from experiments.matrix.select import filtered, tidy
 from experiments.plan.workspace import Selection

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from experiments import slurm
 from experiments.commands.board import arrow, is_waiting
-from experiments.commands.report_runs import TEACHER
+from experiments.commands.report.runs import TEACHER
 from experiments.plan import summary
 from experiments.plan.plan import Plan
 from experiments.rundir.status import ACTIVE, NOT_STARTED, State, Status, count_states

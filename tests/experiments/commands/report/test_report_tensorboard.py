@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from experiments.commands import report_tensorboard
+from experiments.commands.report import tensorboard
 from experiments.errors import InputError
 from results.report.content import Content, Run
 from tests.experiments import cli, events
@@ -32,7 +32,7 @@ def test_runs_are_where_a_runs_directory_has_them(specs, tmp_path):
     known = {spec.id: HISTORY for spec in specs[1:]}
     boards = [board(specs, known), board(specs[:3], known)]
     for _ in range(2):
-        assert report_tensorboard.write(boards, tmp_path) == len(specs) - 1
+        assert tensorboard.write(boards, tmp_path) == len(specs) - 1
         assert len(events.files(tmp_path)) == len(specs) - 1
         for spec in specs[1:]:
             shown = events.curves(spec.directory(tmp_path))
@@ -45,11 +45,11 @@ def test_a_place_that_cannot_be_written_is_an_error(specs, tmp_path):
     pytest.importorskip("tensorboard")
     (tmp_path / "fake").write_text("in the way")
     with pytest.raises(OSError, match="fake"):
-        report_tensorboard.write([board(specs, {specs[0].id: HISTORY})], tmp_path)
+        tensorboard.write([board(specs, {specs[0].id: HISTORY})], tmp_path)
 
 
 def test_without_the_package_nothing_is_written(specs, tmp_path: Path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(InputError, match="pip install tensorboard"):
-        report_tensorboard.write([board(specs, {specs[0].id: HISTORY})], tmp_path)
+        tensorboard.write([board(specs, {specs[0].id: HISTORY})], tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.experiments.commands import reporting
-from tests.experiments.commands.reporting import Reports
+from tests.experiments.commands.report import reporting
+from tests.experiments.commands.report.reporting import Reports
 
 
 @pytest.fixture

@@ -267,7 +267,7 @@ def test_facts_about_methods(tmp_path, reports):
 
 
 def test_a_method_of_ones_own(own_registry, tmp_path, reports):
-    plugin = Path(__file__).resolve().parents[1] / "my_method.py"
+    plugin = Path(__file__).resolve().parents[2] / "my_method.py"
     shutil.copy(plugin, tmp_path)
     content = reports.of_matrix(
         cli.write(tmp_path, methods=["my_method"], plugins=["my_method.py"])

@@ -22,7 +22,6 @@ from results.report.content import Run
 from results.schema import Record, Start
 
 TEACHER = "Teacher"
-HISTORY = "history.csv"
 History = Callable[[str], str]
 
 
@@ -129,19 +128,7 @@ def _whole(value: Any) -> int:
 def history_of(runs: Path, found: Iterable[Run]) -> History:
     """Run id -> the text of its history, read when it is asked for; "" where there is none."""
     if board_file.is_board_file(runs):
-        texts = functools.cache(lambda: histories(runs))
+        texts = functools.cache(lambda: board_file.histories(runs))
         return lambda run: texts().get(run, "")
     places = {run.id: Path(run.directory) for run in found}
     return lambda run: _text(places[run] / HISTORY) if run in places else ""
-
-
-def histories(path: Path) -> dict[str, str]:
-    """Run id -> the text of its history, of the lines of a board file that have one."""
-    found = {}
-    for line in board_file.lines(path):
-        if b'"history":' not in line:
-            continue
-        document = json.loads(line)
-        if isinstance(document.get("history"), str):
-            found[document["run"]] = document["history"]
-    return found

@@ -7,19 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from experiments.commands import report as report_verb
+from experiments.commands.report import command as report_verb
 from tests.experiments import cli
 from tests.experiments.sending import claimed
 
 # ---- flags ---------------------------------------------------------------------------------------
 
-BOARD = str(Path(__file__).resolve().parents[3] / "results/boards/digits.jsonl")
+BOARD = str(Path(__file__).resolve().parents[4] / "results/boards/digits.jsonl")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["M"], "report: nothing to write: expected --output DIR or --figures DIR"),
+        (["M"], "report: nothing to write: expected --output, --figures or --tensorboard DIR"),
         (["M", "--single-file", "--figures", "f"], "--single-file: needs --output NAME.html"),
         (["M", "--output", "a", "--single-file"], "--output a: with --single-file expected a name"),
         (["M", "--output", "a.html"], "expected a directory; a single file needs --single-file"),
