@@ -18,12 +18,11 @@ from pydantic import BaseModel
 from pydantic_core import from_json
 
 from results import schema
-from results.records import MEASURES, RESULT, RecordError, refused, write_atomic
+from results.records import HISTORY, MEASURES, RESULT, RecordError, refused, write_atomic
 from results.schema import Record
 
 SUFFIX = ".jsonl"
 KEY, HISTORY_KEY = "measures", "history"
-HISTORY = "history.csv"
 # Nothing inside a text looks like these: quotes there have a backslash before them.
 _BEGIN = b',"measures":{'
 _NAMED = b'"history"'

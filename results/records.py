@@ -19,6 +19,7 @@ from results import schema
 from results.schema import Record
 
 RESULT = "result.json"
+HISTORY = "history.csv"  # beside it: a row per epoch
 MEASURES, PREDICTIONS = "measures.json", "predictions.safetensors"  # beside it, see `predictions`
 _TEMPORARY = ".tmp"
 _ATTEMPTS = 8  # to replace a broken result while others do the same

@@ -13,6 +13,7 @@ import importlib
 import io
 import os
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,6 @@ from typing import Any
 from experiments.errors import InputError
 
 Row = Mapping[str, Any]  # of a history: numbers, or their texts
-HISTORY = "history.csv"
 PARTS, SCORES = ("train", "validation", "test"), ("top1", "top5")
 NO_VALUES = ("stage", "epoch", "seconds")  # columns that are no curves
 _PATTERN = "*tfevents*"  # what TensorBoard takes for an event file
@@ -35,6 +35,25 @@ def require() -> None:
             f"--tensorboard: the package tensorboard cannot be imported ({error}): "
             "pip install tensorboard"
         ) from error
+
+
+@contextlib.contextmanager
+def errors_once() -> Iterator[None]:
+    """Inside, the threads of TensorBoard's writer print no traceback.
+
+    Their errors are raised again where a file is written, so nothing is lost.
+    """
+    before = threading.excepthook
+
+    def report(args: threading.ExceptHookArgs) -> None:
+        if not type(args.thread).__module__.startswith("tensorboard."):
+            before(args)
+
+    threading.excepthook = report
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 # ---- what is written -----------------------------------------------------------------------------

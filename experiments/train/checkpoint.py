@@ -37,7 +37,7 @@ def write_history(learner: Learner) -> None:
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(learner.history)
-    records.write_atomic(learner.directory / "history.csv", text.getvalue())
+    records.write_atomic(learner.directory / records.HISTORY, text.getvalue())
 
 
 def resume(learner: Learner) -> None:

@@ -13,8 +13,9 @@ from typing import Any
 from experiments.errors import InputError
 from experiments.matrix.run_spec import RunSpec
 from experiments.rundir import event_files
-from experiments.rundir.event_files import HISTORY, EventFile
+from experiments.rundir.event_files import EventFile
 from experiments.train.cohort import Report
+from results.records import HISTORY
 
 
 class Observer:
@@ -84,10 +85,8 @@ def observed(report: Report, runs: Path, folder: Path | None) -> Iterator[Report
         yield report
         return
     observer = Observer(report, runs, folder)
-    try:
+    with event_files.errors_once(), contextlib.closing(observer):
         yield observer
-    finally:
-        observer.close()
 
 
 def _warn(reason: str) -> None:

@@ -25,7 +25,7 @@ def write(contents: Iterable[Content], folder: Path) -> int:
     """
     event_files.require()
     written: set[str] = set()
-    with activity(f"writing {folder}"):
+    with activity(f"writing {folder}"), event_files.errors_once():
         for content in contents:
             for run in content.runs:
                 history = "" if run.id in written else content.history(run.id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 
 import pytest
 
@@ -86,6 +87,26 @@ def test_a_reader_that_has_seen_an_earlier_file_shows_one_curve(tmp_path):
 def test_a_line_that_was_cut_is_left_out(tmp_path):
     event_files.write(tmp_path, "", HISTORY + "main,\nmai")
     assert events.curves(tmp_path) == approximately(CURVES)
+
+
+def test_an_error_of_the_writers_thread_is_raised_here_and_printed_by_nobody(tmp_path, monkeypatch):
+    writer = pytest.importorskip("tensorboard.summary.writer.event_file_writer")
+    said: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", said.append)
+
+    def full(self, data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(writer.RecordWriter, "write", full)
+    with event_files.errors_once():
+        with pytest.raises(OSError, match="No space"):
+            event_files.write(tmp_path / "run", "", HISTORY)
+        assert said == []
+        other = threading.Thread(target=lambda: 1 / 0)
+        other.start()
+        other.join()
+        assert len(said) == 1
+    assert threading.excepthook == said.append and not (tmp_path / "run").exists()
 
 
 def test_without_the_package_one_line_says_what_to_install(monkeypatch):
