@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from experiments.rundir.layout import ERROR
 from experiments.rundir.status import State, Status
 from results import board_file
 from results.leaderboard import Leaderboard
+from results.records import HISTORY
 from results.report.content import Run
 from results.schema import Record, Start
 
