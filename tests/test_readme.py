@@ -21,6 +21,7 @@ PAGES = [
     "experiments/cluster/README.md",
     "results/README.md",
     "results/TABLES.md",
+    "results/PAGES.md",
 ]
 TEXTS = {page: (ROOT / page).read_text() for page in PAGES}
 README, ALL = TEXTS["README.md"], "\n".join(TEXTS.values())
