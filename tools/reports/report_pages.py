@@ -87,7 +87,7 @@ def cases(folder: Path, runs: int) -> Iterator[Case]:
     shared.progress(f"making about {runs:,} runs …")
     (folder / "long").mkdir()
     long = synthetic_runs.make(folder / "long", runs)
-    yield Case("54 methods × 20 pairs × 20 trials", long.matrix, long.runs, long.count)
+    yield Case(f"about {runs:,} runs in all states", long.matrix, long.runs, long.count)
 
 
 def wide_matrix() -> dict[str, object]:
