@@ -301,7 +301,13 @@ function live() {
 }
 
 addEventListener("hashchange", show);
-addEventListener("beforeprint", () => { for (const chart of charts) if (chart.figure.offsetParent) chart.draw(); });
+addEventListener("beforeprint", () => {
+  for (const chart of charts) if (chart.figure.offsetParent) chart.draw();
+  for (const folded of all(".finding details:not([open])")) folded.dataset.folded = folded.open = true;
+});
+addEventListener("afterprint", () => {
+  for (const opened of all("details[data-folded]")) { delete opened.dataset.folded; opened.open = false; }
+});
 dark.addEventListener("change", () => {
   document.documentElement.classList.toggle("dark", dark.matches); // DataTables goes by it
   for (const chart of charts) chart.again();
