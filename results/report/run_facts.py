@@ -18,8 +18,6 @@ Fact = tuple[str, str]
 def facts(run: Run) -> list[Fact]:
     """Headings and texts; what is not known is left out."""
     found = [
-        ("State", run.state),
-        ("Reason", run.reason),
         ("Epochs", f"{run.epoch} of {run.epochs}" if run.epochs else ""),
         *(_of_record(run.record) if run.record else ()),
     ]

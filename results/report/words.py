@@ -88,7 +88,7 @@ def flat(content: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
 STATES = {  # what those mean that a person has to know
     "running": "it saves its state again and again; one that has stopped doing so becomes lost",
     "pending": "its job waits in the queue",
-    "failed": "it diverged or ended with an error, and is not tried again before the command retry",
+    "failed": "it diverged or ended with an error; the command retry lets it be tried again",
     "blocked": "it waits for a teacher or a student that failed",
     "stale": "made with other options or code than today's: never mixed in, never overwritten",
     "lost": "its job ended early; it goes on from its last save when it is trained again",
