@@ -139,14 +139,15 @@ class Board:
 
     def run(self, run: Run) -> dict[str, Any]:
         """What a run's page shows."""
+        spec = dict(words.flat(run.spec))
         return {
             "facts": [*run_facts.facts(run), *run_facts.measures(run)],
             "files": run_facts.files(run),
             "command": self._repeat(run),
-            "beside": self._beside(run),
+            "beside": self._beside(run, spec),
             "teacher": run_facts.teacher(run),
             # One text: thousands of pages have forty lines each.
-            "specification": "\n".join(f"{name}: {text}" for name, text in words.flat(run.spec)),
+            "specification": "\n".join(f"{name}: {text}" for name, text in spec.items()),
             "starts": run_facts.starts(run),
             "warnings": run.record.warnings if run.record else (),
             "history": self.content.history(run.id),
@@ -161,12 +162,12 @@ class Board:
         line = self.content.again if run.record else self.content.train
         return words.command(line, pairs=run.pair, methods=run.label, trials=run.trial)
 
-    def _beside(self, run: Run) -> dict[str, Any] | None:
+    def _beside(self, run: Run, spec: Mapping[str, str]) -> dict[str, Any] | None:
         """The baseline's run of the same pair and trial, and what differs but the method."""
         other = self._baseline.get((run.pair, run.trial))
         if run.label == TEACHER or other is None or other.id == run.id or not run.record:
             return None
-        known = run_facts.conditions(run), self._conditions(other)
+        known = run_facts.conditions(run, spec), self._conditions(other)
         return {"run": other, "differences": run_facts.differences(*known)}
 
     @functools.cached_property
@@ -182,7 +183,7 @@ class Board:
     def _conditions(self, run: Run) -> Mapping[str, str]:
         """Kept: all methods are compared with one run."""
         if run.id not in self._kept:
-            self._kept[run.id] = run_facts.conditions(run)
+            self._kept[run.id] = run_facts.conditions(run, dict(words.flat(run.spec)))
         return self._kept[run.id]
 
     @functools.cached_property

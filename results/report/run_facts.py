@@ -9,7 +9,7 @@ from results.measure_tables import MEASURES
 from results.provenance import code_name
 from results.report import views
 from results.report.content import Run
-from results.report.words import duration, flat
+from results.report.words import duration
 from results.schema import Record, Start
 
 Fact = tuple[str, str]
@@ -61,9 +61,12 @@ def _of_record(record: Record) -> Iterator[Fact]:
 _OWN = ("method", "method_version", "options", "teacher", "trial")  # in which methods may differ
 
 
-def conditions(run: Run) -> dict[str, str]:
-    """What two runs must share to be compared: the specification but the method, and the place."""
-    spec = {key: value for key, value in run.spec.items() if key not in _OWN}
+def conditions(run: Run, spec: Mapping[str, str]) -> dict[str, str]:
+    """What two runs must share to be compared: the specification but the method, and the place.
+
+    spec  its specification as lines, see `words.flat`
+    """
+    shared = {name: text for name, text in spec.items() if name.partition(".")[0] not in _OWN}
     last = run.starts[-1] if run.starts else None
     place = (
         {
@@ -74,7 +77,7 @@ def conditions(run: Run) -> dict[str, str]:
         if last
         else {}
     )
-    return {**dict(flat(spec)), **place}
+    return {**shared, **place}
 
 
 def differences(here: Mapping[str, str], there: Mapping[str, str]) -> list[tuple[str, str, str]]:

@@ -63,7 +63,8 @@ def test_a_run_is_compared_with_the_baseline_of_its_trial() -> None:
 def test_what_differs_is_named_but_for_the_method() -> None:
     here = replace(CONTENT.runs[0], spec={"method": "kd", "recipe": {"lr": 0.1}, "trial": 0})
     there = replace(here, spec={"method": "at", "recipe": {"lr": 0.2, "tf32": True}}, starts=())
-    found = run_facts.differences(run_facts.conditions(here), run_facts.conditions(there))
+    known = [run_facts.conditions(run, dict(words.flat(run.spec))) for run in (here, there)]
+    found = run_facts.differences(*known)
     assert found[0] == ("recipe.lr", "0.1", "0.2")
     names = [name for name, *_ in found]
     assert {"device", "code", "version of torch", "recipe.tf32"} <= set(names)
