@@ -15,6 +15,7 @@ from results.report.addresses import slugs
 from results.report.chart import Chart
 from results.report.content import Content, Run
 
+TEACHER = "Teacher"  # the label of the teachers' runs
 Scoped = tuple[str, Chart]  # the key of its specification, and a chart
 
 
@@ -39,6 +40,7 @@ class Board:
         self.runs = with_page[:most_runs]
         self.left_out = len(with_page) - len(self.runs)
         self._methods = slugs(content.methods)
+        self._kept: dict[str, Mapping[str, str]] = {}
         self._runs = slugs(run.id for run in self.runs)
         self.specifications: dict[str, Mapping[str, Any]] = {}
         self._of_runs = self._charts("run", charts.run_charts())
@@ -82,15 +84,17 @@ class Board:
     def overview(self) -> dict[str, Any]:
         """What the board's page shows."""
         made = charts.board_charts(self.content)
+        verdicts = self.board.verdicts
         return {
-            "findings": words.findings(self.board.verdicts),
-            "conclusions": verdict_tables.notes(self.board.verdicts),
+            "findings": words.findings(verdicts),
+            "answer": words.answer(verdicts, self.best),
+            "conclusions": verdict_tables.notes(verdicts),
             "facets": facets.facets(self.content.methods.values()),
             "of_methods": facets.of_methods(self.content.methods),
             "published": views.published(self.board),
             "charts": self._charts("board", made),
             "missing": charts.missing(self.content, made),
-            "teachers": [run for run in self.content.runs if run.label == "Teacher"],
+            "teachers": [run for run in self.content.runs if run.label == TEACHER],
             "done": self.done,
         }
 
@@ -105,43 +109,82 @@ class Board:
     def method(self, label: str) -> dict[str, Any]:
         """What a method's page shows."""
         costs = [view.table for view in self.views if view.name == "cost"]
+        placed = self._placed.get(label, {})
         return {
             "facts": self.content.methods[label],
             "results": views.of_method(self.board, self.views, label),
             "findings": [f for f in words.findings(self.board.verdicts) if label in f.methods],
             "comparison": self.board.verdicts.comparisons.get(label),
             "costs": [pair for table in costs for pair in _row(table, label)],
-            "runs": self._of_label.get(label, []),
+            "runs": list(
+                {id_: run for runs in placed.values() for id_, run in runs.items()}.values()
+            ),
+            "by_pair": {pair: list(runs.values()) for pair, runs in placed.items()},
+            "command": words.command(self.content.again, methods=label),
             "charts": self._charts("method", charts.method_charts(self.content, label)),
         }
 
     @functools.cached_property
-    def _of_label(self) -> dict[str, list[Run]]:
-        """Label -> the runs of its row; the cells know, as one run may stand in several."""
+    def _placed(self) -> dict[str, dict[str, dict[str, Run]]]:
+        """Label -> pair -> run id -> run; the cells know, as one run may stand in several."""
         known = {run.id: run for run in self.content.runs}
-        found: dict[str, dict[str, Run]] = {}
+        found: dict[str, dict[str, dict[str, Run]]] = {}
         for cell in self.board.cells:
             run = known.get(cell.record.run if cell.record else cell.run)
             if run:
-                found.setdefault(cell.method, {})[run.id] = run
-        return {label: list(runs.values()) for label, runs in found.items()}
+                found.setdefault(cell.method, {}).setdefault(cell.pair, {})[run.id] = run
+        return found
 
     # ---- its runs --------------------------------------------------------------------------------
 
     def run(self, run: Run) -> dict[str, Any]:
         """What a run's page shows."""
+        spec = dict(words.flat(run.spec))
         return {
-            "facts": run_facts.facts(run),
-            "measures": run_facts.measures(run),
+            "facts": [*run_facts.facts(run), *run_facts.measures(run)],
+            "files": run_facts.files(run),
+            "command": self._repeat(run),
+            "beside": self._beside(run, spec),
             "teacher": run_facts.teacher(run),
             # One text: thousands of pages have forty lines each.
-            "specification": "\n".join(f"{name}: {text}" for name, text in words.flat(run.spec)),
+            "specification": "\n".join(f"{name}: {text}" for name, text in spec.items()),
             "starts": run_facts.starts(run),
             "warnings": run.record.warnings if run.record else (),
             "history": self.content.history(run.id),
             "trials": self._trials.get((run.label, run.pair), []),
             "charts": self._of_runs,
         }
+
+    def _repeat(self, run: Run) -> str:
+        """The command that trains this run alone: once more where it is done."""
+        if run.label == TEACHER:  # is trained before its students, never by itself
+            return ""
+        line = self.content.again if run.record else self.content.train
+        return words.command(line, pairs=run.pair, methods=run.label, trials=run.trial)
+
+    def _beside(self, run: Run, spec: Mapping[str, str]) -> dict[str, Any] | None:
+        """The baseline's run of the same pair and trial, and what differs but the method."""
+        other = self._baseline.get((run.pair, run.trial))
+        if run.label == TEACHER or other is None or other.id == run.id or not run.record:
+            return None
+        known = run_facts.conditions(run, spec), self._conditions(other)
+        return {"run": other, "differences": run_facts.differences(*known)}
+
+    @functools.cached_property
+    def _baseline(self) -> dict[tuple[str, int], Run]:
+        placed = self._placed.get(self.board.verdicts.baseline or "", {})
+        return {
+            (pair, run.trial): run
+            for pair, runs in placed.items()
+            for run in runs.values()
+            if run.record
+        }
+
+    def _conditions(self, run: Run) -> Mapping[str, str]:
+        """Kept: all methods are compared with one run."""
+        if run.id not in self._kept:
+            self._kept[run.id] = run_facts.conditions(run, dict(words.flat(run.spec)))
+        return self._kept[run.id]
 
     @functools.cached_property
     def _trials(self) -> dict[tuple[str, str], list[Run]]:
@@ -159,6 +202,15 @@ class Board:
             if run.state != DONE and run.reason:
                 found.setdefault((run.state, run.reason), []).append(run)
         return [Problem(*key, runs) for key, runs in found.items()]
+
+    def progress(self) -> dict[str, Any]:
+        """What the page about the matrix shows."""
+        states = {run.state for run in self.content.runs}
+        return {
+            "problems": self.problems(),
+            "meanings": [(state, text) for state, text in words.STATES.items() if state in states],
+            "left": words.left(self.content.runs),
+        }
 
 
 def _row(table: Table, label: str) -> list[tuple[str, str]]:

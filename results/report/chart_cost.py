@@ -35,7 +35,7 @@ def charts(board: Leaderboard) -> list[Chart]:
         "device. The line joins the methods that no cheaper one equals. Methods that lack a pair "
         "are left out."
     )
-    control = Control("cost", "cost", costs)
+    control = Control("cost", "Cost", costs)
     spec = _spec(tuple(costs))
     return [Chart("cost", "Accuracy and cost", text, spec, {"cost": rows}, [control])]
 

@@ -32,10 +32,10 @@ def charts(content: Content, methods: Sequence[str] | None = None) -> list[Chart
     controls = []
     pairs = [pair for pair in board.pairs if any(row["pair"] == pair for row in rows)]
     if len(pairs) > 1:
-        controls.append(Control("pair", "pair", pairs))
+        controls.append(Control("pair", "Pair", pairs))
     if any(row["quantity"] == DIFFERENCE for row in rows):
         controls.append(
-            Control("quantity", "quantity", [ACCURACY, f"difference to {board.baseline}"])
+            Control("quantity", "Quantity", [ACCURACY, f"difference to {board.baseline}"])
         )
     text = _description(splits, board.baseline, board.level, methods is None) + unreadable
     return [Chart("curves", "Learning curves", text, _spec(), data, controls)]

@@ -20,7 +20,7 @@ _NO_VERDICT = "no verdict"
 _VERDICTS = [ABOVE, UNDECIDED, BELOW, _NO_VERDICT]
 _VERDICT_COLORS = [style.BLUE, style.GRAY, style.VERMILLION, style.PURPLE]
 _VERDICT_SHAPES = ["triangle-up", "circle", "triangle-down", "diamond"]
-_FITS = 34  # pixels of a column that "+12.34" needs
+_FITS = 36  # pixels of a column that "+12.34" needs
 _CELL = 20  # pixels of a row
 
 
@@ -102,7 +102,7 @@ def _forest_spec(baseline: str | None) -> dict[str, Any]:
     color = alt.Color(
         "verdict:N",
         scale=alt.Scale(domain=_VERDICTS, range=_VERDICT_COLORS),
-        legend=alt.Legend(title=None, orient="top"),
+        legend=alt.Legend(title=None, orient="top", columns=style.per_line(110)),
     )
     shape = alt.Shape("verdict:N", scale=alt.Scale(domain=_VERDICTS, range=_VERDICT_SHAPES))
     tooltip = [alt.Tooltip("method:N"), alt.Tooltip("text:N", title="difference")]

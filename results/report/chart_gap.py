@@ -27,7 +27,7 @@ def charts(board: Leaderboard) -> list[Chart]:
         f"first {style.MOST_COLORS} of the methods chosen are shown."
     )
     has_ahead = any(value is not None for row in rows for value in row["ahead"])
-    controls = [Control("gap", "against", [TEACHER, AHEAD])] if has_ahead else []
+    controls = [Control("gap", "Against", [TEACHER, AHEAD])] if has_ahead else []
     spec = _spec(board.baseline)
     return [Chart("gap", "Capacity gap", text, spec, {"gap": rows}, controls)]
 

@@ -154,7 +154,7 @@ def _classes(content: Content, label: str, own: Records, base: Records) -> list[
     if number > MOST_CLASSES:
         text += f" The {MOST_CLASSES // 2} most gained and the {MOST_CLASSES // 2} most lost."
     pairs = [row["pair"] for row in rows]
-    controls = [Control("pair", "pair", [ALL_PAIRS, *pairs])] if len(pairs) > 1 else []
+    controls = [Control("pair", "Pair", [ALL_PAIRS, *pairs])] if len(pairs) > 1 else []
     title = "Classes gained and lost"
     return [Chart("per_class", title, text, _classes_spec(board.baseline), data, controls)]
 

@@ -103,7 +103,7 @@ def _spec(level: float) -> dict[str, Any]:
     import altair as alt
 
     y = style.method_axis("rank", order="ascending")
-    ticks = style.axis(None, values=list(range(1, MOST_METHODS + 1)))
+    ticks = style.axis(None, values=list(range(1, MOST_METHODS + 1)), format="d")
     x = alt.X("rank:Q", axis=ticks, scale=alt.Scale(zero=False, nice=False))
     tooltip = [
         alt.Tooltip("method:N"),

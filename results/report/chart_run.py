@@ -69,7 +69,7 @@ def _chart(name: str, title: str, text: str, shown: str, y: alt.Y) -> Chart:
         "at:Q", axis=style.axis("epoch", tickMinStep=1), scale=alt.Scale(nice=False, zero=False)
     )
     tooltip = ["name:N", "stage:N", "epoch:Q", alt.Tooltip("value:Q", format=",.5~g")]
-    stroke: Any = {"symbolType": "stroke", "symbolStrokeWidth": 2}
+    stroke: Any = {"title": "curve", "symbolType": "stroke", "symbolStrokeWidth": 2}
     color = style.categories(alt.Color, "name:N", style.COLORS, several, **stroke)
     dash = style.categories(alt.StrokeDash, "name:N", style.DASHES, several, **stroke)
     lines = alt.Chart().mark_line(strokeWidth=1.6, aria=False).encode(

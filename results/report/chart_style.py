@@ -162,14 +162,30 @@ def categories(
     """
     import altair as alt
 
-    columns = alt.ExprRef(f"max(1, floor(width / {LABEL - 30}))")
-    title = field.removesuffix(":N")
-    settings = {"orient": "bottom", "columns": columns, "labelLimit": LABEL - 40, **legend}
+    settings = {
+        "title": field.removesuffix(":N"),
+        "orient": "bottom",
+        "columns": per_line(LABEL - 30),
+        "labelLimit": LABEL - 40,
+        **legend,
+    }
     return channel(
         field,
         scale=alt.Scale(range=values),
-        legend=alt.Legend(title=title, symbolOpacity=1, **settings) if shown else None,
+        legend=alt.Legend(symbolOpacity=1, **settings) if shown else None,
     )
+
+
+def per_line(pixels: int) -> Any:
+    """How many entries of a legend fit side by side, an expression.
+
+    In a page by the place of the chart, which is known before its layout: Vega does not make room
+    for a legend that becomes higher while the chart is fitted.
+    """
+    import altair as alt
+
+    place = "containerSize()[0]"
+    return alt.ExprRef(f"max(1, floor(({place} > 0 ? {place} - {LABEL} / 2 : width) / {pixels}))")
 
 
 def heading(text: str, **settings: Any) -> alt.TitleParams:

@@ -31,6 +31,7 @@ class MethodFacts:
     formula     plain text: formula, shapes, source, where it differs from the reference
     options     all options of the row; those of single pairs are in ``exceptions``
     exceptions  pair -> options that only it has, e.g. "beta 2.0"
+    lines       the row as the entry of a matrix, in YAML
     """
 
     label: str
@@ -49,6 +50,7 @@ class MethodFacts:
     bibtex: str = ""
     options: Sequence[Option] = ()
     exceptions: Mapping[str, str] = field(default_factory=dict)
+    lines: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Run:
     starts         every start: of the record, else of the log of starts
     error          all that its error.txt says
     directory      where its files are; "" for one of a board file
+    weights        the file of a finished one's weights; "" likewise
     """
 
     id: str
@@ -74,6 +77,7 @@ class Run:
     starts: Sequence[Start] = ()
     error: str = ""
     directory: str = ""
+    weights: str = ""
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,8 @@ class Content:
     history    run id -> the text of its history.csv, "" where there is none
     progress   of a matrix; None for a board file
     classes    names of the classes by number; empty where they are not known
+    train      the command that trains this matrix; "" of a board file
+    again      the same for other runs than these: a directory of its own
     """
 
     name: str
@@ -127,3 +133,5 @@ class Content:
     history: Callable[[str], str] = no_history
     progress: Progress | None = None
     classes: Sequence[str] = ()
+    train: str = ""
+    again: str = ""

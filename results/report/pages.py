@@ -97,7 +97,9 @@ class Pages:
             title = board.board.dataset
             yield self._of(board, "board", board.home, title, **board.overview())
             if board.content.progress:
-                yield self._of(board, "matrix", board.progress_page, f"{title}: progress")
+                yield self._of(
+                    board, "matrix", board.progress_page, f"{title}: progress", **board.progress()
+                )
             for label in board.content.methods:
                 key = board.method_page(label) or ""
                 yield self._of(board, "method", key, label, **board.method(label))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from results.measure_tables import MEASURES
@@ -18,11 +18,20 @@ Fact = tuple[str, str]
 def facts(run: Run) -> list[Fact]:
     """Headings and texts; what is not known is left out."""
     found = [
-        ("State", run.state),
-        ("Reason", run.reason),
         ("Epochs", f"{run.epoch} of {run.epochs}" if run.epochs else ""),
         *(_of_record(run.record) if run.record else ()),
+    ]
+    return [(name, text) for name, text in found if text]
+
+
+def files(run: Run) -> list[Fact]:
+    """Where its files are, and by which hashes they are known."""
+    record = run.record
+    found = [
         ("Directory", run.directory),
+        ("Weights", run.weights),
+        ("Weights, sha256", record.weights.sha256 or "" if record else ""),
+        ("Data, sha256", record.data.sha256 or "" if record else ""),
     ]
     return [(name, text) for name, text in found if text]
 
@@ -47,8 +56,38 @@ def _of_record(record: Record) -> Iterator[Fact]:
     yield "Images per second", _number(record.images_per_second, 0)
     yield "Peak memory", _memory(record.peak_memory_bytes)
     yield "Steps", _number(record.steps, 0)
-    yield "Weights, sha256", record.weights.sha256 or ""
-    yield "Data, sha256", record.data.sha256 or ""
+
+
+_OWN = ("method", "method_version", "options", "teacher", "trial")  # in which methods may differ
+
+
+def conditions(run: Run, spec: Mapping[str, str]) -> dict[str, str]:
+    """What two runs must share to be compared: the specification but the method, and the place.
+
+    spec  its specification as lines, see `words.flat`
+    """
+    shared = {name: text for name, text in spec.items() if name.partition(".")[0] not in _OWN}
+    last = run.starts[-1] if run.starts else None
+    place = (
+        {
+            "device": last.device or "",
+            "code": code_name(last),
+            **{f"version of {name}": text for name, text in last.versions.items()},
+        }
+        if last
+        else {}
+    )
+    return {**shared, **place}
+
+
+def differences(here: Mapping[str, str], there: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """What differs between the `conditions` of two runs: name, here, there."""
+    names = dict.fromkeys([*here, *there])
+    return [
+        (name, here.get(name, "–"), there.get(name, "–"))
+        for name in names
+        if here.get(name) != there.get(name)
+    ]
 
 
 def measures(run: Run) -> list[Fact]:

@@ -113,14 +113,23 @@ class Commands:
     def __init__(self, args: argparse.Namespace) -> None:
         self._args = args
 
-    def __call__(self, verb: str, *flags: str, about: str = "", students: bool = False) -> str:
+    def __call__(
+        self,
+        verb: str,
+        *flags: str,
+        about: str = "",
+        students: bool = False,
+        whole: bool = False,
+        anew: bool = False,
+    ) -> str:
         given = vars(self._args)
         if about:  # such a command has no other flags
             own = {"matrix": about, "data": CHECKOUT / "data", "transfer": None, "plugin": []}
             return command(argparse.Namespace(**{**given, **own}), verb)
         own = {"transfer": None} if students else {}
+        own |= {"runs": Path("again")} if anew else {}
         line = command(argparse.Namespace(**{**given, **own}), verb)
-        return " ".join([line, *self._part(), *flags])
+        return " ".join([line, *(() if whole else self._part()), *flags])
 
     def _part(self) -> Iterator[str]:
         """The flags that choose a part of the matrix: nobody wants to train more than is shown."""

@@ -14,10 +14,11 @@ from experiments.commands.report import methods as report_methods
 from experiments.commands.report import runs as report_runs
 from experiments.commands.report.boards import Asked
 from experiments.commands.report.methods import Row
-from experiments.commands.report.progress import Command, progress
+from experiments.commands.report.progress import Command, progress, trains
 from experiments.matrix.expand import label
 from experiments.matrix.schema import MethodEntry
 from experiments.plan.plan import Plan
+from results import board_file
 from results.report.content import Content, MethodFacts
 
 
@@ -30,6 +31,7 @@ def content(plan: Plan, name: str, asked: Asked, command: Command) -> Content:
     board = board_of(plan, (), asked.baseline, asked.level, statuses)
     board = published.beside(with_known_measures(board, plan), plan, asked.published)
     runs = report_runs.of_plan(plan, statuses, board)
+    on_board = board_file.is_board_file(plan.workspace.runs)
     return Content(
         name=name,
         board=board,
@@ -38,6 +40,8 @@ def content(plan: Plan, name: str, asked: Asked, command: Command) -> Content:
         history=report_runs.history_of(plan.workspace.runs, runs),
         progress=progress(plan, statuses, command),
         classes=_classes(plan),
+        train="" if on_board else command(trains(), whole=True),
+        again=command(trains(), whole=True, anew=True),
     )
 
 

@@ -32,7 +32,11 @@ def facts(row: Row) -> MethodFacts:
     exceptions = {pair: _changed(options, row.options) for pair, options in row.pairs.items()}
     if not is_known(row.method):
         return MethodFacts(
-            row.label, row.method, options=_unknown_options(row), exceptions=exceptions
+            row.label,
+            row.method,
+            options=_unknown_options(row),
+            exceptions=exceptions,
+            lines=lines(row),
         )
     parts = distillers.parts(row.method)
     venue, year = catalogue.venue_and_year(row.method)
@@ -49,6 +53,7 @@ def facts(row: Row) -> MethodFacts:
         bibtex="\n\n".join(filter(None, dict.fromkeys(map(catalogue.bibtex, parts)))),
         options=tuple(_options(row)),
         exceptions=exceptions,
+        lines=lines(row),
         **_needs(row),
     )
 
@@ -95,6 +100,30 @@ def family(reads: Sequence[str], coupled: bool) -> str:
     return "logits" if list(reads) == ["logits"] else "features"
 
 
+def lines(row: Row) -> str:
+    """The row as the entry of a matrix, in YAML: a name, and what is not at its default."""
+    import yaml
+
+    known = is_known(row.method)
+    defaults = distillers.defaults(row.method) if known else {}
+    title = distillers.title(row.method) if known else row.method
+    pairs = {
+        pair.replace("→", "->"): _other(options, row.options) for pair, options in row.pairs.items()
+    }
+    parts = {"options": _other(row.options, defaults), "pairs": pairs}
+    label = {} if row.label == title else {"label": row.label}
+    entry = {"name": row.method, **label, **{key: value for key, value in parts.items() if value}}
+    content = {"methods": [entry if len(entry) > 1 else row.method]}
+    text: str = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=1000)
+    return text.rstrip()
+
+
+def _other(options: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with another value than usual, as YAML can hold them."""
+    other = {k: v for k, v in options.items() if k not in usual or as_yaml(v) != as_yaml(usual[k])}
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in other.items()}
+
+
 def _options(row: Row) -> Iterator[Option]:
     """All options, in the order of the method's defaults; then those of another version of it."""
     defaults = distillers.defaults(row.method)
@@ -112,5 +141,4 @@ def _unknown_options(row: Row) -> tuple[Option, ...]:
 
 def _changed(options: Mapping[str, Any], usual: Mapping[str, Any]) -> str:
     """ "beta 2.0": the options that are not those of the row."""
-    other = {k: v for k, v in options.items() if as_yaml(v) != as_yaml(usual.get(k))}
-    return ", ".join(f"{key} {as_yaml(value)}" for key, value in other.items())
+    return ", ".join(f"{key} {as_yaml(value)}" for key, value in _other(options, usual).items())

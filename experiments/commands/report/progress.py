@@ -22,9 +22,19 @@ class Command(Protocol):
 
     about     the id of a run, in place of the matrix
     students  of a plan of probes: about their students
+    whole     of the whole matrix, whatever part is shown
+    anew      into a directory of its own, "again"
     """
 
-    def __call__(self, verb: str, *flags: str, about: str = "", students: bool = False) -> str: ...
+    def __call__(
+        self,
+        verb: str,
+        *flags: str,
+        about: str = "",
+        students: bool = False,
+        whole: bool = False,
+        anew: bool = False,
+    ) -> str: ...
 
 
 _GROUP = {summary.TEACHER: TEACHER}
@@ -71,7 +81,7 @@ def steps(plan: Plan, statuses: Mapping[str, Status], command: Command) -> Itera
     waiting = [s for s in statuses.values() if is_waiting(s)]
     if waiting:
         reason = f"{plural(len(waiting), 'probe')}: train their students first"
-        yield Step(reason, command(_trains(), students=True))
+        yield Step(reason, command(trains(), students=True))
     open_ = [s for state in NOT_STARTED for s in by_state.get(state, [])]
     yield from _to_train([*open_, *failed, *blocked, *waiting], command)
 
@@ -117,16 +127,16 @@ def _stale(plan: Plan, stale: Sequence[Status], command: Command) -> Iterator[St
     if stale:
         again = f"train {plural(len(stale), 'stale run')} again, e.g. {stale[0].detail}"
         reason = f"or {again}" if earlier else again
-        yield Step(reason, command(_trains(), "--redo-stale"))
+        yield Step(reason, command(trains(), "--redo-stale"))
 
 
 def _to_train(remaining: Sequence[Status], command: Command) -> Iterator[Step]:
     counts = count_states(remaining)
     if counts:
         listed = ", ".join(f"{number} {state}" for state, number in counts.items())
-        yield Step(f"train what is not done: {listed}", command(_trains()))
+        yield Step(f"train what is not done: {listed}", command(trains()))
 
 
-def _trains() -> str:
+def trains() -> str:
     """The verb that trains here: on a cluster jobs are sent."""
     return "submit" if slurm.is_here() else "run"

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from experiments.commands.board import measured_record
 from experiments.plan.plan import Plan
 from experiments.rundir import start_log
-from experiments.rundir.layout import ERROR
+from experiments.rundir.layout import ERROR, WEIGHTS
 from experiments.rundir.status import State, Status
 from results import board_file
 from results.leaderboard import Leaderboard
@@ -69,6 +69,7 @@ def _of_status(status: Status, runs: Path, pair: str, label: str, record: Record
         starts=record.starts if record else _starts(directory) if looks else (),
         error=_error(directory) if looks else "",
         directory="" if on_board else str(directory),
+        weights=str(directory / WEIGHTS) if is_done and not on_board else "",
     )
 
 

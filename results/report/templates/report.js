@@ -46,19 +46,52 @@ function begin(page) {
   const form = page.querySelector("form.filters");
   const filters = form ? new Filters(page, form, tables, charts) : null;
   begun.set(page, filters);
+  for (const scroll of all(".scroll", page)) watch(scroll);
+  for (const command of all(".command", page)) offer(command);
+}
+
+// Where columns are out of sight, the edge of a table fades.
+function watch(scroll) {
+  const look = () => scroll.classList.toggle("more", scroll.scrollLeft + scroll.clientWidth < scroll.scrollWidth - 2);
+  scroll.addEventListener("scroll", look, {passive: true});
+  new ResizeObserver(look).observe(scroll);
+}
+
+// A button that copies the lines of a command. Without a clipboard it selects them.
+function offer(command) {
+  const text = command.querySelector("pre");
+  const button = Object.assign(document.createElement("button"), {type: "button", className: "copy", textContent: "Copy"});
+  button.addEventListener("click", async () => {
+    getSelection().selectAllChildren(text);
+    try { await navigator.clipboard.writeText(text.textContent); } catch { if (!document.execCommand("copy")) return; }
+    button.textContent = "Copied";
+    setTimeout(() => { button.textContent = "Copy"; }, 2000);
+  });
+  command.append(button);
+}
+
+// Only the table scrolls, not the search and the paging that belong to it.
+function within(outer, inner) {
+  for (const name of ["tabindex", "role", "aria-label", "class"]) {
+    inner.setAttribute(name, name === "class" ? `${inner.className} scroll` : outer.getAttribute(name));
+    outer.removeAttribute(name);
+  }
 }
 
 function sortable(table) {
-  const runs = table.classList.contains("runs") && table.rows.length > 12;
+  const runs = ["runs", "long"].some((name) => table.classList.contains(name)) && table.rows.length > 12;
   const options = {
     paging: runs && table.rows.length > 102, pageLength: 100, info: false, searching: true, autoWidth: false, order: [],
+    language: {search: "Find", searchPlaceholder: "part of a row"},
     layout: {topStart: runs ? "search" : null, topEnd: null, bottomStart: runs ? "paging" : null, bottomEnd: null},
     columnDefs: [
       {targets: 0, orderSequence: ["asc", "desc", ""]},
       {targets: "_all", orderSequence: ["desc", "asc", ""]},
     ],
   };
-  return new DataTable(table, options);
+  const made = new DataTable(table, options);
+  within(table.closest(".scroll"), made.table().container().querySelector(".dt-layout-table"));
+  return made;
 }
 
 // ---- filters ------------------------------------------------------------------------------------
@@ -150,6 +183,8 @@ class Filters {
       const on = state.get(`${name}-on`)?.split(".");
       boxes.forEach((box, i) => { box.checked = on ? on.includes(`${i}`) : !off?.includes(`${i}`); });
     }
+    const more = this.form.querySelector("details.more");
+    if (more) more.open = matchMedia("(min-width: 40rem)").matches || this.selects().some((select) => select.value);
     this.apply();
   }
 }
@@ -190,10 +225,10 @@ class Chart {
   }
 
   async embed() {
-    const spec = {...kdCharts[this.figure.dataset.chart], datasets: this.data()};
+    const spec = {...fitted(kdCharts[this.figure.dataset.chart], this.canvas.clientWidth), datasets: this.data()};
     const options = {
       renderer: "svg", mode: "vega-lite", logLevel: 1, // errors: a filter may leave nothing to draw
-       config: theme(), tooltip: {theme: dark.matches ? "dark" : "light"},
+      config: theme(), tooltip: {theme: dark.matches ? "dark" : "light"},
       actions: {export: true, source: false, compiled: false, editor: false},
     };
     const {view} = await vegaEmbed(this.canvas, spec, options);
@@ -224,6 +259,12 @@ class Chart {
   }
 }
 
+// On a phone, long labels of an axis leave room for the chart.
+function fitted(spec, width) {
+  if (width > 560) return spec;
+  return JSON.parse(JSON.stringify(spec), (key, value) => (key === "labelLimit" ? Math.min(value, width * 0.3) : value));
+}
+
 // The rows of a history.csv, one for each epoch and column.
 function long(text) {
   const [header, ...lines] = text.trim().split("\n").map((line) => line.trim().split(","));
@@ -239,8 +280,8 @@ function theme() {
   const [text, line, quiet] = ["text", "line", "quiet"].map(color);
   return {
     aria: false, background: "transparent", font: "system-ui, sans-serif",
-    axis: {labelColor: text, titleColor: text, gridColor: line, domainColor: quiet, tickColor: quiet},
-    legend: {labelColor: text, titleColor: text}, title: {color: text}, header: {labelColor: text, titleColor: text},
+    axis: {labelFontSize: 11, titleFontSize: 11.5, labelColor: text, titleColor: text, gridColor: line, domainColor: quiet, tickColor: quiet},
+    legend: {labelFontSize: 11, labelColor: text, titleColor: text}, title: {color: text}, header: {labelColor: text, titleColor: text},
     style: {"guide-label": {fill: text}, "guide-title": {fill: text}}, text: {color: text}, rule: {color: quiet},
     view: {stroke: line},
   };
@@ -260,7 +301,13 @@ function live() {
 }
 
 addEventListener("hashchange", show);
-addEventListener("beforeprint", () => { for (const chart of charts) if (chart.figure.offsetParent) chart.draw(); });
+addEventListener("beforeprint", () => {
+  for (const chart of charts) if (chart.figure.offsetParent) chart.draw();
+  for (const folded of all(".finding details:not([open])")) folded.dataset.folded = folded.open = true;
+});
+addEventListener("afterprint", () => {
+  for (const opened of all("details[data-folded]")) { delete opened.dataset.folded; opened.open = false; }
+});
 dark.addEventListener("change", () => {
   document.documentElement.classList.toggle("dark", dark.matches); // DataTables goes by it
   for (const chart of charts) chart.again();

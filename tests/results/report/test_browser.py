@@ -160,6 +160,45 @@ def test_a_link_keeps_what_is_shown(tab: Tab) -> None:
     assert page.locator("form output").text_content() == "3 of 6 methods, 2 of 3 pairs"
 
 
+def test_the_keyboard_passes_by_the_cells_of_a_table(tab: Tab) -> None:
+    page = tab.open()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.activeElement.tagName === 'MAIN'")
+    stops = page.evaluate("[...document.querySelectorAll('td a')].filter(a => a.tabIndex >= 0)")
+    assert page.locator(".view.current td a").count() > 10 and stops == []
+
+
+def test_the_heading_of_a_long_table_stays(tab: Tab) -> None:
+    page = tab.page
+    page.set_viewport_size({"width": 500, "height": 250})
+    tab.open()
+    page.evaluate("document.querySelector('.view.current .scroll').scrollTo(150, 80)")
+    first = "document.querySelector('.view.current thead th').getBoundingClientRect()"
+    around = "document.querySelector('.view.current .scroll').getBoundingClientRect()"
+    assert page.evaluate(f"[{first}.top - {around}.top, {first}.left - {around}.left]") == [0, 0]
+    point = f"document.elementFromPoint({first}.left + 9, {first}.top + 9)"
+    page.evaluate("document.querySelector('.view.current').scrollIntoView()")
+    assert page.evaluate(f"{point}.closest('th').textContent") == "Method"
+
+
+@pytest.mark.parametrize("tab", [{"permissions": ["clipboard-read"]}], indirect=True)
+def test_commands_are_copied(tab: Tab) -> None:
+    page = tab.open("matrix.html")
+    page.click("button.copy")
+    page.wait_for_selector("button.copy:has-text('Copied')")
+    assert page.evaluate("getSelection().toString()").startswith("python benchmark.py retry")
+
+
+def test_a_number_leads_to_its_runs(tab: Tab) -> None:
+    page = tab.open()
+    page.locator(".view.current tr[data-method=DKD] td a").first.click()
+    page.wait_for_selector("tr:target")
+    page.locator("tr:target td.runs a").nth(1).click()
+    page.wait_for_selector("h1:visible:has-text('trial 1')")
+
+
 # ---- charts --------------------------------------------------------------------------------------
 
 

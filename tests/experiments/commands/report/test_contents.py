@@ -7,6 +7,8 @@ import shlex
 import shutil
 from pathlib import Path
 
+import yaml
+
 from results import formats
 from results.report.content import Content, Run
 from tests.experiments import cli
@@ -274,6 +276,30 @@ def test_a_method_of_ones_own(own_registry, tmp_path, reports):
     )
     (facts,) = content.methods.values()
     assert facts.name == "my_method" and facts.formula and facts.family == "features"
+
+
+def test_the_lines_of_a_row_make_its_runs(tmp_path, reports):
+    methods = ["vanilla", "crd+kd", {"name": "gk_dfd", "preset": "signed"}]
+    methods.append({"name": "mlkd", "label": EVIL, "options": {"weight": 0.5}})
+    methods.append(
+        {"name": "dkd", "options": {"beta": 4.0}, "pairs": {"resnet14 -> *": {"beta": 2.0}}}
+    )
+    pairs = ["resnet14 -> resnet8", "resnet20 -> resnet8"]
+    first = reports.of_matrix(cli.write(tmp_path, methods=methods, pairs=pairs, trials=1))
+    rows = [yaml.safe_load(facts.lines)["methods"][0] for facts in first.methods.values()]
+    assert rows[:2] == ["vanilla", "crd+kd"]
+    (tmp_path / "again").mkdir()
+    second = reports.of_matrix(cli.write(tmp_path / "again", methods=rows, pairs=pairs, trials=1))
+    assert [run.id for run in second.runs] == [run.id for run in first.runs]
+    assert list(second.methods) == list(first.methods)
+
+
+def test_a_run_can_be_repeated_in_a_directory_of_its_own(done, reports):
+    content = reports.of_matrix(done.matrix)
+    here, again = shlex.split(content.train), shlex.split(content.again)
+    assert here[2:4] == again[2:4] == ["run", str(done.matrix)]
+    assert again[again.index("--runs") + 1] == "again" and "again" not in here
+    assert all(Path(run.weights).is_file() for run in content.runs)
 
 
 # ---- speed ---------------------------------------------------------------------------------------
