@@ -9,7 +9,9 @@ The fields are declared in the order in which `results.records.publish` writes t
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -20,9 +22,13 @@ from pydantic import (
     StrictFloat,
     StrictInt,
     ValidationError,
+    ValidationInfo,
+    field_validator,
 )
 
 Number = int | float  # not float alone: an int is written back as it was read
+_NOT_FINITE = re.compile(rb"NaN|Infinity")
+Count = Annotated[int, Field(ge=0)]
 Percentage = Annotated[StrictInt | StrictFloat, Field(ge=0, le=100)]  # NaN is out of range, too
 
 # Parts that may be null are read as empty ones, so that readers need not ask before each dot.
@@ -59,7 +65,7 @@ class Accuracy(_Part):
     last: LastScores
     best: Annotated[BestEpoch, _NullIsEmpty] = BestEpoch()
     validation: Scores | None = None  # of the last epoch; None without a hold-out
-    samples: int | None = None  # in the test set
+    samples: Count | None = None  # in the test set
 
 
 class TeacherUsed(_Part):
@@ -151,7 +157,7 @@ class Measures(_Part):
     run: str
     predictions: PredictionsUsed | None = None
     teacher: MeasuredTeacher | None = None
-    samples: int
+    samples: Count
     top1: Percentage
     top5: Number | None = None
     nll: Number | None = None
@@ -162,6 +168,17 @@ class Measures(_Part):
     kl: Number | None = None
     per_class: tuple[Number | None, ...] = ()
     correct: str | None = None  # base64 of numpy.packbits, one bit per image; None of very many
+
+    @field_validator("correct")
+    @classmethod
+    def _has_a_bit_per_image(cls, text: str | None, found: ValidationInfo) -> str | None:
+        """A ValueError where it is no base64, or of another number of images."""
+        if text is not None and "samples" in found.data:
+            expected = (found.data["samples"] + 7) // 8
+            size = len(base64.b64decode(text, validate=True))
+            if size != expected:
+                raise ValueError(f"expected {expected} bytes, got {size}")
+        return text
 
 
 class Record(_Part):
@@ -190,15 +207,19 @@ class Record(_Part):
 
 
 def parse(data: bytes) -> Record:
-    """The record in a JSON text. ValueError, in one line, if it is none of this format."""
-    try:
-        return Record.model_validate_json(data)  # as fast as json.loads alone
-    except ValidationError as error:
-        if error.errors()[0]["type"] != "json_invalid":
-            raise ValueError(_problem(error)) from error
+    """The record in a JSON text. ValueError, in one line, if it is none of this format.
+
+    NaN and Infinity, which are no JSON and which `records` never writes, are read as null.
+    """
+    if not _NOT_FINITE.search(data):
+        try:
+            return Record.model_validate_json(data)  # as fast as json.loads alone
+        except ValidationError as error:
+            if error.errors()[0]["type"] != "json_invalid":
+                raise ValueError(_problem(error)) from error
     # File names that are not UTF-8 are stored as lone surrogates; only Python's parser reads them.
     try:
-        return Record.model_validate(json.loads(data))
+        return Record.model_validate(json.loads(data, parse_constant=lambda _: None))
     except ValidationError as error:
         raise ValueError(_problem(error)) from error
     except RecursionError as error:

@@ -212,7 +212,12 @@ def dataset_label(entry: DatasetEntry) -> str:
         parts.append(f"subset of {entry.subset} training images")
     if entry.validation:
         parts.append(f"{entry.validation:g} held out for validation")
-    told = {k: v for k, v in entry.options.items() if not datasets.is_placement(entry.name, k)}
+    known = entry.name in datasets.names()  # else of a board file, by other code
+    told = {
+        key: value
+        for key, value in entry.options.items()
+        if not (known and datasets.is_placement(entry.name, key))
+    }
     return ", ".join([*parts, *(f"{key} {value}" for key, value in told.items())])
 
 

@@ -83,13 +83,15 @@ def other_data(dataset: DatasetEntry, trained: DatasetEntry | None = None) -> li
 
 def other_parts(dataset: DatasetEntry) -> Iterator[str]:
     """How data are not the whole data set as it usually is, one text for each way."""
+    import datasets
     from experiments.matrix.run_spec import data_defaults
 
     if dataset.subset:
         yield f"subset of the training data (ours {plural(dataset.subset, 'image')})"
     if dataset.validation:
         yield f"subset of the training data (ours without {dataset.validation:g} held out)"
-    defaults = data_defaults(dataset.name)
+    known = dataset.name in datasets.names()  # else of a board file, by other code
+    defaults = data_defaults(dataset.name) if known else {}
     for key, value in dataset.options.items():
         if key in defaults and value != defaults[key]:
             yield f"other data ({key} {value}, usually {defaults[key]})"

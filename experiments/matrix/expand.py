@@ -180,6 +180,9 @@ def _option_problem(method: MethodEntry, key: str, value: Any) -> str | None:
 def _label_problems(matrix: Matrix) -> Iterator[str]:
     named = [method for method in matrix.methods if method.label or _is_known(method.name)]
     for text, times in Counter(map(label, named)).items():
+        if text.strip().casefold() in ("", "teacher"):
+            row = "the teachers' row" if text.strip() else "nothing"
+            yield f"methods: the label {text!r} is that of {row}: expected another one"
         if times > 1:
             yield (
                 f"methods: the label {text!r} is used {times} times; "

@@ -12,6 +12,7 @@ import csv
 import importlib
 import io
 import os
+import re
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,6 +24,7 @@ from experiments.errors import InputError
 Row = Mapping[str, Any]  # of a history: numbers, or their texts
 PARTS, SCORES = ("train", "validation", "test"), ("top1", "top5")
 NO_VALUES = ("stage", "epoch", "seconds")  # columns that are no curves
+_EPOCH = re.compile("[0-9]{1,18}")  # a step of an event has 64 bits
 _PATTERN = "*tfevents*"  # what TensorBoard takes for an event file
 
 
@@ -60,9 +62,15 @@ def errors_once() -> Iterator[None]:
 
 
 def rows(history: str) -> list[dict[str, Any]]:
-    """The rows of a ``history.csv``, as texts; lines without a number of an epoch are left out."""
-    lines = csv.DictReader(io.StringIO(history, newline=""))
-    return [row for row in lines if str(row.get("epoch")).isdecimal()]
+    """The rows of a ``history.csv``, as texts; lines without a number of an epoch are left out.
+
+    ValueError where the text is no table.
+    """
+    try:
+        lines = list(csv.DictReader(io.StringIO(history, newline="")))
+    except csv.Error as error:  # e.g. a field of a megabyte; no ValueError
+        raise ValueError(f"no table: {error}") from error
+    return [row for row in lines if _EPOCH.fullmatch(row.get("epoch") or "")]
 
 
 def scalars(row: Row) -> Iterator[tuple[str, float]]:
@@ -76,6 +84,7 @@ def scalars(row: Row) -> Iterator[tuple[str, float]]:
 
 def _tag(column: str) -> str:
     """TensorBoard shows tags in groups, by their first part."""
+    column = column.encode("utf-8", "replace").decode()  # protocol buffers take nothing else
     part, _, score = column.partition("_")
     if part in PARTS and score in SCORES:
         return f"accuracy/{column}"

@@ -42,6 +42,7 @@ class State:
 STATES = tuple(value for name, value in vars(State).items() if name.isupper())  # in this order
 NOT_STARTED = (State.TODO, State.LOST)  # nobody works on it; `run` and `submit` start it
 ACTIVE = (State.RUNNING, State.PENDING)
+_LONGEST_REASON = 500  # characters of an error.txt, whose first line may be anything
 
 
 @dataclass(frozen=True)
@@ -164,8 +165,10 @@ def _unfinished(spec: RunSpec, directory: Path, names: Sequence[str]) -> Status:
         left = _seconds_left(directory, begun, epoch, spec.recipe.epochs)
         return Status(spec, State.RUNNING, epoch=epoch, seconds_left=left)
     if ERROR in names:
-        error = _text(directory / ERROR)
-        return Status(spec, State.FAILED, error.partition("\n")[0], epoch)
+        reason = _text(directory / ERROR).partition("\n")[0]
+        if len(reason) > _LONGEST_REASON:
+            reason = f"{reason[:_LONGEST_REASON]}…"
+        return Status(spec, State.FAILED, reason, epoch)
     broken = "result.json was unreadable" if records.RESULT in names else ""
     return Status(spec, State.TODO, broken, epoch, crashes=len(start_log.crashed(begun)))
 
@@ -181,7 +184,7 @@ def _other_spec(directory: Path, names: Sequence[str], spec: RunSpec) -> dict[st
     if "spec.yaml" not in names:
         return None
     try:
-        text = _text(directory / "spec.yaml")
+        text = _text(directory / "spec.yaml", errors="strict")
         stored = None if text == spec.as_yaml() else yaml.load(text, _LOADER)
     except (UnicodeDecodeError, yaml.YAMLError):
         return None
@@ -204,10 +207,10 @@ def _epochs_saved(directory: Path, names: Sequence[str]) -> int:
     return sum(line.startswith("main,") for line in lines)
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, errors: str = "replace") -> str:
     """Empty where the file has gone since its directory was listed."""
     try:
-        return path.read_text()
+        return path.read_text(encoding="utf-8", errors=errors)
     except FileNotFoundError:
         return ""
 
@@ -218,10 +221,13 @@ def _seconds_left(
     """At the pace since the present start; None before it has finished an epoch."""
     if not begun or not epoch:
         return None
-    here = epoch + 1 - begun[-1].get("epoch", epoch + 1)
+    try:
+        here = epoch + 1 - begun[-1].get("epoch", epoch + 1)
+        started = datetime.strptime(begun[-1]["time"], "%Y-%m-%dT%H:%M:%S%z").timestamp()
+    except (KeyError, TypeError, ValueError):  # a start that nobody here has logged
+        return None
     if here < 1:
         return None
-    started = datetime.strptime(begun[-1]["time"], "%Y-%m-%dT%H:%M:%S%z").timestamp()
     try:
         saved = (directory / "history.csv").stat().st_mtime
     except FileNotFoundError:  # removed since it was read

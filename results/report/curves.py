@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +18,7 @@ from results.statistics import LEVEL
 
 SPLITS = ("test", "validation")
 MOST_POINTS = 60  # of one curve: more cannot be told apart in a figure of a page's width
+_MOST_EPOCHS = 10**9  # what drawing takes for a whole number ends at 2⁶⁴
 
 ByEpoch = Mapping[int, float]
 
@@ -40,9 +40,10 @@ class Curve:
 def accuracies(history: str) -> tuple[str, dict[int, float]]:
     """What a history.csv was evaluated on, and its top-1 accuracies by epoch; ("", {}) if nothing.
 
-    ValueError where an accuracy or an epoch is no number, or not finite.
+    The last line of an epoch counts: a run that was resumed may have written it twice. ValueError
+    where an accuracy or an epoch is no number, or no percentage, or the text is no table.
     """
-    rows = csv.reader(io.StringIO(history))
+    rows = _rows(history)
     header = next(rows, [])
     split = next((name for name in SPLITS if f"{name}_top1" in header), "")
     if not split or not {"stage", "epoch"} <= set(header):
@@ -53,9 +54,19 @@ def accuracies(history: str) -> tuple[str, dict[int, float]]:
     for row in rows:  # one pass: a report reads thousands of histories
         if len(row) == width and row[column] and row[stage] == "main":  # empty: not evaluated
             found[int(row[epoch])] = float(row[column])
-    if not all(map(math.isfinite, found.values())):
-        raise ValueError("an accuracy that is not finite")
+    wrong = next((value for value in found.values() if not 0 <= value <= 100), None)
+    if wrong is not None:  # or not finite
+        raise ValueError(f"an accuracy of {wrong:g}: expected 0 to 100")
+    if any(abs(number) > _MOST_EPOCHS for number in found):
+        raise ValueError(f"an epoch beyond {_MOST_EPOCHS:,}")
     return split, found
+
+
+def _rows(text: str) -> Iterator[list[str]]:
+    try:
+        yield from csv.reader(io.StringIO(text, newline=""))
+    except csv.Error as error:  # e.g. a field of a megabyte; no ValueError
+        raise ValueError(str(error)) from error
 
 
 def mean(trials: Sequence[ByEpoch]) -> Curve:

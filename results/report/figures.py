@@ -20,6 +20,9 @@ from results.report.charts import board_charts
 from results.report.content import Content
 
 WIDTH = 480  # pixels of 1/72 inch, so 6.7 inches; a page of text is as wide
+_LONGEST = 200  # bytes of a file's name; file systems allow 255, and the ending comes
+# What XML cannot hold: vl-convert ends the whole process there.
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _CONFIG = {"view": {"stroke": "#ccc"}, "axis": {"domainColor": "#888", "tickColor": "#888"}}
 
 Choice = tuple[tuple[str, str], ...]  # (parameter, value)
@@ -30,16 +33,18 @@ def write(
     folder: Path,
     methods: Sequence[str] | None = None,
     pairs: Sequence[str] | None = None,
+    taken: set[str] | None = None,
 ) -> list[Path]:
     """Write every chart of the board, as SVG and as PDF; returns the files.
 
     A chart with controls becomes one figure per choice. Only the methods and pairs given are shown,
     as the board names them; TableError for one that it does not have, or if nothing can be drawn.
-    Mean ranks are left out where they cannot be of these methods and pairs.
+    Mean ranks are left out where they cannot be of these methods and pairs. ``taken`` are names of
+    other boards' figures in the folder; those of this one are added.
     """
     _check("method", methods, content.board.methods)
     _check("pair", pairs, content.board.pairs)
-    figures = list(_figures(content, methods, pairs))
+    figures = list(_figures(content, methods, pairs, set() if taken is None else taken))
     if not figures:
         raise TableError(f"{content.name}: no chart can be drawn of these methods and pairs")
     folder.mkdir(parents=True, exist_ok=True)
@@ -58,11 +63,13 @@ def _check(kind: str, given: Sequence[str] | None, known: Sequence[str]) -> None
 
 
 def _figures(
-    content: Content, methods: Sequence[str] | None, pairs: Sequence[str] | None
+    content: Content,
+    methods: Sequence[str] | None,
+    pairs: Sequence[str] | None,
+    taken: set[str],
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Names without ending, unique, and specifications with data."""
     shown = {"methods": methods, "pairs": pairs}
-    taken: set[str] = set()
     for chart in board_charts(content):
         if not _has_content(chart, methods, pairs):
             continue
@@ -100,11 +107,16 @@ def _choices(chart: Chart, pairs: Sequence[str] | None) -> Iterator[Choice]:
 
 
 def _unique(words: Sequence[str], taken: set[str]) -> str:
-    """A file name of words: "digits-curves-resnet20-resnet8-accuracy"; at most 100 characters."""
+    """A file name of words: "digits-curves-resnet20-resnet8-accuracy"; at most 100 characters.
+
+    Case does not tell two of them apart: some file systems ignore it.
+    """
     tidy = (re.sub(r"[^\w.]+", "-", word).strip("-.") for word in words)
-    name = "-".join(word for word in tidy if word)[:100]
+    whole = "-".join(word for word in tidy if word)[:100]
+    name = whole.encode("utf-8", "ignore")[:_LONGEST].decode(errors="ignore")
     different = (name, *(f"{name}-{i}" for i in range(2, len(taken) + 3)))
-    taken.add(found := next(one for one in different if one not in taken))
+    found = next(one for one in different if one.casefold() not in taken)
+    taken.add(found.casefold())
     return found
 
 
@@ -122,8 +134,20 @@ def _drawn(spec: dict[str, Any]) -> dict[str, bytes]:
     """Ending -> file."""
     import vl_convert
 
-    svg = _numbered(vl_convert.vegalite_to_svg(spec, allowed_base_urls=[]))
+    svg = _numbered(vl_convert.vegalite_to_svg(_printable(spec), allowed_base_urls=[]))
     return {".svg": svg.encode(), ".pdf": vl_convert.svg_to_pdf(svg)}
+
+
+def _printable(part: Any) -> Any:
+    """With a replacement character for each that no SVG can hold.
+
+    "__proto__" gets a space, as in the script of the pages: it is no key of an object of Vega's.
+    """
+    if isinstance(part, str):
+        return "__proto__ " if part == "__proto__" else _NOT_XML.sub("\ufffd", part)
+    if isinstance(part, Mapping):
+        return {key: _printable(value) for key, value in part.items()}
+    return [_printable(value) for value in part] if isinstance(part, list | tuple) else part
 
 
 def _numbered(svg: str) -> str:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from results.records import refused
 from results.report import assets
 from results.report.content import Content
 from results.report.pages import Page, Pages
@@ -42,10 +43,19 @@ class Site:
             return self.output
         for name, text in assets.FILES.items():  # the mark first
             _write(self.output / "assets" / name, text())
+        last = []  # what links to all others: a report that is stopped has no dead links
         for page in self._new(made):
-            _write(self.output / f"{page.key}.html", made.file(page))
+            if Path(page.key).name == "index":
+                last.append(page)
+            else:
+                self._put(page, made)
         _write(self.output / "assets/charts.js", made.specifications())
+        for page in reversed(last):
+            self._put(page, made)
         return self.output / "index.html"
+
+    def _put(self, page: Page, made: Pages) -> None:
+        _write(self.output / f"{page.key}.html", made.file(page))
 
     def _new(self, made: Pages) -> Iterator[Page]:
         """All pages but those of finished runs that have been written before."""
@@ -62,12 +72,33 @@ class Site:
 def _is_foreign(folder: Path) -> bool:
     if not folder.exists():
         return False
-    return not folder.is_dir() or (any(folder.iterdir()) and not (folder / _MARK).exists())
+    if not folder.is_dir():
+        return True
+    is_used = any(folder.iterdir()) and not (folder / _MARK).exists()
+    return is_used and not _is_begun(folder)
+
+
+def _is_begun(folder: Path) -> bool:
+    """Whether there is only what a report has left that was killed while it wrote the mark."""
+    if [path.name for path in folder.iterdir()] != [_MARK.parent.name]:
+        return False
+    left = (folder / _MARK.parent).iterdir()
+    return all(path.name.startswith(f".{_MARK.name}.") for path in left)
 
 
 def _write(path: Path, text: str) -> None:
-    """Replace a file as a whole, where its text differs: a browser may be reading it."""
+    """Replace a file as a whole, where its text differs: a browser may be reading it.
+
+    RecordError where the disk refuses.
+    """
     data = text.encode("utf-8", "replace")
+    try:
+        _replace(path, data)
+    except OSError as error:
+        raise refused(path, "written", error) from error
+
+
+def _replace(path: Path, data: bytes) -> None:
     if path.exists() and path.stat().st_size == len(data) and path.read_bytes() == data:
         return
     path.parent.mkdir(parents=True, exist_ok=True)

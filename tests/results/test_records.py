@@ -200,6 +200,9 @@ def test_refused_directory_is_one_line(tmp_path, kind, write):
     assert str(caught.value).startswith(f"{directory}/")
 
 
+MEASURED = {"format": 1, "run": "run", "samples": 10, "top1": 70.0}
+
+
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
@@ -225,12 +228,23 @@ def test_publish_refuses_what_nobody_could_read(tmp_path, change, problem):
             r"top1: .* less than or equal to 100, not 171\.0",
         ),
         ({"accuracy": {"last": {"top1": True}}}, "top1: input should be a valid integer, not True"),
-        ({"accuracy": {"last": {"top1": float("nan")}}}, "top1: .* not nan"),
+        ({"accuracy": {"last": {"top1": float("nan")}}}, "top1: .* not None"),
+        ({"accuracy": {"last": {"top1": 7.0}, "samples": -1}}, "samples: .* not -1"),
+        ({"measures": {**MEASURED, "correct": "=!"}}, r"measures\.correct: "),
+        ({"measures": {**MEASURED, "correct": "AA=="}}, "expected 2 bytes, got 1"),
     ],
 )
 def test_what_is_no_record_is_named(change, problem):
     with pytest.raises(ValueError, match=problem):
         schema.parse(json.dumps(document(70.0, **change)).encode())
+
+
+def test_what_is_not_finite_is_read_as_null():
+    data = json.dumps(document(70.0, seconds=float("nan"), images_per_second=float("inf"))).encode()
+    found = schema.parse(data)
+    assert (found.seconds, found.images_per_second, found.top1) == (None, None, 70.0)
+    with pytest.raises(ValueError, match="not JSON"):
+        schema.parse(data[:-5])
 
 
 def test_overflown_loss_does_not_cost_the_result(tmp_path):

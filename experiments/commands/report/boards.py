@@ -10,6 +10,7 @@ import datasets
 from experiments.commands import published
 from experiments.commands.board import measured_record
 from experiments.commands.report import runs as report_runs
+from experiments.commands.report import stored
 from experiments.commands.report.protocols import groups
 from experiments.commands.report.table import Table
 from experiments.errors import InputError
@@ -60,6 +61,7 @@ def contents(path: Path, asked: Asked, data: Path) -> list[Content]:
 def _records(path: Path) -> dict[str, Record]:
     """The records of a board file, with those of their measures that belong to them."""
     records = board_file.read(path, measures=True)
+    stored.check(records, path)
     return {run: measured_record(one, one.measures, None) for run, one in records.items()}
 
 

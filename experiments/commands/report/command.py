@@ -185,9 +185,10 @@ def _draw(folder: Path, contents: Sequence[Content]) -> None:
     from results.report import figures
 
     written: list[Path] = []
+    taken: set[str] = set()
     with activity("drawing the figures"):
         for content in contents:
-            written += figures.write(content, folder)
+            written += figures.write(content, folder, taken=taken)
     print(f"wrote {plural(len(written), 'file')} in {folder}")
 
 

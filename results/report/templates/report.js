@@ -11,20 +11,26 @@ const single = "single" in document.body.dataset;
 
 function place() {
   const [where, state = ""] = location.hash.slice(1).split("?");
-  const [page, part = ""] = single ? decodeURIComponent(where).split(":") : ["page", where];
+  const [page, part = ""] = single ? decoded(where).split(":") : ["page", where];
   return {page: page || (single ? "index" : "page"), part, state: new URLSearchParams(state)};
+}
+
+function decoded(text) {
+  try { return decodeURIComponent(text); } catch { return text; } // "%" by itself
 }
 
 function keep(state) {
   const text = state.toString();
   const where = location.hash.slice(1).split("?")[0];
   const hash = `#${where}${text ? `?${text}` : ""}`;
-  if (hash !== (location.hash || "#")) history.replaceState(null, "", hash);
+  if (hash === (location.hash || "#")) return;
+  try { history.replaceState(null, "", hash); } catch { /* a mail program's preview has no addresses */ }
 }
 
 function show() {
   const {page: name, part} = place();
-  const page = document.getElementById(name) || document.querySelector(".page");
+  const pages = all(".page"); // other elements have ids, too
+  const page = pages.find((one) => one.id === name) || pages[0];
   for (const other of all(".page.current")) if (other !== page) other.classList.remove("current");
   if (!page.classList.contains("current")) {
     page.classList.add("current");
@@ -215,7 +221,7 @@ class Chart {
   }
 
   set() {
-    for (const [name, value] of Object.entries(this.signals)) this.view.signal(name, value);
+    for (const [name, value] of Object.entries(this.signals)) this.view.signal(name, keyed(value));
     return this.view.resize().runAsync();
   }
 
@@ -231,6 +237,7 @@ class Chart {
       config: theme(), tooltip: {theme: dark.matches ? "dark" : "light"},
       actions: {export: true, source: false, compiled: false, editor: false},
     };
+    spec.datasets = keyed(spec.datasets);
     const {view} = await vegaEmbed(this.canvas, spec, options);
     this.view = view;
     this.describe();
@@ -265,14 +272,28 @@ function fitted(spec, width) {
   return JSON.parse(JSON.stringify(spec), (key, value) => (key === "labelLimit" ? Math.min(value, width * 0.3) : value));
 }
 
-// The rows of a history.csv, one for each epoch and column.
+// Texts are keys of objects inside Vega; this one cannot be.
+function keyed(value) {
+  if (value === "__proto__") return "__proto__ ";
+  if (Array.isArray(value)) return value.map(keyed);
+  return value && typeof value === "object" ? Object.fromEntries(Object.entries(value).map(([k, v]) => [k, keyed(v)])) : value;
+}
+
+const MOST_EPOCHS = 1000; // more cannot be told apart, and take minutes to draw
+
+// The rows of a history.csv, one for each epoch and column that is a finite number.
 function long(text) {
   const [header, ...lines] = text.trim().split("\n").map((line) => line.trim().split(","));
-  return lines.flatMap((cells) => {
-    const row = Object.fromEntries(header.map((name, i) => [name, cells[i]]));
-    return header.filter((name) => name !== "stage" && name !== "epoch" && row[name])
-      .map((name) => ({stage: row.stage, epoch: Number(row.epoch), name, value: Number(row[name])}));
-  });
+  const epochs = new Map(); // by stage and epoch: of lines written twice the last
+  for (const cells of lines) {
+    const row = new Map(header.map((name, i) => [name, cells[i]]));
+    if (/^\d+$/.test(row.get("epoch"))) epochs.set(`${row.get("epoch")} ${row.get("stage")}`, row);
+  }
+  const step = Math.ceil(epochs.size / MOST_EPOCHS);
+  const rows = [...epochs.values()].filter((_, i, every) => i % step === 0 || i === every.length - 1);
+  return rows.flatMap((row) => [...row]
+    .filter(([name, cell]) => name !== "stage" && name !== "epoch" && cell && Number.isFinite(Number(cell)))
+    .map(([name, cell]) => ({stage: row.get("stage"), epoch: Number(row.get("epoch")), name, value: Number(cell)})));
 }
 
 function theme() {
@@ -295,8 +316,10 @@ function live() {
   const line = document.querySelector(".live");
   const box = line.querySelector("input");
   line.hidden = false;
-  box.checked = sessionStorage.getItem("paused") !== "yes";
-  box.addEventListener("input", () => sessionStorage.setItem("paused", box.checked ? "no" : "yes"));
+  try {
+    box.addEventListener("input", () => sessionStorage.setItem("paused", box.checked ? "no" : "yes"));
+    box.checked = sessionStorage.getItem("paused") !== "yes";
+  } catch { /* a browser that keeps nothing: it reloads until told again */ }
   setInterval(() => { if (box.checked && document.activeElement === document.body) location.reload(); }, 1000 * seconds);
 }
 

@@ -136,6 +136,8 @@ VALUES = [
     ({"methods": None}, "methods: expected a list, got nothing"),
     ({"methods": ["kd", "kd"]}, "methods: the label 'KD' is used 2 times"),
     ({"methods": ["at", {"name": "kd", "label": "AT"}]}, "methods: the label 'AT' is used 2"),
+    ({"methods": [{"name": "kd", "label": "teacher"}]}, "'teacher' is that of the teachers' row"),
+    ({"methods": [{"name": "kd", "label": "\t "}]}, "is that of nothing: expected another one"),
     ({"pairs": []}, "pairs: expected at least one, got []"),
     ({"pairs": "a -> b"}, "pairs: expected a list, got 'a -> b'"),
     ({"pairs": ["resnet14"]}, "pairs.0: expected \"TEACHER -> STUDENT\", got 'resnet14'"),

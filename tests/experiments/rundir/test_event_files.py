@@ -113,3 +113,12 @@ def test_without_the_package_one_line_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(InputError, match=r"--tensorboard: .*pip install tensorboard$"):
         event_files.require()
+
+
+def test_what_is_no_epoch_is_left_out():
+    header = "stage,epoch,lr\n"
+    text = f"{header}main,1,0.1\nmain,{10**30},0.1\nmain,x,0.1\nmain\n"
+    assert [row["epoch"] for row in event_files.rows(text)] == ["1"]
+    with pytest.raises(ValueError, match="no table: field larger"):
+        event_files.rows("x" * 200_000)
+    assert [tag for tag, _ in event_files.scalars({"\ud800": "1"})] == ["loss/?"]

@@ -103,6 +103,21 @@ def test_failed_shows_the_first_line(spec, here, tmp_path):
     assert state(spec, tmp_path) == (State.FAILED, "Diverged: loss not finite", 1)
 
 
+def test_an_error_may_be_anything(spec, here, tmp_path):
+    (here / "error.txt").write_bytes(b"\xff\xe1 odd" + b"x" * 10_000)
+    found, detail, _ = state(spec, tmp_path)
+    assert found == "failed" and detail.startswith("\ufffd\ufffd odd") and len(detail) < 600
+
+
+@pytest.mark.parametrize("start", [{}, {"time": 5}, {"time": "x"}, {"time": "x", "epoch": "a"}])
+def test_a_broken_log_of_starts_says_nothing_of_the_time_left(spec, here, tmp_path, start):
+    progress(here, "main", "main")
+    (here / "starts.json").write_text(json.dumps([start]))
+    claims.take(here)
+    found = read_status(spec, tmp_path)
+    assert (found.state, found.epoch, found.seconds_left) == ("running", 2, None)
+
+
 def test_trying_again_after_a_failure_is_running(spec, here, tmp_path):
     (here / "error.txt").write_text("Diverged: loss not finite\n")
     claims.take(here)

@@ -43,11 +43,23 @@ def test_a_row_that_is_being_written_is_left_out():
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("abc", "abc"), ("nan", "finite"), ("inf", "finite")]
+    ("text", "message"),
+    [("abc", "abc"), ("nan", "of nan"), ("inf", "of inf"), ("1e300", "0 to 100"), ("-1", "of -1")],
 )
 def test_what_is_no_number_is_an_error(text, message):
     with pytest.raises(ValueError, match=message):
         curves.accuracies(f"stage,epoch,test_top1\nmain,1,{text}\n")
+
+
+def test_what_is_no_table_is_an_error():
+    with pytest.raises(ValueError, match="field larger"):
+        curves.accuracies("x" * 200_000)
+    with pytest.raises(ValueError, match="an epoch beyond 1,000,000,000"):
+        curves.accuracies("stage,epoch,test_top1\nmain,1000000000000,50\n")
+
+
+def test_of_an_epoch_that_is_there_twice_the_last_line_counts():
+    assert curves.accuracies("stage,epoch,test_top1\nmain,1,50\nmain,1,60\n")[1] == {1: 60.0}
 
 
 def test_mean_and_spread_are_numpys():

@@ -112,3 +112,23 @@ def test_names_are_harmless_and_unique(tmp_path):
     assert len(set(written)) == len(written)
     assert {path.parent for path in written} == {tmp_path}
     assert all(len(path.name) < 110 and path.is_file() for path in written)
+
+
+def test_texts_that_no_svg_can_hold(tmp_path):
+    """vl-convert would end the process, or draw nothing."""
+    labels = ("nul\0here", "sur\ud800rogate", "__proto__")
+    made = content(board_of(dict.fromkeys(labels, 1.0), pairs=2), history=lambda run: "")
+    figures.write(made, tmp_path)
+    found = shown(tmp_path / "test-differences.svg")
+    assert {"nul\ufffdhere", "sur\ufffdrogate", "__proto__"} <= {text.strip() for text in found}
+
+
+def test_no_two_boards_write_one_file(tmp_path):
+    """Names of matrices that differ in case, or in what file names cannot have, or are long."""
+    made = content(board_of({"KD": 1.0}, pairs=1), history=lambda run: "")
+    taken: set[str] = set()
+    names = ("a b", "a-b", "A+b", "字" * 200, "../x", "\ud800")
+    boards = [dataclasses.replace(made, name=name) for name in names]
+    written = [path for one in boards for path in figures.write(one, tmp_path, taken=taken)]
+    assert len({str(path).casefold() for path in written}) == len(written) == 4 * len(names)
+    assert {path.parent for path in written} == {tmp_path}

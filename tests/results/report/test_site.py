@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from results.records import RecordError
 from results.report import assets
 from results.report.pages import Pages
 from results.report.site import Site, SiteError
@@ -30,6 +31,39 @@ def test_an_earlier_report_is_renewed(tmp_path: Path) -> None:
     assert Site(folder).write([made.content()], about="second") == page
     assert "second" in page.read_text()
     assert not list(folder.rglob("*.tmp"))
+
+
+def test_a_report_that_was_killed_at_once_can_be_written_again(tmp_path: Path) -> None:
+    left = tmp_path / "report/assets/.report.js.17.tmp"
+    left.parent.mkdir(parents=True)
+    left.write_text("half")
+    Site(tmp_path / "report").write([made.one_run()])
+    (tmp_path / "other/assets").mkdir(parents=True)
+    (tmp_path / "other/assets/logo.svg").write_text("mine")
+    with pytest.raises(SiteError):
+        Site(tmp_path / "other")
+
+
+def test_a_report_that_is_stopped_links_to_pages_that_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full at one page after the other; what is there has no dead links."""
+    root, left = tmp_path / "report", [0]
+    original = Path.write_bytes
+
+    def until_full(path: Path, data: bytes) -> int:
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(28, "No space left on device")
+        return original(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", until_full)
+    for left[0] in (1, 3, 6):
+        with pytest.raises(RecordError, match="cannot be written: No space left"):
+            Site(root).write([made.content(trials=1, done=3)])
+        assert not list(root.rglob("*.tmp")) and not (root / "index.html").exists()
+    monkeypatch.undo()
+    assert Site(root).write([made.content(trials=1, done=3)]).exists()
 
 
 def test_only_pages_that_may_have_changed_are_made_again(

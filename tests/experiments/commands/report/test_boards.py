@@ -355,6 +355,30 @@ def test_a_data_set_that_is_none(reports, tmp_path):
     assert called.code == 2 and called.err.count("\n") == 1 and "spec.dataset" in called.err
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("student", None), ("teacher", "resnet20"), ("teacher", {"name": []}), ("method", []),
+        ("trial", "x"), ("trial", -1), ("options", "x"), ("recipe", []), ("recipe", {"lr": []}),
+        ("method_version", None), ("dataset", {"name": "digits", "subset": -1}), ("source", "x"),
+    ],
+)  # fmt: skip
+def test_a_spec_of_another_form_is_one_line(reports, tmp_path, key, value):
+    from tests.experiments import cli
+
+    lines = lines_of()
+    lines[5]["spec"][key] = value
+    called = cli.call("report", written(tmp_path, lines), "--output", "x")
+    assert called.code == 2 and called.err.count("\n") == 1, called.err
+    assert f"made.jsonl: run {lines[5]['run']}.spec.{key}" in called.err
+
+
+def test_a_data_set_that_is_not_known_here(reports, tmp_path):
+    lines = [again(x, x["run"], dataset__name="digitz") for x in lines_of()]
+    (content,) = reports.of(written(tmp_path, lines))
+    assert content.board.dataset.startswith("digitz") and len(content.board.methods) == 9
+
+
 def test_a_recipe_of_another_version(reports, tmp_path):
     lines = lines_of()
     for line in lines:

@@ -48,6 +48,22 @@ def test_a_place_that_cannot_be_written_is_an_error(specs, tmp_path):
         tensorboard.write([board(specs, {specs[0].id: HISTORY})], tmp_path)
 
 
+def test_no_text_of_a_board_file_leads_out_of_the_folder(specs, tmp_path):
+    spec = {**specs[0].dump(), "dataset": "..", "student": "../x", "method": "..", "trial": 3}
+    for run in ("../../../x", "/x", "..", "a\0\n", "\ud800", "é" * 300):
+        place = tensorboard.place_of(Run(run, "p", "l", 3, "done", spec=spec), tmp_path)
+        place.mkdir(parents=True)
+        assert place.resolve().is_relative_to(tmp_path.resolve())
+        assert len(place.relative_to(tmp_path).parts) == 4
+
+
+def test_a_history_that_is_no_table_is_left_out(specs, tmp_path, capsys):
+    pytest.importorskip("tensorboard")
+    histories = {specs[0].id: "x" * 200_000, specs[1].id: HISTORY}
+    assert tensorboard.write([board(specs, histories)], tmp_path) == 1
+    assert "left out: its history is no table" in capsys.readouterr().err
+
+
 def test_without_the_package_nothing_is_written(specs, tmp_path: Path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(InputError, match="pip install tensorboard"):
