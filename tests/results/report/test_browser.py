@@ -315,13 +315,13 @@ def test_prints_without_what_only_a_screen_needs(tab: Tab) -> None:
 
 def test_is_loaded_anew_while_jobs_run(tab: Tab, tmp_path: Path) -> None:
     site = Site(tmp_path / "live")
-    site.write([made.content(done=3)], refresh=1)
+    site.write([made.content(done=3)], refresh=2)
     tab.root = tmp_path / "live"
     page = tab.open()
     assert "4 of 55 runs are done" in " ".join(page.locator("header").first.text_content().split())
-    site.write([made.content(done=6)], refresh=1)
+    site.write([made.content(done=6)], refresh=2)
     page.wait_for_selector(".lead:has-text('7 of 55 runs are done')")
-    page.uncheck(".live input")
-    site.write([made.content(done=9)], refresh=1)
-    page.wait_for_timeout(1500)
+    page.locator(".live input").evaluate("box => box.click()")
+    site.write([made.content(done=9)], refresh=2)
+    page.wait_for_timeout(2500)
     assert "7 of 55" in page.locator(".lead").first.text_content()
