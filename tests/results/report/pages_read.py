@@ -37,7 +37,8 @@ class Read(HTMLParser):
         self.tags.append(tag)
         self.handlers += [name for name in found if name.startswith("on")]
         self.ids += [found["id"] or ""] if "id" in found else []
-        self.links += [found["href"] or ""] if "href" in found else []
+        address = found.get("href", "data:,")  # of an icon
+        self.links += [address or ""] if address != "data:," else []
         self._view = found.get("data-view") or self._view
         self._in_script = tag in ("script", "style")
         if tag == "table":

@@ -103,4 +103,5 @@ def test_nothing_is_loaded_from_elsewhere(tmp_path: Path) -> None:
     """The browser is told so, too: see the tests that drive one."""
     html = Site(tmp_path / "a.html", single_file=True).write([made.one_run()]).read_text()
     assert "default-src &#39;none&#39;" in html
+    assert '<link rel="icon" href="data:,">' in html  # else a browser asks a server for one
     assert 'src="http' not in html and "@import" not in html
