@@ -27,7 +27,10 @@ NASTY = (
 def history(run: str, epochs: int = 5) -> str:
     """A run's history; its numbers depend on the run's name."""
     offset = sum(map(ord, run)) % 7
-    rows = (f"main,{e},0.1,{50 + e},1.5,{min(40 + offset + e / 4, 100)},90,1.2" for e in range(1, epochs + 1))
+    rows = (
+        f"main,{e},0.1,{50 + e},1.5,{min(40 + offset + e / 4, 100)},90,1.2"
+        for e in range(1, epochs + 1)
+    )
     header = "stage,epoch,lr,train_top1,train_loss,test_top1,test_top5,test_loss"
     return "\n".join([header, *rows]) + "\n"
 
