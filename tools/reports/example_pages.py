@@ -4,8 +4,8 @@
     tools/reports/example_pages.py              write results/boards/pages/ anew
 
 A page is what `benchmark.py report` makes of a committed board as a single file. Pictures are taken
-by Chromium without a screen, of the one that has verdicts: on a desktop, light, and on a phone, dark.
-Exit codes: 0, and 2 for bad input.
+by Chromium without a screen, of the page that has verdicts: on a desktop, light, and on a phone,
+dark. Exit codes: 0, and 2 for bad input.
 """
 
 from __future__ import annotations
