@@ -155,6 +155,12 @@ class Board:
             "charts": self._of_runs,
         }
 
+    def others(self, run: Run) -> tuple[str, ...]:
+        """The runs that the page of a finished run shows, too: it changes only with them."""
+        baseline = self._baseline.get((run.pair, run.trial))
+        trials = [trial.id for trial in self._trials.get((run.label, run.pair), [])]
+        return (*trials, baseline.id if baseline else "")
+
     def _repeat(self, run: Run) -> str:
         """The command that trains this run alone: once more where it is done."""
         if run.label == TEACHER:  # is trained before its students, never by itself

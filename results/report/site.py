@@ -21,13 +21,13 @@ class SiteError(ValueError):
 class Site:
     """A place where a report is written, again and again while jobs run.
 
-    It remembers which finished runs it has written: their pages do not change.
+    It remembers which finished runs it has written: their pages do not change by themselves.
     """
 
     def __init__(self, output: Path, single_file: bool = False) -> None:
         """SiteError where ``output`` is a folder with files of others in it."""
         self.output, self.single = output, single_file
-        self._finished: set[tuple[str, str]] = set()
+        self._finished: set[tuple[str, ...]] = set()
         if single_file and output.is_dir():
             raise SiteError(f"{output}: a directory: expected the name of a file, NAME.html")
         if not single_file and _is_foreign(output):
@@ -62,7 +62,7 @@ class Site:
         yield from made.of_boards()
         for board in made.boards:
             for run in board.runs:
-                key = (board.prefix, run.id)
+                key = (board.prefix, run.id, *board.others(run))
                 if key not in self._finished:
                     yield made.of_run(board, run)
                 if run.record is not None:

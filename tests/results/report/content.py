@@ -26,9 +26,14 @@ HISTORY = (
 CLASSES = 4
 
 
-def content(trials: int = 3, done: int = 1_000_000, name: str = "example") -> Content:
-    """``done`` runs are done, the others to do; one of CRD has failed unless all are to do."""
-    cells = _cells(trials, done)
+def content(
+    trials: int = 3, done: int = 1_000_000, name: str = "example", without: str = ""
+) -> Content:
+    """``done`` runs are done, the others to do; one of CRD has failed unless all are to do.
+
+    without  the id of a run that is to do, too
+    """
+    cells = _cells(trials, done, without)
     board = _board(cells)
     runs = [_run(cell) for cell in board.cells]
     known = {run.id: run for run in [*runs, *(_teachers() if done else [])]}
@@ -50,14 +55,15 @@ def history(run: str) -> str:
     return HISTORY.format(base, base + 4.5, base + 9.25)
 
 
-def _cells(trials: int, done: int) -> list[Cell]:
+def _cells(trials: int, done: int, without: str) -> list[Cell]:
     made = []
     for row, label in enumerate(LABELS):
         for column, pair in enumerate(PAIRS):
             for trial in range(trials):
                 failed = (label, column, trial) == ("CRD", 1, 0) and done > 0
                 top1 = 60 + 4 * column + row + 0.3 * trial + 0.2 * ((row * column) % 3)
-                is_done = len(made) < done and not failed
+                is_asked = f"{column}/{row}/{trial}" != without
+                is_done = len(made) < done and is_asked and not failed
                 made.append(_cell(pair, label, trial, top1 if is_done else None, failed))
     return made
 

@@ -78,10 +78,20 @@ def test_only_pages_that_may_have_changed_are_made_again(
     )
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "report").rglob("*.html")}
     site.write([made.content(done=22)])
-    assert len(rendered) == 3  # two new ones, and the failed one, which may be tried again
+    # Two new ones, two that link to a new trial, and the failed one, which may be tried again.
+    assert sorted(rendered) == ["0/2/0", "0/2/1", "0/2/2", "1/2/0", "1/4/0"]
     changed = [p for p, time in before.items() if p.stat().st_mtime_ns != time]
     assert (tmp_path / "report/index.html") in changed
-    assert not [p for p in changed if p.parent.name == "run"]
+    assert sorted(p.stem for p in changed if p.parent.name == "run") == ["0-2-0", "0-2-1"]
+
+
+def test_a_run_is_shown_beside_the_baselines_run_that_ends_later(tmp_path: Path) -> None:
+    site = Site(tmp_path / "report")
+    page = tmp_path / "report/run/0-1-0.html"
+    site.write([made.content(without="0/0/0")])
+    assert "Beside Student alone" not in page.read_text()
+    site.write([made.content()])
+    assert "Beside Student alone" in page.read_text()
 
 
 def test_a_page_reloads_only_when_asked(tmp_path: Path) -> None:
