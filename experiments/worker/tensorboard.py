@@ -40,8 +40,10 @@ class Observer:
         file = self.files.get(spec.id)
         if file and file.is_there():
             file.add(row)
-        else:
-            self.files[spec.id] = self._whole(spec)
+            return
+        if file:
+            file.close()
+        self.files[spec.id] = self._whole(spec)
 
     def _whole(self, spec: RunSpec) -> EventFile:
         """A new file with the history so far, whose last row is that of the epoch just finished."""

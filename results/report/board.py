@@ -13,9 +13,8 @@ from results.layout import Table
 from results.report import charts, facets, run_facts, views, words
 from results.report.addresses import slugs
 from results.report.chart import Chart
-from results.report.content import Content, Run
+from results.report.content import TEACHER, Content, Run
 
-TEACHER = "Teacher"  # the label of the teachers' runs
 Scoped = tuple[str, Chart]  # the key of its specification, and a chart
 
 

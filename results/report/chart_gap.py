@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from results.cells import is_missing
 from results.leaderboard import Leaderboard
 from results.report import chart_style as style
 from results.report.chart import Chart, Control, Rows
 from results.report.chart_differences import points
+
+if TYPE_CHECKING:
+    import altair as alt
 
 TEACHER, AHEAD = "teacher's accuracy (%)", "teacher minus student alone (points)"
 _FOR_A_TREND = 4  # pairs
@@ -59,9 +62,27 @@ def _rows(board: Leaderboard, alone: str | None) -> Rows:
 
 @functools.cache
 def _spec(baseline: str | None) -> dict[str, Any]:
+    lists = ("difference", "teacher", "ahead")
+    against = style.choice([TEACHER, AHEAD], "gap")
+    chart = _layers(f"Δ to {style.short(baseline or '')} (points)")
+    chosen = style.first_ten(style.of_chosen_pairs(chart, *lists))
+    whole = (
+        chosen.transform_calculate(x=f"[datum.teacher, datum.ahead][{against}]")
+        .transform_filter("isValid(datum.x)")
+        .transform_joinaggregate(number="count()", groupby=["order"])
+        .transform_calculate(
+            description="datum.method + ': ' + datum.pair + ': ' + format(datum.difference, '+.2f')"
+        )
+        .resolve_scale(color="independent", strokeDash="independent", shape="independent")
+        .properties(title=style.below([TEACHER, AHEAD], "gap"))
+    )
+    return style.specification(whole, ["gap"])
+
+
+def _layers(title: str) -> alt.LayerChart:
+    """A point per method and pair, and a line per method; ``title`` of the y axis."""
     import altair as alt
 
-    title = f"Δ to {style.short(baseline or '')} (points)"
     scale = alt.Scale(zero=False)
     x = alt.X("x:Q", axis=style.axis(None), scale=scale)
     y = alt.Y("difference:Q", axis=style.zero_axis(title))
@@ -78,7 +99,7 @@ def _spec(baseline: str | None) -> dict[str, Any]:
         .transform_regression("x", "difference", groupby=["order", "method"])
         .mark_line(strokeWidth=1.5, aria=False)
     )
-    chart = style.layered(
+    return style.layered(
         "gap",
         trend.encode(
             x=x, y=y, color=style.by_method(alt.Color, style.COLORS, shown=False),
@@ -90,17 +111,3 @@ def _spec(baseline: str | None) -> dict[str, Any]:
             description="description:N",
         ),
     )  # fmt: skip
-    lists = ("difference", "teacher", "ahead")
-    against = style.choice([TEACHER, AHEAD], "gap")
-    chosen = style.first_ten(style.of_chosen_pairs(chart, *lists))
-    whole = (
-        chosen.transform_calculate(x=f"[datum.teacher, datum.ahead][{against}]")
-        .transform_filter("isValid(datum.x)")
-        .transform_joinaggregate(number="count()", groupby=["order"])
-        .transform_calculate(
-            description="datum.method + ': ' + datum.pair + ': ' + format(datum.difference, '+.2f')"
-        )
-        .resolve_scale(color="independent", strokeDash="independent", shape="independent")
-        .properties(title=style.below([TEACHER, AHEAD], "gap"))
-    )
-    return style.specification(whole, ["gap"])

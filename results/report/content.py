@@ -9,6 +9,8 @@ from typing import Any
 from results.leaderboard import Leaderboard
 from results.schema import Record, Start
 
+TEACHER = "Teacher"  # the label of the teachers' own runs, and of their row in tables
+
 
 @dataclass(frozen=True)
 class Option:
@@ -55,7 +57,7 @@ class MethodFacts:
 
 @dataclass(frozen=True)
 class Run:
-    """One run, done or not. ``pair`` as tables print it; ``label`` is its row, or "Teacher".
+    """One run, done or not. ``pair`` as tables print it; ``label`` is its row, or TEACHER.
 
     state, reason  in the words of `status`
     starts         every start: of the record, else of the log of starts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,9 +149,7 @@ def _environment() -> jinja2.Environment:
 
 def _script(text: str) -> Markup:
     """Code of ours or of a package as a script element's content."""
-    if "</script" in text.lower():
-        text = text.replace("</script", "<\\/script").replace("</SCRIPT", "<\\/SCRIPT")
-    return Markup(text)
+    return Markup(re.sub("</(script)", r"<\\/\1", text, flags=re.IGNORECASE))
 
 
 _ENVIRONMENT = _environment()

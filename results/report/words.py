@@ -10,6 +10,7 @@ from statistics import median
 from typing import Any
 
 from results import verdict_tables
+from results.cells import UNSUPPORTED
 from results.report.content import Run
 from results.statistics import ABOVE, BELOW, UNDECIDED
 from results.verdicts import Comparison, Verdicts
@@ -109,7 +110,7 @@ def left(runs: Iterable[Run]) -> str:
             paces.setdefault(run.pair, []).append(run.record.seconds / run.epochs)
     every = [pace for of_pair in paces.values() for pace in of_pair]
     typical = {pair: median(of_pair) for pair, of_pair in paces.items()}
-    missing = [run for run in known if not run.record and run.state != "n/a"]
+    missing = [run for run in known if not run.record and run.state != UNSUPPORTED]
     if not every or not missing:
         return ""
     usual = median(every)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,14 +20,6 @@ NAMES = sorted(path.stem for path in BOARDS.glob("*.jsonl"))
 COMMITTED = check_tables.committed  # itself, where a test replaces it
 TABLES = COMMITTED()
 OF_TABLES = {".md", ".tex", ".html", ".csv", ".json"}
-
-
-@pytest.fixture
-def in_checkout() -> Iterator[None]:
-    before = Path.cwd()
-    os.chdir(ROOT)
-    yield
-    os.chdir(before)
 
 
 def test_every_committed_table_is_checked() -> None:

@@ -108,7 +108,13 @@ def name_of(args: argparse.Namespace) -> str:
 
 
 class Commands:
-    """Makes the command lines that a page of a matrix shows; see `progress.Command`."""
+    """Makes the command lines that a page of a matrix shows, about the matrix or one of its runs.
+
+    about     the id of a run, in place of the matrix
+    students  of a plan of probes: about their students
+    whole     of the whole matrix, whatever part is shown
+    anew      into a directory of its own, "again"
+    """
 
     def __init__(self, args: argparse.Namespace) -> None:
         self._args = args

@@ -13,8 +13,9 @@ from experiments.commands.board import arrow, board_of, with_known_measures
 from experiments.commands.report import methods as report_methods
 from experiments.commands.report import runs as report_runs
 from experiments.commands.report.boards import Asked
+from experiments.commands.report.flags import Commands
 from experiments.commands.report.methods import Row
-from experiments.commands.report.progress import Command, progress, trains
+from experiments.commands.report.progress import progress, trains
 from experiments.matrix.expand import label
 from experiments.matrix.schema import MethodEntry
 from experiments.plan.plan import Plan
@@ -22,7 +23,7 @@ from results import board_file
 from results.report.content import Content, MethodFacts
 
 
-def content(plan: Plan, name: str, asked: Asked, command: Command) -> Content:
+def content(plan: Plan, name: str, asked: Asked, command: Commands) -> Content:
     """The content of a plan, as the disk is now; ``command`` makes the commands of what is to do.
 
     Every status is read once. Raises InputError for a baseline or source that is not there.

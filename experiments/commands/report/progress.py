@@ -4,43 +4,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from experiments import slurm
 from experiments.commands.board import arrow, is_waiting
-from experiments.commands.report.runs import TEACHER
 from experiments.plan import summary
 from experiments.plan.plan import Plan
 from experiments.rundir.status import ACTIVE, NOT_STARTED, State, Status, count_states
 from experiments.wording import form, plural
 from results import board_file
-from results.report.content import Progress, Step
+from results.report.content import TEACHER, Progress, Step
 
-
-class Command(Protocol):
-    """Makes the command line of a verb about the matrix of a plan, or about one of its runs.
-
-    about     the id of a run, in place of the matrix
-    students  of a plan of probes: about their students
-    whole     of the whole matrix, whatever part is shown
-    anew      into a directory of its own, "again"
-    """
-
-    def __call__(
-        self,
-        verb: str,
-        *flags: str,
-        about: str = "",
-        students: bool = False,
-        whole: bool = False,
-        anew: bool = False,
-    ) -> str: ...
+if TYPE_CHECKING:
+    from experiments.commands.report.flags import Commands
 
 
 _GROUP = {summary.TEACHER: TEACHER}
 
 
-def progress(plan: Plan, statuses: Mapping[str, Status], command: Command) -> Progress:
+def progress(plan: Plan, statuses: Mapping[str, Status], command: Commands) -> Progress:
     """The progress of a plan; ``command(verb)`` is the command line of a verb about it.
 
     Into a board file nothing is trained: there is nothing to do then.
@@ -64,7 +46,7 @@ def is_active(status: Status) -> bool:
     return status.state in (State.TODO, *ACTIVE) or is_waiting(status)
 
 
-def steps(plan: Plan, statuses: Mapping[str, Status], command: Command) -> Iterator[Step]:
+def steps(plan: Plan, statuses: Mapping[str, Status], command: Commands) -> Iterator[Step]:
     """What is to do, in the order in which to do it."""
     by_state: dict[str, list[Status]] = {}
     for status in statuses.values():
@@ -87,7 +69,7 @@ def steps(plan: Plan, statuses: Mapping[str, Status], command: Command) -> Itera
 
 
 def _blocking(
-    blocked: Sequence[Status], statuses: Mapping[str, Status], command: Command
+    blocked: Sequence[Status], statuses: Mapping[str, Status], command: Commands
 ) -> Iterator[Step]:
     """One step for each teacher, or one for all students, that others wait for in vain."""
     teachers = Counter(s.spec.teacher.run for s in blocked if s.spec.teacher)
@@ -105,7 +87,7 @@ def _blocking(
         yield Step(reason, command("status", students=True))
 
 
-def _failed(failed: Sequence[Status], command: Command) -> Iterator[Step]:
+def _failed(failed: Sequence[Status], command: Commands) -> Iterator[Step]:
     """A look at one run for each reason."""
     reasons: dict[str, list[Status]] = {}
     for status in failed:
@@ -115,7 +97,7 @@ def _failed(failed: Sequence[Status], command: Command) -> Iterator[Step]:
         yield Step(reason, command("logs", about=group[0].spec.id))
 
 
-def _stale(plan: Plan, stale: Sequence[Status], command: Command) -> Iterator[Step]:
+def _stale(plan: Plan, stale: Sequence[Status], command: Commands) -> Iterator[Step]:
     """Results of earlier code can be accepted; all stale runs can be trained again."""
     earlier = [status for status in stale if status.spec.id in plan.stale]
     if earlier:
@@ -130,7 +112,7 @@ def _stale(plan: Plan, stale: Sequence[Status], command: Command) -> Iterator[St
         yield Step(reason, command(trains(), "--redo-stale"))
 
 
-def _to_train(remaining: Sequence[Status], command: Command) -> Iterator[Step]:
+def _to_train(remaining: Sequence[Status], command: Commands) -> Iterator[Step]:
     counts = count_states(remaining)
     if counts:
         listed = ", ".join(f"{number} {state}" for state, number in counts.items())

@@ -18,10 +18,9 @@ from experiments.rundir.status import State, Status
 from results import board_file
 from results.leaderboard import Leaderboard
 from results.records import HISTORY
-from results.report.content import Run
+from results.report.content import TEACHER, Run
 from results.schema import Record, Start
 
-TEACHER = "Teacher"
 History = Callable[[str], str]
 
 

@@ -25,7 +25,7 @@ from experiments.matrix.run_spec import DataSpec, data_defaults
 from experiments.matrix.schema import ARROW, NONE, DatasetEntry
 from results.cells import Cell, TeacherScores
 from results.leaderboard import Leaderboard, leaderboard
-from results.report.content import MethodFacts, Run
+from results.report.content import TEACHER, MethodFacts, Run
 from results.schema import Record
 
 _FIRST = (VANILLA, "kd")  # the rows that others are compared with
@@ -111,7 +111,7 @@ class Table:
                 found[cell.record.run] = report_runs.of_record(cell.record, cell.pair, cell.method)
         for record in self.group.teachers:
             name = str(record.spec.get("student"))
-            found[record.run] = report_runs.of_record(record, name, report_runs.TEACHER)
+            found[record.run] = report_runs.of_record(record, name, TEACHER)
         return list(found.values())
 
     # ---- its words -------------------------------------------------------------------------------

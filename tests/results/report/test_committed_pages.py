@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,14 +10,6 @@ from tests.results.report.pages_read import Read
 from tools.reports import example_pages
 
 ROOT = Path(__file__).resolve().parents[3]
-
-
-@pytest.fixture
-def in_checkout() -> Iterator[None]:
-    before = Path.cwd()
-    os.chdir(ROOT)
-    yield
-    os.chdir(before)
 
 
 @pytest.mark.parametrize("name", example_pages.PAGES)

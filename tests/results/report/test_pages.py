@@ -13,7 +13,7 @@ import pytest
 from experiments.rundir.status import STATES
 from results import formats, measure_tables, tables, verdict_tables
 from results.cells import TODO
-from results.layout import Style, Table
+from results.layout import Table
 from results.leaderboard import Leaderboard
 from results.report import board, views
 from results.report.content import Content
@@ -204,10 +204,3 @@ def test_a_single_file_leaves_out_runs_beyond_its_limit(monkeypatch: pytest.Monk
     assert sum(i.startswith("run/") and ":" not in i for i in read.ids) == 5
     assert "50 more runs have no page in this single file" in read.text
     assert all(unquote(link[1:]) in read.ids for link in read.links)
-
-
-def test_styles_of_tables_do_not_matter() -> None:
-    """The page's numbers are those of every format: they come from the same tables."""
-    text = formats.to_text(BOARDS["all"].board, "markdown", best=True, style=Style())
-    shown = Read(pages(BOARDS["all"])["index"]).text
-    assert all(cell.strip(" *") in shown for cell in text.splitlines()[4].split("|")[2:5])
