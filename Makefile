@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CODE := benchmark.py models datasets distillers experiments results tools
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test test-all lint check-tables format setup setup-dev clean
+.PHONY: help demo test test-all fuzz lint check-tables format setup setup-dev clean
 
 help:  ## list the targets (this is the default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ test: setup-dev  ## run the tests
 
 test-all: setup-dev  ## also test every method on all kinds of pairs and every torchvision network: 20 minutes
 	OMP_NUM_THREADS=1 KD_ALL_PAIRS=1 KD_ALL_MODELS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+fuzz: setup-dev  ## 10,000 new examples of every property-based test: an hour or more
+	OMP_NUM_THREADS=1 KD_FUZZ=10000 $(BIN)/python -m pytest -n 2 --dist worksteal tests/fuzz
 
 lint: setup-dev  ## check format, style and types
 	$(BIN)/ruff format --check $(CODE) tests
