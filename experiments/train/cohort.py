@@ -229,10 +229,10 @@ class Cohort:
         learner = member.learner
         member.check_claim()
         learner.starts[-1]["progress"] = True  # as the result says, which only exists if it is so
-        record = result.finish(learner)
+        top1 = result.finish(learner)
         if member.claim is not None:
             _clean(learner.directory)
-        self._report_end(learner.spec, Outcome.DONE, top1=record.top1)
+        self._report_end(learner.spec, Outcome.DONE, top1=top1)
 
     def remove_finished(self) -> None:
         """Finished members leave."""

@@ -8,7 +8,10 @@ reads and writes files, and a run may be resumed by a different number of proces
 from __future__ import annotations
 
 import datetime
-import pickle
+import hashlib
+import hmac
+import json
+import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar, cast
@@ -20,7 +23,9 @@ from torch import Tensor, nn
 from datasets import Batch
 from datasets.streams import share as rows_of
 from distillers import Needs
+from experiments.train import messages
 from models import Outputs
+from results.predictions import Array
 
 T = TypeVar("T")
 TIMEOUT = datetime.timedelta(minutes=30)  # a first step may compile, a disk may be slow
@@ -49,7 +54,7 @@ class ProcessGroup:
     def on_main(self, action: Callable[[], T]) -> T:
         """Run ``action`` on the main process; all processes return its value or raise its error.
 
-        With several processes the value is pickled: plain data and bytes only.
+        Plain data or bytes only: it travels as `messages` says.
         """
         return action()
 
@@ -65,12 +70,9 @@ class ProcessGroup:
         """The sum over all processes by name; some processes may lack some names."""
         return dict(values)
 
-    def gather_objects(self, value: T) -> list[T]:
-        """The values of all processes, by rank; an empty list but on the main process.
-
-        With several processes they are pickled: plain data and arrays only.
-        """
-        return [value]
+    def gather_arrays(self, arrays: Mapping[str, Array]) -> list[dict[str, Array]]:
+        """The arrays of all processes, by rank; an empty list but on the main process."""
+        return [dict(arrays)]
 
     def share(self, batch: Batch) -> float:
         """The weight of a mean over this process's part when processes are averaged.
@@ -111,23 +113,38 @@ def is_known_to_all(error: BaseException) -> bool:
 class DistributedGroup(ProcessGroup):
     """One of several processes. Tensors travel by NCCL between GPUs, else by gloo."""
 
-    def __init__(self, rank: int, size: int, store: dist.Store, device: torch.device) -> None:
-        """The processes meet at ``store``. Returns once all have joined."""
+    def __init__(
+        self, rank: int, size: int, store: dist.Store, device: torch.device, secret: bytes
+    ) -> None:
+        """The processes meet at ``store``. Returns once all have joined.
+
+        Raises Broken if one of them does not know ``secret``.
+        """
         super().__init__(rank, size)
         backend = "nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT)
         # Decisions travel between CPUs, so that no process has to wait for its GPU.
         self.control = cast("dist.ProcessGroup", dist.new_group(backend="gloo", timeout=TIMEOUT))
+        self._check_members(secret)
+
+    def _check_members(self, secret: bytes) -> None:
+        """Every process proves that it knows ``secret``: gloo takes whoever connects in time."""
+        nonces = b"".join(self._all(secrets.token_bytes(32)))
+        proofs = self._all(_proof(secret, self.rank, nonces))
+        for rank, proof in enumerate(proofs):
+            if not hmac.compare_digest(proof, _proof(secret, rank, nonces)):
+                raise Broken(f"process {rank} of this job is a stranger: it lacks the secret")
 
     def close(self) -> None:
         dist.destroy_process_group()
 
     def on_main(self, action: Callable[[], T]) -> T:
-        message: list[Any] = [_try(action) if self.is_main else None]
-        dist.broadcast_object_list(message, src=0, group=self.control)
-        value, error = message[0]
+        value, error, answer = messages.answer_of(action) if self.is_main else (None, None, b"")
+        answer = self._from_main(answer)
+        if not self.is_main:
+            value, error = messages.opened(answer)
         if error is not None:
-            error.known_to_all = True
+            error.known_to_all = True  # type: ignore[attr-defined]
             raise error
         return cast("T", value)
 
@@ -142,15 +159,30 @@ class DistributedGroup(ProcessGroup):
         return values
 
     def sums(self, values: Mapping[str, float]) -> dict[str, float]:
-        parts: list[Any] = [None] * self.size
-        dist.all_gather_object(parts, dict(values), group=self.control)
+        parts = [json.loads(part) for part in self._all(json.dumps(dict(values)).encode())]
         names = dict.fromkeys(name for part in parts for name in part)
         return {name: sum(part.get(name, 0) for part in parts) for name in names}
 
-    def gather_objects(self, value: T) -> list[T]:
-        parts: list[Any] = [None] * self.size if self.is_main else []
-        dist.gather_object(value, parts or None, dst=0, group=self.control)
-        return parts
+    def gather_arrays(self, arrays: Mapping[str, Array]) -> list[dict[str, Array]]:
+        parts = self._all(messages.encode_arrays(arrays))
+        return [messages.decode_arrays(part) for part in parts] if self.is_main else []
+
+    def _from_main(self, data: bytes) -> bytes:
+        """The bytes that the main process passes; the others pass none."""
+        size = torch.tensor([len(data)])
+        dist.broadcast(size, src=0, group=self.control)
+        content = _tensor(data) if self.is_main else torch.empty(int(size), dtype=torch.uint8)
+        dist.broadcast(content, src=0, group=self.control)
+        return data if self.is_main else content.numpy().tobytes()
+
+    def _all(self, data: bytes) -> list[bytes]:
+        """The bytes of all processes, by rank."""
+        sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
+        dist.all_gather(sizes, torch.tensor([len(data)]), group=self.control)
+        longest = int(max(sizes))  # all_gather wants equal shapes
+        parts = [torch.empty(longest, dtype=torch.uint8) for _ in sizes]
+        dist.all_gather(parts, _tensor(data.ljust(longest, b"\0")), group=self.control)
+        return [part.numpy().tobytes()[: int(n)] for part, n in zip(parts, sizes, strict=True)]
 
     def share(self, batch: Batch) -> float:
         return len(batch) * self.size / batch.whole
@@ -212,16 +244,12 @@ class DistributedGroup(ProcessGroup):
                 tensor.copy_(part.view_as(tensor))
 
 
-def _try(action: Callable[[], T]) -> tuple[T | None, BaseException | None]:
-    """What ``action`` returns and what it raises, as something that can be pickled."""
-    try:
-        return action(), None
-    except Exception as error:  # noqa: BLE001  (raised again, in every process)
-        try:
-            pickle.loads(pickle.dumps(error))
-        except Exception:  # noqa: BLE001  (a class whose constructor takes other arguments)
-            return None, RuntimeError(f"{type(error).__name__}: {error}")
-        return None, error
+def _tensor(data: bytes) -> Tensor:
+    return torch.frombuffer(bytearray(data), dtype=torch.uint8)
+
+
+def _proof(secret: bytes, rank: int, nonces: bytes) -> bytes:
+    return hmac.digest(secret, rank.to_bytes(4, "big") + nonces, hashlib.sha256)
 
 
 class _Gather(torch.autograd.Function):

@@ -61,12 +61,18 @@ class Collector:
     def gathered(self, group: ProcessGroup = SINGLE) -> Rows:
         """The images of all processes in the order of the test set; {} but on the main process."""
         self._reduce()
-        parts = [rows for part in group.gather_objects(self.parts) for rows in part]
+        parts = [part for part in group.gather_arrays(_joined(self.parts)) if part]
         if not parts:
             return {}
-        rows = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        rows = _joined(parts)
         order = rows.pop("indices").argsort()
         return {name: column[order] for name, column in rows.items()}
+
+
+def _joined(parts: list[Rows]) -> Rows:
+    """The rows of all parts, in turn; {} without any."""
+    names = parts[0] if parts else ()
+    return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
 
 def collector(data: Data, wanted: str) -> Collector:

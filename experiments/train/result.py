@@ -16,8 +16,8 @@ from results import predictions, provenance, records
 from results.schema import MeasuredTeacher, Record, Start
 
 
-def finish(learner: Learner) -> Record:
-    """Write weights, history and, last, the result; returns the record."""
+def finish(learner: Learner) -> float:
+    """Write weights, history and, last, the result; returns the headline accuracy."""
     test = None
     if "validation" in learner.data.sizes:  # epochs were scored on it: the test set is read here
         learner.collected = collector(learner.data, learner.predictions)
@@ -29,7 +29,7 @@ def finish(learner: Learner) -> Record:
     return learner.group.on_main(lambda: _publish(learner, test, rows))
 
 
-def _publish(learner: Learner, test: dict[str, float] | None, rows: Rows) -> Record:
+def _publish(learner: Learner, test: dict[str, float] | None, rows: Rows) -> float:
     with learner.as_tested():
         facts = {"dataset": learner.spec.dataset.name}
         save_weights(learner.student, learner.directory / WEIGHTS, facts)
@@ -39,7 +39,7 @@ def _publish(learner: Learner, test: dict[str, float] | None, rows: Rows) -> Rec
     _write_predictions(learner, rows)
     content = record(learner, test)
     records.publish(learner.directory, content)
-    return content
+    return content.top1
 
 
 def _write_predictions(learner: Learner, rows: Rows) -> None:
