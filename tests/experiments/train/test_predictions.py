@@ -141,8 +141,8 @@ class Rank(ProcessGroup):
         super().__init__(rank, 2)
         self.meeting = meeting
 
-    def gather_objects(self, value):
-        self.meeting.append(value)
+    def gather_arrays(self, arrays):
+        self.meeting.append(dict(arrays))
         return self.meeting if self.is_main else []
 
 
