@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,9 +84,16 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def task_file(number: int) -> str:
-    """The name of an array task's job in the array's folder."""
-    return f"task-{number}.json"
+def task_file(number: int, worker: int | None = None) -> str:
+    """The name of an array task's job in the array's folder; of one of its workers' jobs."""
+    return f"task-{number}.json" if worker is None else f"task-{number}-{worker}.json"
+
+
+def worker_files(folder: Path) -> list[Path]:
+    """The jobs of this process's array task where it has several workers, else none."""
+    number = int(os.environ["SLURM_ARRAY_TASK_ID"])
+    names = (folder / task_file(number, worker) for worker in itertools.count())
+    return list(itertools.takewhile(Path.exists, names))
 
 
 def describe(spec: RunSpec, row: dict[str, Any], name: str | None = None) -> str:

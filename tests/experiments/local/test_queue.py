@@ -202,7 +202,7 @@ def test_slots_of_a_processor(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_nohup_ignores_stays_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with local_queue._signals(lambda *_: None):
+        with local_queue.handling(lambda *_: None):
             assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
             assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
     finally:
