@@ -40,6 +40,8 @@ def run(args: argparse.Namespace) -> int:
 
     check_tensorboard(args)
     plan = planned(args)
+    per_gpu = args.workers_per_gpu or 1
+    devices.check_sharing(per_gpu, plan.processes)
     check_writable(plan.workspace.runs)
     states = states_to_train(args)
     before = plan.statuses()
@@ -53,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     if not todo:
         return _verdict(plan, args)
     threads = plan.matrix.recipe.threads
-    per_gpu, device = args.workers_per_gpu or 1, plan.workspace.device
+    device = plan.workspace.device
     slots = devices.slots(device, args.workers, threads, plan.processes, per_gpu)
     size = args.cohort_size or devices.default_size(statuses, len(slots))
     template = plan.template(args.save_minutes, args.tensorboard)

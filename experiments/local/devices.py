@@ -52,8 +52,8 @@ def check_sharing(per_gpu: int, processes: int) -> None:
     """Refuse to share a GPU among workers that need several: each process of a job takes one."""
     if per_gpu > 1 and processes > 1:
         raise InputError(
-            f"workers per GPU: {per_gpu}, with processes: {processes}: expected 1 of either, "
-            f"since every process of a job takes a GPU of its own"
+            f"--workers-per-gpu (slurm.workers_per_gpu): {per_gpu} with processes: {processes}: "
+            f"one of them must be 1, since every process of a job takes a GPU of its own"
         )
 
 
