@@ -116,7 +116,7 @@ class LocalQueue:
         """Block the students of a missing teacher; runs without a teacher are queued separately."""
         alone = tuple(spec for spec in task.job.specs if not spec.teacher)
         if alone:
-            job = replace(task.job, specs=alone, teacher=None)
+            job = replace(task.job.only(alone), teacher=None)
             self.waiting.insert(0, replace(task, job=job, after=None))
         for spec in task.job.specs:
             if spec.teacher:
@@ -182,13 +182,13 @@ class LocalQueue:
         left = tuple(spec for spec in task.job.specs if spec.id not in self.states)
         if not left or self.stops:
             return
-        again = replace(task.job, specs=left)  # without the runs that have ended
+        again = task.job.only(left)  # without the runs that have ended
         if code == REFUSED:  # the worker has printed why
             for spec in left:
                 self._settle(spec, "not run", "its job was refused; repeat the command")
         elif len(left) > 1 and (task.deaths + 1 >= DEATHS_ALLOWED or _without_progress(again)):
             # One worker each shows which run is the cause, and lets the others finish.
-            alone = [replace(task.job, specs=(spec,)) for spec in left]
+            alone = [task.job.only((spec,)) for spec in left]
             self.waiting[:0] = [replace(task, job=job) for job in alone]
         elif task.deaths + 1 < DEATHS_ALLOWED:
             self.waiting.insert(0, replace(task, job=again, deaths=task.deaths + 1))

@@ -9,9 +9,13 @@ import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
 import torch
 
+from experiments.commands import entry
+from experiments.local import queue as local_queue
 from experiments.worker import worker
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -42,6 +46,14 @@ class Forked:
         os.kill(self.pid, number)
 
 
+def install(patch: pytest.MonkeyPatch) -> None:
+    """Let local queues start forks as their workers."""
+    if torch.cuda.is_available():
+        pytest.skip("a process that has seen a GPU cannot be forked")
+    names = SimpleNamespace(Popen=Forked, PIPE=subprocess.PIPE, STDOUT=subprocess.STDOUT)
+    patch.setattr(local_queue, "subprocess", names)
+
+
 def _become_worker(job: Path, output: int, errors_too: bool, env: Mapping[str, str]) -> None:
     code = 1
     try:
@@ -53,7 +65,7 @@ def _become_worker(job: Path, output: int, errors_too: bool, env: Mapping[str, s
         sys.stdout = os.fdopen(output, "w")
         sys.stderr = sys.stdout if errors_too else sys.stderr
         torch.set_num_threads(1)
-        code = worker.work(job, as_json=True)
+        code = entry.call(lambda: worker.work(job, as_json=True))
     except BaseException:  # noqa: BLE001  (the test's own process goes on in its parent)
         traceback.print_exc()
     finally:

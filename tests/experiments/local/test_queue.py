@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -287,3 +288,16 @@ def test_a_student_reads_its_teachers_weights_where_its_run_leaves_them() -> Non
     first, second = jobs.tasks(statuses, template, {}, None)
     assert first.job.teacher is None
     assert second.job.teacher == TEACHER.directory(Path("runs")) / "weights.safetensors"
+
+
+def test_a_part_of_a_job_keeps_the_ids_that_its_runs_were_planned_with(tmp_path: Path) -> None:
+    """Otherwise code that changed since would go unnoticed in a job that was written again."""
+    specs = tuple(spec("vanilla", trial) for trial in range(3))
+    path = tmp_path / "job.json"
+    Job(specs, tmp_path, tmp_path, {}, None, ()).write(path)
+    job = replace(Job.read(path), ids=("a", "b", "c"))
+    part = job.only(job.specs[1:])
+    part.write(path)
+    assert Job.read(path).ids == ("b", "c")
+    assert [s.trial for s in Job.read(path).specs] == [1, 2]
+    assert Job(specs, tmp_path, tmp_path, {}, None, ()).only(specs[:1]).ids == ()

@@ -122,9 +122,7 @@ def test_one_decoder_at_least(monkeypatch, text):
 @pytest.fixture
 def forking(monkeypatch):
     """Workers are forks; on two "devices" of a processor."""
-    if torch.cuda.is_available():
-        pytest.skip("a process that has seen a GPU cannot be forked")
-    monkeypatch.setattr(local_queue.subprocess, "Popen", forked.Forked)
+    forked.install(monkeypatch)
     monkeypatch.setattr(devices, "_cores", lambda: 2)
 
 

@@ -1,4 +1,4 @@
-"""A GPU's memory that several workers share: what its errors are called, and what becomes of runs."""
+"""A GPU's memory that several workers share: its errors in words, and what becomes of the runs."""
 
 from __future__ import annotations
 
