@@ -28,12 +28,14 @@ def shortage(error: BaseException) -> str | None:
     That is no fault of the run: with fewer workers beside it, it goes on from its last save.
     """
     workers, text = sharing(), " ".join(str(error).split())
-    # Only torch's errors: a plugin's own words may be anything.
-    if workers == 1 or not isinstance(error, RuntimeError) or not _is_shortage(text):
+    if workers == 1 or not is_shortage(error):
         return None
     advice = f"--workers-per-gpu {workers // 2 if workers > 2 else 1}"
     return f"the GPU, which {workers} workers share, is out of memory: use {advice} ({text[:160]})"
 
 
-def _is_shortage(text: str) -> bool:
-    return ("CUDA" in text or "CUBLAS" in text or "CUDNN" in text) and any(s in text for s in SIGNS)
+def is_shortage(error: BaseException) -> bool:
+    """Whether a GPU's memory did not suffice. Only torch's errors say so: others' words vary."""
+    text = str(error)
+    is_of_gpu = any(name in text for name in ("CUDA", "CUBLAS", "CUDNN"))
+    return isinstance(error, RuntimeError) and is_of_gpu and any(sign in text for sign in SIGNS)
