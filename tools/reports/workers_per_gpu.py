@@ -21,6 +21,7 @@ from experiments.commands.common import add_data_flags
 from experiments.commands.entry import entry_point
 from experiments.local import calibration
 from experiments.local.calibration import Subject
+from experiments.matrix.run_spec import RunSpec
 from experiments.plan.plan import Plan, prepare
 from experiments.plan.workspace import Selection, Workspace
 from tools.reports import shared
@@ -56,7 +57,7 @@ def _page(plan: Plan, command: str) -> str:
 def _subjects(plan: Plan) -> list[Subject]:
     """A run of each pair that has a teacher."""
     assert plan.data is not None  # a strict plan has its data
-    first = {}
+    first: dict[str, RunSpec] = {}
     for entry in plan.expansion.entries:
         if entry.spec.teacher:
             first.setdefault(entry.spec.pair, entry.spec)
