@@ -234,7 +234,7 @@ def stop_at_first_epoch(monkeypatch, number: int) -> list[object]:
 @pytest.mark.parametrize("number", [ABOUT_TO_TIME_OUT, signal.SIGTERM], ids=str)
 def test_stopped_in_the_middle_requeued_and_resumed(fake, place, tmp_path, monkeypatch, number):
     forked.install(monkeypatch)
-    place.write(methods=["vanilla"], trials=2, recipe__epochs=12)
+    place.write(methods=["vanilla"], trials=2, recipe__epochs=8)
     send(place)
     (job,) = tasks(fake)
     with monkeypatch.context() as patch:
@@ -249,7 +249,7 @@ def test_stopped_in_the_middle_requeued_and_resumed(fake, place, tmp_path, monke
     ended = fake.run(job)
     assert ended.code == 0
     assert states(place) == {State.DONE: 2}
-    assert ended.out.count("epoch 12/12") == 2 and ended.out.count("epoch 1/12") < 2
+    assert ended.out.count("epoch 8/8") == 2 and ended.out.count("epoch 1/8") < 2
 
 
 def test_one_cohort_fails_and_the_other_goes_on(fake, sent, finished):
