@@ -82,8 +82,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def work(args: argparse.Namespace) -> int:
     """Train one job, as the local queue or a cluster starts it."""
-    from experiments.worker import worker
+    from experiments.worker import job, worker
 
+    together = job.worker_files(args.job) if args.job.is_dir() else []
+    if together:
+        from experiments.local import packed
+
+        return packed.work(together)
     gc.freeze()  # what was imported stays: garbage collection need not visit it again
     return worker.work(args.job, args.json)
 

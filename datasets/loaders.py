@@ -32,17 +32,27 @@ from .errors import DataError
 PRELOAD = ["torch", "torchvision.transforms.v2", "PIL.Image"]
 PREFETCH = 4  # batches per process ahead of the trainer
 MAX_DEFAULT = 12  # default limit of processes: enough to feed one GPU with ImageNet at 224 pixels
+SHARED_BY = "KD_SHARED_BY"  # environment: how many trainers share this machine's or job's cores
 # The trainer alone handles signals that end or interrupt a job: it saves, then its workers exit.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
 def count_workers(name: str, workers: object) -> int:
-    """The option ``workers``: how many processes or threads decode; None: one per core."""
+    """The option ``workers``: how many processes or threads decode.
+
+    None: one per core, or this process's part of the cores where others train beside it.
+    """
     if workers is None:
-        return min(MAX_DEFAULT, len(os.sched_getaffinity(0)))
+        return min(MAX_DEFAULT, max(1, len(os.sched_getaffinity(0)) // _sharing()))
     if type(workers) is not int or workers < 0:
         raise DataError(f"{name}: option workers = {workers!r}: expected a whole number from 0")
     return workers
+
+
+def _sharing() -> int:
+    """How many trainers share the cores; 1 where nothing says so."""
+    text = os.environ.get(SHARED_BY, "")
+    return max(1, int(text)) if text.isdigit() else 1
 
 
 class Requests(Sampler[list[Request]]):

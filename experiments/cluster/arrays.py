@@ -22,7 +22,7 @@ START_MINUTES = 5.0  # of a job before its first step: imports, data, the teache
 
 @dataclass(frozen=True)
 class Array:
-    """Tasks that look the same to SLURM.
+    """Tasks that look the same to SLURM, in jobs of up to ``workers`` tasks that run at once.
 
     after    the run of the teacher that must be done first, if it is not done yet
     minutes  time limit, None: the partition's default
@@ -33,6 +33,18 @@ class Array:
     after: str | None
     minutes: int | None
     seconds: float | None
+    workers: int = 1
+
+    @property
+    def jobs(self) -> list[tuple[Task, ...]]:
+        """The tasks of each job of the array."""
+        starts = range(0, len(self.tasks), self.workers)
+        return [self.tasks[start : start + self.workers] for start in starts]
+
+    @property
+    def most(self) -> int:
+        """How many workers a job of the array has at most: what every job asks resources for."""
+        return min(self.workers, len(self.tasks))
 
     @property
     def runs(self) -> list[str]:
@@ -47,27 +59,31 @@ def arrays(
     time: int | None = None,
     longest: int | None = None,
     default: int | None = None,
+    workers: int = 1,
 ) -> list[Array]:
-    """One array per teacher and time class, of at most ``size`` tasks, teachers first.
+    """One array per teacher and time class, of at most ``size`` jobs, teachers first.
 
     to_come  runs of teachers that are not done yet: only their students must wait
     seconds  predicts the time of one run; None if unknown
     time     one limit in minutes for all jobs, instead of the predicted ones
     longest  the partition's limit in minutes
     default  the limit in minutes where the time is unknown
+    workers  tasks that run at once in a job. The limit then is that of ``workers`` such tasks one
+             after the other, as if they gained nothing
     """
     missing = set(to_come)
-    groups: dict[tuple[str | None, str, int | None], list[tuple[Task, float | None]]] = {}
+    groups: dict[tuple[str | None, str, int | None, int], list[tuple[Task, float | None]]] = {}
     for task in tasks:
         parts = [seconds(spec) for spec in task.job.specs]
         whole = None if None in parts else sum(part for part in parts if part is not None)
         after = task.after if task.after in missing else None
-        limit = time or _limit(whole, longest) or default
-        groups.setdefault((after, _teacher(task), limit), []).append((task, whole))
+        most = 1 if task.alone else workers
+        limit = time or _limit(None if whole is None else most * whole, longest) or default
+        groups.setdefault((after, _teacher(task), limit, most), []).append((task, whole))
     return [
-        _array(group[start : start + size], after, limit)
-        for (after, _, limit), group in groups.items()
-        for start in range(0, len(group), size)
+        _array(group[start : start + size * most], after, limit, most)
+        for (after, _, limit, most), group in groups.items()
+        for start in range(0, len(group), size * most)
     ]
 
 
@@ -85,25 +101,28 @@ def _limit(seconds: float | None, longest: int | None) -> int | None:
     return min(fitting, longest) if longest else fitting
 
 
-def _array(group: list[tuple[Task, float | None]], after: str | None, minutes: int | None) -> Array:
+def _array(
+    group: list[tuple[Task, float | None]], after: str | None, minutes: int | None, workers: int
+) -> Array:
     times = [seconds for _, seconds in group]
     known = None if None in times else sum(t for t in times if t is not None)
-    return Array(tuple(task for task, _ in group), after, minutes, known)
+    return Array(tuple(task for task, _ in group), after, minutes, known, workers)
 
 
 def admitted(planned: Iterable[Array], room: int | None) -> tuple[list[Array], int]:
-    """The arrays that fit into ``room`` tasks (None: no limit), and how many tasks do not fit.
+    """The arrays that fit into ``room`` jobs (None: no limit), and how many jobs do not fit.
 
     Teachers come first, so the teacher of a kept array is never cut.
     """
     sent: list[Array] = []
     left_out = 0
     for array in planned:
-        fits = len(array.tasks) if room is None else max(0, min(room, len(array.tasks)))
+        jobs = len(array.jobs)
+        fits = jobs if room is None else max(0, min(room, jobs))
         room = None if room is None else room - fits
-        left_out += len(array.tasks) - fits
+        left_out += jobs - fits
         if fits:
-            sent.append(replace(array, tasks=array.tasks[:fits]))
+            sent.append(replace(array, tasks=array.tasks[: fits * array.workers]))
     return sent, left_out
 
 
@@ -111,7 +130,7 @@ def admitted(planned: Iterable[Array], room: int | None) -> tuple[list[Array], i
 class Settings:
     """How to divide and submit.
 
-    cohort_size   runs per job at most
+    cohort_size   runs per worker at most
     save_minutes  between two saves within an epoch
     snapshot      whether jobs run from a copy of the code
     seconds       predicted time of each run that is to do, by run id; None if unknown
@@ -182,6 +201,7 @@ def plan_submission(
         options.time,
         limits.minutes,
         limits.default,
+        options.workers_per_gpu,
     )
     fitting, left_out = admitted(planned, limits.room)
     return SubmissionPlan(fitting, left_out, under_way)

@@ -50,7 +50,7 @@ def as_reset(statuses: Mapping[str, Status], states: set[str]) -> dict[str, Stat
 
 def describe(view: SubmissionPlan, settings: Settings) -> None:
     """Print the number of jobs and what they cost."""
-    jobs = sum(len(array.tasks) for array in view.arrays)
+    jobs = sum(len(array.jobs) for array in view.arrays)
     if not jobs and not view.left_out:
         return
     seconds = [array.seconds for array in view.arrays]
@@ -60,6 +60,7 @@ def describe(view: SubmissionPlan, settings: Settings) -> None:
         kind = "GPU" if settings.options.device == "cuda" else "CPU job"
         cost = f"about {duration(sum(known))} of one {kind}"
     print(f"to send: {plural(jobs, 'job')} in {plural(len(view.arrays), 'array')}, {cost}")
+    _describe_sharing(view, settings.options)
     if not known and not settings.options.time:
         print(
             "without --time the partition's default limit applies; "
@@ -70,6 +71,29 @@ def describe(view: SubmissionPlan, settings: Settings) -> None:
             f"{plural(view.left_out, 'more job')} {form(view.left_out, 'exceeds', 'exceed')} your "
             f"limit of jobs in the queue; the next submit sends the rest"
         )
+
+
+def _describe_sharing(view: SubmissionPlan, options: SlurmOptions) -> None:
+    """Say how many workers share a job's GPU, and what such a job asks for."""
+    most = max((array.most for array in view.arrays), default=1)
+    if most == 1:
+        if options.workers_per_gpu > 1 and view.arrays:
+            print("one worker per job: no two cohorts can share a job (see --cohort-size)")
+        return
+    asked, place = options.of_job(most), "GPU" if options.device == "cuda" else "cores"
+    each = [
+        _amount(options.cpus or 1, asked.cpus, "cores"),
+        _amount(options.mem, asked.mem, "of memory"),
+    ]
+    wants = ", ".join(text for text in each if text)
+    print(f"up to {most} workers share the {place} of a job, which asks for {wants}")
+
+
+def _amount(one: object, all_of_it: object, unit: str) -> str:
+    """ "8 cores (4 per worker)"; nothing where the cluster's default applies."""
+    if all_of_it is None:
+        return ""
+    return f"{all_of_it} {unit}" + (f" ({one} per worker)" if one != all_of_it else " (as given)")
 
 
 def describe_waiting(view: SubmissionPlan, statuses: Mapping[str, Status]) -> None:
@@ -90,12 +114,13 @@ def show_scripts(plan: Plan, view: SubmissionPlan, options: SlurmOptions) -> Non
         entry = submitted.new(
             plan.workspace.runs,
             plan.source,
-            [[spec.id for spec in task.job.specs] for task in array.tasks],
+            submission.runs_of_jobs(array),
             after=after,
             minutes=array.minutes,
         )
         first = array.tasks[0].job.specs[0]
-        runs, jobs = plural(len(array.runs), "run"), plural(len(array.tasks), "job")
+        runs, jobs = plural(len(array.runs), "run"), plural(len(array.jobs), "job")
         print(f"\n# ---- {runs} in {jobs}, beginning with {first}")
-        about = submission.parameters(entry, options, CHECKOUT, plan.processes)
+        options_of_job = options.of_job(array.most)
+        about = submission.parameters(entry, options_of_job, CHECKOUT, plan.processes)
         print(sbatch.script(entry.folder, **about))

@@ -122,17 +122,22 @@ def send(
             raise InputError("another submit has taken over; look at `status`, then submit again")
         if array.after is not None and array.after not in teachers:
             continue  # its teacher did not fit into the limits
-        tasks = [replace(task.job, plugins=plugins) for task in array.tasks]
+        tasks = [[replace(t.job, plugins=plugins) for t in together] for together in array.jobs]
         copied_code = str(code) if settings.snapshot else None
-        entry = _entry(plan, array, tasks[0].code, teachers.get(array.after or ""), copied_code)
+        entry = _entry(plan, array, tasks[0][0].code, teachers.get(array.after or ""), copied_code)
         try:
-            entry = _send_one(entry, tasks, settings.options, code)
+            entry = _send_one(entry, tasks, settings.options.of_job(array.most), code)
         except slurm.SlurmError as error:
             raise _explained(error, sent) from error
         sent.append(entry)
         note(_summary(entry))
         teachers |= {run: f"{entry.job}_{i}" for i, ids in enumerate(entry.tasks) for run in ids}
     return sent
+
+
+def runs_of_jobs(array: Array) -> list[list[str]]:
+    """The ids of the runs of each job."""
+    return [[spec.id for task in jobs for spec in task.job.specs] for jobs in array.jobs]
 
 
 def _entry(
@@ -142,7 +147,7 @@ def _entry(
     return submitted.new(
         plan.workspace.runs,
         str(Path(plan.source).absolute()),
-        [[spec.id for spec in task.job.specs] for task in array.tasks],
+        runs_of_jobs(array),
         after=after,
         minutes=array.minutes,
         code=code,
@@ -151,15 +156,18 @@ def _entry(
 
 
 def _send_one(
-    entry: SubmittedArray, tasks: list[Job], options: SlurmOptions, code: Path
+    entry: SubmittedArray, tasks: list[list[Job]], options: SlurmOptions, code: Path
 ) -> SubmittedArray:
     """Write the token, call sbatch, add the job id: in this order, see `submitted`."""
     entry.folder.mkdir(parents=True)
-    for i, job in enumerate(tasks):
-        job.write(entry.folder / task_file(i))
+    for i, together in enumerate(tasks):
+        for k, job in enumerate(together):
+            job.write(entry.folder / (task_file(i, k) if len(together) > 1 else task_file(i)))
     entry.write()
     try:
-        job_id = sbatch.send(entry.folder, **parameters(entry, options, code, tasks[0].processes))
+        job_id = sbatch.send(
+            entry.folder, **parameters(entry, options, code, tasks[0][0].processes)
+        )
     except slurm.SlurmError as error:
         if not _is_unclear(error):
             shutil.rmtree(entry.folder)

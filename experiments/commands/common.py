@@ -81,6 +81,17 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def sharing(text: str) -> int:
+    """Parse how many workers share a GPU."""
+    from experiments.matrix.slurm_options import MOST_PER_GPU
+
+    if not text.isdigit() or not 1 <= int(text) <= MOST_PER_GPU:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: expected a whole number from 1 to {MOST_PER_GPU}"
+        )
+    return int(text)
+
+
 def add_verb(verbs: Verbs, name: str, action: Action) -> argparse.ArgumentParser:
     """Add a command with the flags that all have; the action's docstring is its help."""
     about = inspect.cleandoc(action.__doc__ or "")
@@ -191,6 +202,12 @@ def add_training_flags(verb: argparse.ArgumentParser, cohort_size: str) -> None:
     verb.add_argument("--verbose", action="store_true", help="print a line for every epoch")
     verb.add_argument("--retry-failed", action="store_true", help="also train what failed before")
     add_redo_flag(verb)
+
+
+def add_sharing_flag(verb: argparse.ArgumentParser, help_text: str) -> None:
+    verb.add_argument(
+        "--workers-per-gpu", type=sharing, metavar="N", help=f"{help_text} (default: 1)"
+    )
 
 
 def add_redo_flag(verb: argparse.ArgumentParser) -> None:

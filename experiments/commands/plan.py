@@ -6,7 +6,8 @@ import argparse
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from experiments.commands.common import Verbs, add_matrix_verb, planned
+from experiments.activity import activity
+from experiments.commands.common import Verbs, add_matrix_verb, command, planned
 from experiments.wording import plural
 
 if TYPE_CHECKING:
@@ -36,9 +37,38 @@ def plan(args: argparse.Namespace) -> int:
     if args.each:
         print(_table_of_costs(prepared, cost))
     print(_cost_line(prepared, cost))
+    if args.calibrate:
+        print("\n".join(_calibrated(prepared, statuses.values(), command(args, "plan"))))
     if args.detect:
         print("\n".join(_detectable(prepared, statuses, cost, args.detect)))
     return 0
+
+
+def _calibrated(prepared: Plan, statuses: Iterable[Status], again: str) -> Iterator[str]:
+    """What 1, 2, 4 and 8 workers reach on one device together, and how many to use."""
+    from experiments.local import calibration, devices
+    from experiments.rundir.status import NOT_STARTED
+
+    assert prepared.data is not None  # a strict plan has its data
+    devices.check_sharing(2, prepared.processes)
+    todo = (s.spec for s in statuses if s.state in NOT_STARTED)
+    spec, device = calibration.most_common(todo), prepared.workspace.device
+    subject = calibration.Subject(spec, prepared.data.info, prepared.plugins)
+    with activity("training with 1, 2, 4 and 8 workers at once"):
+        notes: list[str] = []
+        found = calibration.ladder(subject, device, notes.append)
+    yield from ("", f"{calibration.title(device)}: {subject}", calibration.table(found), *notes)
+    flag = "--workers-per-gpu" if device == "cuda" else "--workers"
+    yield f"recommended: {flag} {calibration.recommended(found)}"
+    yield (
+        "a cohort of several runs needs more memory than the one run here, and reading images may "
+        "be slower than they are trained on"
+    )
+    if device != "cuda":
+        yield (
+            "this is the answer for a CPU; for a GPU give the command on a node that has one, "
+            f"e.g. srun --gpus 1 {again} --calibrate"
+        )
 
 
 def _detectable(
@@ -139,6 +169,11 @@ def register(verbs: Verbs) -> None:
     verb = add_matrix_verb(verbs, "plan", plan)
     verb.add_argument("--each", action="store_true", help="print the cost per pair and method")
     verb.add_argument("--no-timing", action="store_true", help="do not time training steps")
+    verb.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="train a minute with 1, 2, 4, 8 workers on a device: how many should share it",
+    )
     verb.add_argument(
         "--detect",
         type=_points,

@@ -10,6 +10,7 @@ from experiments.commands.common import (
     Verbs,
     add_matrix_verb,
     add_redo_flag,
+    add_sharing_flag,
     add_training_flags,
     check_tensorboard,
     command,
@@ -39,6 +40,8 @@ def run(args: argparse.Namespace) -> int:
 
     check_tensorboard(args)
     plan = planned(args)
+    per_gpu = args.workers_per_gpu or 1
+    devices.check_sharing(per_gpu, plan.processes)
     check_writable(plan.workspace.runs)
     states = states_to_train(args)
     before = plan.statuses()
@@ -52,7 +55,8 @@ def run(args: argparse.Namespace) -> int:
     if not todo:
         return _verdict(plan, args)
     threads = plan.matrix.recipe.threads
-    slots = devices.slots(plan.workspace.device, args.workers, threads, plan.processes)
+    device = plan.workspace.device
+    slots = devices.slots(device, args.workers, threads, plan.processes, per_gpu)
     size = args.cohort_size or devices.default_size(statuses, len(slots))
     template = plan.template(args.save_minutes, args.tensorboard)
     tasks = jobs.tasks(statuses, template, plan.teacher_files, size)
@@ -123,5 +127,6 @@ def register(verbs: Verbs) -> None:
         type=positive,
         help="run this many workers at once (default: one per GPU, or cores / threads)",
     )
+    add_sharing_flag(verb, "run this many workers on each GPU; on a CPU, so many times as many")
     add_training_flags(verb, cohort_size="train at most this many runs in one process")
     add_redo_flag(add_matrix_verb(verbs, "retry", retry))

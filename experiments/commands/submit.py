@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from experiments.commands.common import (
     Verbs,
     add_matrix_verb,
+    add_sharing_flag,
     add_site_flag,
     add_training_flags,
     add_yes_flag,
@@ -31,7 +33,18 @@ if TYPE_CHECKING:
 
 COHORT_SIZE = 8  # runs per job: most of what sharing a teacher saves, and little to lose at once
 FOLLOW_SECONDS = 10.0  # between two looks of --wait
-OPTIONS = ("partition", "account", "qos", "time", "gpus", "cpus", "mem", "constraint", "nodes")
+OPTIONS = (
+    "partition",
+    "account",
+    "qos",
+    "time",
+    "gpus",
+    "cpus",
+    "mem",
+    "constraint",
+    "nodes",
+    "workers_per_gpu",
+)
 
 
 def submit(args: argparse.Namespace) -> int:
@@ -85,9 +98,12 @@ def _options(args: argparse.Namespace) -> SlurmOptions:
 
 def _check(plan: Plan, options: SlurmOptions) -> None:
     """Refuse what SLURM would get wrong."""
+    from experiments.local.devices import check_sharing
+
     processes, nodes, runs = plan.processes, options.nodes, plan.workspace.runs
     if processes % nodes:
         raise InputError(f"slurm.nodes: {processes} processes cannot be spread over {nodes} evenly")
+    check_sharing(options.workers_per_gpu, processes)
     if "%" in str(runs):
         raise InputError(f"--runs {runs}: SLURM would expand the % in the names of log files")
 
@@ -100,7 +116,7 @@ def _settings(
 
     assert plan.data is not None  # a strict plan has its data
     timed = not (args.no_timing or options.time)  # a given limit needs no prediction
-    size = args.cohort_size or COHORT_SIZE
+    size = args.cohort_size or math.ceil(COHORT_SIZE / options.workers_per_gpu)
     cost = predict_cost(statuses, plan.data, plan.workspace.device, timed, plan.processes, size)
     return Settings(
         options, size, args.save_minutes, args.snapshot, cost.of, tensorboard=args.tensorboard
@@ -166,7 +182,8 @@ def register(verbs: Verbs) -> None:
     add("--mem", help="memory of every job, e.g. 16G")
     add("--nodes", type=int, help="spread the processes of a job over this many nodes (default: 1)")
     add("--gpus", type=int, help="GPUs per process, 0 or 1")
-    add("--cpus", type=int, help="cores per process")
+    add("--cpus", type=int, help="cores per process; of all workers that share a GPU")
+    add_sharing_flag(verb, "train this many cohorts at once in a job, on its one GPU")
     add("--setup", action="append", default=[], help="run this shell line first (repeatable)")
     add(
         "--sbatch",
@@ -176,7 +193,9 @@ def register(verbs: Verbs) -> None:
         help="pass any other option to sbatch (repeatable)",
     )
     add_site_flag(verb)
-    add_training_flags(verb, cohort_size="train at most this many runs in one job (default: 8)")
+    add_training_flags(
+        verb, cohort_size="train at most this many runs in one worker (default: 8 per job)"
+    )
     add("--array-parallelism", type=positive, help="run at most this many jobs of an array at once")
     add("--max-jobs", type=positive, help="have at most this many jobs in the queue at once")
     add("--no-timing", action="store_true", help="do not time training steps on this machine")

@@ -1,4 +1,4 @@
-"""Run a list of jobs on this machine: one worker process per free device."""
+"""Run a list of jobs on this machine: one worker process per slot, a device or a share of one."""
 
 from __future__ import annotations
 
@@ -10,27 +10,55 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
-from experiments.local.progress import Progress
+from datasets.loaders import SHARED_BY
+from experiments.local import mps
+from experiments.local.devices import visible
 from experiments.matrix.run_spec import RunSpec
 from experiments.plan.jobs import Task
 from experiments.rundir import start_log
 from experiments.rundir.outcome import Outcome
+from experiments.train.memory import WORKERS_PER_GPU
 from experiments.worker.job import REFUSED, Job, command
 from experiments.worker.signals import QUEUE_PID
 
 DEATHS_ALLOWED = 2  # of one job's workers; then its runs are reported as lost
 
 
-class LocalQueue:
-    """Runs tasks; `run` returns when all have ended, or after a stop request."""
+class Reporter(Protocol):
+    """Who is told what happens; `Progress` is one."""
 
-    def __init__(self, waiting: list[Task], devices: list[str], progress: Progress) -> None:
+    def epoch(self, spec: RunSpec, row: dict[str, Any]) -> None: ...
+    def ended(self, spec: RunSpec, event: Mapping[str, Any]) -> None: ...
+    def note(self, line: str) -> None: ...
+    def tick(self) -> None: ...
+
+
+class LocalQueue:
+    """Runs tasks; `run` returns when all have ended, or after a stop request.
+
+    devices  one name per worker that may run at once; several workers may share a device
+    more     what the environment of a device's workers has in addition, by device (`mps`)
+    """
+
+    # What asks it to stop. SIGHUP: the terminal is gone.
+    SIGNALS: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def __init__(
+        self,
+        waiting: Sequence[Task],
+        devices: Sequence[str],
+        progress: Reporter,
+        more: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> None:
         self.waiting, self.free, self.progress = list(waiting), list(devices), progress
+        self.devices, self.more = list(devices), more or {}
+        self.together = min(len(self.devices), len(self.waiting))  # workers at once
         self.running: dict[int, tuple[Task, str, subprocess.Popen[str]]] = {}
         self.events: queue.Queue[tuple[int, dict[str, Any] | int]] = queue.Queue()
         self.states: dict[str, str] = {}  # run id -> how it ended
@@ -40,7 +68,10 @@ class LocalQueue:
 
     def run(self) -> bool:
         """Run all tasks. Returns False if a signal stopped it; every worker has then saved."""
-        with _signals(self._count_stop), tempfile.TemporaryDirectory(prefix="kd-jobs-") as folder:
+        with (
+            handling(self._count_stop, self.SIGNALS),
+            tempfile.TemporaryDirectory(prefix="kd-jobs-") as folder,
+        ):
             self._start_ready(Path(folder))
             while self.running:
                 self._pass_stops_on()
@@ -50,7 +81,7 @@ class LocalQueue:
                     self.progress.tick()
                     continue
                 if isinstance(event, dict):
-                    self._report(event)
+                    self._report(pid, event)
                 else:
                     self._ended(pid, event)
                     self._start_ready(Path(folder))
@@ -68,7 +99,14 @@ class LocalQueue:
             if self.states.get(task.after or "", Outcome.DONE) != Outcome.DONE:
                 self._block(task)
             else:
-                self._start(task, self.free.pop(0), folder)
+                self._start(task, self._idlest(), folder)
+
+    def _idlest(self) -> str:
+        """Take the free slot whose device has the fewest workers now."""
+        busy = Counter(device for _, device, _ in self.running.values())
+        chosen = min(self.free, key=lambda device: busy[device])
+        self.free.remove(chosen)
+        return chosen
 
     def _is_early(self, task: Task) -> bool:
         """Whether its teacher is not done yet."""
@@ -78,7 +116,7 @@ class LocalQueue:
         """Block the students of a missing teacher; runs without a teacher are queued separately."""
         alone = tuple(spec for spec in task.job.specs if not spec.teacher)
         if alone:
-            job = replace(task.job, specs=alone, teacher=None)
+            job = replace(task.job.only(alone), teacher=None)
             self.waiting.insert(0, replace(task, job=job, after=None))
         for spec in task.job.specs:
             if spec.teacher:
@@ -92,9 +130,10 @@ class LocalQueue:
         process = subprocess.Popen(
             command(path, as_json=True),
             stdout=subprocess.PIPE,
+            stderr=self._stderr(),
             text=True,
             errors="replace",  # a plugin, or a library it uses, may print anything
-            env=_environment(device),
+            env=self._environment(device),
             # Ctrl-C then reaches only this process, which asks the workers to stop.
             start_new_session=True,
         )
@@ -102,6 +141,16 @@ class LocalQueue:
         assert process.stdout is not None
         listener = (process.pid, process.stdout, process)
         threading.Thread(target=self._listen, args=listener, daemon=True).start()
+
+    def _stderr(self) -> int | None:
+        """Where a worker's errors go: to this process's own."""
+        return None
+
+    def _environment(self, device: str) -> dict[str, str]:
+        """A worker's environment: what all have, and how many it shares its GPU and cores with."""
+        shared = {WORKERS_PER_GPU: str(self.devices.count(device))} if device != "cpu" else {}
+        shared[SHARED_BY] = str(self.together)
+        return {**_environment(device), **shared, **self.more.get(device, {})}
 
     def _listen(self, pid: int, lines: IO[str], process: subprocess.Popen[str]) -> None:
         try:
@@ -112,15 +161,19 @@ class LocalQueue:
 
     # ---- workers' reports ----------------------------------------------------------------------
 
-    def _report(self, event: dict[str, Any]) -> None:
+    def _report(self, pid: int, event: dict[str, Any]) -> None:
         spec = self.specs.get(event.pop("run", ""))
         if spec is None:
-            self.progress.note(str(event.get("note", event)))
+            self._note(self.running[pid][0], str(event.get("note", event)))
         elif "state" not in event:
             self.progress.epoch(spec, event)
         else:
             self.states[spec.id] = event["state"]
             self.progress.ended(spec, event)
+
+    def _note(self, task: Task, line: str) -> None:
+        """Pass on what a task's worker printed."""
+        self.progress.note(line)
 
     def _ended(self, pid: int, code: int) -> None:
         """A worker has ended. Its unfinished runs get another worker, then one worker each."""
@@ -129,13 +182,13 @@ class LocalQueue:
         left = tuple(spec for spec in task.job.specs if spec.id not in self.states)
         if not left or self.stops:
             return
-        again = replace(task.job, specs=left)  # without the runs that have ended
+        again = task.job.only(left)  # without the runs that have ended
         if code == REFUSED:  # the worker has printed why
             for spec in left:
                 self._settle(spec, "not run", "its job was refused; repeat the command")
         elif len(left) > 1 and (task.deaths + 1 >= DEATHS_ALLOWED or _without_progress(again)):
             # One worker each shows which run is the cause, and lets the others finish.
-            alone = [replace(task.job, specs=(spec,)) for spec in left]
+            alone = [task.job.only((spec,)) for spec in left]
             self.waiting[:0] = [replace(task, job=job) for job in alone]
         elif task.deaths + 1 < DEATHS_ALLOWED:
             self.waiting.insert(0, replace(task, job=again, deaths=task.deaths + 1))
@@ -189,13 +242,9 @@ def _environment(device: str) -> dict[str, str]:
     threads give up their core soon: with libgomp's default of spinning, one other busy process made
     a step on two threads ten times slower (measured; 10000 costs little when alone).
     """
-    kind, _, indices = device.partition(":")
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-    mine = indices.split(",") if kind == "cuda" else []
-    own = ",".join(visible[int(index)] if visible != [""] else index for index in mine)
     return {
         **os.environ,
-        "CUDA_VISIBLE_DEVICES": own,
+        "CUDA_VISIBLE_DEVICES": visible(device),
         "CUBLAS_WORKSPACE_CONFIG": os.environ.get("CUBLAS_WORKSPACE_CONFIG", ":4096:8"),
         "GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "10000"),
         QUEUE_PID: str(os.getpid()),
@@ -203,9 +252,8 @@ def _environment(device: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _signals(handler: Any) -> Iterator[None]:
-    """Send SIGINT, SIGTERM and SIGHUP to ``handler``; signals that nohup ignores stay ignored."""
-    names = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # SIGHUP: the terminal is gone
+def handling(handler: Any, names: Sequence[signal.Signals] = LocalQueue.SIGNALS) -> Iterator[None]:
+    """Send these signals to ``handler``; those that nohup ignores stay ignored."""
     before = {name: signal.getsignal(name) for name in names}
     heard = {name: old for name, old in before.items() if old is not signal.SIG_IGN}
     for name in heard:
@@ -217,6 +265,7 @@ def _signals(handler: Any) -> Iterator[None]:
             signal.signal(name, old)
 
 
-def run(waiting: list[Task], devices: list[str], progress: Progress) -> bool:
+def run(waiting: list[Task], devices: list[str], progress: Reporter) -> bool:
     """Run the jobs. Returns False after Ctrl-C or SIGTERM, when every worker has saved."""
-    return LocalQueue(waiting, devices, progress).run()
+    with mps.daemons(devices, progress.note) as more:
+        return LocalQueue(waiting, devices, progress, more).run()

@@ -13,6 +13,8 @@ from experiments.environment import CHECKOUT
 from experiments.errors import InputError, explain
 from experiments.matrix import yaml_loader
 
+MOST_PER_GPU = 48  # clients that CUDA MPS admits on one GPU
+
 # What `submit` itself sets; given by a person it would break the bookkeeping.
 RESERVED = (
     "array",
@@ -53,6 +55,17 @@ def minutes(value: Any) -> int:
     return math.ceil(total)
 
 
+def times(mem: str, count: int) -> str:
+    """So many times an amount of memory.
+
+    >>> times("16G", 2), times("1.5G", 3), times("0", 4)
+    ('32G', '4.5G', '0')
+    """
+    match = re.match(r"[\d.]+", mem)
+    assert match is not None  # it is validated
+    return f"{float(match[0]) * count:.12g}{mem[match.end() :]}"
+
+
 Minutes = Annotated[int, BeforeValidator(minutes)]
 
 
@@ -68,6 +81,7 @@ class SlurmOptions(BaseModel):
     gpus: int | None = Field(None, ge=0, le=1, strict=True)  # per process: a cohort fits one GPU
     cpus: int | None = Field(None, ge=1, strict=True)  # per process
     mem: str | None = Field(None, pattern=r"^\d+(\.\d+)?[KMGT]$")  # per node, e.g. 16G
+    workers_per_gpu: int = Field(1, ge=1, le=MOST_PER_GPU, strict=True)  # cohorts at once in a job
     nodes: int = Field(1, ge=1, strict=True)  # over which a job's processes are spread evenly
     constraint: str | None = None
     setup: tuple[str, ...] = ()  # shell lines before Python starts, e.g. module load cuda
@@ -76,6 +90,8 @@ class SlurmOptions(BaseModel):
     max_array_size: int | None = Field(None, ge=1, strict=True)  # if lower than SLURM's own
     max_jobs: int | None = Field(None, ge=1, strict=True)  # of the user's in the queue at once
     sbatch: dict[str, str | int | bool] = Field(default_factory=dict)  # any other option of sbatch
+
+    _whole: frozenset[str] = frozenset()  # of cpus and mem, those given for a job, not a worker
 
     @field_validator("sbatch")
     @classmethod
@@ -87,6 +103,21 @@ class SlurmOptions(BaseModel):
             if key in cls.model_fields or key in ALIASES:
                 raise ValueError(f"{key} has a key of its own: {ALIASES.get(key, key)}")
         return named
+
+    def of_job(self, workers: int) -> SlurmOptions:
+        """The options of a job of several workers, which take ``workers`` times cpus and mem.
+
+        Not of what the command line gave: that is the whole job's. SLURM gives a job one core where
+        none are asked for, so each worker then gets one.
+        """
+        if workers == 1:
+            return self
+        changes: dict[str, Any] = {}
+        if "cpus" not in self._whole:
+            changes["cpus"] = workers * (self.cpus or 1)
+        if self.mem and "mem" not in self._whole:
+            changes["mem"] = times(self.mem, workers)
+        return self.model_copy(update=changes)
 
     @property
     def device(self) -> str:
@@ -120,7 +151,9 @@ def merged(site: Path | None, matrix: SlurmOptions, given: dict[str, Any]) -> Sl
                 joined = (*values[key], *fields[key])
                 fields[key] = joined if key == "setup" else {**values[key], **fields[key]}
         values |= fields
-    return SlurmOptions.model_validate(values)
+    made = SlurmOptions.model_validate(values)
+    made._whole = frozenset({"cpus", "mem"} & layers[-1].model_fields_set)
+    return made
 
 
 def _site(path: Path) -> SlurmOptions:

@@ -27,10 +27,15 @@ def tasks(
     cost           what cohorts are balanced by
     under_way      runs of teachers that are being trained and that a job can wait for; students of
                    other teachers that are being trained are left out
+
+    A teacher's job is ``alone``, since its students wait for just that job; so is the job of a run
+    that crashed its process before.
     """
     wanted = {s.spec.teacher.run for s in statuses if s.spec.teacher and s.spec.teacher.run}
     teachers = [s for s in statuses if s.spec.id in wanted]  # those that the harness trains
-    first = [_task([s], template, {}) for s in teachers if s.state in NOT_STARTED]
+    first = [
+        replace(_task([s], template, {}), alone=True) for s in teachers if s.state in NOT_STARTED
+    ]
     busy = {s.spec.id for s in teachers if s.state in ACTIVE} - set(under_way)
     to_come = {s.spec.id for s in teachers if s.state != State.DONE}
     # Students whose teacher is done come first: they need not wait for those whose teacher is not.
@@ -55,13 +60,14 @@ def _groups(
 def _task(group: list[Status], template: Job, files: dict[str, Path]) -> Task:
     specs = tuple(status.spec for status in group)
     teacher = next((spec.teacher for spec in specs if spec.teacher), None)
+    alone = any(status.crashes for status in group)
     probed = {spec.source.run for spec in specs if spec.source}
     sources = {run: path for run, path in template.sources.items() if run in probed}
     template = replace(template, sources=sources)
     if teacher is None:
-        return Task(replace(template, specs=specs))
+        return Task(replace(template, specs=specs), alone=alone)
     weights = files[teacher.run or teacher.name]
-    return Task(replace(template, specs=specs, teacher=weights), teacher.run)
+    return Task(replace(template, specs=specs, teacher=weights), teacher.run, alone=alone)
 
 
 @dataclass
@@ -71,3 +77,4 @@ class Task:
     job: Job
     after: str | None = None
     deaths: int = 0  # of its workers so far
+    alone: bool = False  # whether a SLURM job of several workers must not have it, see `tasks`

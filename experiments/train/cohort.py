@@ -25,6 +25,7 @@ from experiments.rundir.outcome import Outcome
 from experiments.train import checkpoint, result
 from experiments.train.distributed import SINGLE, Broken, ProcessGroup, is_known_to_all
 from experiments.train.learner import Learner
+from experiments.train.memory import shortage
 from experiments.train.meter import Diverged
 from experiments.train.shared import ChangedInPlaceError, Permanent, Watch
 from experiments.train.teachers import Teacher
@@ -238,10 +239,12 @@ class Cohort:
         """Finished members leave."""
         self.members = [m for m in self.members if m.learner.stage != "done"]
 
-    def interrupt(self) -> None:
-        """Release all runs, which are saved, for a later start."""
+    def interrupt(self, reason: str | None = None) -> None:
+        """Release all runs for a later start: saved, or given up here for a ``reason``."""
         for member in self.members:
             self.states[member.learner.spec.id] = Outcome.INTERRUPTED
+            if reason:
+                self._report_end(member.learner.spec, Outcome.INTERRUPTED, error=reason)
             if member.claim is not None:
                 _release(member.learner.directory, member.claim, Outcome.INTERRUPTED)
         self.members = []
@@ -253,16 +256,18 @@ class Cohort:
     def _record_failure(self, spec: RunSpec, claim: claims.Claim | None, error: Exception) -> None:
         """Record why a run ended: one line for people, the traceback below it.
 
-        A storage error is reported but not recorded against the run: the next start resumes it
-        from its last save. Raises Broken if the other processes of the group have not seen the
-        error: they would wait for this one forever.
+        A storage error, or too many workers for a GPU's memory, is reported but not recorded
+        against the run: the next start resumes it from its last save. Raises Broken if the other
+        processes of the group have not seen the error: they would wait for this one forever.
         """
         known = isinstance(error, (Unsupported, Diverged)) or is_known_to_all(error)
         if self.group.size > 1 and not known:
             raise Broken(f"{spec}: process {self.group.rank} failed alone") from error
         plain = isinstance(error, (start_log.NoProgress, records.RecordError))
         line = " ".join(str(error).split()) if plain else distillers.explain(error)
-        state = Outcome.INTERRUPTED if is_storage_error(error) else Outcome.FAILED
+        short = shortage(error)
+        line, passes = short or line, bool(short) or is_storage_error(error)
+        state = Outcome.INTERRUPTED if passes else Outcome.FAILED
         if claim is not None:
             trace = "".join(traceback.format_exception(error))
             _release(spec.directory(self.runs), claim, state, f"{line}\n\n{trace}")

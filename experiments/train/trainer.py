@@ -18,6 +18,7 @@ from experiments.matrix.recipe import Recipe
 from experiments.train import networks
 from experiments.train.cohort import Cohort, Member
 from experiments.train.learner import Learner
+from experiments.train.memory import shortage
 from experiments.train.mixup import mixed
 from experiments.train.numerics import set_numerics
 from experiments.train.shared import Watch, of_batch
@@ -53,6 +54,11 @@ def _train(cohort: Cohort) -> dict[str, str]:
                 _epoch(cohort, position, stream)
     except Interrupted:
         cohort.interrupt()
+    except RuntimeError as error:  # outside of any one run: in the teacher's pass, or the data
+        reason = shortage(error)
+        if reason is None:
+            raise
+        cohort.interrupt(reason)
     return cohort.states
 
 

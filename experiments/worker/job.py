@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import sys
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,7 @@ class Job:
 
     data_options  options of the data set beyond its spec, such as paths
     teacher       the teacher's weights file; None without a teacher
-    ids           of the specs when the job was written
+    ids           of the specs when the job was first written; empty before
     code          `environment.code` when the job was planned
     processes     how many train the job together
     sources       weights of the students that probes read, by run id
@@ -48,7 +51,7 @@ class Job:
     def write(self, path: Path) -> None:
         """Write the job as JSON, which stays readable after an upgrade of the harness."""
         plain = {key: _plain(value) for key, value in vars(self).items()}
-        plain["ids"] = [spec.id for spec in self.specs]
+        plain["ids"] = list(self.ids) or [spec.id for spec in self.specs]
         records.write_atomic(path, json.dumps(plain, indent=1))
 
     @classmethod
@@ -64,6 +67,12 @@ class Job:
         plain["ids"] = tuple(plain["ids"])
         plain["sources"] = {run: Path(path) for run, path in plain.get("sources", {}).items()}
         return cls(**plain)
+
+    def only(self, specs: Sequence[RunSpec]) -> Job:
+        """The same job for some of its runs, with the ids that they had when it was planned."""
+        planned = zip(self.specs, self.ids, strict=True) if self.ids else ()
+        ids = tuple(run for spec, run in planned if any(spec is chosen for chosen in specs))
+        return replace(self, specs=tuple(specs), ids=ids)
 
     def check_ids(self) -> None:
         """Raise InputError if today's code gives the runs other ids (a default was edited)."""
@@ -82,9 +91,16 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def task_file(number: int) -> str:
-    """The name of an array task's job in the array's folder."""
-    return f"task-{number}.json"
+def task_file(number: int, worker: int | None = None) -> str:
+    """The name of an array task's job in the array's folder; of one of its workers' jobs."""
+    return f"task-{number}.json" if worker is None else f"task-{number}-{worker}.json"
+
+
+def worker_files(folder: Path) -> list[Path]:
+    """The jobs of this process's array task where it has several workers, else none."""
+    number = int(os.environ["SLURM_ARRAY_TASK_ID"])
+    names = (folder / task_file(number, worker) for worker in itertools.count())
+    return list(itertools.takewhile(Path.exists, names))
 
 
 def describe(spec: RunSpec, row: dict[str, Any], name: str | None = None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from typing import Any
+from typing import Any, Protocol
 
 from experiments import slurm
 from experiments.slurm import ABOUT_TO_TIME_OUT
@@ -35,7 +35,13 @@ class Stop:
         return self.requested
 
 
-def requeue_or_wait(stop: Stop) -> None:
+class Signalled(Protocol):
+    """Who knows the last signal: `Stop`, or the queue of a job of several workers."""
+
+    signal: int | None
+
+
+def requeue_or_wait(stop: Signalled) -> None:
     """Call in a SLURM job after everything is saved, so that the job can resume later.
 
     Before its time limit the job requeues itself. After any other signal SLURM decides: it requeues

@@ -21,6 +21,7 @@ from experiments.rundir.outcome import Outcome
 from experiments.train import numerics, predictions, teachers, trainer
 from experiments.train.cohort import Cohort, Report
 from experiments.train.distributed import ProcessGroup
+from experiments.train.memory import shortage
 from experiments.worker import rendezvous, tensorboard
 from experiments.worker.job import STOPPED, Job, command, describe, task_file
 from experiments.worker.signals import Stop, requeue_or_wait
@@ -42,7 +43,7 @@ def work(path: Path, as_json: bool) -> int:
     report = _report_json if as_json else _report_text
     job, events = replace(job, device=device), job.tensorboard if group.is_main else None
     with tensorboard.observed(report if group.is_main else _silent, job.runs, events) as observer:
-        states = _train(job, stop, observer, group)
+        states = _train_or_tell(job, stop, observer, group)
     group.close()
     if not group.is_main:  # srun treats any other code as a crash, and kills the main process
         return 0
@@ -60,14 +61,8 @@ def _silent(spec: RunSpec, row: dict[str, Any]) -> None:
     """The report of processes other than the main one."""
 
 
-def _train(job: Job, stop: Stop, report: Report, group: ProcessGroup) -> dict[str, str]:
-    """Train all runs of a job that can be trained; returns run id -> how it ended."""
-    for plugin in job.plugins:
-        distillers.load_plugin(plugin)
-    job.check_ids()
-    device = torch.device(job.device)
-    numerics.check(job.specs[0].recipe, job.device)
-    numerics.set_numerics(job.specs[0].recipe, device)
+def _train_or_tell(job: Job, stop: Stop, report: Report, group: ProcessGroup) -> dict[str, str]:
+    """`_train`; runs that a shared GPU has no memory to begin are reported as interrupted."""
     states: dict[str, str] = {}
 
     def report_and_note(spec: RunSpec, row: dict[str, Any]) -> None:
@@ -75,12 +70,32 @@ def _train(job: Job, stop: Stop, report: Report, group: ProcessGroup) -> dict[st
             states[spec.id] = row["state"]
         report(spec, row)
 
+    try:
+        _train(job, stop, report_and_note, group)
+    except RuntimeError as error:  # while the data or the teacher were loaded
+        reason = shortage(error)
+        if reason is None:
+            raise
+        for spec in job.specs:
+            if spec.id not in states:
+                report_and_note(spec, {"state": Outcome.INTERRUPTED, "error": reason})
+    return states
+
+
+def _train(job: Job, stop: Stop, report: Report, group: ProcessGroup) -> None:
+    """Train all runs of a job that can be trained."""
+    for plugin in job.plugins:
+        distillers.load_plugin(plugin)
+    job.check_ids()
+    device = torch.device(job.device)
+    numerics.check(job.specs[0].recipe, job.device)
+    numerics.set_numerics(job.specs[0].recipe, device)
     first, shard = job.specs[0], (group.rank, group.size)
     options = {**first.dataset.options, **job.data_options}
     data = build_dataset(first.dataset, first.recipe, job.data_root, options, job.device, shard)
-    specs = [spec for spec in job.specs if _is_as_planned(spec, data, report_and_note)]
-    specs = [spec for spec in specs if _has_source(spec, job, report_and_note)]
-    specs, teacher = _load_teacher(job, specs, data, device, report_and_note, group)
+    specs = [spec for spec in job.specs if _is_as_planned(spec, data, report)]
+    specs = [spec for spec in specs if _has_source(spec, job, report)]
+    specs, teacher = _load_teacher(job, specs, data, device, report, group)
     if specs:
         cohort = Cohort(
             specs=specs,
@@ -90,14 +105,13 @@ def _train(job: Job, stop: Stop, report: Report, group: ProcessGroup) -> dict[st
             device=device,
             save_minutes=job.save_minutes,
             stop=stop,
-            report=report_and_note,
+            report=report,
             code=job.code,
             group=group,
             predictions=job.predictions,
             sources=job.sources,
         )
         trainer.train(cohort)
-    return states
 
 
 def _is_as_planned(spec: RunSpec, data: Data, report: Report) -> bool:

@@ -171,6 +171,28 @@ def test_a_job_of_several_processes_is_handed_back(tmp_path: Path) -> None:
     assert outcomes(tmp_path / "local") == outcomes(runs)
 
 
+@pytest.mark.parametrize("how", ["warning", "requeue"])
+def test_a_job_of_several_workers_is_handed_back(tmp_path: Path, how: str) -> None:
+    """At the warning before its time limit, or preempted; then both its cohorts go on."""
+    recipe = {"epochs": 40, "batch_size": 64, "schedule": "cosine"}
+    own = {"workers_per_gpu": 2}
+    matrix = write(tmp_path, recipe=recipe, methods=["vanilla"], trials=2, slurm=own)
+    assert call("submit", matrix, "--yes", "--no-timing", "--save-minutes", "0.02").code == 0
+    runs = tmp_path / "runs"
+    wait_until(lambda: len(list(runs.rglob("checkpoint"))) == 2, 120, "a saved step of both")
+    (entry,) = submitted.load(runs)
+    assert [len(ids) for ids in entry.tasks] == [2]
+    warning = f"--signal={ABOUT_TO_TIME_OUT.name.removeprefix('SIG')}"
+    order = ["scancel", warning] if how == "warning" else ["scontrol", "requeue"]
+    subprocess.run([*order, str(entry.job)], check=True)
+    wait_until(lambda: len(outcomes(runs)) == 2, 300, "both results")
+    for _, record in records.scan(runs):
+        assert len(record.starts) == 2
+        assert record.starts[1].steps
+    assert call("run", matrix, runs="local").code == 0
+    assert outcomes(tmp_path / "local") == outcomes(runs)
+
+
 def test_probes_are_sent_like_any_run(tmp_path: Path) -> None:
     """The students by `run`, their probes by `submit`."""
     other = {"name": "fake", "num_classes": 3, "image_size": 16, "train_size": 48, "test_size": 24}

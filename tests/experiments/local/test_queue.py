@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -202,7 +203,7 @@ def test_slots_of_a_processor(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_nohup_ignores_stays_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with local_queue._signals(lambda *_: None):
+        with local_queue.handling(lambda *_: None):
             assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
             assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
     finally:
@@ -287,3 +288,16 @@ def test_a_student_reads_its_teachers_weights_where_its_run_leaves_them() -> Non
     first, second = jobs.tasks(statuses, template, {}, None)
     assert first.job.teacher is None
     assert second.job.teacher == TEACHER.directory(Path("runs")) / "weights.safetensors"
+
+
+def test_a_part_of_a_job_keeps_the_ids_that_its_runs_were_planned_with(tmp_path: Path) -> None:
+    """Otherwise code that changed since would go unnoticed in a job that was written again."""
+    specs = tuple(spec("vanilla", trial) for trial in range(3))
+    path = tmp_path / "job.json"
+    Job(specs, tmp_path, tmp_path, {}, None, ()).write(path)
+    job = replace(Job.read(path), ids=("a", "b", "c"))
+    part = job.only(job.specs[1:])
+    part.write(path)
+    assert Job.read(path).ids == ("b", "c")
+    assert [s.trial for s in Job.read(path).specs] == [1, 2]
+    assert Job(specs, tmp_path, tmp_path, {}, None, ()).only(specs[:1]).ids == ()
