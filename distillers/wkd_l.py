@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from datasets import Batch, Info
