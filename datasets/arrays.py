@@ -169,7 +169,7 @@ def _class_names(arrays: Arrays, parts: tuple[Part, Part], path: Path) -> tuple[
         _check_names(names, path)
     labels = {f"y_{p}": part.labels.numpy() for p, part in zip(PARTS, parts, strict=True)}
     try:
-        classes = check_numbering(labels, names)
+        classes = check_numbering(labels, None if names is None else names.tolist())
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     return tuple(map(str, range(classes) if names is None else names.tolist()))

@@ -130,7 +130,7 @@ def _header(stream: IO[bytes], name: str) -> tuple[np.dtype, tuple[int, ...], bo
 
 def _array(archive: zipfile.ZipFile, member: Member) -> np.ndarray:
     flat = np.empty(math.prod(member.shape), member.dtype)
-    target = memoryview(flat.view(np.uint8)) if flat.size else memoryview(b"")
+    target = flat.view(np.uint8).data if flat.size else memoryview(b"")
     with archive.open(member.info) as stream:
         stream.read(member.start)
         for begin in range(0, len(target), CHUNK):
