@@ -11,7 +11,7 @@ from torch import Tensor
 
 from . import npz
 from .base import Data, Settings
-from .errors import DataError, near
+from .errors import DataError, near, printable
 from .first_bytes import foreign
 from .labels import check_numbering, class_numbers
 from .memory import Images, MemoryData, Part
@@ -97,7 +97,7 @@ def _find(settings: Settings, file: str | None) -> Path:
         for place in places:
             if place.is_file():
                 return place
-        looked = " and ".join(npz.printable(str(place.resolve()), 400) for place in places)
+        looked = " and ".join(printable(str(place.resolve()), 400) for place in places)
     except (ValueError, RuntimeError, OSError) as error:  # a null byte, no such user, a loop
         raise DataError(f"arrays: option file = {file!r}: no usable path ({error})") from error
     raise DataError(f"arrays: option file = {str(file)!r}: no such file; looked for {looked}")
@@ -117,7 +117,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
 def _check_keys(keys: list[str], path: Path) -> None:
     for key in keys:
         if key not in REQUIRED + OPTIONAL:
-            shown = npz.printable(key)
+            shown = printable(key)
             raise DataError(f"{path}: unknown key '{shown}': {near(shown, REQUIRED + OPTIONAL)}")
     missing = [key for key in REQUIRED if key not in keys]
     if missing:
@@ -181,7 +181,7 @@ def _check_names(names: np.ndarray, path: Path) -> None:
         raise DataError(f"{path}: class_names is {shown}, expected one string per class")
     for number, name in enumerate(names.tolist()):
         if not name.isprintable():
-            shown = npz.printable(name)
+            shown = printable(name)
             raise DataError(f"{path}: class_names[{number}] = '{shown}', expected one line of text")
 
 

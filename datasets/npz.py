@@ -21,7 +21,7 @@ from typing import IO
 
 import numpy as np
 
-from .errors import DataError
+from .errors import DataError, printable
 
 MAX_MEMBERS = 64  # an .npz of images has a handful
 MAX_RATIO = 200  # photographs shrink to a half, drawings to a hundredth
@@ -143,9 +143,3 @@ def _array(archive: zipfile.ZipFile, member: Member) -> np.ndarray:
     order = "F" if member.columns_first else "C"
     native = flat.astype(member.dtype.newbyteorder("="), copy=False)
     return native.reshape(member.shape, order=order)  # type: ignore[call-overload]
-
-
-def printable(text: str, most: int = 120) -> str:
-    """``text`` without control characters, and cut where it is long."""
-    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[: most + 1])
-    return shown if len(text) <= most else shown[:most] + "…"
