@@ -63,7 +63,7 @@ def member(text):
 members = st.one_of(arrays().map(npy), headers.map(member), st.binary(max_size=30))
 keys = st.one_of(
     st.sampled_from([*ARRAYS, "class_names", "mean", "std"]),
-    st.text(max_size=8),
+    st.text(max_size=8).filter(lambda key: "\0" not in key),  # zipfile cuts there
     st.just("../../x"),
 )
 
