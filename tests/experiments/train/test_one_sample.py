@@ -156,6 +156,7 @@ def method(name: str, loss) -> str:
     return name
 
 
+@pytest.mark.filterwarnings("ignore:std")
 @pytest.mark.usefixtures("own_registry")
 def test_a_method_that_cannot_be_trained_on_one_image_leaves_it_out() -> None:
     deviation = method("deviation", lambda self, s, t, batch: s.embedding.std(dim=0).mean())
