@@ -28,5 +28,11 @@ def near(name: str, known: Iterable[str]) -> str:
     return f"known: {', '.join(names)}" if names else "there are none"
 
 
+def printable(text: str, most: int = 120) -> str:
+    """``text`` without control characters, and cut where it is long."""
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[: most + 1])
+    return shown if len(text) <= most else shown[:most] + "…"
+
+
 def _likeness(name: str, known: str) -> float:
     return difflib.SequenceMatcher(None, known.lower(), name.lower()).ratio()

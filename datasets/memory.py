@@ -14,6 +14,7 @@ from torch import Tensor
 from .augment import Augmentation, Normalisation, Rotation
 from .base import Settings
 from .batch import Batch, Stream
+from .labels import missing_classes
 from .randaugment import send
 from .randomness import generator
 from .splits import split_training
@@ -121,7 +122,7 @@ class MemoryData(Streams):
 
     @functools.cached_property
     def warnings(self) -> tuple[str, ...]:  # type: ignore[override]
-        return self._find_warnings()
+        return (*self._find_warnings(), *self._missing_classes())
 
     @functools.cached_property
     def fingerprint(self) -> str:  # type: ignore[override]
@@ -147,6 +148,12 @@ class MemoryData(Streams):
         self._train = self._padded(moved) if was_copied_from_file else moved
         self._parts = {name: part.to(device) for name, part in self._parts.items()}
         self._normalise = self._normalise.to(device)
+
+    def _missing_classes(self) -> tuple[str, ...]:
+        tested = {name: part.labels for name, part in self._parts.items()}
+        return missing_classes(
+            self.info.name, self.info.class_names, self.info.train_labels, tested
+        )
 
     @property
     def sizes(self) -> dict[str, int]:

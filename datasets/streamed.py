@@ -16,6 +16,7 @@ from .base import Settings
 from .batch import Batch, Stream
 from .decoding import Decoder, Request
 from .image_files import Listing
+from .labels import missing_classes
 from .loaders import Loaders
 from .memory import content_in_use
 from .randaugment import send
@@ -69,7 +70,9 @@ class StreamedData(Streams):
             self._parts["validation"] = Chosen(files.train, held, labels[held])
         info = settings.info(files.class_names, files.size, self._train.labels)
         super().__init__(settings, info)
-        self.warnings = files.warnings
+        tested = {name: part.labels for name, part in self._parts.items()}
+        missing = missing_classes(info.name, info.class_names, self._train.labels, tested)
+        self.warnings = (*files.warnings, *missing)
         content = f"{files.train.sha256} {files.test.sha256}"
         self._identity = repr((files.mean, files.std, content_in_use(content, kept, held)))
         self._decoder = Decoder(files.size, files.margin, files.flip)

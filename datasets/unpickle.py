@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import DataError
+from .errors import DataError, printable
 
 
 class _DType:
@@ -98,12 +98,12 @@ def load_dict(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             entry = _Unpickler(file, encoding="latin1").load()
     except DataError as error:
-        raise DataError(f"{path}: {error}") from error
+        raise DataError(f"{path}: {printable(str(error))}") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     except _DAMAGE as error:
         reason = f"{type(error).__name__}: {error}".split("\n", maxsplit=1)[0]
-        raise DataError(f"{path}: damaged or truncated ({reason})") from error
+        raise DataError(f"{path}: damaged or truncated ({printable(reason)})") from error
     if not isinstance(entry, dict):
         raise DataError(f"{path}: holds a {type(entry).__name__}, expected a dictionary")
     # Copies saved again by Python 3 may have bytes as keys. An _Array has read its array by now.

@@ -110,7 +110,16 @@ class Distiller(nn.Module):
         self.needs = self.needs_of(options)
         if teacher is None and (self.needs.teacher or self.options.kd):
             raise Unsupported(f"{self.name} needs a teacher")
+        self._check_classes()
         self.setup(student, teacher, info)
+
+    def _check_classes(self) -> None:
+        least, given = self.needs.min_classes, self.info.num_classes
+        if given < least:
+            raise Unsupported(
+                f"{self.name} needs at least {least} classes, and {self.info.name} has {given}: "
+                "a part of its loss would be constant or diverge"
+            )
 
     # ---- hooks ---------------------------------------------------------------------------------
 

@@ -49,6 +49,7 @@ def demands(name: str, options: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("sampler", needs.sampler or ""),
         ("views", ", ".join(needs.views)),
         ("min batch", str(needs.min_batch) if needs.min_batch > 1 else ""),
+        ("min classes", str(needs.min_classes) if needs.min_classes > 1 else ""),
         ("batches", "its term is zero on a last, partial batch" if needs.full_batches else ""),
         ("processes", "gather their batches" if needs.batch == "global" else ""),
         ("also", ", ".join(extra_compute(name, options))),

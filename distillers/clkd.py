@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -37,6 +41,9 @@ class CLKD(Distiller):
     last term (in the above order: the comments of the third; the first; the second and
     StreamLined). Options and weights are theirs: μ = ``instance_weight`` 0.5, μβ = ``class_weight``
     1, ν = 0.4, cross-entropy 0.1.
+
+    With two classes a centred row is one number and its negative, and the factors 1/(C − 1) and
+    1/C² are at their largest: the fourth powers of the logits in the default correlation diverge.
     """
 
     needs = Needs(batch="global")
@@ -48,6 +55,11 @@ class CLKD(Distiller):
         "correlation": "row_centered",
     }
     choices = {"correlation": ("row_centered", "column_centered", "class_covariance")}
+
+    @classmethod
+    def needs_of(cls, options: Mapping[str, Any]) -> Needs:
+        rows = options["correlation"] == "row_centered"
+        return replace(cls.needs, min_classes=3 if rows else 1)
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         s, t, options = student.logits, teacher.logits, self.options

@@ -103,4 +103,5 @@ def merged(a: Needs, b: Needs) -> Needs:
         full_batches=a.full_batches or b.full_batches,
         batch="global" if "global" in (a.batch, b.batch) else "local",
         min_batch=max(a.min_batch, b.min_batch),
+        min_classes=max(a.min_classes, b.min_classes),
     )

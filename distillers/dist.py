@@ -33,7 +33,8 @@ class DIST(Distiller):
     Weight 2 and τ = 4 are the authors' for CIFAR-100 (their configuration "dist_t4").
     """
 
-    needs = Needs(batch="global")  # a class is correlated over the whole batch
+    # A class is correlated over the whole batch. Two numbers have the correlation 1 or -1.
+    needs = Needs(batch="global", min_classes=3)
     defaults = {"weight": 2.0, "beta": 1.0, "gamma": 1.0, "temperature": 4.0}
     presets = {"imagenet": {"temperature": 1.0}}
 

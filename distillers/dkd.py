@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +14,7 @@ from models import Outputs
 
 from .base import Distiller
 from .losses import hard_labels, kl_divergence, kl_rows, linear_warmup
+from .needs import Needs
 from .registry import register
 
 Divergence = Callable[[Tensor, Tensor, float], Tensor]
@@ -30,7 +33,7 @@ class DKD(Distiller):
     TCKD: KL divergence between teacher's and student's (p_y, 1 − p_y). NCKD: KL divergence between
     the softmaxes over the classes other than y. The logit of "not y" is the logsumexp of the other
     logits, so TCKD is a KL divergence over two logits, finite for any input; mdistiller takes the
-    logarithm of 1 − p_y instead. With two classes NCKD is 0.
+    logarithm of 1 − p_y instead. With two classes NCKD would be 0: set β to 0.
 
     The warm-up w = min(epoch / warmup, 1) lasts ``warmup`` epochs of 240, or ``warmup_absolute``
     epochs if given. mdistiller uses β = 6 or 2 for some pairs, 2 for ImageNet ResNet50 → MobileNet.
@@ -46,6 +49,10 @@ class DKD(Distiller):
     }
     presets = {"imagenet": {"beta": 0.5, "temperature": 1.0, "warmup_absolute": 1.0}}
     optional = {"warmup_absolute": float}
+
+    @classmethod
+    def needs_of(cls, options: Mapping[str, Any]) -> Needs:
+        return replace(cls.needs, min_classes=3 if options["beta"] else 1)
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         return self._parts(student, teacher, batch, kl_divergence)

@@ -22,6 +22,7 @@ class Needs:
     views                names of the extra views of each image
     full_batches         the own term is zero on the last, partial batch
     min_batch            the own term is zero on batches smaller than this
+    min_classes          with fewer classes the own term, or a part of it, is constant or diverges
     batch                "global" where the term couples samples, so that several processes must
                          gather their batches; else "local"
     """
@@ -40,6 +41,7 @@ class Needs:
     full_batches: bool = False
     batch: str = "local"
     min_batch: int = 1
+    min_classes: int = 1
 
     def missing(self, outputs: Outputs) -> list[str]:
         """The required fields that these outputs lack."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from torch import Tensor
 
 from datasets import Batch
@@ -9,6 +12,7 @@ from models import Outputs
 
 from .base import Distiller
 from .losses import hard_labels, is_class, linear_warmup, log_softmax_without, target_term
+from .needs import Needs
 from .registry import register
 
 
@@ -26,7 +30,7 @@ class NKD(Distiller):
     L_target = −mean_B q_y log p_y with the softmaxes p of the student and q of the teacher at T =
     1. L_others = −T² mean_B Σ_{c≠y} q'_c log p'_c with p', q' the softmaxes of logits / T over the
     classes other than y. This is the form in the authors' code (cls_KD 1.0), without a warm-up. For
-    soft labels y is their most probable class. With two classes L_others is 0.
+    soft labels y is their most probable class. With two classes L_others would be 0: set γ to 0.
 
     T = 3, γ = 3.5 are the authors' for CIFAR-100, ResNet34 → ResNet18; DeiT students: T = 1, γ = 1.
 
@@ -40,6 +44,11 @@ class NKD(Distiller):
         "imagenet": {"temperature": 1.0, "gamma": 1.5},
         "sdd": {"temperature": 1.0, "gamma": 1.5, "keep_target": True, "warmup": 20.0},
     }
+
+    @classmethod
+    def needs_of(cls, options: Mapping[str, Any]) -> Needs:
+        others = options["gamma"] and not options["keep_target"]
+        return Needs(min_classes=3 if others else 1)
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         return self._weighted(batch, *(row.mean() for row in self._rows(student, teacher, batch)))

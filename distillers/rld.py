@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -10,6 +14,7 @@ from models import Outputs
 
 from .base import Distiller
 from .losses import hard_labels, is_class, kl_divergence, linear_warmup, log_softmax_without
+from .needs import Needs
 from .registry import register
 
 
@@ -34,7 +39,8 @@ class RLD(Distiller):
     temperature 4 for both terms; their configuration files, and ImageNet, have 1 in L_SCD (preset
     "configs"). β is 2 for ImageNet ResNet50 → MobileNet. The warm-up w = min(epoch / warmup, 1)
     lasts ``warmup`` epochs of 240, or ``warmup_absolute`` epochs if given. For soft labels y is
-    their most probable class.
+    their most probable class. With two classes L_MCD would be 0:
+    set β to 0.
     """
 
     softens = True
@@ -56,6 +62,10 @@ class RLD(Distiller):
             "warmup_absolute": 1.0,
         },
     }
+
+    @classmethod
+    def needs_of(cls, options: Mapping[str, Any]) -> Needs:
+        return replace(cls.needs, min_classes=3 if options["beta"] else 1)
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         options, labels = self.options, hard_labels(batch.labels)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -43,6 +47,7 @@ class USKD(Distiller):
 
     Soft labels: w as in tf-NKD for the two largest shares; elsewhere both of their classes count as
     y (the second only where it comes from mixing two samples, not from label smoothing).
+    With two classes L_others would be 0: set β to 0.
     Only for networks with feature maps (the authors' code reads the class token of transformers).
     """
 
@@ -53,6 +58,10 @@ class USKD(Distiller):
         "imagenet": {"alpha": 1.0, "beta": 0.1, "mu": 0.005},
         "released": {"rank_space": "log_probabilities"},
     }
+
+    @classmethod
+    def needs_of(cls, options: Mapping[str, Any]) -> Needs:
+        return replace(cls.needs, min_classes=3 if options["beta"] else 1)
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
         outputs = self.probe(student)

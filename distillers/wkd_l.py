@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -38,6 +42,8 @@ class WKDL(Distiller):
     before the run and ranks pairs of classes differently; their code ships these matrices for four
     teachers. A subclass may override ``class_distances``.
 
+    With two classes one is left without y and nothing is transported: set transport_weight to 0.
+
     w decays to 0 as half a cosine from epoch ``decay_start`` of 240 on; L_t does not decay. Values
     as in the authors' configurations: the defaults for resnet32x4 → resnet8x4, "imagenet" for
     ResNet34 → ResNet18.
@@ -57,6 +63,10 @@ class WKDL(Distiller):
     presets = {"imagenet": {"transport_weight": 30.0, "temperature": 2.0, "decay_start": 0.0}}
 
     costs: Tensor  # (C, C)
+
+    @classmethod
+    def needs_of(cls, options: Mapping[str, Any]) -> Needs:
+        return replace(cls.needs, min_classes=3 if options["transport_weight"] else 1)
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
         super().setup(student, teacher, info)

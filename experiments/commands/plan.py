@@ -27,6 +27,8 @@ def plan(args: argparse.Namespace) -> int:
     statuses = queue_status.statuses(prepared)
     print(format_counts(prepared, statuses))
     print_methods_not_compute_matched(prepared.expansion)
+    for text in _warnings(prepared, statuses.values()):
+        print(f"warning: {text}")
     unsupported = (s for s in statuses.values() if s.state == State.UNSUPPORTED)
     # Trials of one method share their reason.
     for line in dict.fromkeys(
@@ -69,6 +71,21 @@ def _calibrated(prepared: Plan, statuses: Iterable[Status], again: str) -> Itera
             "this is the answer for a CPU; for a GPU give the command on a node that has one, "
             f"e.g. srun --gpus 1 {again} --calibrate"
         )
+
+
+def _warnings(prepared: Plan, statuses: Iterable[Status]) -> list[str]:
+    """What the results of runs that are not done will say: of the data, of batches left out."""
+    from experiments.plan.capability import kind
+    from experiments.rundir.status import State
+    from experiments.train import one_sample
+
+    assert prepared.data is not None  # a strict plan has its data
+    found = list(prepared.data.warnings)
+    if prepared.processes == 1:
+        open_runs = (s.spec for s in statuses if s.state not in (State.DONE, State.UNSUPPORTED))
+        kinds = {kind(spec): spec for spec in open_runs}
+        found += [one_sample.left_out(s, prepared.data.info).note for s in kinds.values()]
+    return [text for text in dict.fromkeys(found) if text]
 
 
 def _detectable(

@@ -18,11 +18,18 @@ from experiments.errors import InputError
 from experiments.matrix.recipe import Recipe
 from experiments.matrix.run_spec import RunSpec
 from experiments.memo import Memo, code_digest, versions
+from experiments.train import one_sample
 from models import Outputs
 
 Kind = tuple[str, str, str, Recipe]
 # What a verdict depends on, beside the data and the versions of packages.
-CODE = ("models", "distillers", "experiments/plan/capability.py", "experiments/matrix/recipe.py")
+CODE = (
+    "models",
+    "distillers",
+    "experiments/plan/capability.py",
+    "experiments/matrix/recipe.py",
+    "experiments/train/one_sample.py",
+)
 
 
 def kind(spec: RunSpec) -> Kind:
@@ -100,6 +107,7 @@ class Capabilities:
                 self._known[key] = self._refusal(spec, self._shapes_of, "meta")
             except Exception:  # noqa: BLE001  (real networks fail as well, or shapes do not suffice)
                 self._known[key] = self._refusal_of_real(spec)
+            self._known[key] = self._known[key] or one_sample.refusal(spec, self.info)
         return self._known[key]
 
     def _refusal_of_real(self, spec: RunSpec) -> str | None:

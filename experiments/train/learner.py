@@ -13,7 +13,7 @@ from datasets import Batch, Data, Stream
 from datasets.randomness import seed
 from experiments.matrix.run_spec import RunSpec
 from experiments.rundir.start_log import Start
-from experiments.train import networks
+from experiments.train import networks, one_sample
 from experiments.train.distributed import SINGLE, ProcessGroup
 from experiments.train.ema import EMA
 from experiments.train.grad_scaler import Scaler
@@ -62,6 +62,10 @@ class Learner:
         self.history: list[dict[str, Any]] = []
         self.starts: list[Start] = []  # set by the cohort (see `start_log`)
         self.warnings = [*data.warnings, *getattr(self.distiller, "warnings", ())]
+        # Several processes get no batch of one sample (see `Data.train_stream`).
+        out = one_sample.left_out(spec, data.info) if group.size == 1 else one_sample.LeftOut()
+        self.left_out = out.batches
+        self.warnings += [out.note] if out.note else []
         self.seconds, self.samples_seen, self.steps_taken = 0.0, 0, 0
         # Raises now, not after an initial stage, if the data set lacks the sampler or the views.
         data.train_stream(spec.trial, 1, 0, self.stream_of("main"))
@@ -143,12 +147,16 @@ class Learner:
         """Take one step of the optimiser.
 
         Randomness inside networks and method depends only on the run and this step, so that other
-        runs in the cohort and a resume change nothing.
+        runs in the cohort and a resume change nothing. A batch of one sample that this run cannot
+        be trained on is passed over.
         """
+        if len(batch) == 1 and self.stage in self.left_out:
+            self.step += 1
+            return
         # Each process draws for its own samples. Rank 0 draws what a single process draws.
         rank = (self.group.rank,) if self.group.rank else ()
         self._reseed(seed(*self._coordinates, *rank))
-        steps = self.data.steps_per_epoch(self.stream)
+        steps = self.data.steps_per_epoch(self.stream) - self.left_out.get(self.stage, 0)
         for group, base in zip(self.optimizer.param_groups, self.base_rates, strict=True):
             group["lr"] = self._rate(steps, base)
         self.optimizer.zero_grad(set_to_none=True)

@@ -58,6 +58,13 @@ def test_grey_images_get_three_channels(tmp_path):
     assert torch.equal(test.images[:, 0], test.images[:, 2])
 
 
+@pytest.mark.parametrize("place", [1, 3])
+def test_grey_images_may_have_a_channel(tmp_path, place):
+    grey = good(x_train=IMAGES[..., 0], x_test=IMAGES[:6, ..., 0])
+    one = {x: np.expand_dims(grey[x], place) for x in ("x_train", "x_test")}
+    assert build(tmp_path, grey | one).fingerprint == build(tmp_path, grey).fingerprint
+
+
 def test_names_mean_and_std_of_the_file_are_used(tmp_path):
     extras = {"class_names": np.array(["ant", "bee", "cat", "dog"])}
     extras |= {"mean": np.array([0.5, 0.25, 0]), "std": np.array([0.5, 1, 0.25])}
@@ -118,10 +125,24 @@ WRONG = [
     (good(class_names=np.array(["a", "b"])), "2 class_names, but the labels go up to 2"),
     (good(class_names=np.arange(3)), "class_names is int64 (3,), expected one string per class"),
     (good(mean=np.zeros(3)), "has only mean of mean and std"),
-    (good(mean=np.zeros(3), std=np.zeros(3)), "std = (0.0, 0.0, 0.0), expected numbers above 0"),
+    (good(mean=np.zeros(3), std=np.zeros(3)), "std = (0.0, 0.0, 0.0), expected numbers above"),
     (good(mean=np.zeros(1), std=np.ones(3)), "mean is float64 (1,), expected 3 finite numbers"),
     (good(mean=np.full(3, 127), std=np.ones(3)), "mean = [127, 127, 127], expected numbers for"),
-    (good(x_train=np.array([None] * 12)), "cannot be read as an .npz of plain arrays"),
+    (good(x_train=np.array([None] * 12)), "x_train.npy holds Python objects (pickled)"),
+    (good(x_train=IMAGES / 255), "pixels from 0 to 1: save (255 * x).round().astype(np.uint8)"),
+    (good(x_train=IMAGES.astype(np.uint16)), "of 16 bits: save (x // 257).astype(np.uint8)"),
+    (good(x_train=IMAGES.astype(int)), "pixels from 0 to 255: save x.astype(np.uint8)"),
+    (good(x_train=IMAGES[..., [0, 1, 2, 2]]), "without transparency: save x[..., :3]"),
+    (good(x_train=IMAGES.view(bool)), "x_train is bool (12, 16, 16, 3), expected uint8"),
+    (good(x_train=IMAGES[None]), "x_train is uint8 (1, 12, 16, 16, 3), expected uint8"),
+    (good(mean=np.zeros(3), std=np.full(3, np.nan)), "std is float64 (3,), expected 3 finite"),
+    (good(mean=np.zeros(3), std=np.full(3, 1e-300)), "expected numbers above 0.0001"),
+    (good(mean=np.zeros(3), std=np.ones(3) * 1j), "std is complex128 (3,), expected 3 finite"),
+    (good(class_names=np.array(["a", "b\x1b[2J", "c"])), "class_names[1] = 'b\\x1b[2J', expected"),
+    (
+        good(class_names=np.array([b"a", b"b", b"c"])),
+        "class_names is |S1 (3,), expected one string",
+    ),
 ]
 
 
@@ -133,7 +154,7 @@ def test_a_wrong_file_is_named_in_one_line(tmp_path, entries, message):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [b"", b"not an archive", b"PK\x03\x04 broken"])
+@pytest.mark.parametrize("content", [b"not an archive", b"PK\x03\x04 broken"])
 def test_a_file_that_is_no_npz_is_refused(tmp_path, content):
     (tmp_path / "mine.npz").write_bytes(content)
     with pytest.raises(DataError, match=r"mine\.npz: cannot be read as an \.npz"):
@@ -162,7 +183,7 @@ def test_a_missing_file_says_where_it_was_looked_for(tmp_path):
         datasets.build("arrays", tmp_path, file="none.npz")
 
 
-@pytest.mark.parametrize("padding", [-1, 2.0, True])
+@pytest.mark.parametrize("padding", [-1, 2.0, True, 17, 10**9])
 def test_a_wrong_padding_is_refused(tmp_path, padding):
     with pytest.raises(DataError, match=r"arrays: option padding = .*expected a whole number"):
         build(tmp_path, good(), padding=padding)

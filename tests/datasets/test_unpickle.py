@@ -140,3 +140,9 @@ def test_damaged_files_give_one_line(tmp_path):
 def test_an_unreadable_file_is_named(tmp_path):
     with pytest.raises(DataError, match="cannot be read"):
         load_dict(tmp_path)  # a folder
+
+
+def test_control_characters_of_a_file_do_not_reach_the_message(tmp_path):
+    with pytest.raises(DataError, match=r"asks for os\\x1b\[2J\.system") as caught:
+        load_dict(write(tmp_path, b"\x80\x02cos\x1b[2J\nsystem\n."))
+    assert str(caught.value).isprintable()

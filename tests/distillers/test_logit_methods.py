@@ -36,19 +36,6 @@ def test_dkd_takes_the_largest_class_of_soft_labels():
     assert dkd.losses(labels=0.8 * hot(dkd.inputs["labels"]) + 0.02) == hard
 
 
-def test_nkd_with_two_classes_has_the_target_only():
-    logits = {f"{side}_logits": torch.randn(4, 2, dtype=torch.float64) for side in "st"}
-    losses = example("nkd", inputs=logits | {"labels": torch.tensor([0, 1, 1, 0])}).losses()
-    assert losses["nkd.others"] == 0 and losses["nkd.target"] > 0
-
-
-def test_uskd_with_two_labels_of_two_classes_has_no_others():
-    halves = torch.full((8, 2), 0.5)
-    inputs = stored("uskd", dtype=torch.float32, s_logits=torch.randn(8, 2), labels=halves)
-    losses = example("uskd", inputs=inputs).losses()
-    assert losses["uskd.others"] == 0 and all(torch.isfinite(v) for v in losses.values())
-
-
 def test_smoothing_alone_names_no_second_class():
     smooth = 0.9 * hot(torch.arange(6) % 5, 5) + 0.1 / 5
     classes, shares = two_labels(smooth)

@@ -113,12 +113,6 @@ def test_the_label_has_no_part_in_the_plan():
     assert before[0] > after[0]
 
 
-def test_with_two_classes_nothing_is_moved():
-    student, teacher, labels, weight = drawn(classes=2)
-    value = run(student, teacher, labels, weight)[1]
-    assert 0 <= value < 1e-6
-
-
 @pytest.mark.parametrize(("epoch", "share"), [(150, 1.0), (195, 0.5), (240, 0.0)])
 def test_the_transport_decays_and_the_target_stays(epoch, share):
     student, teacher, labels, weight = drawn()

@@ -119,7 +119,9 @@ def test_an_option_of_the_same_name_is_rejected(option):
 def test_needs_and_versions_are_merged():
     needs = Needs(final_map=True, views=("weak",), min_batch=4)
     cls = composed(make("Own", needs=needs, version=3), composed(LSKD, distillers.find("mlkd")))
-    expected = Needs(final_map=True, views=("strong", "weak"), min_batch=4, batch="global")
+    expected = Needs(
+        final_map=True, views=("strong", "weak"), min_batch=4, batch="global", min_classes=3
+    )
     assert cls.needs == cls.needs_of({}) == expected and cls.version == 3
     balanced, other = Needs(sampler="balanced"), Needs(sampler="other")
     assert merged(balanced, Needs()).sampler == merged(Needs(), balanced).sampler == "balanced"
@@ -254,7 +256,10 @@ def test_every_hook_of_the_wrapped_method_is_called(wrapper):
     assert {"setup", "task_loss", "loss", "soften", "optimizer", "step", "epoch 3"} <= {
         *method.called
     }
-    assert method.needs == EveryHook.needs and method.options.own_option == 5
+    assert (
+        method.needs == merged(WRAPPERS.get(wrapper).needs, EveryHook.needs)
+        and method.options.own_option == 5
+    )
     assert cls.needs_of({"own_option": 7}).features
     assert type(method).predict is EveryHook.predict  # the trainer checks whether it is overridden
     wanted = {"lskd": LSKD.soften}.get(wrapper, EveryHook.soften)
