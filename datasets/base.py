@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +60,10 @@ class Settings:
         )
 
 
+def _go_on() -> None:
+    """Wait on."""
+
+
 class Data(ABC):
     """A data set: a training part, a test part and, if held out, a validation part.
 
@@ -72,6 +76,8 @@ class Data(ABC):
     info: Info
     warnings: tuple[str, ...] = ()
     fingerprint: str
+    # Called about twice a second while a batch is awaited; what it raises ends the wait.
+    while_waiting: Callable[[], None] = staticmethod(_go_on)
 
     @property
     @abstractmethod

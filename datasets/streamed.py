@@ -93,7 +93,7 @@ class StreamedData(Streams):
     def _place(self, device: torch.device) -> None:
         self._device = device
         self._normalise = self._normalise.to(device)
-        self._loaders = Loaders(self._decoder, self._workers, pin=device.type == "cuda")
+        self._loaders = Loaders(self._decoder, self._workers)
 
     def _train_batches(
         self, trial: int, epoch: int, steps: range, stream: Stream
@@ -104,7 +104,7 @@ class StreamedData(Streams):
         transforms = self._transforms(len(order), where, stream)
         rows = [self._rows(step, len(order)) for step in steps]
         requests = (self._requests(order, now, where, stream) for now, _ in rows)
-        pixels = self._loaders.batches(requests)
+        pixels = self._loaders.batches(requests, lambda: self.while_waiting())
         for step, (now, whole), views in zip(steps, rows, pixels, strict=True):
             views = send(views, self._device)
             images, *extra = (
@@ -132,7 +132,7 @@ class StreamedData(Streams):
         part = self._parts[split]
         rows = list(self._test_rows(len(part.labels), batch_size))
         requests = ([Request(part.path(k)) for k in range(r.start, r.stop)] for _, r in rows)
-        pixels = self._loaders.batches(requests)
+        pixels = self._loaders.batches(requests, lambda: self.while_waiting())
         for (step, now), views in zip(rows, pixels, strict=True):
             images = self._normalise(send(views, self._device)[:, 0])
             indices = torch.arange(now.start, now.stop)

@@ -21,6 +21,7 @@ from experiments.rundir.outcome import Outcome
 from experiments.train import numerics, predictions, teachers, trainer
 from experiments.train.cohort import Cohort, Report
 from experiments.train.distributed import ProcessGroup
+from experiments.train.waits import Interrupted, Waits
 from experiments.worker import rendezvous, tensorboard
 from experiments.worker.job import STOPPED, Job, command, describe, task_file
 from experiments.worker.signals import Stop, requeue_or_wait
@@ -41,8 +42,12 @@ def work(path: Path, as_json: bool) -> int:
     group, device = rendezvous.meet(job.processes, job.device, command(path, as_json), folder)
     report = _report_json if as_json else _report_text
     job, events = replace(job, device=device), job.tensorboard if group.is_main else None
-    with tensorboard.observed(report if group.is_main else _silent, job.runs, events) as observer:
-        states = _train(job, stop, observer, group)
+    states: dict[str, str] = {}
+    with (
+        tensorboard.observed(report if group.is_main else _silent, job.runs, events) as observer,
+        contextlib.suppress(Interrupted),  # before training: there was nothing to save
+    ):
+        _train(job, stop, observer, group, states)
     group.close()
     if not group.is_main:  # srun treats any other code as a crash, and kills the main process
         return 0
@@ -60,15 +65,19 @@ def _silent(spec: RunSpec, row: dict[str, Any]) -> None:
     """The report of processes other than the main one."""
 
 
-def _train(job: Job, stop: Stop, report: Report, group: ProcessGroup) -> dict[str, str]:
-    """Train all runs of a job that can be trained; returns run id -> how it ended."""
+def _train(
+    job: Job, stop: Stop, report: Report, group: ProcessGroup, states: dict[str, str]
+) -> None:
+    """Train all runs of a job that can be trained; ``states`` gets run id -> how it ended.
+
+    Raises Interrupted at a stop request before training.
+    """
     for plugin in job.plugins:
         distillers.load_plugin(plugin)
     job.check_ids()
     device = torch.device(job.device)
     numerics.check(job.specs[0].recipe, job.device)
     numerics.set_numerics(job.specs[0].recipe, device)
-    states: dict[str, str] = {}
 
     def report_and_note(spec: RunSpec, row: dict[str, Any]) -> None:
         if "state" in row:
@@ -78,6 +87,7 @@ def _train(job: Job, stop: Stop, report: Report, group: ProcessGroup) -> dict[st
     first, shard = job.specs[0], (group.rank, group.size)
     options = {**first.dataset.options, **job.data_options}
     data = build_dataset(first.dataset, first.recipe, job.data_root, options, job.device, shard)
+    data.while_waiting = Waits(stop, group)
     specs = [spec for spec in job.specs if _is_as_planned(spec, data, report_and_note)]
     specs = [spec for spec in specs if _has_source(spec, job, report_and_note)]
     specs, teacher = _load_teacher(job, specs, data, device, report_and_note, group)
@@ -97,7 +107,6 @@ def _train(job: Job, stop: Stop, report: Report, group: ProcessGroup) -> dict[st
             sources=job.sources,
         )
         trainer.train(cohort)
-    return states
 
 
 def _is_as_planned(spec: RunSpec, data: Data, report: Report) -> bool:

@@ -100,10 +100,10 @@ def test_the_processes_stay_between_epochs(both):
     _, data = both
     list(data.train_stream(0, 1))
     (loader,) = data._loaders._idle
-    pids = [worker.pid for worker in loader._iterator._workers]
+    pids = [decoder.process.pid for decoder in loader]
     list(data.test_batches())
     list(data.train_stream(0, 2))
-    assert [worker.pid for worker in data._loaders._idle[0]._iterator._workers] == pids
+    assert [decoder.process.pid for decoder in data._loaders._idle[0]] == pids
 
 
 def test_the_global_generator_is_left_alone(both):
@@ -317,7 +317,7 @@ def test_only_the_trainers_own_signal_ends_a_process(root, sender):
     stream = data.train_stream(0, 1)
     next(stream)
     list(stream)
-    (worker,) = data._loaders._idle[0]._iterator._workers
+    (worker,) = (decoder.process for decoder in data._loaders._idle[0])
     if sender == "trainer":
         worker.terminate()
         wait_for_the_end_of([worker.pid])
