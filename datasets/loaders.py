@@ -40,6 +40,11 @@ def count_workers(name: str, workers: object) -> int:
     return workers
 
 
+def shared_bytes(workers: int, batch_size: int, size: int) -> int:
+    """Memory that so many processes share with the trainer for batches of one view, ``size``²."""
+    return workers * PREFETCH * batch_size * 3 * size**2
+
+
 class Loaders:
     """Batches of decoded images, in order, from ``workers`` processes (0: this one).
 

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from .augment import Normalisation
-from .base import Settings
+from .base import TEST_BATCH, Settings
 from .batch import Batch, Stream
 from .decoding import Decoder, Request
 from .image_files import Listing
-from .loaders import Loaders
+from .loaders import Loaders, shared_bytes
 from .memory import content_in_use
 from .randaugment import send
 from .randomness import seed
@@ -84,6 +84,11 @@ class StreamedData(Streams):
     @property
     def sizes(self) -> dict[str, int]:
         return {name: len(part.labels) for name, part in self._parts.items()}
+
+    @property
+    def shared_bytes(self) -> int:  # type: ignore[override]
+        largest = max(self.info.batch_size, TEST_BATCH)
+        return shared_bytes(self._workers, largest, self.info.image_size)
 
     def to(self, device: torch.device | str) -> StreamedData:
         moved = copy.copy(self)
