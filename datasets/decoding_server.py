@@ -56,8 +56,8 @@ def serve(decoder: Decoder, tasks: Connection, block: SharedBlock) -> None:
 
 def _reply(decoder: Decoder, task: Task, block: SharedBlock) -> Reply:
     number, start, size = task
-    # Read before the block is asked for more: the bytes of the requests make way for the pixels.
-    requests = Noted(pickle.loads(block.bytes(start, size)), block.counters)
+    # Copied: the pixels take the same place.
+    requests = Noted(pickle.loads(block.bytes(start, size).tobytes()), block.counters)
     if number <= block.counters[CANCELLED]:
         return None
     pixels = _decoded(decoder, requests)

@@ -38,7 +38,7 @@ class SharedBlock:
         self.counters = np.frombuffer(self._map, np.int64, 3)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _attached, (reduction.DupFd(self.file),)  # type: ignore[attr-defined]
+        return _attached, (reduction.DupFd(self.file),)
 
     def grow(self, size: int) -> None:
         """Make it at least ``size`` bytes long. Raises OSError where there is no room."""

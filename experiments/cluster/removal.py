@@ -37,8 +37,10 @@ def remove(path: Path) -> list[str]:
             kept[failed] = failure
 
     if path.is_dir() and not path.is_symlink():
-        handler = {"onexc" if sys.version_info >= (3, 12) else "onerror": note}
-        shutil.rmtree(str(path), **handler)
+        if sys.version_info >= (3, 12):
+            shutil.rmtree(str(path), onexc=note)
+        else:
+            shutil.rmtree(str(path), onerror=note)
     else:
         try:
             path.unlink(missing_ok=True)
