@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from .batch import Batch, Info, Stream
 from .errors import DataError
 
+TEST_BATCH = 250  # images of a batch to test on
 MAIN = Stream()  # every sample once per epoch, no extra views
 
 
@@ -60,6 +61,10 @@ class Settings:
         )
 
 
+def _go_on() -> None:
+    """Wait on."""
+
+
 class Data(ABC):
     """A data set: a training part, a test part and, if held out, a validation part.
 
@@ -67,11 +72,15 @@ class Data(ABC):
     warnings     what a reader of the results should know about the files; stored with the results
     fingerprint  sha256 of the images and labels of all parts in use; for data sets streamed from
                  their files (ImageNet), of the files' names and sizes
+    shared_bytes memory that decoding processes share with the trainer, at most, per view
     """
 
     info: Info
     warnings: tuple[str, ...] = ()
     fingerprint: str
+    shared_bytes: int = 0
+    # Called about twice a second while a batch is awaited; what it raises ends the wait.
+    while_waiting: Callable[[], None] = staticmethod(_go_on)
 
     @property
     @abstractmethod
@@ -95,7 +104,7 @@ class Data(ABC):
         """
 
     @abstractmethod
-    def test_batches(self, split: str = "test", batch_size: int = 250) -> Iterator[Batch]:
+    def test_batches(self, split: str = "test", batch_size: int = TEST_BATCH) -> Iterator[Batch]:
         """The "test" or "validation" part in order, not augmented; ``epoch`` is 0.
 
         ``indices`` count within that part. Each of ``world`` processes gets every world-th batch.

@@ -1,49 +1,43 @@
-"""Decoding processes that live as long as the data set and serve one stream after another.
-
-They are started by a *fork server*. Forking the trainer would copy locks that its other threads
-(CUDA, the heartbeat, OpenMP) hold at that moment, and spawning would import torch once for every
-process. The fork server imports it once and has no threads.
-"""
+"""Batches of decoded images, in order, from processes that live as long as the data set."""
 
 from __future__ import annotations
 
-import atexit
-import contextlib
-import multiprocessing
+import functools
+import itertools
 import os
-import signal
+import resource
 import sys
-import threading
-import types
 import weakref
+from collections import deque
 from collections.abc import Iterable, Iterator
-from multiprocessing import connection, forkserver, resource_tracker
-from multiprocessing.context import BaseContext
-from multiprocessing.process import BaseProcess
-from typing import Any
 
-import torch
+import numpy as np
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
 
+from . import cores, waiting
 from .decoding import Decoder, Request
+from .decoding_process import METHODS, PREFETCH, DecodingProcess, StartError
+from .decoding_server import Noted
 from .errors import DataError
+from .shared_block import BEGUN, PLACE
+from .waiting import Blocked, Patience, WhileWaiting, in_thread
 
-PRELOAD = ["torch", "torchvision.transforms.v2", "PIL.Image"]
-PREFETCH = 4  # batches per process ahead of the trainer
 MAX_DEFAULT = 12  # default limit of processes: enough to feed one GPU with ImageNet at 224 pixels
 SHARED_BY = "KD_SHARED_BY"  # environment: how many trainers share this machine's or job's cores
-# The trainer alone handles signals that end or interrupt a job: it saves, then its workers exit.
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+FILES = 4  # that a process takes in this one: its pipe, its memory, two ends of sentinels
+RESERVE = 32  # open files that the rest of training needs at once: checkpoints, logs, the images
+
+Pool = list[DecodingProcess]
+Found = Tensor | str | None  # pixels, or a message about a file
 
 
 def count_workers(name: str, workers: object) -> int:
     """The option ``workers``: how many processes or threads decode.
 
-    None: one per core, or this process's part of the cores where others train beside it.
+    None: one per usable core, or this process's part of them where others train beside it.
     """
     if workers is None:
-        return min(MAX_DEFAULT, max(1, len(os.sched_getaffinity(0)) // _sharing()))
+        return min(MAX_DEFAULT, max(1, cores.usable() // _sharing()))
     if type(workers) is not int or workers < 0:
         raise DataError(f"{name}: option workers = {workers!r}: expected a whole number from 0")
     return workers
@@ -55,162 +49,158 @@ def _sharing() -> int:
     return max(1, int(text)) if text.isdigit() else 1
 
 
-class Requests(Sampler[list[Request]]):
-    """The batches that the loader's next iteration will read.
-
-    The pending batches refer to the data set. A loader that is kept must not, or the data set would
-    never be collected, so ``pending`` is emptied when the loader is given back.
-    """
-
-    def __init__(self) -> None:
-        self.pending: Iterator[list[Request]] = iter(())
-
-    def __iter__(self) -> Iterator[list[Request]]:
-        while (batch := next(self.pending, None)) is not None:
-            yield batch
+def shared_bytes(workers: int, batch_size: int, size: int) -> int:
+    """Memory that so many processes share with the trainer for batches of one view, ``size``²."""
+    return workers * PREFETCH * batch_size * 3 * size**2
 
 
 class Loaders:
     """Batches of decoded images, in order, from ``workers`` processes (0: this one).
 
-    One `DataLoader` is kept between streams. A stream requested while another is unfinished gets
-    its own loader.
+    One pool of processes is kept between streams. A stream requested while another is unfinished
+    gets its own.
     """
 
-    def __init__(self, decoder: Decoder, workers: int, pin: bool) -> None:
-        self.decoder, self.workers, self.pin = decoder, workers, pin
-        self._idle: list[DataLoader] = []
-        # The finalizer keeps the idle loaders intact until this object is collected.
-        self.close = weakref.finalize(self, _stop_all, self._idle)
+    def __init__(self, decoder: Decoder, workers: int) -> None:
+        self.decoder, self.workers = decoder, workers
+        self._idle: list[Pool] = []
+        # The finalizer keeps the idle pools intact until this object is collected.
+        self.close = weakref.finalize(self, _stop_pools, self._idle)
 
-    def batches(self, requests: Iterable[list[Request]]) -> Iterator[Tensor]:
-        """uint8 (B, views, 3, H, W) for each list of requests.
+    def batches(
+        self, requests: Iterable[list[Request]], while_waiting: WhileWaiting = lambda: None
+    ) -> Iterator[Tensor]:
+        """uint8 (B, views, 3, H, W) for each list of requests, of which the first is the longest.
 
-        Raises DataError if a file cannot be read or a process was killed.
+        Each is valid until the next is asked for. ``while_waiting`` is called about twice a second
+        while a batch is awaited; what it raises ends the stream.
+
+        Raises DataError if a file cannot be read, or blocks or kills the process that reads it.
         """
-        loader = self._idle.pop() if self._idle else self._new()
-        assert isinstance(loader.batch_sampler, Requests)
-        loader.batch_sampler.pending = iter(requests)
+        wanted = iter(requests)
+        first = next(wanted, None)
+        if first is None:
+            return
+        pool = self._pool(first, while_waiting)
+        wanted = itertools.chain([first], wanted)
+        found = _ahead(pool, wanted, while_waiting) if pool else self._here(wanted, while_waiting)
         try:
-            for images in _started(loader):
-                if isinstance(images, str):
-                    raise DataError(images)
+            for images in found:
+                if not isinstance(images, Tensor):
+                    raise DataError(str(images))
                 yield images
-        except RuntimeError as error:
-            # torch reports a killed worker by its message only; usually memory ran out.
-            if "DataLoader worker" not in str(error):
-                raise
-            _stop(loader)
-            reason = str(error).split("\n", maxsplit=1)[0]
-            raise DataError(f"{reason}; fewer workers need less memory") from error
         finally:
-            self._give_back(loader)
+            self._give_back(pool)
 
-    def _new(self) -> DataLoader:
-        """A loader with its own generator, so that it does not use the global one."""
-        several = self.workers > 0
-        return DataLoader(
-            self.decoder,
-            batch_sampler=Requests(),
-            num_workers=self.workers,
-            persistent_workers=several,
-            prefetch_factor=PREFETCH if several else None,
-            multiprocessing_context=_context() if several else None,
-            worker_init_fn=_leave_with_trainer if several else None,
-            collate_fn=_unchanged,
-            pin_memory=self.pin,
-            generator=torch.Generator(),
+    def _pool(self, first: list[Request], while_waiting: WhileWaiting) -> Pool:
+        """Processes that are ready for batches like the ``first``; none if none can be had."""
+        if self.workers == 0:
+            return []
+        pool = (
+            self._idle.pop() if self._idle else _started(self.decoder, self.workers, while_waiting)
         )
+        try:
+            for process in pool:
+                process.prepare(first, while_waiting)
+        except BaseException as error:
+            _stop(pool)
+            if not isinstance(error, OSError):
+                raise
+            _note(f"no memory to share with decoding processes ({error}); the trainer decodes")
+            return []
+        return pool
 
-    def _give_back(self, loader: DataLoader) -> None:
-        assert isinstance(loader.batch_sampler, Requests)
-        loader.batch_sampler.pending = iter(())
-        # A loader that failed has lost its processes, and one idle loader is enough.
-        alive = self.workers == 0 or loader._iterator is not None
-        if alive and not self._idle:
-            self._idle.append(loader)
+    def _here(
+        self, wanted: Iterable[list[Request]], while_waiting: WhileWaiting
+    ) -> Iterator[Found]:
+        """Batches decoded in this process, one after the other, in a thread that can be left."""
+        counters = np.zeros(3, np.int64)
+        patience = Patience(lambda: int(counters[BEGUN]), while_waiting)
+        for batch in wanted:
+            decode = functools.partial(self.decoder.__getitems__, Noted(batch, counters))
+            try:
+                yield in_thread(decode, patience)
+            except Blocked:
+                path = batch[int(counters[PLACE])].path
+                seconds = f"{waiting.BLOCKED_SECONDS:g} s"
+                raise DataError(
+                    f"{path}: not read within {seconds}: does its disk answer?"
+                ) from None
+
+    def _give_back(self, pool: Pool) -> None:
+        for process in pool:
+            process.rest()
+        # One idle pool is enough, and after `close` nobody would stop it.
+        whole = pool and all(process.is_alive() for process in pool)
+        if whole and not self._idle and self.close.alive:
+            self._idle.append(pool)
         else:
-            _stop(loader)
+            _stop(pool)
 
 
-# A function and not a lambda: it is pickled to reach the processes.
-def _unchanged(batch: Any) -> Any:
-    return batch
+def _ahead(
+    pool: Pool, wanted: Iterable[list[Request]], while_waiting: WhileWaiting
+) -> Iterator[Found]:
+    """Batches in order, the processes taking turns; each has up to PREFETCH ahead."""
+    ahead: deque[DecodingProcess] = deque()
+    for process, batch in zip(itertools.cycle(pool), wanted):
+        process.send(batch)
+        ahead.append(process)
+        if len(ahead) == PREFETCH * len(pool):
+            yield ahead.popleft().receive(while_waiting)
+    while ahead:
+        yield ahead.popleft().receive(while_waiting)
 
 
-def _context() -> BaseContext:
-    """The fork server, started with SIGNALS blocked, which the processes it forks inherit."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOAD)
-    resource_tracker.ensure_running()  # first and unblocked: it sets its own signal mask
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+def _started(decoder: Decoder, workers: int, while_waiting: WhileWaiting) -> Pool:
+    """As many processes as can be started, up to ``workers``; a note says if there are fewer."""
+    pool: Pool = []
+    reason = ""
+    most = min(workers, _open_files_left() // FILES)
+    if most < workers:
+        reason = f"{_limit_of_files()} open files at most (ulimit -n)"
+    for method in METHODS:
+        try:
+            while len(pool) < most:
+                pool.append(DecodingProcess(decoder, method, while_waiting))
+        except StartError as error:
+            reason = f"{method}: {error}"
+            if pool:
+                break
+        except BaseException:
+            _stop(pool)
+            raise
+    if len(pool) < workers:
+        fewer = f"{len(pool)} of them" if pool else "the trainer"
+        _note(f"{workers} decoding processes cannot be started ({reason}); {fewer} will decode")
+    return pool
+
+
+def _limit_of_files() -> int:
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def _open_files_left() -> int:
+    """How many files decoding may hold open, so that the trainer can still open its own."""
+    limit = _limit_of_files()
+    if limit == resource.RLIM_INFINITY:
+        return sys.maxsize
     try:
-        forkserver.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    return context
+        used = len(os.listdir("/proc/self/fd"))
+    except OSError:  # not Linux, or none left
+        used = 0
+    return max(0, limit - used - RESERVE)
 
 
-def _started(loader: DataLoader) -> Iterator[Tensor | str]:
-    """The loader's batches; starts its processes if they are not running."""
-    fresh = loader.num_workers > 0 and loader._iterator is None
-    with _no_main():
-        batches = iter(loader)
-    if fresh:
-        # Before torch's own hook, which waits five seconds for each process.
-        atexit.register(_stop_if_alive, weakref.ref(loader))
-    return batches
+def _stop_pools(pools: list[Pool]) -> None:
+    while pools:
+        _stop(pools.pop())
 
 
-@contextlib.contextmanager
-def _no_main() -> Iterator[None]:
-    """Hide the program's main module, which every new process would import needlessly."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
+def _stop(pool: Pool) -> None:
+    while pool:
+        pool.pop().stop()
 
 
-def _stop_if_alive(reference: weakref.ref[DataLoader]) -> None:
-    loader = reference()
-    if loader is not None:
-        _stop(loader)
-
-
-def _stop_all(loaders: list[DataLoader]) -> None:
-    while loaders:
-        _stop(loaders.pop())
-
-
-def _stop(loader: DataLoader) -> None:
-    """Stop the loader's processes; torch has no public function for this."""
-    iterator = loader._iterator
-    loader._iterator = None
-    if iterator is not None and hasattr(iterator, "_shutdown_workers"):
-        iterator._shutdown_workers()
-
-
-def _leave_with_trainer(_worker: int) -> None:
-    """Exit this process when the trainer exits, even if killed, or sends SIGTERM.
-
-    torch watches the parent's process id, but here the parent is the fork server, which lives as
-    long as any of its children.
-    """
-    trainer = multiprocessing.parent_process()
-    assert trainer is not None
-    for watch in (_exit_with, _exit_on_sigterm_from):
-        threading.Thread(target=watch, args=(trainer,), daemon=True).start()
-
-
-def _exit_with(trainer: BaseProcess) -> None:
-    connection.wait([trainer.sentinel])
-    os._exit(1)
-
-
-def _exit_on_sigterm_from(trainer: BaseProcess) -> None:
-    """SIGTERM is blocked, but torch's last resort to stop a worker is to send it one."""
-    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != trainer.pid:
-        continue
-    os._exit(1)
+def _note(text: str) -> None:
+    print(text, file=sys.stderr)

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from .augment import Normalisation
-from .base import Settings
+from .base import TEST_BATCH, Settings
 from .batch import Batch, Stream
 from .decoding import Decoder, Request
 from .image_files import Listing
 from .labels import missing_classes
-from .loaders import Loaders
+from .loaders import Loaders, shared_bytes
 from .memory import content_in_use
 from .randaugment import send
 from .randomness import seed
@@ -88,6 +88,11 @@ class StreamedData(Streams):
     def sizes(self) -> dict[str, int]:
         return {name: len(part.labels) for name, part in self._parts.items()}
 
+    @property
+    def shared_bytes(self) -> int:  # type: ignore[override]
+        largest = max(self.info.batch_size, TEST_BATCH)
+        return shared_bytes(self._workers, largest, self.info.image_size)
+
     def to(self, device: torch.device | str) -> StreamedData:
         moved = copy.copy(self)
         moved._place(torch.device(device))
@@ -96,7 +101,7 @@ class StreamedData(Streams):
     def _place(self, device: torch.device) -> None:
         self._device = device
         self._normalise = self._normalise.to(device)
-        self._loaders = Loaders(self._decoder, self._workers, pin=device.type == "cuda")
+        self._loaders = Loaders(self._decoder, self._workers)
 
     def _train_batches(
         self, trial: int, epoch: int, steps: range, stream: Stream
@@ -107,7 +112,7 @@ class StreamedData(Streams):
         transforms = self._transforms(len(order), where, stream)
         rows = [self._rows(step, len(order)) for step in steps]
         requests = (self._requests(order, now, where, stream) for now, _ in rows)
-        pixels = self._loaders.batches(requests)
+        pixels = self._loaders.batches(requests, lambda: self.while_waiting())
         for step, (now, whole), views in zip(steps, rows, pixels, strict=True):
             views = send(views, self._device)
             images, *extra = (
@@ -135,7 +140,7 @@ class StreamedData(Streams):
         part = self._parts[split]
         rows = list(self._test_rows(len(part.labels), batch_size))
         requests = ([Request(part.path(k)) for k in range(r.start, r.stop)] for _, r in rows)
-        pixels = self._loaders.batches(requests)
+        pixels = self._loaders.batches(requests, lambda: self.while_waiting())
         for (step, now), views in zip(rows, pixels, strict=True):
             images = self._normalise(send(views, self._device)[:, 0])
             indices = torch.arange(now.start, now.stop)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from . import samplers
-from .base import MAIN, Data, Settings
+from .base import MAIN, TEST_BATCH, Data, Settings
 from .batch import Batch, Info, Stream
 from .errors import DataError, near
 from .randaugment import Strong
@@ -76,7 +76,7 @@ class Streams(Data):
             raise DataError(f"{self.info.name}: step {start_step}: the epoch has {steps} steps")
         return self._train_batches(trial, epoch, range(start_step, steps), stream)
 
-    def test_batches(self, split: str = "test", batch_size: int = 250) -> Iterator[Batch]:
+    def test_batches(self, split: str = "test", batch_size: int = TEST_BATCH) -> Iterator[Batch]:
         if split not in self.sizes:
             if split == "validation":
                 raise DataError(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from distillers.plugins import read_plugin
 from experiments import environment
+from experiments.cluster import removal
 from experiments.environment import CHECKOUT
 from experiments.environment import SNAPSHOT as MARKER  # written last, when a copy is complete
 
@@ -70,8 +71,10 @@ def _place(draft: Path, target: Path) -> None:
         return
     made = {**environment.code(), "made": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
     (draft / MARKER).write_text(json.dumps(made))
-    if target.exists():
-        shutil.rmtree(target)  # incomplete: left by a killed `clean`
+    if target.exists():  # incomplete: left by a `clean` that was killed, or met a busy file
+        aside = target.with_name(f".code-{secrets.token_hex(4)}")
+        os.rename(target, aside)
+        removal.remove(aside)  # what stays is left to the next `clean`
     try:
         os.rename(draft, target)
     except OSError:  # another process placed the same code first

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import slurm
-from experiments.cluster import sbatch, snapshot, submitted
+from experiments.cluster import removal, sbatch, snapshot, submitted
 from experiments.cluster.arrays import Array, Settings, SubmissionPlan
 from experiments.cluster.queue_status import QueueState
 from experiments.cluster.submitted import SubmittedArray
@@ -65,8 +64,8 @@ def recover(runs: Path) -> list[str]:
             continue
         job = _find_job(array)
         if job is None:
-            shutil.rmtree(array.folder)
             lines.append(f"{array.name}: was never submitted")
+            lines += removal.remove(array.folder)
         else:
             array.with_job(job)
             lines.append(f"{array.name}: adopted as job {job}")
@@ -170,7 +169,7 @@ def _send_one(
         )
     except slurm.SlurmError as error:
         if not _is_unclear(error):
-            shutil.rmtree(entry.folder)
+            removal.remove(entry.folder)  # what stays is of no use, and `clean` names it
         raise
     return entry.with_job(job_id)
 

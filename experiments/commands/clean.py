@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from experiments.activity import activity
 from experiments.commands.common import Verbs, add_matrix_verb, add_yes_flag, confirm, planned
@@ -10,8 +11,11 @@ from experiments.wording import plural
 
 
 def clean(args: argparse.Namespace) -> int:
-    """List what nobody needs any more, and remove it after confirmation."""
-    from experiments.cluster import cleanup
+    """List what nobody needs any more, and remove it after confirmation.
+
+    What cannot be removed is named with the reason, and the exit code is 1.
+    """
+    from experiments.cluster import cleanup, removal
 
     plan = planned(args, strict=False)
     with activity(f"looking for what can be removed in {plan.workspace.runs}"):
@@ -29,10 +33,12 @@ def clean(args: argparse.Namespace) -> int:
         # Look again: a submit may have begun to need something while the question was open.
         unneeded = set(cleanup.left_over(plan)).intersection(paths)
         with activity("removing"):
-            for path in unneeded:
-                cleanup.remove(path)
-    print(f"removed {plural(len(unneeded), 'file or folder', 'files and folders')}")
-    return 0
+            kept = {path: removal.remove(path) for path in paths if path in unneeded}
+    for line in (line for lines in kept.values() for line in lines):
+        print(line, file=sys.stderr)
+    gone = sum(not lines for lines in kept.values())
+    print(f"removed {plural(gone, 'file or folder', 'files and folders')}")
+    return 0 if gone == len(kept) else 1
 
 
 def register(verbs: Verbs) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import shutil
 import subprocess
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from datasets import cores as count
 from experiments.doctor.finding import FAIL, OK, WARN, Finding
 from experiments.doctor.packages import INSTALL
 from experiments.environment import CHECKOUT
@@ -124,20 +127,57 @@ def check_cores(threads: int, job_device: str | None, cpus: int | None) -> Findi
     ``job_device`` as in `check_gpus`.
     """
     cores, workers = (len(devices.slots("cpu", None, per)) for per in (1, threads))
+    here = f"{cores}{_granted()}"
     if job_device is None and threads > cores:
         fix = "slow, with the same results; fewer threads are another recipe (another run id)"
         return Finding(
-            WARN, "cores", f"{cores}, but the recipe uses {plural(threads, 'thread')}", fix
+            WARN, "cores", f"{here}, but the recipe uses {plural(threads, 'thread')}", fix
         )
     if job_device == "cpu" and threads > (cpus or 1):
         request = f"cpus {cpus}" if cpus else "no cpus (SLURM gives 1 or 2)"
         message = f"jobs request {request}, but the recipe uses {plural(threads, 'thread')}"
         fix = f"--cpus {threads}, or `cpus: {threads}` in the matrix's slurm: or the site file"
         return Finding(WARN, "cores", message, fix)
-    message = (
-        f"{cores}; `run` on the CPU: {plural(workers, 'worker')} x {plural(threads, 'thread')}"
-    )
+    message = f"{here}; `run` on the CPU: {plural(workers, 'worker')} x {plural(threads, 'thread')}"
     return Finding(OK, "cores", message)
+
+
+def _granted() -> str:
+    """What a control group (a container's limit) leaves of the cores; empty without a limit."""
+    quota, allowed = count.quota(), count.allowed()
+    if quota is None or quota >= allowed:
+        return ""
+    return f" (the control group grants the time of {quota:g} of {allowed} cores)"
+
+
+def check_shared_memory(needed: int, folder: Path = Path("/dev/shm")) -> Finding:
+    """How much memory decoding processes share, in bytes, and how much /dev/shm there is.
+
+    Decoding does not use /dev/shm; the libraries of several processes per job (NCCL, gloo) do.
+    """
+    try:
+        size = shutil.disk_usage(folder)
+    except OSError as error:
+        there = f"{folder}: {error.strerror}"
+    else:
+        there = f"{folder}: {size.free / 1e6:,.0f} of {size.total / 1e6:,.0f} MB free"
+    message = f"{there}; not used for decoding, whose processes share "
+    message += f"at most {needed / 1e6:,.0f} MB of memory per view" if needed else "no memory here"
+    free = _available()
+    if free is not None and needed > free:
+        fix = "fewer `workers`, or a smaller batch_size"
+        return Finding(WARN, "shared memory", f"{message}, of {free / 1e6:,.0f} MB available", fix)
+    return Finding(OK, "shared memory", message)
+
+
+def _available() -> int | None:
+    """Bytes of memory that can be had now; None where the system does not say."""
+    try:
+        text = Path("/proc/meminfo").read_text()
+    except OSError:
+        return None
+    found = re.search(r"^MemAvailable: +(\d+) kB", text, re.MULTILINE)
+    return int(found[1]) * 1024 if found else None
 
 
 def check_code(state: Mapping[str, Any]) -> Finding:

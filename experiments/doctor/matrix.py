@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from experiments.cluster import submitted
+from experiments.doctor import machine
 from experiments.doctor.disk import Need
 from experiments.doctor.finding import OK, WARN, Finding
 from experiments.plan.cost import predict_cost, predictions_bytes
@@ -34,6 +35,8 @@ def check_matrix(source: str, workspace: Workspace) -> tuple[Need, list[Finding]
         Finding(OK, "matrix", format_counts(plan, statuses)),
         Finding(OK, "data", f"{data} (root {workspace.data})"),
     ]
+    if plan.data.shared_bytes:
+        findings.append(machine.check_shared_memory(plan.data.shared_bytes))
     if plan.teacher_files:
         names = ", ".join(plan.teacher_files)
         findings.append(Finding(OK, "teachers", f"{names}: files have the right hash and shapes"))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 
 import torch
 
+from datasets import cores
 from experiments.errors import InputError
 from experiments.rundir.status import State, Status
 from experiments.wording import plural
@@ -67,4 +67,4 @@ def visible(device: str) -> str:
 
 def _cores() -> int:
     """The cores that this process may use; a container or a job may restrict them."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores.usable()

@@ -292,10 +292,12 @@ def _skip_reason(directory: Path, claim: claims.Claim | None) -> dict[str, Any]:
 
 def _clean(directory: Path) -> None:
     """Remove what a run needs only until its result exists; what cannot be removed stays."""
+    for name in (CHECKPOINT, start_log.FILE):
+        with contextlib.suppress(OSError):
+            (directory / name).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
-        (directory / CHECKPOINT).unlink(missing_ok=True)
-        (directory / start_log.FILE).unlink(missing_ok=True)
         records.remove_temporaries(directory)
+    with contextlib.suppress(OSError):
         claims.remove_all(directory)
 
 

@@ -22,11 +22,8 @@ from experiments.train.memory import shortage
 from experiments.train.mixup import mixed
 from experiments.train.numerics import set_numerics
 from experiments.train.shared import Watch, of_batch
+from experiments.train.waits import Interrupted, Waits
 from models import Outputs
-
-
-class Interrupted(Exception):  # noqa: N818  (control flow: a signal asked for a stop)
-    """A stop was requested; everything is saved."""
 
 
 def train(cohort: Cohort) -> dict[str, str]:
@@ -41,14 +38,15 @@ def train(cohort: Cohort) -> dict[str, str]:
 
 
 def _train(cohort: Cohort) -> dict[str, str]:
+    cohort.data.while_waiting = Waits(cohort.stop, cohort.group, cohort.beat)
     for spec in cohort.specs:
         cohort.join(spec)
-    for member in [m for m in cohort.members if m.learner.stage == "done"]:
-        cohort.beat()
-        with cohort.isolate_failure(member):  # killed between its last save and its result
-            cohort.finish(member)
-    cohort.remove_finished()
     try:
+        for member in [m for m in cohort.members if m.learner.stage == "done"]:
+            cohort.beat()
+            with cohort.isolate_failure(member):  # killed between its last save and its result
+                cohort.finish(member)
+        cohort.remove_finished()
         for position in _positions(cohort.members):
             for stream in _streams(cohort.members, position):
                 _epoch(cohort, position, stream)
@@ -87,6 +85,25 @@ def _epoch(cohort: Cohort, position: tuple[str, int], stream: Stream) -> None:
     members = cohort.at(position, stream)  # again, here and below: those that fail leave
     if not members:
         return
+    try:
+        _steps(cohort, position, stream, clock)
+        clock.settle()
+        members = cohort.at(position, stream)
+        for member in members:
+            cohort.beat()  # an evaluation may take minutes
+            with cohort.isolate_failure(member):
+                _end_epoch(cohort, member)
+    except Interrupted:  # also while a batch was awaited, of training or of a test
+        clock.settle()
+        _save_all(cohort, position, stream)
+        raise
+    _note_progress(cohort, members)
+    cohort.remove_finished()
+
+
+def _steps(cohort: Cohort, position: tuple[str, int], stream: Stream, clock: Clock) -> None:
+    """The steps of an epoch. Raises Interrupted at a stop request, before it is saved."""
+    members = cohort.at(position, stream)
     first_step = min(m.learner.step for m in members)
     trial = members[0].learner.spec.trial
     saved_at = time.monotonic()
@@ -98,23 +115,14 @@ def _epoch(cohort: Cohort, position: tuple[str, int], stream: Stream) -> None:
         took_step = step(cohort, members, batch)
         waited = time.monotonic() - saved_at > 60 * cohort.save_minutes
         stop, due = cohort.group.any(cohort.stop(), waited)
-        save_all = stop or due
-        # A start saves its first step at once: a start that saves nothing counts as a crash.
-        if save_all or any(not m.has_progress for m in cohort.members):
-            clock.settle()
-            _save(cohort, members if save_all else took_step)
-            _note_progress(cohort, took_step)
-            saved_at = time.monotonic()
         if stop:
             raise Interrupted
-    clock.settle()
-    members = cohort.at(position, stream)
-    for member in members:
-        cohort.beat()  # an evaluation may take minutes
-        with cohort.isolate_failure(member):
-            _end_epoch(cohort, member)
-    _note_progress(cohort, members)
-    cohort.remove_finished()
+        # A start saves its first step at once: a start that saves nothing counts as a crash.
+        if due or any(not m.has_progress for m in cohort.members):
+            clock.settle()
+            _save(cohort, members if due else took_step)
+            _note_progress(cohort, took_step)
+            saved_at = time.monotonic()
 
 
 def step(cohort: Cohort, members: list[Member], batch: Batch) -> list[Member]:
@@ -174,6 +182,14 @@ def _save(cohort: Cohort, members: Iterable[Member]) -> None:
         cohort.beat()  # a slow disk may take minutes
         with cohort.isolate_failure(member):
             member.save()
+
+
+def _save_all(cohort: Cohort, position: tuple[str, int], stream: Stream) -> None:
+    """Save those that are still in this epoch, if they took a step since this start."""
+    members = cohort.at(position, stream)
+    moved = [m for m in members if m.learner.steps_taken > m.learner.starts[-1]["steps"]]
+    _save(cohort, moved)
+    _note_progress(cohort, moved)
 
 
 def _note_progress(cohort: Cohort, saved: Iterable[Member]) -> None:

@@ -22,6 +22,7 @@ from experiments.train import numerics, predictions, teachers, trainer
 from experiments.train.cohort import Cohort, Report
 from experiments.train.distributed import ProcessGroup
 from experiments.train.memory import shortage
+from experiments.train.waits import Interrupted, Waits
 from experiments.worker import rendezvous, tensorboard
 from experiments.worker.job import STOPPED, Job, command, describe, task_file
 from experiments.worker.signals import Stop, requeue_or_wait
@@ -42,8 +43,12 @@ def work(path: Path, as_json: bool) -> int:
     group, device = rendezvous.meet(job.processes, job.device, command(path, as_json), folder)
     report = _report_json if as_json else _report_text
     job, events = replace(job, device=device), job.tensorboard if group.is_main else None
-    with tensorboard.observed(report if group.is_main else _silent, job.runs, events) as observer:
-        states = _train_or_tell(job, stop, observer, group)
+    states: dict[str, str] = {}
+    with (
+        tensorboard.observed(report if group.is_main else _silent, job.runs, events) as observer,
+        contextlib.suppress(Interrupted),  # before training: there was nothing to save
+    ):
+        _train_or_tell(job, stop, observer, group, states)
     group.close()
     if not group.is_main:  # srun treats any other code as a crash, and kills the main process
         return 0
@@ -61,9 +66,14 @@ def _silent(spec: RunSpec, row: dict[str, Any]) -> None:
     """The report of processes other than the main one."""
 
 
-def _train_or_tell(job: Job, stop: Stop, report: Report, group: ProcessGroup) -> dict[str, str]:
-    """`_train`; runs that a shared GPU has no memory to begin are reported as interrupted."""
-    states: dict[str, str] = {}
+def _train_or_tell(
+    job: Job, stop: Stop, report: Report, group: ProcessGroup, states: dict[str, str]
+) -> None:
+    """`_train`; ``states`` gets run id -> how it ended.
+
+    Runs that a shared GPU has no memory to begin are reported as interrupted. Raises Interrupted at
+    a stop request before training.
+    """
 
     def report_and_note(spec: RunSpec, row: dict[str, Any]) -> None:
         if "state" in row:
@@ -79,7 +89,6 @@ def _train_or_tell(job: Job, stop: Stop, report: Report, group: ProcessGroup) ->
         for spec in job.specs:
             if spec.id not in states:
                 report_and_note(spec, {"state": Outcome.INTERRUPTED, "error": reason})
-    return states
 
 
 def _train(job: Job, stop: Stop, report: Report, group: ProcessGroup) -> None:
@@ -93,6 +102,7 @@ def _train(job: Job, stop: Stop, report: Report, group: ProcessGroup) -> None:
     first, shard = job.specs[0], (group.rank, group.size)
     options = {**first.dataset.options, **job.data_options}
     data = build_dataset(first.dataset, first.recipe, job.data_root, options, job.device, shard)
+    data.while_waiting = Waits(stop, group)
     specs = [spec for spec in job.specs if _is_as_planned(spec, data, report)]
     specs = [spec for spec in specs if _has_source(spec, job, report)]
     specs, teacher = _load_teacher(job, specs, data, device, report, group)

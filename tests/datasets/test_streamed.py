@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
@@ -15,11 +17,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 from torchvision.transforms import v2
 
 import datasets
 from datasets import DataError, Stream
+from datasets.decoding_process import DecodingProcess
 from tests.datasets import image_files
 
 CHECKOUT = Path(__file__).parents[2]
@@ -100,10 +102,10 @@ def test_the_processes_stay_between_epochs(both):
     _, data = both
     list(data.train_stream(0, 1))
     (loader,) = data._loaders._idle
-    pids = [worker.pid for worker in loader._iterator._workers]
+    pids = [decoder.process.pid for decoder in loader]
     list(data.test_batches())
     list(data.train_stream(0, 2))
-    assert [worker.pid for worker in data._loaders._idle[0]._iterator._workers] == pids
+    assert [decoder.process.pid for decoder in data._loaders._idle[0]] == pids
 
 
 def test_the_global_generator_is_left_alone(both):
@@ -251,33 +253,27 @@ def wait_for_the_end_of(pids):
 
 
 SCRIPT = """
-    import os, signal, sys
+    import gc, os, signal, sys
     import datasets
     data = datasets.build("imagenet", sys.argv[1], workers=2, batch_size=4, image_size=32)
     signal.signal(signal.SIGUSR1, lambda *_: None)
     stream = data.train_stream(0, 1)
     next(stream)
-    for worker in data_workers():
-        print(worker)
+    kind = datasets.decoding_process.DecodingProcess
+    for decoder in (o for o in gc.get_objects() if isinstance(o, kind)):
+        print(decoder.process.pid)
     os.killpg(0, signal.SIGUSR1)  # as SLURM does before the time is up
     print("rest", sum(1 for _ in stream), flush=True)
     left = data.train_stream(0, 2)
     next(left)
     {end}
 """
-WORKERS = """
-import gc
-from torch.utils.data import DataLoader
-def data_workers():
-    loaders = [o for o in gc.get_objects() if isinstance(o, DataLoader)]
-    return [w.pid for o in loaders for w in o._iterator._workers]
-"""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("end", ["pass", "os.kill(os.getpid(), signal.SIGKILL)"])
 def test_no_process_stays_behind_and_signals_are_the_trainers(root, end):
-    script = WORKERS + textwrap.dedent(SCRIPT.format(end=end))
+    script = textwrap.dedent(SCRIPT.format(end=end))
     started = subprocess.Popen(
         [sys.executable, "-c", script, str(root)],
         cwd=CHECKOUT,
@@ -295,37 +291,33 @@ def test_no_process_stays_behind_and_signals_are_the_trainers(root, end):
     wait_for_the_end_of(pids)
 
 
+def decoders():
+    return [o for o in gc.get_objects() if isinstance(o, DecodingProcess)]
+
+
 @pytest.mark.parametrize("left", ["finished", "left early", "in a cycle"])
 def test_the_processes_leave_with_the_data_set(root, left):
     data = build(root, workers=1)
     stream = data.train_stream(0, 1)
     next(stream)
-    iterators = [o for o in gc.get_objects() if type(o) is _MultiProcessingDataLoaderIter]
-    (pid,) = (o._workers[0].pid for o in iterators if o._num_workers == 1)
+    (pid,) = (decoder.process.pid for decoder in decoders() if decoder.decoder is data._decoder)
     if left == "finished":
         list(stream)
     if left == "in a cycle":
         data.itself = data
-    del data, stream, iterators
+    del data, stream
     gc.collect()
     wait_for_the_end_of([pid])
 
 
-@pytest.mark.parametrize("sender", ["trainer", "somebody else"])
-def test_only_the_trainers_own_signal_ends_a_process(root, sender):
+def test_signals_to_stop_the_job_do_not_end_a_decoding_process(root):
     data = build(root, workers=1)
-    stream = data.train_stream(0, 1)
-    next(stream)
-    list(stream)
-    (worker,) = data._loaders._idle[0]._iterator._workers
-    if sender == "trainer":
-        worker.terminate()
-        wait_for_the_end_of([worker.pid])
-        with pytest.raises(DataError, match=r"DataLoader worker .* fewer workers"):
-            list(data.train_stream(0, 2))
-    else:
-        subprocess.run(["kill", "-TERM", str(worker.pid)], check=True)
+    list(data.train_stream(0, 1))
+    (worker,) = (decoder.process for decoder in data._loaders._idle[0])
+    for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+        os.kill(worker.pid, name)
     assert len(list(data.train_stream(0, 3))) == 5
+    assert worker.is_alive()
     data._loaders.close()
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.cluster import submission, submitted
+from experiments.cluster import removal, snapshot, submission, submitted
 from experiments.rundir.status import State, count_states
 from tests.experiments import cli, sending
 from tests.experiments.sending import FIRST, SECOND, TEACHER_TASK, Place, claimed, settings
@@ -215,3 +217,85 @@ def test_clean_waits_for_a_submit_that_is_at_work(fake, place, monkeypatch):
     assert "another submit still holds the lock" in said.err
     assert len(place.sent) == 2
     assert TEACHER_TASK in fake.queue
+
+
+# ---- clean: what cannot be removed ---------------------------------------------------------------
+
+
+@pytest.fixture
+def refusing(monkeypatch):
+    """Call it with a name and an error number: such files cannot be removed any more."""
+    refusals: dict[str, int] = {}
+    unlink = os.unlink
+
+    def refuse(path, *args, **more):
+        number = refusals.get(os.path.basename(path))
+        if number:
+            raise OSError(number, os.strerror(number), path)
+        unlink(path, *args, **more)
+
+    monkeypatch.setattr(os, "unlink", refuse)
+    return refusals.__setitem__
+
+
+def code_copies(place: Place, *names: str) -> list[Path]:
+    copies = [place.runs / ".slurm" / f"code-{name}" for name in names]
+    for copy in copies:
+        (copy / "models" / "deep").mkdir(parents=True)
+        for name in ("models/a.py", "models/deep/.nfs0001", "models/deep/b.py"):
+            (copy / name).write_text("x")
+    return copies
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.EBUSY, r"busy \(a process has it open, or it is mounted\)"),
+        (errno.EPERM, r"Operation not permitted \(immutable, or another user's\)"),
+        (errno.EACCES, r"Permission denied \(no permission to write into its folder\)"),
+        (errno.EIO, r"Input/output error$"),
+    ],
+)
+def test_clean_goes_on_past_what_stays_and_names_it(fake, done, refusing, number, words):
+    first, second, third = code_copies(done, "aaa", "bbb", "ccc")
+    for copy in (second, third):
+        (copy / "models/deep/.nfs0001").unlink()
+    refusing(".nfs0001", number)
+    said = done.call("clean", "--yes")
+    assert said.code == 1
+    assert said.out.endswith("removed 2 files and folders\n")
+    stays = [line for line in said.err.splitlines() if " stays: " in line]
+    assert len(stays) == 1
+    assert re.search(rf"^{re.escape(str(first))}/models/deep/.nfs0001 stays: .*{words}", stays[0])
+    assert [p for p in first.rglob("*") if p.is_file()] == [first / "models/deep/.nfs0001"]
+    assert not second.exists() and not third.exists()
+
+
+def test_a_single_file_that_stays_does_not_keep_the_others(fake, done, refusing):
+    directory = done.specs("kd")[0].directory(done.runs)
+    left = clutter(directory)
+    refusing("error.txt.broken", errno.EPERM)
+    said = done.call("clean", "--yes")
+    assert (said.code, said.err.count(" stays: ")) == (1, 1)
+    assert {path for path in left if path.exists()} == {directory / "error.txt.broken"}
+
+
+def test_a_link_is_removed_and_not_what_it_points_to(tmp_path):
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept/file").write_text("x")
+    (tmp_path / "code-link").symlink_to(tmp_path / "kept")
+    assert removal.remove(tmp_path / "code-link") == []
+    assert removal.remove(tmp_path / "gone") == []
+    assert (tmp_path / "kept/file").exists() and not (tmp_path / "code-link").is_symlink()
+
+
+def test_a_code_copy_that_could_not_be_removed_whole_is_replaced(tmp_path, refusing):
+    """An incomplete copy is moved out of the way of a new one, though a file of it is busy."""
+    target, _ = snapshot.make(tmp_path, ())
+    (target / snapshot.MARKER).unlink()
+    (target / ".nfs0001").write_text("x")
+    refusing(".nfs0001", errno.EBUSY)
+    again, _ = snapshot.make(tmp_path, ())
+    assert again == target
+    assert (target / snapshot.MARKER).exists() and not (target / ".nfs0001").exists()
+    assert [path.name for path in tmp_path.glob(".code-*/*")] == [".nfs0001"]

@@ -7,6 +7,7 @@ import subprocess
 import pytest
 import torch
 
+from datasets import cores
 from experiments.doctor import machine
 from experiments.doctor.finding import FAIL, OK, WARN
 from experiments.local import devices
@@ -106,6 +107,26 @@ def test_the_driver_is_that_of_nvidia_smi(monkeypatch, tmp_path):
 def test_cores(monkeypatch, threads, job_device, cpus, level):
     monkeypatch.setattr(devices, "_cores", lambda: 2)
     assert machine.check_cores(threads, job_device, cpus).level == level
+
+
+def test_a_quota_is_said(monkeypatch):
+    monkeypatch.setattr(cores, "allowed", lambda: 16)
+    monkeypatch.setattr(cores, "quota", lambda: 2.5)
+    said = machine.check_cores(1, None, None).message
+    assert said.startswith("2 (the control group grants the time of 2.5 of 16 cores); `run`")
+    monkeypatch.setattr(cores, "quota", lambda: None)
+    assert machine.check_cores(1, None, None).message.startswith("16; `run` on the CPU: 16 workers")
+
+
+def test_shared_memory(monkeypatch, tmp_path):
+    monkeypatch.setattr(machine, "_available", lambda: 10**9)
+    finding = machine.check_shared_memory(25 * 10**6, tmp_path)
+    assert finding.level == OK
+    assert f"{tmp_path}: " in finding.message and "at most 25 MB of memory" in finding.message
+    finding = machine.check_shared_memory(2 * 10**9, tmp_path / "none")
+    assert finding.level == WARN
+    assert "No such file or directory" in finding.message
+    assert "2,000 MB of memory per view, of 1,000 MB available" in finding.message
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,20 @@ import random
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from datasets import Batch, Data
+from experiments.rundir import start_log
 from experiments.rundir.layout import WEIGHTS
 from experiments.rundir.outcome import Outcome
-from experiments.train import trainer
+from experiments.train import trainer, waits
+from experiments.train.distributed import Broken, ProcessGroup
 from results import records
 from results.predictions import FILE, MEASURES
 from tests.experiments import tiny
@@ -40,6 +46,14 @@ def moments(seed: int) -> list[tuple[str, int]]:
     draw.shuffle(late)
     early = [moment for pair in zip(soon, late, strict=False) for moment in pair]
     return [*early, *late[4:], ("result-before", draw.randint(1, 2)), ("result-after", 1)]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    trainer.train(tiny.cohort(folder, ("kd", "vanilla")))
+    return folder
 
 
 def drive(runs: Path, kind: str, n: int) -> int:
@@ -101,6 +115,71 @@ def test_a_stop_saves_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
         tiny.assert_same_weights(
             tiny.weights(tmp_path / "whole", method), tiny.weights(tmp_path / "stopped", method)
         )
+
+
+class Hanging:
+    """Data whose batches come, until one of them is waited for in vain."""
+
+    def __init__(self, data: Data, method: str, batch: int) -> None:
+        self.data, self.method, self.batch = data, method, batch
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.data, name)
+
+    def _until(self, batches: Iterator[Batch], method: str) -> Iterator[Batch]:
+        for batch in batches:
+            if method == self.method:
+                self.batch -= 1
+                if self.batch < 0:
+                    self.while_waiting()  # raises: see `Waits`
+            yield batch
+
+    def train_stream(self, *arguments: Any) -> Iterator[Batch]:
+        return self._until(self.data.train_stream(*arguments), "train_stream")
+
+    def test_batches(self, *arguments: Any) -> Iterator[Batch]:
+        return self._until(self.data.test_batches(*arguments), "test_batches")
+
+
+@pytest.mark.parametrize(
+    ("method", "batch", "steps"),
+    [
+        ("train_stream", 0, 0),  # nothing to save yet
+        ("train_stream", 8, 8),
+        ("train_stream", 6, 6),  # between two epochs
+        ("test_batches", 0, 6),  # the epoch's steps are saved, its test is made again
+        ("test_batches", 3, 12),  # of the second member
+        ("test_batches", 5, 18),
+    ],
+)
+def test_a_stop_while_a_batch_is_awaited_loses_no_step(
+    tmp_path: Path, whole: Path, method: str, batch: int, steps: int
+) -> None:
+    job = tiny.cohort(tmp_path, ("kd", "vanilla"))
+    job.data = cast("Data", Hanging(job.data, method, batch))
+    job.stop = lambda: cast("Hanging", job.data).batch < 0
+    assert trainer.train(job)[job.specs[1].id] == Outcome.INTERRUPTED
+    job = tiny.cohort(tmp_path, ("kd", "vanilla"))
+    members = [job.join(spec) for spec in job.specs]
+    assert {m.learner.steps_taken for m in members if m} == {steps}
+    assert not any(start_log.failures(spec.directory(tmp_path)) > 1 for spec in job.specs)
+    job.interrupt()
+    states = trainer.train(tiny.cohort(tmp_path, ("kd", "vanilla")))
+    assert set(states.values()) == {Outcome.DONE}
+    for name in ("kd", "vanilla"):
+        tiny.assert_same_weights(tiny.weights(whole, name), tiny.weights(tmp_path, name))
+        assert _history(whole, name) == _history(tmp_path, name)
+
+
+def test_of_several_processes_one_that_waits_ends_after_a_grace(monkeypatch) -> None:
+    group = SimpleNamespace(size=2, rank=1)
+    beats: list[int] = []
+    wait = waits.Waits(lambda: True, cast("ProcessGroup", group), lambda: beats.append(1))
+    wait()
+    monkeypatch.setattr(waits, "GRACE_SECONDS", 0.0)
+    with pytest.raises(Broken, match="process 1 was stopped while it waited"):
+        wait()
+    assert len(beats) == 2
 
 
 def test_members_ahead_wait_for_the_slowest(tmp_path: Path) -> None:
