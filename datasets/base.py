@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,11 +67,14 @@ class Data(ABC):
     warnings     what a reader of the results should know about the files; stored with the results
     fingerprint  sha256 of the images and labels of all parts in use; for data sets streamed from
                  their files (ImageNet), of the files' names and sizes
+    normalisation  {"mean": three numbers, "std": three numbers} of pixels in 0…1, red first: images
+                 are (pixels - mean) / std; None where that is unknown
     """
 
     info: Info
     warnings: tuple[str, ...] = ()
     fingerprint: str
+    normalisation: Mapping[str, list[float]] | None = None
 
     @property
     @abstractmethod

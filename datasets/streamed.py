@@ -70,6 +70,7 @@ class StreamedData(Streams):
         info = settings.info(files.class_names, files.size, self._train.labels)
         super().__init__(settings, info)
         self.warnings = files.warnings
+        self.normalisation = {"mean": list(files.mean), "std": list(files.std)}
         content = f"{files.train.sha256} {files.test.sha256}"
         self._identity = repr((files.mean, files.std, content_in_use(content, kept, held)))
         self._decoder = Decoder(files.size, files.margin, files.flip)
