@@ -61,7 +61,9 @@ class Learner:
         self.meter = Meter(device, SKIPS_ALLOWED if self.recipe.precision == "fp16" else 1)
         self.history: list[dict[str, Any]] = []
         self.starts: list[Start] = []  # set by the cohort (see `start_log`)
-        self.warnings = [*data.warnings, *getattr(self.distiller, "warnings", ())]
+        of_teacher = teacher.warnings if teacher else ()
+        of_method = getattr(self.distiller, "warnings", ())
+        self.warnings = [*data.warnings, *of_teacher, *of_method]
         self.seconds, self.samples_seen, self.steps_taken = 0.0, 0, 0
         # Raises now, not after an initial stage, if the data set lacks the sampler or the views.
         data.train_stream(spec.trial, 1, 0, self.stream_of("main"))
