@@ -110,13 +110,12 @@ class Target:
         to = self.path
         if self.replace != "worse" or not to.exists():
             return
-        there, new = _stated(to), facts.get("accuracy")
-        comparable = there and there.dataset == facts.get("dataset")
-        old = there.accuracy if there and comparable else None
-        if old is None or new is None or old >= new:
+        there, new = _stated(to), (facts.get("accuracy"), facts.get("dataset"))
+        old = (there.accuracy, there.dataset) if there else (None, None)
+        if None in (*old, *new) or old[1] != new[1] or old[0] >= new[0]:
             raise InputError(
-                f"--to {to}: holds {_percent(old)}, the new one has {_percent(new)}: not replaced; "
-                "--force overwrites it anyway"
+                f"--to {to}: holds {_percent(*old)}, the new one has {_percent(*new)}: not "
+                "replaced; --force overwrites it anyway"
             )
 
 
@@ -131,11 +130,14 @@ def _stated(path: Path) -> Metadata | None:
 def _accuracy_of(path: Path) -> str:
     there = _stated(path) if path.is_file() else None
     known = there is not None and there.accuracy is not None
-    return f" ({there}: {_percent(there.accuracy)} on {there.dataset})" if there and known else ""
+    return f" ({there}: {_percent(there.accuracy, there.dataset)})" if there and known else ""
 
 
-def _percent(accuracy: float | None) -> str:
-    return "an unknown accuracy" if accuracy is None else f"{accuracy:.2f} %"
+def _percent(accuracy: float | None, dataset: str | None) -> str:
+    """ "72.50 % on cifar100"."""
+    if accuracy is None:
+        return "an unknown accuracy"
+    return f"{accuracy:.2f} % on {dataset or 'unknown data'}"
 
 
 def convert(

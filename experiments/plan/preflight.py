@@ -20,7 +20,7 @@ from experiments.matrix.run_spec import TeacherSpec
 from experiments.matrix.schema import Matrix, TeacherEntry
 from experiments.memo import Memo
 from experiments.train import networks, numerics, teachers
-from experiments.train.teacher_test import Tested
+from experiments.train.teacher_quality import Quality
 from models.checkpoints.files import sha256
 
 TIMED = 32  # images of a test that predict how long a whole one takes
@@ -98,13 +98,13 @@ class Examination:
         self.network = teacher.load(data, recipe, torch.device("cpu"))
         self.sha256 = sha256(teacher.path)
 
-    def known(self) -> Tested | None:
+    def known(self) -> Quality | None:
         """What the memory of earlier tests has."""
         of = (self.network, self.sha256, self.data, self.recipe, self.device, self.memo)
         return teachers.known(*of)
 
-    def measured(self) -> Tested:
-        """Tested now, unless it is known."""
+    def measured(self) -> Quality:
+        """Quality now, unless it is known."""
         network, data = self._placed()
         return teachers.measure(network, self.sha256, data, self.recipe, self.device, self.memo)
 

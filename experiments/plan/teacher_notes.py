@@ -10,8 +10,8 @@ from experiments.plan.plan import Plan
 from experiments.plan.preflight import Examination, Given
 from experiments.plan.summary import duration
 from experiments.rundir.status import State, Status
-from experiments.train import teacher_test
-from experiments.train.teacher_test import Tested
+from experiments.train import teacher_quality
+from experiments.train.teacher_quality import Quality
 from results import caveats
 from results.schema import Record
 
@@ -55,7 +55,7 @@ def _given(
     yield from (f"warning: {text}" for text in examination.network.warnings)
     if found:
         accuracies[name] = found.top1
-        yield from (f"warning: {t}" for t in teacher_test.warnings(name, found, is_stated))
+        yield from (f"warning: {t}" for t in teacher_quality.warnings(name, found, is_stated))
     elif measure and not is_stated:
         time = f" (it takes about {duration(seconds)} here)" if seconds else ""
         yield f"note: teacher {name} is tested when training starts{time}, not now"
@@ -69,13 +69,13 @@ def _trained(
         record = statuses[spec.id].record
         if spec.id in runs and record is not None:
             found = _of_record(record, plan)
-            yield from (f"warning: {t}" for t in teacher_test.warnings(spec.student, found))
+            yield from (f"warning: {t}" for t in teacher_quality.warnings(spec.student, found))
 
 
-def _of_record(record: Record, plan: Plan) -> Tested:
+def _of_record(record: Record, plan: Plan) -> Quality:
     assert plan.data is not None  # a strict plan has its data
     last, sizes = record.accuracy.last, plan.data.sizes
-    return Tested(last.top1, last.loss, sizes["test"], plan.data.info.num_classes)
+    return Quality(last.top1, last.loss, sizes["test"], plan.data.info.num_classes)
 
 
 def _below_students(

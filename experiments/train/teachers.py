@@ -15,10 +15,10 @@ from experiments import environment
 from experiments.matrix.recipe import Recipe
 from experiments.matrix.run_spec import TeacherSpec
 from experiments.memo import Memo, code_digest, versions
-from experiments.train import networks, pixels, teacher_test
+from experiments.train import networks, pixels, teacher_quality
 from experiments.train.distributed import SINGLE, ProcessGroup
 from experiments.train.pixels import Pixels
-from experiments.train.teacher_test import Counts, Tested, tested
+from experiments.train.teacher_quality import Counts, Quality, quality
 from models.checkpoints import files as checkpoints
 from models.checkpoints.files import sha256
 from models.checkpoints.formats import read_checkpoint
@@ -29,7 +29,7 @@ FORGETFUL = Memo(None)
 # Fields of a recipe that the outputs of a given network may depend on.
 NUMERICS = ("precision", "channels_last", "compile", "tf32", "deterministic", "threads")
 # Files of experiments that its test depends on, beside the networks and the data.
-CODE = tuple(f"experiments/train/{name}.py" for name in ("networks", "pixels", "teacher_test"))
+CODE = tuple(f"experiments/train/{name}.py" for name in ("networks", "pixels", "teacher_quality"))
 
 
 class Blocked(RuntimeError):  # noqa: N818  (a state of the student's run, not its failure)
@@ -90,7 +90,7 @@ def load(
     digest = group.on_main(lambda: checked_hash(spec, weights))
     loaded = network(spec, weights, data, recipe, device)
     found = measure(loaded, digest, data, recipe, device, memo, group)
-    about = (*loaded.warnings, *teacher_test.warnings(spec.name, found, is_stated))
+    about = (*loaded.warnings, *teacher_quality.warnings(spec.name, found, is_stated))
     record = TeacherUsed(name=spec.name, accuracy=found.top1, sha256=digest, run=spec.run)
     if loaded.pixels:
         own = loaded.pixels.own.model_dump(mode="json")
@@ -119,11 +119,11 @@ def network(
 
 def known(
     loaded: Network, sha256: str, data: Data, recipe: Recipe, device: torch.device, memo: Memo
-) -> Tested | None:
+) -> Quality | None:
     """What ``memo`` knows of the test of a teacher whose file has this ``sha256``."""
     value = memo.known("teacher", _key(loaded, sha256, data, recipe, device))
     try:
-        return Tested(**value) if value else None
+        return Quality(**value) if value else None
     except TypeError:  # of another version, or damaged
         return None
 
@@ -136,7 +136,7 @@ def measure(
     device: torch.device,
     memo: Memo = FORGETFUL,
     group: ProcessGroup = SINGLE,
-) -> Tested:
+) -> Quality:
     """A teacher, whose file has this ``sha256``, on the test part.
 
     Measured once for the same weights, data, numerics and code: it takes minutes on a CPU, and
@@ -149,7 +149,7 @@ def measure(
     batches = data.test_batches()
     scores = networks.evaluate(loaded.module, batches, recipe, group=group, collect=counts)
     by_class, broken = counts.gathered(group)
-    found = tested(scores, by_class, broken, data.sizes["test"], data.info.num_classes)
+    found = quality(scores, by_class, broken, data.sizes["test"], data.info.num_classes)
     if group.is_main:
         memo.store("teacher", _key(loaded, sha256, data, recipe, device), asdict(found))
     return found

@@ -25,7 +25,7 @@ MOST_CLASSES = 4096  # up to which predictions are counted by class: 128 MB of d
 
 
 @dataclass(frozen=True)
-class Tested:
+class Quality:
     """A teacher on ``samples`` test images of ``classes`` classes. Accuracies are percentages.
 
     loss       mean cross-entropy in nats; None if it is not finite
@@ -86,17 +86,17 @@ class Counts:
         return counts.cpu(), int(broken)
 
 
-def tested(
+def quality(
     scores: dict[str, float], counts: Tensor, broken: int, samples: int, classes: int
-) -> Tested:
+) -> Quality:
     """The scores of `networks.evaluate` (rounded to 4 digits) with what the counts add."""
     loss = round(scores["loss"], 4) if math.isfinite(scores["loss"]) else None
-    plain = Tested(round(scores["top1"], 4), loss, samples, classes, broken)
+    plain = Quality(round(scores["top1"], 4), loss, samples, classes, broken)
     if not counts.numel() or not (plain.is_near_chance or plain.is_worse_than_a_guess):
         return plain
     by_class = counts.sum((0, 1))
     most = 100 * int(by_class.max()) / max(1, int(by_class.sum()))
-    return Tested(plain.top1, loss, samples, classes, broken, round(most, 4), reordered(counts))
+    return Quality(plain.top1, loss, samples, classes, broken, round(most, 4), reordered(counts))
 
 
 def reordered(counts: Tensor) -> float:
@@ -119,7 +119,7 @@ def reordered(counts: Tensor) -> float:
 # ---- in words ------------------------------------------------------------------------------------
 
 
-def warnings(name: str, found: Tested, is_stated: bool = False) -> Iterator[str]:
+def warnings(name: str, found: Quality, is_stated: bool = False) -> Iterator[str]:
     """What a reader of the students' results must know, a sentence each.
 
     ``is_stated``: somebody said what accuracy to expect, and it is that, so it is meant.
@@ -135,7 +135,7 @@ def warnings(name: str, found: Tested, is_stated: bool = False) -> Iterator[str]
         yield f"teacher {name} may not be what it seems: {_measured(found)}: {_cause(found)}"
 
 
-def _measured(found: Tested) -> str:
+def _measured(found: Quality) -> str:
     """ "8.50 % on the test part, where chance is 8.33 % (12 classes), loss 5.1, a guess's 2.48"."""
     guess = math.log(found.classes)
     loss = "not finite" if found.loss is None else f"{found.loss:.2f}"
@@ -146,7 +146,7 @@ def _measured(found: Tested) -> str:
     )
 
 
-def _cause(found: Tested) -> str:
+def _cause(found: Quality) -> str:
     if found.most is not None and found.most >= CONSTANT:
         return "it puts every image into the same class"
     renamed = found.reordered
