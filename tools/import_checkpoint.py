@@ -110,12 +110,12 @@ class Target:
         to = self.path
         if self.replace != "worse" or not to.exists():
             return
-        there, new = _stated(to), (facts.get("accuracy"), facts.get("dataset"))
-        old = (there.accuracy, there.dataset) if there else (None, None)
-        if None in (*old, *new) or old[1] != new[1] or old[0] >= new[0]:
+        there, new, data = _stated(to), facts.get("accuracy"), facts.get("dataset")
+        old, old_data = (there.accuracy, there.dataset) if there else (None, None)
+        if old is None or new is None or old >= new or old_data != data:
             raise InputError(
-                f"--to {to}: holds {_percent(*old)}, the new one has {_percent(*new)}: not "
-                "replaced; --force overwrites it anyway"
+                f"--to {to}: holds {_percent(old, old_data)}, the new one has "
+                f"{_percent(new, data)}: not replaced; --force overwrites it anyway"
             )
 
 
