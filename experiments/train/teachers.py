@@ -121,7 +121,11 @@ def known(
     loaded: Network, sha256: str, data: Data, recipe: Recipe, device: torch.device, memo: Memo
 ) -> Quality | None:
     """What ``memo`` knows of the test of a teacher whose file has this ``sha256``."""
-    value = memo.known("teacher", _key(loaded, sha256, data, recipe, device))
+    return _read(memo.known("teacher", _key(loaded, sha256, data, recipe, device)))
+
+
+def _read(value: Any) -> Quality | None:
+    """What is remembered of a test, as it was stored."""
     try:
         return Quality(**value) if value else None
     except TypeError:  # of another version, or damaged
@@ -142,7 +146,8 @@ def measure(
     Measured once for the same weights, data, numerics and code: it takes minutes on a CPU, and
     every job of a pair needs it.
     """
-    found = group.on_main(lambda: known(loaded, sha256, data, recipe, device, memo))
+    key = _key(loaded, sha256, data, recipe, device)
+    found = _read(group.on_main(lambda: memo.known("teacher", key)))  # plain data for all processes
     if found is not None:
         return found
     counts = Counts(data.info.num_classes, device)
@@ -151,7 +156,7 @@ def measure(
     by_class, broken = counts.gathered(group)
     found = quality(scores, by_class, broken, data.sizes["test"], data.info.num_classes)
     if group.is_main:
-        memo.store("teacher", _key(loaded, sha256, data, recipe, device), asdict(found))
+        memo.store("teacher", key, asdict(found))
     return found
 
 
