@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +73,8 @@ class Data(ABC):
     fingerprint  sha256 of the images and labels of all parts in use; for data sets streamed from
                  their files (ImageNet), of the files' names and sizes
     shared_bytes memory that decoding processes share with the trainer, at most, per view
+    normalisation  {"mean": three numbers, "std": three numbers} of pixels in 0…1, red first: images
+                 are (pixels - mean) / std; None where that is unknown
     """
 
     info: Info
@@ -81,6 +83,7 @@ class Data(ABC):
     shared_bytes: int = 0
     # Called about twice a second while a batch is awaited; what it raises ends the wait.
     while_waiting: Callable[[], None] = staticmethod(_go_on)
+    normalisation: Mapping[str, list[float]] | None = None
 
     @property
     @abstractmethod

@@ -112,6 +112,7 @@ class MemoryData(Streams):
         super().__init__(settings, settings.info(images.class_names, side, train.labels))
         self._find_warnings = images.warnings
         self._constants = (images.mean, images.std)
+        self.normalisation = {"mean": list(images.mean), "std": list(images.std)}
         self._content = images.content and content_in_use(images.content, kept, held)
         self._augmentation = images.augmentation
         self._normalise = Normalisation(images.mean, images.std)

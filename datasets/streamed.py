@@ -73,6 +73,7 @@ class StreamedData(Streams):
         tested = {name: part.labels for name, part in self._parts.items()}
         missing = missing_classes(info.name, info.class_names, self._train.labels, tested)
         self.warnings = (*files.warnings, *missing)
+        self.normalisation = {"mean": list(files.mean), "std": list(files.std)}
         content = f"{files.train.sha256} {files.test.sha256}"
         self._identity = repr((files.mean, files.std, content_in_use(content, kept, held)))
         self._decoder = Decoder(files.size, files.margin, files.flip)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from statistics import fmean, stdev
 from typing import Any
 
 from results.cells import Cell
@@ -29,6 +31,7 @@ def warnings(cells: Sequence[Cell], paired_teachers: bool = False) -> list[str]:
         *mixtures,
         *_code_changes(runs, mixtures),
         *_mixed_teachers(done, paired_teachers),
+        *_weak_teachers(done),
     ]
 
 
@@ -109,13 +112,63 @@ def _mixed_teachers(done: Iterable[tuple[Cell, Record]], paired: bool) -> list[s
     for cell, record in done:
         if record.teacher and record.teacher.sha256:
             key = (cell.pair, cell.trial if paired else None)
-            weights.setdefault(key, {})[record.teacher.sha256[:8]] = None
+            other_pixels = " on other pixels" if record.teacher.normalisation else ""
+            weights.setdefault(key, {})[record.teacher.sha256[:8] + other_pixels] = None
     return [
         f"{pair}{'' if trial is None else f', trial {trial}'}: "
         f"students of different teachers (weights {', '.join(hashes)})"
         for (pair, trial), hashes in weights.items()
         if len(hashes) > 1
     ]
+
+
+def _weak_teachers(done: Iterable[tuple[Cell, Record]]) -> Iterator[str]:
+    """Teachers that are worse than the student of their pair is alone."""
+    alone: dict[str, list[Record]] = {}
+    teachers: dict[str, dict[tuple[str | None, float], None]] = {}
+    for cell, record in done:
+        used = record.teacher
+        if is_alone(record):
+            alone.setdefault(cell.pair, []).append(record)
+        elif used and used.accuracy is not None:
+            teachers.setdefault(cell.pair, {})[used.sha256, float(used.accuracy)] = None
+    for pair, found in teachers.items():
+        accuracies = [accuracy for _, accuracy in found]
+        yield from below_student(pair, accuracies, alone.get(pair, []))
+
+
+def is_alone(record: Record) -> bool:
+    """Whether a record is of a student that learned from labels only."""
+    spec = record.spec
+    return spec.get("method") == "vanilla" and not (spec.get("teacher") or spec.get("source"))
+
+
+def below_student(pair: str, teachers: Sequence[float], alone: Sequence[Record]) -> Iterator[str]:
+    """One sentence if a pair's teachers are worse than its student alone by more than noise.
+
+    Noise are two standard errors of the difference: each mean's from its trials or, if that is
+    larger, from the size of the test set, since other images would have given other accuracies.
+    """
+    samples = min((r.accuracy.samples or 0 for r in alone), default=0)
+    if not (samples and teachers):
+        return
+    students = [record.top1 for record in alone]
+    theirs, own = fmean(students), fmean(teachers)
+    noise = math.hypot(_standard_error(students, samples), _standard_error(teachers, samples))
+    if theirs - own > 2 * noise:
+        count = f", n = {len(students)}" if len(students) > 1 else ""
+        yield (
+            f"{pair}: the teacher ({own:.2f} %) is worse than the student alone "
+            f"({theirs:.2f} %{count})"
+        )
+
+
+def _standard_error(accuracies: Sequence[float], samples: int) -> float:
+    """Of a mean accuracy in percent over trials, all on one test set."""
+    share = min(max(fmean(accuracies) / 100, 0), 1)
+    of_images = 100 * math.sqrt(share * (1 - share) / samples)
+    trials = len(accuracies)
+    return max(of_images, stdev(accuracies) / math.sqrt(trials) if trials > 1 else 0.0)
 
 
 def _teachers_of_other_weights(runs: Iterable[Run]) -> list[str]:

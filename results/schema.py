@@ -72,6 +72,7 @@ class TeacherUsed(_Part):
     accuracy: Number | None = None  # measured before anything was distilled from it
     sha256: str | None = None  # of its weights
     run: str | None = None  # None for a given file
+    normalisation: dict[str, Any] | None = None  # that it was trained under, if not the data set's
 
 
 class SourceUsed(_Part):

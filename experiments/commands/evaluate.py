@@ -50,7 +50,8 @@ def _file(args: argparse.Namespace) -> Path | None:
     is_file = bool(args.run) and _names_a_file(args.run[0])
     if is_file and len(args.run) > 1:
         raise InputError(f"evaluate {args.run[1]}: expected one FILE, or runs only")
-    kinds = {"file": ("model", "part", "dataset", "batch_size"), "run": ("matrix", "against")}
+    of_file = ("model", "part", "dataset", "batch_size", "normalisation", "mean", "std")
+    kinds = {"file": of_file, "run": ("matrix", "against")}
     of_other = kinds["run" if is_file else "file"]
     for name in of_other:
         if name in getattr(args, "flags_given", ()):
@@ -75,15 +76,17 @@ def _evaluate_file(args: argparse.Namespace) -> int:
     with activity(f"reading {args.file} and the data"):
         checkpoint = read_checkpoint(args.file, args.part)
         fit, device = identify(checkpoint, args.model), device_of(args)
+        given = evaluation.stated(args.normalisation, args.mean, args.std)
         data = evaluation.build_data(checkpoint, args.dataset, args.data, args.option, device)
-    model = evaluation.load(checkpoint, fit, data.info, device)
+        converted = evaluation.pixels_of(checkpoint, given, data)
+    model = evaluation.load(checkpoint, fit, data, device, converted)
     for note in evaluation.notes(checkpoint):
         print(f"note: {note}", file=sys.stderr)
     classes = plural(model.num_classes, "class", "classes")
     print(f"network  {model.name} with {classes}, from {checkpoint.format}", flush=True)
     with activity(f"evaluating {plural(data.sizes['test'], 'image')} on {device}"):
         scores = evaluation.measure(model, data, args.batch_size)
-    print("\n".join(evaluation.lines(scores)))
+    print("\n".join(evaluation.lines(scores, converted)))
     return 0
 
 
@@ -123,6 +126,20 @@ def add_flags_of_file(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="set an option of the data set (repeatable)",
     )
+    parser.add_argument(
+        "--normalisation",
+        metavar="NAME",
+        help="say how the pixels were normalised that it was trained on, if not as the data set's "
+        "(pytorch-cifar, imagenet, half, none, …)",
+    )
+    for name in ("mean", "std"):
+        parser.add_argument(
+            f"--{name}",
+            type=float,
+            nargs=3,
+            metavar=("R", "G", "B"),
+            help=f"say the {name} of that normalisation instead, of pixels in 0…1",
+        )
     parser.add_argument(
         "--batch-size", type=positive, default=250, help="images per batch (default: 250)"
     )

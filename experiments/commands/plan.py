@@ -29,6 +29,7 @@ def plan(args: argparse.Namespace) -> int:
     print_methods_not_compute_matched(prepared.expansion)
     for text in _warnings(prepared, statuses.values()):
         print(f"warning: {text}")
+    print_teacher_notes(prepared, statuses)
     unsupported = (s for s in statuses.values() if s.state == State.UNSUPPORTED)
     # Trials of one method share their reason.
     for line in dict.fromkeys(
@@ -109,6 +110,16 @@ def print_methods_not_compute_matched(expansion: Expansion) -> None:
     listed = "; ".join(f"{label} ({', '.join(more)})" for label, more in extras.items() if more)
     if listed:
         print(f"not compute-matched: {listed}")
+
+
+def print_teacher_notes(
+    prepared: Plan, statuses: Mapping[str, Status], measure: bool = True
+) -> None:
+    """What is known, or can be measured quickly, of the teachers of what is to do."""
+    from experiments.plan import teacher_notes
+
+    for line in dict.fromkeys(teacher_notes.of(prepared, statuses, measure)):
+        print(line, flush=True)
 
 
 def _predicted(prepared: Plan, statuses: Iterable[Status], timed: bool) -> Cost:

@@ -20,6 +20,7 @@ from experiments.commands.common import (
     states_to_train,
 )
 from experiments.commands.entry import INTERRUPTED
+from experiments.commands.plan import print_teacher_notes
 from experiments.wording import plural
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
     _note(args, format_counts(plan, before))
     # Teachers are measured before errors are put aside: bad input changes nothing.
     plan.check_accuracies(s.spec for s in before.values() if s.state in states)
+    if not args.quiet:  # a GPU's memory is left to the workers
+        print_teacher_notes(plan, before, measure=plan.workspace.device == "cpu")
     if reset(plan, states):
         _note(args, format_counts(plan, plan.statuses()))
     statuses = list(plan.statuses().values())

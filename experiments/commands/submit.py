@@ -23,6 +23,7 @@ from experiments.commands.common import (
     positive,
     states_to_train,
 )
+from experiments.commands.plan import print_teacher_notes
 from experiments.errors import InputError
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ def submit(args: argparse.Namespace) -> int:
         print("nothing to send")
     else:
         plan.check_accuracies(s.spec for s in statuses.values() if s.state in NOT_STARTED)
+        print_teacher_notes(plan, statuses, measure=False)
         if not confirm(args, "submit?"):
             return 1
         _send(args, plan, settings)

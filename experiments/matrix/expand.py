@@ -266,7 +266,11 @@ class _Teachers:
 
     def _resolved(self, name: str, trial: int) -> TeacherSpec:
         if name in self.matrix.teachers:
-            return TeacherSpec(name=name, sha256=self.facts.teacher_sha256[name])
+            return TeacherSpec(
+                name=name,
+                sha256=self.facts.teacher_sha256[name],
+                normalisation=self.matrix.teachers[name].pixels,
+            )
         spec = RunSpec(
             dataset=self.data,
             student=name,

@@ -10,13 +10,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 import datasets
 import distillers
 from datasets import Data
 from experiments.matrix.recipe import Recipe, differences
 from experiments.matrix.schema import DatasetEntry
+from models.normalisation import Normalisation
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # in typing from Python 3.11
@@ -54,11 +61,23 @@ class DataSpec(_Frozen):
 
 
 class TeacherSpec(_Frozen):
-    """Where a teacher's weights come from: a run of the harness, or a file given by its sha256."""
+    """Where a teacher's weights come from: a run of the harness, or a file given by its sha256.
+
+    ``normalisation``: of the pixels that it was trained on, if the matrix states one. It is in no
+    dump without a value: specs, ids and records are what they were before it existed.
+    """
 
     name: str
     run: str | None = None
     sha256: str | None = None
+    normalisation: Normalisation | None = None
+
+    @model_serializer(mode="wrap")
+    def _plain(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = plain(self)
+        if self.normalisation is None:
+            fields.pop("normalisation", None)
+        return fields
 
 
 class SourceSpec(_Frozen):

@@ -23,6 +23,8 @@ from experiments.errors import InputError, explain
 from experiments.matrix import yaml_loader
 from experiments.matrix.recipe import SWITCHES, Recipe
 from experiments.matrix.slurm_options import SlurmOptions
+from models import normalisation
+from models.normalisation import Normalisation
 from models.registry import near
 from results import published_rows
 
@@ -141,12 +143,31 @@ class MethodEntry(_Strict):
 
 
 class TeacherEntry(_Strict):
-    """A given teacher: its weights (path relative to the data root) and their expected accuracy."""
+    """A given teacher: its weights (path relative to the data root) and their expected accuracy.
+
+    ``mean`` and ``std`` (three numbers each, of pixels in 0…1), or the name of a ``normalisation``
+    (`models.normalisation.NAMED`), say on which pixels it was trained, if not on the data set's.
+    """
 
     file: Path
     sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")  # pins the file
     expected_accuracy: float | None = Field(None, gt=0, le=100, strict=True)
     tolerance: float = Field(0.5, gt=0, strict=True)  # points of top-1 accuracy
+    normalisation: str | None = None
+    mean: Any = None  # checked together with std, for one message about both
+    std: Any = None
+
+    @model_validator(mode="after")
+    def _has_a_valid_normalisation(self) -> TeacherEntry:
+        if self.normalisation is not None and (self.mean, self.std) != (None, None):
+            raise ValueError("normalisation and mean, std: expected one of them")
+        _ = self.pixels
+        return self
+
+    @property
+    def pixels(self) -> Normalisation | None:
+        """The normalisation that it was trained under, if the entry states one."""
+        return normalisation.stated(self.normalisation, self.mean, self.std)
 
 
 class RecipeEntry(Recipe):

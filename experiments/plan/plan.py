@@ -22,6 +22,7 @@ from experiments.memo import Memo
 from experiments.plan import preflight
 from experiments.plan.capability import Capabilities, Kind, kind, remembered
 from experiments.plan.earlier_code import Earlier, reconcile
+from experiments.plan.preflight import Given
 from experiments.plan.workspace import (
     Selection,
     Workspace,
@@ -134,19 +135,18 @@ class Plan:
         Raises InputError where one is off by more than its tolerance.
         """
         assert self.data is not None  # a strict plan has its data
+        memo, recipe = Memo(self.workspace.data), self.matrix.recipe
+        for teacher in self.given_teachers(specs):
+            with activity(f"checking the accuracy of teacher {teacher.spec.name}"):
+                preflight.check_accuracy(teacher, self.data, recipe, self.workspace.device, memo)
+
+    def given_teachers(self, specs: Iterable[RunSpec]) -> list[Given]:
+        """Those that ``specs`` learn from, by name."""
         needed = {spec.teacher.name for spec in specs if spec.teacher and spec.teacher.sha256}
-        for name in sorted(needed):
-            with activity(f"checking the accuracy of teacher {name}"):
-                preflight.check_accuracy(
-                    f"{self.source}: teachers.{name}",
-                    name,
-                    self.matrix.teachers[name],
-                    self.teacher_files[name],
-                    self.data,
-                    self.matrix.recipe,
-                    self.workspace.device,
-                    Memo(self.workspace.data),
-                )
+        return [
+            Given.of(self.source, name, self.matrix, self.teacher_files[name])
+            for name in sorted(needed)
+        ]
 
     @property
     def processes(self) -> int:
@@ -169,6 +169,11 @@ class Plan:
             sources=self.sources,
             predictions=self.matrix.predictions,
             tensorboard=tensorboard,
+            stated_teachers=tuple(
+                name
+                for name, entry in self.matrix.teachers.items()
+                if entry.expected_accuracy is not None
+            ),
         )
 
 
@@ -207,16 +212,11 @@ def prepare(
     with activity("looking for runs of earlier code"):
         reconciled = reconcile(expansion, workspace.runs)
     if strict and data:
-        _check_teachers(source, files, data)
+        for name, path in files.items():
+            with activity(f"loading teacher {name}"):
+                preflight.check_teacher_fits(Given.of(source, name, matrix, path), data)
     plan = Plan(source, matrix, reconciled.expansion, data, workspace, plugins, files, strict)
     return replace(plan, stale=reconciled.stale, accepted=reconciled.accepted)
-
-
-def _check_teachers(source: str, files: Mapping[str, Path], data: Data) -> None:
-    """Refuse given teachers whose files do not fit their networks."""
-    for name, path in files.items():
-        with activity(f"loading teacher {name}"):
-            preflight.check_teacher_fits(source, name, path, data)
 
 
 def _probes(origin: Plan, name: str, strict: bool) -> Plan:

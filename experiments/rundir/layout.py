@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 from experiments.errors import InputError, beside
+from results.schema import TeacherUsed
 
 CHECKPOINT = "checkpoint"
 HEAD = "method.safetensors"  # for methods that predict with modules of their own
@@ -17,14 +20,16 @@ def weights_of(directory: Path) -> Path:
     return directory / WEIGHTS
 
 
-def teacher_predictions(
-    runs: Path, dataset: str, name: str, weights: str, fingerprint: str
-) -> Path:
+def teacher_predictions(runs: Path, dataset: str, teacher: TeacherUsed, fingerprint: str) -> Path:
     """Where the predictions of a teacher from a file are kept, for all runs on that data set.
 
-    ``weights`` and ``fingerprint`` are the sha256 of its weights and of the data.
+    ``fingerprint`` is the sha256 of the data.
     """
-    file = f"{name}-{weights[:10]}-{fingerprint[:8]}.safetensors".replace("/", ".")
+    weights = (teacher.sha256 or "")[:10]
+    if teacher.normalisation:  # the same weights predict otherwise on other pixels
+        text = json.dumps(teacher.normalisation, sort_keys=True)
+        weights += f"-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    file = f"{teacher.name}-{weights}-{fingerprint[:8]}.safetensors".replace("/", ".")
     return runs / dataset.replace("/", ".") / "teachers" / file
 
 

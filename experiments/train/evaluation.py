@@ -13,14 +13,17 @@ from tqdm import tqdm
 
 import datasets
 import models
-from datasets import Data, Info
+from datasets import Data
 from experiments.errors import InputError
 from experiments.matrix.recipe import Recipe
 from experiments.rundir.layout import HEAD, WEIGHTS
-from experiments.train import networks
+from experiments.train import networks, pixels
+from experiments.train.pixels import Pixels
+from models import normalisation
 from models.checkpoints import files as checkpoints
 from models.checkpoints.formats import Checkpoint
 from models.checkpoints.matching import Fit
+from models.normalisation import Normalisation
 from results import records
 
 RECIPE = Recipe(channels_last=True)  # the faster memory format, on a CPU too; full precision
@@ -38,18 +41,51 @@ class Scores:
 
 
 def load(
-    checkpoint: Checkpoint, fit: Fit, info: Info | None, device: torch.device
+    checkpoint: Checkpoint,
+    fit: Fit,
+    data: Data | None,
+    device: torch.device,
+    converted: Pixels | None = None,
 ) -> models.Classifier:
-    """Build the network and load its weights; the data, if given, determines the classes."""
+    """Build the network and load its weights; the data, if given, determines the classes.
+
+    ``converted`` is what `pixels_of` returned.
+    """
+    info = data.info if data else None
     classes = info.num_classes if info else fit.num_classes
     if classes is None:
         raise InputError(f"{checkpoint.path}: number of classes unknown; pass --dataset")
     if info and fit.num_classes not in (None, classes):
         raise InputError(f"{checkpoint.path}: {fit}, but {info.name} has {classes}")
     with torch.random.fork_rng(devices=[]):
-        model = networks.build(fit.name, classes, RECIPE, device)
+        model = networks.build(fit.name, classes, RECIPE, device, converted)
     checkpoints.load(model, checkpoint)
     return model
+
+
+def stated(name: str | None, mean: object, std: object) -> Normalisation | None:
+    """What --normalisation, or --mean and --std say. Raises InputError."""
+    flags = "--normalisation" if name is not None else "--mean, --std"
+    if name is not None and (mean, std) != (None, None):
+        raise InputError(f"{flags}: expected either this, or --mean and --std")
+    try:
+        return normalisation.stated(name, mean, std)
+    except ValueError as error:
+        raise InputError(f"{flags}: {error}") from error
+
+
+def pixels_of(
+    checkpoint: Checkpoint, given: Normalisation | None, data: Data | None
+) -> Pixels | None:
+    """The pixels that the network was trained on, where those of ``data`` must be converted.
+
+    Raises ModelError where the file states others than ``given``.
+    """
+    said = checkpoint.metadata.normalisation if checkpoint.metadata else None
+    pixels.check(given, said, str(checkpoint.path))
+    if data is None:
+        return None
+    return pixels.of(given, said, data, str(checkpoint.path))
 
 
 def build_data(
@@ -109,10 +145,11 @@ def measure(model: models.Classifier, data: Data, batch_size: int) -> Scores:
     return Scores(data.info.name, data.sizes["test"], **scores)
 
 
-def lines(scores: Scores) -> Sequence[str]:
+def lines(scores: Scores, converted: Pixels | None = None) -> Sequence[str]:
     """The scores as the lines that are printed."""
     return (
         f"data     {scores.name}, test part, n = {scores.n:,}",
+        *([f"pixels   converted to {converted}"] if converted else []),
         f"top-1    {scores.top1:.2f} %",
         f"top-5    {scores.top5:.2f} %",
         f"loss     {scores.loss:.4f}",

@@ -31,7 +31,7 @@ from models.checkpoints.files import load_checkpoint, sha256
 from results import predictions as files
 from results import records
 from results.predictions import FILE, MEASURES, Predictions, Taught
-from results.schema import MeasuredTeacher, Measures, Record
+from results.schema import MeasuredTeacher, Measures, Record, TeacherUsed
 
 Paths = tuple[Path, ...]
 
@@ -213,7 +213,8 @@ class Evaluator:
     ) -> tuple[Path | None, Paths]:
         """The predictions of a given teacher, made if its weights are here."""
         dataset, data = run.spec.dataset.name, run.record.data.sha256 or ""
-        place = teacher_predictions(run.runs, dataset, spec.name, used.sha256 or "", data)
+        recorded = run.record.teacher or TeacherUsed()
+        place = teacher_predictions(run.runs, dataset, recorded, data)
         if self.wanted == "none" or place.exists():
             return place, ()
         weights = self.teacher_files.get(spec.name)
@@ -225,6 +226,8 @@ class Evaluator:
             loaded = teachers.load(spec, weights, test, recipe, self.device, memo=Memo(self.root))
         except teachers.Blocked as error:
             return self._unknown(used, str(error))
+        if loaded.record.normalisation != recorded.normalisation:
+            return self._unknown(used, "the run gave it pixels under another normalisation")
         predictions.of_teacher(loaded, spec, run.runs, test, recipe, self.wanted, dataset)
         return place, (place,)
 
@@ -240,13 +243,14 @@ class Evaluator:
         spec = run.spec.teacher
         if spec is None:
             return None
-        network = networks.build(spec.name, data.info.num_classes, run.spec.recipe, self.device)
-        weights = self.teacher_files.get(spec.name)
+        weights, recipe = self.teacher_files.get(spec.name), run.spec.recipe
         if spec.run:
             weights = _directory(run.runs, run.spec.dataset.name, spec.run) / WEIGHTS
         if weights is not None and weights.is_file():
-            load_checkpoint(network, weights)
-        return networks.freeze(network)
+            return teachers.network(spec, weights, data, recipe, self.device).module
+        return networks.freeze(
+            networks.build(spec.name, data.info.num_classes, recipe, self.device)
+        )
 
 
 def _check(run: Finished, top1: float) -> None:

@@ -61,7 +61,9 @@ class Learner:
         self.meter = Meter(device, SKIPS_ALLOWED if self.recipe.precision == "fp16" else 1)
         self.history: list[dict[str, Any]] = []
         self.starts: list[Start] = []  # set by the cohort (see `start_log`)
-        self.warnings = [*data.warnings, *getattr(self.distiller, "warnings", ())]
+        of_teacher = teacher.warnings if teacher else ()
+        of_method = getattr(self.distiller, "warnings", ())
+        self.warnings = [*data.warnings, *of_teacher, *of_method]
         # Several processes get no batch of one sample (see `Data.train_stream`).
         out = one_sample.left_out(spec, data.info) if group.size == 1 else one_sample.LeftOut()
         self.left_out = out.batches

@@ -20,7 +20,9 @@ from distillers import Distiller, Needs
 from experiments.matrix.recipe import Recipe
 from experiments.matrix.run_spec import RunSpec
 from experiments.train.distributed import SINGLE, ProcessGroup
+from experiments.train.pixels import Pixels
 from models import Outputs
+from models.normalisation import renormalise
 
 Collect = Callable[[Tensor, Tensor, Batch], None]
 
@@ -55,12 +57,22 @@ def seed_others(value: int) -> None:
     np.random.seed(value % 2**32)
 
 
-def build(name: str, num_classes: int, recipe: Recipe, device: torch.device) -> models.Classifier:
+def build(
+    name: str,
+    num_classes: int,
+    recipe: Recipe,
+    device: torch.device,
+    pixels: Pixels | None = None,
+) -> models.Classifier:
     """A network on its device, in the recipe's memory format.
 
-    Weights are drawn from torch's global generator.
+    ``pixels``: what it was trained on, where that is not what the data set gives. Weights are
+    drawn from torch's global generator.
     """
-    return _placed(models.build(name, num_classes), recipe, device)
+    network = models.build(name, num_classes)
+    if pixels is not None:
+        renormalise(network, pixels.data, pixels.own)
+    return _placed(network, recipe, device)
 
 
 def student(

@@ -127,8 +127,7 @@ def teacher_file(teacher: Teacher, spec: TeacherSpec, runs: Path, data: Data, da
     own = teacher.weights.with_name(files.FILE) if teacher.weights and spec.run else None
     if own is not None and own.exists():
         return own
-    digest = teacher.record.sha256 or ""
-    return teacher_predictions(runs, dataset, spec.name, digest, data.fingerprint)
+    return teacher_predictions(runs, dataset, teacher.record, data.fingerprint)
 
 
 def _write(place: Path, found: Predictions) -> None:

@@ -31,6 +31,7 @@ class Job:
     sources       weights of the students that probes read, by run id
     predictions   how those of the last test are stored (`results.predictions.WANTED`)
     tensorboard   where event files are written; None for none
+    stated_teachers  given teachers whose accuracy the matrix states
     """
 
     specs: tuple[RunSpec, ...]
@@ -47,6 +48,7 @@ class Job:
     sources: dict[str, Path] = field(default_factory=dict)
     predictions: str = "auto"
     tensorboard: Path | None = None
+    stated_teachers: tuple[str, ...] = ()
 
     def write(self, path: Path) -> None:
         """Write the job as JSON, which stays readable after an upgrade of the harness."""
@@ -65,6 +67,7 @@ class Job:
             plain[key] = Path(plain[key]) if plain.get(key) else None
         plain["plugins"] = tuple(Path(p) for p in plain["plugins"])
         plain["ids"] = tuple(plain["ids"])
+        plain["stated_teachers"] = tuple(plain.get("stated_teachers", ()))
         plain["sources"] = {run: Path(path) for run, path in plain.get("sources", {}).items()}
         return cls(**plain)
 

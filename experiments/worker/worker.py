@@ -160,8 +160,9 @@ def _load_teacher(
     if first is None or first.teacher is None or job.teacher is None:
         return specs, None
     try:
-        memo, recipe = Memo(job.data_root), first.recipe
-        teacher = teachers.load(first.teacher, job.teacher, data, recipe, device, group, memo)
+        memo, recipe, wanted = Memo(job.data_root), first.recipe, first.teacher
+        is_stated = wanted.run is None and wanted.name in job.stated_teachers
+        teacher = teachers.load(wanted, job.teacher, data, recipe, device, group, memo, is_stated)
     except (teachers.Blocked, models.ModelError) as error:
         for spec in specs:
             if spec.teacher:

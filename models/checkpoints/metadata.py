@@ -5,26 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..base import ModelError
+from ..normalisation import Normalisation
 
 # All metadata is one JSON entry: safetensors writes several entries in an order that changes from
 # process to process, but equal weights must give equal files.
 KEY = "distillers"
-
-PerChannel = Annotated[list[float], Field(min_length=3, max_length=3)]
-
-
-class Normalisation(BaseModel):
-    """Per RGB channel, scaled to [0, 1]: the network was trained on (x - mean) / std."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-    mean: PerChannel
-    std: PerChannel
 
 
 class Metadata(BaseModel):

@@ -16,8 +16,10 @@ import models
 from experiments.train.evaluation import Scores
 from models.checkpoints.files import load_checkpoint, save_weights, sha256
 from models.checkpoints.formats import read_checkpoint
+from models.normalisation import NAMED
 from tools import import_checkpoint
 
+HALF = NAMED["half"]
 TOOL = Path(import_checkpoint.__file__)
 FAKE = ["--dataset", "fake", "--option", "image_size=16", "--option", "test_size=20"]
 
@@ -126,6 +128,92 @@ def test_the_normalisation_of_a_data_set_is_written():
     facts = import_checkpoint.facts_of(scores, SimpleNamespace(normalisation=normalisation))
     assert facts == {"dataset": "x", "accuracy": 71.2346, "normalisation": normalisation}
     assert "normalisation" not in import_checkpoint.facts_of(scores, SimpleNamespace())
+    facts = import_checkpoint.facts_of(scores, SimpleNamespace(normalisation=normalisation), HALF)
+    assert facts["normalisation"] == HALF.model_dump()  # the network's own
+
+
+def test_the_normalisation_of_a_file_is_kept_and_of_a_person_written(call, file, tmp_path):
+    first, second, third = (tmp_path / f"{name}.safetensors" for name in "abc")
+    given = ["--mean", "0.4", "0.4", "0.4", "--std", "0.5", "0.5", "0.5"]
+    said = call(file, *FAKE, *given, "--to", first)
+    pixels = "pixels   converted to mean 0.4 0.4 0.4, std 0.5 0.5 0.5 (the data set's: mean 0.5 "
+    assert said.out[7].startswith(pixels)
+    own = {"mean": (0.4, 0.4, 0.4), "std": (0.5, 0.5, 0.5)}
+    assert read_checkpoint(first).metadata.normalisation.model_dump() == own
+    again = call(first, *FAKE, "--to", second)  # the file says it now
+    assert [line for line in again.out if line.startswith(("pixels", "top", "loss"))] == said.out[
+        7:11
+    ]
+    assert read_checkpoint(second).metadata.normalisation.model_dump() == own
+    assert call(file, *given, "--to", third).code == 0  # without measuring
+    assert read_checkpoint(third).metadata.normalisation.model_dump() == own
+    for arguments in ([], FAKE):
+        refused = call(
+            first, *arguments, "--normalisation", "half", "--to", tmp_path / "d.safetensors"
+        )
+        assert refused.code == 2 and "std 0.5 0.5 0.5 is given" in refused.err
+    assert not (tmp_path / "d.safetensors").exists()
+
+
+def test_the_accuracy_of_a_network_on_its_own_pixels(call, file, tmp_path):
+    """The same weights for pixels that are twice as large: said, they score as before."""
+    content = torch.load(file, weights_only=True)
+    content["model"]["conv1.weight"] /= 2
+    torch.save(content, tmp_path / "twice.pth")
+    own = ["--mean", "0.5", "0.5", "0.5", "--std", "0.1", "0.1", "0.1"]  # fake has std 0.2
+    score = [line for line in call(file, *FAKE).out if line.startswith("loss")]
+    assert [line for line in call(tmp_path / "twice.pth", *FAKE).out if line[:4] == "loss"] != score
+    converted = call(tmp_path / "twice.pth", *FAKE, *own).out
+    assert [line for line in converted if line.startswith("loss")] == score
+
+
+@pytest.fixture
+def there(tmp_path):
+    """Writes a file of ours that states an accuracy."""
+
+    def write(accuracy, **facts):
+        to = tmp_path / "there.safetensors"
+        known = {"dataset": "fake", "accuracy": accuracy} | facts
+        save_weights(built(), to, {k: v for k, v in known.items() if v is not None})
+        return to
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "facts", "said"),
+    [
+        (99.5, {}, "holds 99.50 % on fake, the new one has "),
+        (None, {}, "holds an unknown accuracy, the new one has "),
+        (0.0, {"dataset": "cifar100"}, "holds 0.00 % on cifar100, the new one has "),
+    ],
+)
+def test_a_better_file_is_only_replaced_by_force(call, file, there, accuracy, facts, said):
+    to = there(accuracy, **facts)
+    before = sha256(to)
+    plain = call(file, *FAKE, "--to", to)
+    assert plain.code == 2 and "exists already and will not be overwritten" in plain.err
+    assert accuracy is None or f"{accuracy:.2f} % on " in plain.err
+    assert len(plain.out) == 6  # nothing was measured for it
+    refused = call(file, *FAKE, "--to", to, "--replace")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert said in refused.err and "--force overwrites it anyway" in refused.err
+    unmeasured = call(file, "--to", to, "--replace")
+    assert unmeasured.code == 2 and "the new one has an unknown accuracy" in unmeasured.err
+    assert sha256(to) == before
+    assert call(file, *FAKE, "--to", to, "--force").code == 0
+    assert sha256(to) != before
+
+
+def test_a_worse_file_is_replaced_where_asked(call, file, there, tmp_path):
+    to = there(0.01)
+    assert call(file, *FAKE, "--to", to).code == 2
+    assert call(file, *FAKE, "--to", to, "--replace").code == 0
+    assert read_checkpoint(to).metadata.accuracy > 0.01
+    (tmp_path / "link.safetensors").symlink_to(to)
+    for flags in (["--replace"], ["--force"]):
+        refused = call(file, *FAKE, "--to", tmp_path / "link.safetensors", *flags)
+        assert refused.code == 2 and "is not a regular file" in refused.err
 
 
 def test_weights_of_no_known_network(call, tmp_path):

@@ -120,3 +120,46 @@ def test_networks_of_a_plugin(tmp_path, own_registry):
     assert evaluate(tmp_path / "w.pth", *more).code == 2
     said = evaluate(tmp_path / "w.pth", *more, "--plugin", str(plugin))
     assert said.out.startswith("network  mine with 10 classes, from a bare state dict\n")
+
+
+def test_pixels_that_are_not_the_data_sets(done):
+    """Weights for pixels of half the deviation, once said, score as before."""
+    path = weights_of(done)
+    before = evaluate(path, "--dataset", "fake", *OPTIONS).out.splitlines()
+    model = models.build("resnet8", 4)
+    models.load_checkpoint(model, path)
+    with torch.no_grad():
+        model.conv1.weight.mul_(0.5)  # std 0.2 -> 0.1
+    torch.save(model.state_dict(), path.with_name("w.pth"))
+    given = ["--mean", "0.5", "0.5", "0.5", "--std", "0.1", "0.1", "0.1"]
+    said = evaluate(path.with_name("w.pth"), "--dataset", "fake", *OPTIONS, *given)
+    assert said.out.splitlines()[3:] == before[2:]
+    assert said.out.splitlines()[2] == (
+        "pixels   converted to mean 0.5 0.5 0.5, std 0.1 0.1 0.1 (the data set's: mean 0.5 0.5 "
+        "0.5, std 0.2 0.2 0.2)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (
+            ["--normalisation", "imagnet"],
+            "--normalisation: unknown normalisation 'imagnet': did",
+        ),
+        (["--mean", "0.5", "0.5", "0.5"], "--mean, --std: std is missing"),
+        (["--mean", "1", "1", "1", "--std", "0", "1", "1"], "expected numbers above 0 and at most"),
+        (["--mean", "nan", "1", "1", "--std", "1", "1", "1"], "expected numbers from 0 to 1"),
+        (["--normalisation", "half", "--std", "1", "1", "1"], "expected either this, or --mean"),
+        (["--mean", "1", "1", "--std", "1"], "expected 3 arguments"),
+    ],
+)
+def test_pixels_said_wrongly(done, flags, said):
+    called = evaluate(weights_of(done), *flags)
+    assert called.code == 2 and called.err.count("\n") == 1 and said in called.err
+
+
+def test_pixels_are_said_of_files_only(done):
+    run = done.specs("kd")[0].directory(done.runs)
+    called = evaluate(run, "--normalisation", "half")
+    assert called.code == 2 and "--normalisation: only for a file of weights" in called.err
