@@ -271,6 +271,8 @@ class Cohort:
 
 def _skip_reason(directory: Path, claim: claims.Claim | None) -> dict[str, Any]:
     """Why a run is not trained now, as the fields of a report; empty if it is trained."""
+    if claim is not None:
+        records.finish(directory)
     record = records.read(directory)  # after the claim: another process may just have finished it
     if record is not None:
         if claim is not None:  # no process holds the run: remove what one killed here left
