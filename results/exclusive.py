@@ -2,7 +2,7 @@
 
 The first choice is a hard link, which fails where the name is taken. File systems without links
 (vfat, exFAT, many of FUSE and SMB) refuse it; there the name is given in two steps that need only
-what POSIX says of ``rename``: it is atomic, and a directory never replaces one that has files in it.
+what POSIX says of ``rename``: it is atomic, and no directory replaces one that has files in it.
 
 1. The file is moved into a directory of its own, which is renamed to ``.NAME.decided``. Of several
    processes one succeeds: its file is *decided*, and no other can be while it is in there.
@@ -10,10 +10,10 @@ what POSIX says of ``rename``: it is atomic, and a directory never replaces one 
 
 Everybody who finds a decided file does step 2 for it, so a process that is killed holds nobody up.
 This is safe however late it happens: the file in that directory has a name that is used once, thus
-a second move of it fails, and while it is there nothing else can get the final name. Hence that name
-is never given twice and never replaced, and readers, who look only there, see whole files. A crash
-before step 1 leaves a temporary file, one between the steps a decided file, which whoever comes
-next (`finish`) publishes.
+a second move of it fails, and while it is there nothing else can get the final name. Hence the
+final name is never given twice and never replaced, and readers, who look only there, see whole
+files. A crash before step 1 leaves a temporary file, one between the steps a decided file, which
+whoever comes next (`finish`) publishes.
 
 An exclusively created marker beside a rename of the file itself would not do: of a process that
 dies between the two nobody could tell whether it is only slow. ``RENAME_NOREPLACE`` alone would not

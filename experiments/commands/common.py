@@ -267,6 +267,12 @@ def level(args: argparse.Namespace) -> int:
     return progress.QUIET if args.quiet else progress.VERBOSE if args.verbose else progress.NORMAL
 
 
+def print_note(line: str) -> None:
+    """Print a line on standard error, where there is one."""
+    if line:
+        print(line, file=sys.stderr)
+
+
 def confirm(args: argparse.Namespace, question: str) -> bool:
     """Whether the user agrees, by --yes or at the terminal; without a terminal, no."""
     if args.yes:

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from experiments.commands.common import Verbs, add_matrix_verb, planned
+from experiments.commands.common import Verbs, add_matrix_verb, planned, print_note
 from experiments.wording import plural
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ def plan(args: argparse.Namespace) -> int:
     from experiments.rundir.status import State
 
     prepared = planned(args)
+    print_note(_about_runs(prepared))
     statuses = queue_status.statuses(prepared)
     print(format_counts(prepared, statuses))
     print_methods_not_compute_matched(prepared.expansion)
@@ -39,6 +40,17 @@ def plan(args: argparse.Namespace) -> int:
     if args.detect:
         print("\n".join(_detectable(prepared, statuses, cost, args.detect)))
     return 0
+
+
+def _about_runs(prepared: Plan) -> str:
+    """What `run` and `submit` will say of the runs directory; here it is no error."""
+    from experiments.errors import InputError
+    from experiments.plan.preflight import check_writable
+
+    try:
+        return check_writable(prepared.workspace.runs)
+    except InputError as error:
+        return f"note: {error}"
 
 
 def _detectable(

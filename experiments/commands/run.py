@@ -16,6 +16,7 @@ from experiments.commands.common import (
     level,
     planned,
     positive,
+    print_note,
     states_to_train,
 )
 from experiments.commands.entry import INTERRUPTED
@@ -39,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
 
     check_tensorboard(args)
     plan = planned(args)
-    check_writable(plan.workspace.runs)
+    print_note(check_writable(plan.workspace.runs))
     states = states_to_train(args)
     before = plan.statuses()
     _note(args, format_counts(plan, before))

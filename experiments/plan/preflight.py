@@ -16,6 +16,7 @@ from experiments.matrix.schema import Matrix, TeacherEntry
 from experiments.memo import Memo
 from experiments.train import networks, numerics, teachers
 from models.checkpoints.files import sha256
+from results import exclusive
 
 
 def check_numerics(source: str, matrix: Matrix, device: str) -> None:
@@ -71,8 +72,12 @@ def check_accuracy(
         )
 
 
-def check_writable(runs: Path) -> None:
-    """Raise InputError if nothing can be written in the runs directory."""
+def check_writable(runs: Path) -> str:
+    """Try what runs need of the runs directory, and leave nothing there.
+
+    Returns a line to print where results are not published by hard links, else "". Raises
+    InputError where nothing can be written, or where results could not be published once.
+    """
     place = runs
     while not place.exists():
         place = place.parent
@@ -80,3 +85,11 @@ def check_writable(runs: Path) -> None:
         raise InputError(f"--runs {runs}: {place} is a file, expected a directory")
     if not os.access(place, os.W_OK):
         raise InputError(f"--runs {runs}: no permission to write in {place}")
+    try:
+        reason = exclusive.why_no_links(place)
+    except OSError as error:
+        why = error.strerror or error
+        raise InputError(f"--runs {runs}: nothing can be kept in {place}: {why}") from error
+    if not reason:
+        return ""
+    return f"note: {place} has no hard links ({reason}): results are published by renaming"
