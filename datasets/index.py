@@ -54,7 +54,7 @@ def _modification_times(folder: Path) -> dict[str, int]:
 def _read(path: Path, folder: Path, expected: dict[str, object]) -> Listing | None:
     """The listing of an index file; None if it is missing, damaged or out of date."""
     try:
-        stored = json.loads(path.read_text())
+        stored = json.loads(path.read_text(encoding="utf-8"))
         if any(stored[key] != value for key, value in expected.items()):
             return None
         labels = np.array(stored["labels"], dtype=np.int64)
@@ -75,7 +75,7 @@ def _write(path: Path, listing: Listing, state: dict[str, object]) -> None:
         "sha256": listing.sha256,
     }
     try:
-        draft.write_text(json.dumps(content))
+        draft.write_text(json.dumps(content), encoding="utf-8")
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)

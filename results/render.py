@@ -52,7 +52,7 @@ def html_page(tables: Sequence[Table], style: Style | None = None) -> str:
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{html.escape(shown[0].title)}</title>\n"
-        f"<style>\n{_STYLE_SHEET.read_text()}</style>\n"
+        f"<style>\n{_STYLE_SHEET.read_text(encoding='utf-8')}</style>\n"
         f"</head>\n<body>\n{body}</body>\n</html>\n"
     )
 

@@ -69,7 +69,7 @@ def _place(draft: Path, target: Path) -> None:
     if (target / MARKER).exists():
         return
     made = {**environment.code(), "made": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
-    (draft / MARKER).write_text(json.dumps(made))
+    (draft / MARKER).write_text(json.dumps(made), encoding="utf-8")
     if target.exists():
         shutil.rmtree(target)  # incomplete: left by a killed `clean`
     try:

@@ -57,7 +57,8 @@ def _is_full(error: BaseException | None) -> bool:
 def try_operations(folder: Path, links: bool = True) -> str:
     """What works differently from what claims and results rely on; empty if all is well.
 
-    Without ``links`` it does not try these: results are published another way. Raises OSError for what does not work at all.
+    Without ``links`` it does not try these: results are published another way. Raises OSError for
+    what does not work at all.
     """
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
     os.close(os.open(folder / "claim", flags, 0o644))
@@ -68,14 +69,18 @@ def try_operations(folder: Path, links: bool = True) -> str:
         file.write(b"\1" * 2**20)  # enough for a full disk or quota to show
         file.flush()
         os.fsync(file.fileno())
-    (folder / "new").write_text("new")
+    (folder / "new").write_text("new", encoding="utf-8")
     if links:
         os.link(folder / "new", folder / "result")
         with contextlib.suppress(FileExistsError):
             os.link(folder / "old", folder / "result")
             return "a link replaces an existing file"
     os.replace(folder / "new", folder / "old")
-    return "" if (folder / "old").read_text() == "new" else "a renamed file keeps its old contents"
+    return (
+        ""
+        if (folder / "old").read_text(encoding="utf-8") == "new"
+        else "a renamed file keeps its old contents"
+    )
 
 
 def _nearest(path: Path) -> Path:
@@ -135,6 +140,8 @@ def kind_of(path: Path) -> str:
     """The type of the file system of a path; empty if unknown."""
     command = ["findmnt", "-n", "-o", "FSTYPE", "-T", str(_nearest(path))]
     try:
-        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+        return subprocess.run(
+            command, capture_output=True, text=True, errors="replace"
+        ).stdout.strip()
     except OSError:  # not Linux
         return ""

@@ -282,7 +282,9 @@ def _skip_reason(directory: Path, claim: claims.Claim | None) -> dict[str, Any]:
         return {"state": Outcome.HELD, "error": "another process is working on it"}
     if (directory / ERROR).exists():  # it failed after this job was made, which does not retry
         claim.release()
-        first_line = (directory / ERROR).read_text(errors="replace").partition("\n")[0]
+        first_line = (
+            (directory / ERROR).read_text(encoding="utf-8", errors="replace").partition("\n")[0]
+        )
         return {"state": Outcome.FAILED, "error": first_line}
     return {}
 

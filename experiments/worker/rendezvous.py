@@ -80,7 +80,7 @@ def _wait_for(path: Path) -> str:
         if time.monotonic() > deadline:
             raise Broken(f"{path}: timed out waiting for the main process of this job")
         time.sleep(POLL_SECONDS)
-    return path.read_text()
+    return path.read_text(encoding="utf-8")
 
 
 def _start_others(size: int, address: str, command: Sequence[str]) -> None:

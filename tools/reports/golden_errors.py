@@ -48,16 +48,20 @@ def measure(selection: Sequence[str] = ()) -> Errors:
     """
     if not selection:
         files = sorted(TESTS.glob("test_*.py"))
-        selection = [str(file) for file in files if "golden.check" in file.read_text()]
+        selection = [
+            str(file) for file in files if "golden.check" in file.read_text(encoding="utf-8")
+        ]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "errors.json"
         # A process of its own: tools do not import tests, and test modules change global state.
         command = [sys.executable, "-m", "pytest", "-p", "no:xdist", "-p", "no:cacheprovider"]
         command += [f"--golden-errors={file}", *selection]
-        run = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True)
+        run = subprocess.run(
+            command, cwd=CHECKOUT, capture_output=True, text=True, errors="replace"
+        )
         if run.returncode:
             raise RuntimeError(run.stdout + run.stderr)
-        errors = json.loads(file.read_text())
+        errors = json.loads(file.read_text(encoding="utf-8"))
     return {(fixture, case): row for fixture, case, row in errors}
 
 
