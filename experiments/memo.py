@@ -49,9 +49,8 @@ class Memo:
             draft = folder / f".{kind}-{secrets.token_hex(4)}"
             with contextlib.suppress(OSError):
                 folder.mkdir(parents=True, exist_ok=True)
-                draft.write_text(
-                    json.dumps({"key": json.loads(text), "value": value}), encoding="utf-8"
-                )
+                with draft.open("x", encoding="utf-8") as file:
+                    json.dump({"key": json.loads(text), "value": value}, file)
                 os.replace(draft, folder / _file(kind, text))
                 return
 

@@ -60,7 +60,7 @@ class Parser(argparse.ArgumentParser):
     def add_argument(self, *names: Any, **settings: Any) -> argparse.Action:
         self.flags.update(name for name in names if name.startswith("--"))
         action = super().add_argument(*names, **settings)
-        if settings.get("type") is Path:
+        if settings.get("type") in (Path, output_file):
             action.complete = FILES  # type: ignore[attr-defined]
         return action
 
@@ -79,6 +79,17 @@ def positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 1")
     return int(text)
+
+
+def output_file(text: str) -> Path:
+    """Parse the name of a file to write, which must not be that of a device, link or directory."""
+    from results.outputs import obstacle
+
+    path = Path(text)
+    why = obstacle(path)
+    if why:
+        raise argparse.ArgumentTypeError(f"{path}: {why}")
+    return path
 
 
 def add_verb(verbs: Verbs, name: str, action: Action) -> argparse.ArgumentParser:

@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tabulate import tabulate
 
+from experiments.commands.common import output_file
 from experiments.commands.entry import entry_point
 from experiments.environment import CHECKOUT
 from results import records
@@ -79,7 +80,7 @@ def table(errors: Errors) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, print or write."""
     parser = shared.make_parser(__doc__)
-    parser.add_argument("--output", type=Path, help="a file for the table")
+    parser.add_argument("--output", type=output_file, help="a file for the table")
     args = parser.parse_args(arguments)
     try:
         text = table(measure())
