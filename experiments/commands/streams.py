@@ -19,7 +19,7 @@ from results.printable import printable
 ERRORS = "kd-plain"  # our handler of characters that an encoding lacks
 _PLAIN = {
     "→": "->", "←": "<-", "–": "-", "—": "-", "−": "-", "…": "...", "±": "+-", "×": "x",
-    "≥": ">=", "≤": "<=", "≈": "~", "“": '"', "”": '"', "‘": "'", "’": "'", "\u00a0": " ",
+    "Δ": "delta", "≥": ">=", "≤": "<=", "≈": "~", "“": '"', "”": '"', "‘": "'", "’": "'", "\u00a0": " ",
     "\u202f": " ", **{digit: f"^{i}" for i, digit in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
 }  # fmt: skip
 
