@@ -19,8 +19,8 @@ from results.printable import printable
 ERRORS = "kd-plain"  # our handler of characters that an encoding lacks
 _PLAIN = {
     "→": "->", "←": "<-", "–": "-", "—": "-", "−": "-", "…": "...", "±": "+-", "×": "x",
-    "Δ": "delta", "≥": ">=", "≤": "<=", "≈": "~", "“": '"', "”": '"', "‘": "'", "’": "'", "\u00a0": " ",
-    "\u202f": " ", **{digit: f"^{i}" for i, digit in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
+    "≥": ">=", "≤": "<=", "≈": "~", "“": '"', "”": '"', "‘": "'", "’": "'", "\u00a0": " ",
+    "\u202f": " ", "Δ": "delta", **{digit: f"^{i}" for i, digit in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
 }  # fmt: skip
 
 
