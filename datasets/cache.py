@@ -141,7 +141,7 @@ def _writable(folder: Path) -> bool:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = draft_of(folder / "probe")
-        probe.touch()
+        probe.touch(exist_ok=False)
         probe.unlink()
     except OSError:
         return False
@@ -172,7 +172,7 @@ def _build(spec: CacheSpec, path: Path) -> None:
     print(f"{spec.name}: decoding {total:,} images once, into {path}", file=sys.stderr)
     draft = draft_of(path)
     try:
-        with draft.open("w+b") as file:
+        with draft.open("x+b") as file:  # a link of that name is not followed
             _write(spec, file)
             file.flush()
             os.fsync(file.fileno())  # before the rename, which could otherwise reach the disk first

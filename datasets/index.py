@@ -53,8 +53,10 @@ def _modification_times(folder: Path) -> dict[str, int]:
 
 def _read(path: Path, folder: Path, expected: dict[str, object]) -> Listing | None:
     """The listing of an index file; None if it is missing, damaged or out of date."""
+    if not path.is_file():  # a FIFO would be waited for
+        return None
     try:
-        stored = json.loads(path.read_text())
+        stored = json.loads(path.read_text(encoding="utf-8"))
         if any(stored[key] != value for key, value in expected.items()):
             return None
         labels = np.array(stored["labels"], dtype=np.int64)
@@ -75,7 +77,8 @@ def _write(path: Path, listing: Listing, state: dict[str, object]) -> None:
         "sha256": listing.sha256,
     }
     try:
-        draft.write_text(json.dumps(content))
+        with draft.open("x", encoding="utf-8") as file:  # a link of that name is not followed
+            json.dump(content, file)
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)

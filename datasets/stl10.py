@@ -97,7 +97,7 @@ def _part(folder: Path, name: str, size: int, threads: int) -> ImageSource:
 
 def _class_names(folder: Path) -> tuple[str, ...]:
     path = folder / "class_names.txt"
-    names = path.read_text().split()
+    names = path.read_text(encoding="utf-8").split()
     if len(names) != CLASSES:
         raise DataError(f"{path}: {len(names)} names, expected {CLASSES}")
     return tuple(names)

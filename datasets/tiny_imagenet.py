@@ -79,7 +79,7 @@ def _test_part(folder: Path, wnids: list[str]) -> Listing:
     if not (annotations.is_file() and (folder / "images").is_dir()):
         return by_class(folder, wnids)
     files: dict[str, list[tuple[str, int]]] = {wnid: [] for wnid in wnids}
-    for number, line in enumerate(annotations.read_text().splitlines(), start=1):
+    for number, line in enumerate(annotations.read_text(encoding="utf-8").splitlines(), start=1):
         image, wnid, *_ = [*line.split("\t"), "", ""]
         if wnid not in files:
             expected = near(wnid, wnids)

@@ -53,14 +53,18 @@ def device_name(device: torch.device) -> str:
 @functools.cache
 def _processor() -> str:
     info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return models[0] if models else platform.processor() or platform.machine()
 
 
 def version() -> str:
     """The harness's version and its code: "0.2.0 (commit 4122340, modified)"."""
-    text = (CHECKOUT / "CITATION.cff").read_text() if (CHECKOUT / "CITATION.cff").exists() else ""
+    text = (
+        (CHECKOUT / "CITATION.cff").read_text(encoding="utf-8")
+        if (CHECKOUT / "CITATION.cff").exists()
+        else ""
+    )
     lines = [line for line in text.splitlines() if line.startswith("version:")]
     number = lines[0].partition(":")[2].strip() if lines else "unknown version"
     made = code()
@@ -86,7 +90,7 @@ def code() -> dict[str, Any]:
 
 def _copied() -> dict[str, Any]:
     try:
-        made = json.loads((CHECKOUT / SNAPSHOT).read_text())
+        made = json.loads((CHECKOUT / SNAPSHOT).read_text(encoding="utf-8"))
     except ValueError:
         made = None
     made = made if isinstance(made, dict) else {}

@@ -37,7 +37,7 @@ class Memo:
         text = _text(key)
         for folder in self._folders():
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                entry = json.loads((folder / _file(kind, text)).read_text())
+                entry = json.loads((folder / _file(kind, text)).read_text(encoding="utf-8"))
                 if entry["key"] == json.loads(text):  # not only the same hash
                     return entry["value"]
         return None
@@ -49,7 +49,8 @@ class Memo:
             draft = folder / f".{kind}-{secrets.token_hex(4)}"
             with contextlib.suppress(OSError):
                 folder.mkdir(parents=True, exist_ok=True)
-                draft.write_text(json.dumps({"key": json.loads(text), "value": value}))
+                with draft.open("x", encoding="utf-8") as file:
+                    json.dump({"key": json.loads(text), "value": value}, file)
                 os.replace(draft, folder / _file(kind, text))
                 return
 

@@ -68,7 +68,9 @@ def call(*command: str) -> str:
     """What a command prints. Raises SlurmError with its own words in one line."""
     try:
         with activity(f"waiting for SLURM's {command[0]}"):
-            done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
+            done = subprocess.run(
+                command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT
+            )
     except FileNotFoundError as error:
         raise SlurmError(f"{command[0]}: not found; is this a login node of a cluster?") from error
     except subprocess.TimeoutExpired as error:

@@ -22,6 +22,7 @@ from results import (
 from results.cells import is_missing
 from results.layout import Style, Table, arranged
 from results.leaderboard import Leaderboard
+from results.printable import json_escaped
 from results.spreadsheet import harmless, harmless_frame
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ def _json(board: Leaderboard, best: bool, style: Style) -> str:
     }
     if board.published:
         whole["published"] = published_table.objects(board.published)
-    return json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    # JSON leaves the controls above ASCII as they are; none is in the text but in its strings.
+    return json_escaped(json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False)) + "\n"
 
 
 def _objects(frame: pd.DataFrame) -> list[dict[str, Any]]:

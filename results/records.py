@@ -10,18 +10,21 @@ import json
 import math
 import os
 import secrets
+import shutil
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from results import schema
+from results import exclusive, schema
 from results.schema import Record
 
 RESULT = "result.json"
 HISTORY = "history.csv"  # beside it: a row per epoch
 MEASURES, PREDICTIONS = "measures.json", "predictions.safetensors"  # beside it, see `predictions`
 _TEMPORARY = ".tmp"
+_LONGEST = 240  # bytes of a temporary name; file systems allow 255, or a little less
 _ATTEMPTS = 8  # to replace a broken result while others do the same
 
 
@@ -39,14 +42,13 @@ def publish(directory: Path, record: Record) -> bool:
     data = _encode(record, target)
     if read(directory) is not None:
         return False
-    with _temporary(target, data) as temporary:
-        for _ in range(_ATTEMPTS):
-            if _link(temporary, target):
-                _sync_directory(directory)
-                return True
-            if read(directory) is not None:
-                return False
-            _set_aside_broken(target)
+    for _ in range(_ATTEMPTS):
+        if _give(target, data):
+            _sync_directory(directory)
+            return True
+        if read(directory) is not None:
+            return False
+        _set_aside_broken(target)
     raise RecordError(f"{target}: cannot be published: broken results keep appearing there")
 
 
@@ -59,13 +61,25 @@ def read(directory: Path) -> Record | None:
     return _load(os.path.join(directory, RESULT))  # pathlib takes as long as reading the file
 
 
+def finish(directory: Path) -> None:
+    """Publish the result of which a killed process had only decided that it is one, if any.
+
+    Only where there are no links, see `exclusive`. RecordError where the disk refuses.
+    """
+    try:
+        exclusive.finish(directory / RESULT)
+    except OSError as error:
+        raise refused(directory / RESULT, "published", error) from error
+
+
 def set_aside(path: Path) -> Path:
-    """Rename a broken file to NAME.broken, NAME.broken-2, …, the first free; returns that path."""
+    """Rename what is broken to NAME.broken, NAME.broken-2, …, the first free; returns that path."""
     number = 1
+    is_folder = path.is_dir() and not path.is_symlink()
     while True:
         aside = path.with_name(f"{path.name}.broken" + (f"-{number}" if number > 1 else ""))
-        try:
-            aside.open("xb").close()  # reserves the name: rename alone would overwrite it
+        try:  # reserves the name: rename alone would overwrite it
+            aside.mkdir() if is_folder else aside.open("xb").close()
             break
         except FileExistsError:
             number += 1
@@ -74,7 +88,7 @@ def set_aside(path: Path) -> Path:
     try:
         os.replace(path, aside)
     except OSError as error:
-        aside.unlink()
+        aside.rmdir() if is_folder else aside.unlink()
         raise refused(path, "set aside", error) from error
     return aside
 
@@ -94,9 +108,13 @@ def write_atomic(path: Path, data: bytes | str | Iterable[bytes]) -> None:
 
 def remove_temporaries(directory: Path) -> int:
     """Delete what killed writers left in ``directory``; only for whoever holds its claim."""
+    finish(directory)
     left = list(directory.glob(f".*{_TEMPORARY}"))
     for path in left:
-        path.unlink(missing_ok=True)
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
     return len(left)
 
 
@@ -132,16 +150,25 @@ def _unlisted(error: OSError) -> None:
 
 def _load(path: Path | str) -> Record | None:
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=_open_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return None
             data = file.read()
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
     except OSError as error:
+        if error.errno in (errno.ENXIO, errno.ELOOP):  # a socket, a link to itself
+            return None
         raise refused(Path(path), "read", error) from error
     try:
         return schema.parse(data)
     except ValueError:  # half a file, not UTF-8, not JSON, another format
         return None
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Without waiting for somebody to write into what turns out to be a FIFO."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _encode(record: Record, target: Path) -> bytes:
@@ -170,8 +197,9 @@ def _temporary(path: Path, data: bytes | str | Iterable[bytes]) -> Iterator[Path
 
     The random part keeps apart equal process ids on the hosts that share a file system.
     """
-    name = f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{_TEMPORARY}"
-    temporary = path.with_name(name)
+    end = f".{os.getpid()}-{secrets.token_hex(4)}{_TEMPORARY}"
+    begin = os.fsencode(path.name)[: _LONGEST - len(end)].decode(errors="ignore")
+    temporary = path.with_name(f".{begin}{end}")
     try:
         try:
             text = data.encode() if isinstance(data, str) else data
@@ -191,29 +219,14 @@ def _write(path: Path, parts: Iterable[bytes]) -> None:
         os.fsync(file.fileno())
 
 
-def _link(temporary: Path, target: Path) -> bool:
-    """Give the temporary file its final name, unless that name is taken.
-
-    Over NFS the answer can be lost and the repeated request fail although the first one linked,
-    so a failure is believed only when both names are not the same file (open(2), O_EXCL).
-    """
-    try:
-        os.link(temporary, target)
-    except OSError as error:
-        if _same_file(temporary, target):
-            return True
-        if isinstance(error, FileExistsError):
-            return False
-        raise refused(target, "published", error) from error
-    return True
-
-
-def _same_file(temporary: Path, target: Path) -> bool:
-    try:
-        mine = os.stat(temporary)
-        return mine.st_nlink == 2 or os.path.samestat(mine, os.lstat(target))
-    except FileNotFoundError:
-        return False
+def _give(target: Path, data: bytes) -> bool:
+    """Make a file of ``data`` that is named ``target``; False if that name is taken."""
+    with _temporary(target, data) as temporary:
+        try:
+            exclusive.finish(target)
+            return exclusive.give(temporary, target)
+        except OSError as error:
+            raise refused(target, "published", error) from error
 
 
 def _set_aside_broken(target: Path) -> None:
@@ -224,28 +237,15 @@ def _set_aside_broken(target: Path) -> None:
         if isinstance(error.__cause__, FileNotFoundError):
             return  # another process was faster; the target may be there again by now
         raise
-    if _load(aside) is not None and _link_back(aside, target):
+    if _load(aside) is not None and _give(target, aside.read_bytes()):
         aside.unlink()
 
 
-def _link_back(aside: Path, target: Path) -> bool:
-    try:
-        os.link(aside, target)
-    except FileExistsError:
-        return False
-    return True
-
-
 def _sync_directory(directory: Path) -> None:
-    """Make a new name durable, where the file system offers that for directories."""
-    descriptor = os.open(directory, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        exclusive.sync_directory(directory)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-            raise refused(directory, "synced", error) from error
-    finally:
-        os.close(descriptor)
+        raise refused(directory, "synced", error) from error
 
 
 def refused(path: Path, verb: str, error: OSError) -> RecordError:

@@ -10,6 +10,7 @@ from pathlib import Path
 from tabulate import MIN_PADDING, tabulate
 
 from results.layout import Style, Table, arranged
+from results.printable import printable
 
 SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹"
 Escape = Callable[[str], str]
@@ -51,8 +52,8 @@ def html_page(tables: Sequence[Table], style: Style | None = None) -> str:
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{html.escape(shown[0].title)}</title>\n"
-        f"<style>\n{_STYLE_SHEET.read_text()}</style>\n"
+        f"<title>{escape_html(shown[0].title)}</title>\n"
+        f"<style>\n{_STYLE_SHEET.read_text(encoding='utf-8')}</style>\n"
         f"</head>\n<body>\n{body}</body>\n</html>\n"
     )
 
@@ -63,9 +64,14 @@ def escape_markdown(text: str) -> str:
     So do an ampersand that begins no character reference, and a single dollar sign (two of them
     would be a formula on GitHub).
     """
-    flat = " ".join(text.split())
+    flat = printable(" ".join(text.split()))
     special = r"[\\|*`<\[~]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)"
     return re.sub(f"({special}{r'|[$]' if flat.count('$') > 1 else ''})", r"\\\1", flat)
+
+
+def escape_html(text: str) -> str:
+    """Plain text that shows as it is in HTML."""
+    return html.escape(printable(text))
 
 
 def grid(table: Table, style: str, bold: str, escape: Escape, heading: Escape) -> str:
@@ -93,9 +99,9 @@ def _markdown(table: Table, heading: str) -> str:
 
 
 def _html(table: Table, heading: str) -> str:
-    lines = grid(table, "unsafehtml", "<b>{}</b>", html.escape, html.escape)
-    notes = "".join(f"<li>{html.escape(note)}</li>\n" for note in table.notes)
+    lines = grid(table, "unsafehtml", "<b>{}</b>", escape_html, escape_html)
+    notes = "".join(f"<li>{escape_html(note)}</li>\n" for note in table.notes)
     listed = f"<ul>\n{notes}</ul>\n" if notes else ""
-    title = f"<{heading}>{html.escape(table.title)}</{heading}>"
+    title = f"<{heading}>{escape_html(table.title)}</{heading}>"
     # The wrapper scrolls, not the page; with a tab stop it does so by keyboard too.
     return f'{title}\n<div class="scroll" tabindex="0">\n{lines}\n</div>\n{listed}'

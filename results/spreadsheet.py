@@ -3,11 +3,14 @@
 A text that begins with one of `FORMULA` gets an apostrophe before it, as OWASP's page on "CSV
 injection" advises: spreadsheets then take it for text. Numbers stay as they are, signs included.
 Carriage returns become newlines: Python's writer does not quote them where lines end with "\\n".
+Other control characters are escaped.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+
+from results.printable import printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,7 +22,7 @@ def harmless(value: Any) -> Any:
     """A cell's value; only texts are changed."""
     if not isinstance(value, str):
         return value
-    text = value.replace("\r\n", "\n").replace("\r", "\n")
+    text = printable(value.replace("\r\n", "\n").replace("\r", "\n"))
     return f"'{text}" if text.startswith(FORMULA) else text
 
 

@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import distillers
 import models
 from datasets import Data
-from experiments.commands.common import Parser
+from experiments.commands.common import Parser, output_file
 from experiments.commands.entry import entry_point
 from experiments.commands.evaluate import add_checkpoint_flags, device_of
 from experiments.environment import CHECKOUT
@@ -214,7 +214,9 @@ def _parser() -> argparse.ArgumentParser:
     add_checkpoint_flags(parser)
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     parser.set_defaults(data=None)  # None tells that it was not given: giving it means to measure
-    parser.add_argument("--to", type=Path, metavar="OUT.safetensors", help="write a file of ours")
+    parser.add_argument(
+        "--to", type=output_file, metavar="OUT.safetensors", help="write a file of ours"
+    )
     parser.add_argument(
         "--replace",
         action="store_true",

@@ -76,7 +76,7 @@ class Laboratory:
         for spec in specs:
             if states[spec.id] not in (Outcome.DONE, Outcome.INTERRUPTED):
                 error = spec.directory(cohort.runs) / ERROR
-                raise InputError(error.read_text().partition("\n")[0])
+                raise InputError(error.read_text(encoding="utf-8").partition("\n")[0])
         done = [spec for spec in specs if states[spec.id] == Outcome.DONE]
         return {spec.method: _weights(spec.directory(cohort.runs)) for spec in done}
 

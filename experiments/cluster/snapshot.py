@@ -70,7 +70,7 @@ def _place(draft: Path, target: Path) -> None:
     if (target / MARKER).exists():
         return
     made = {**environment.code(), "made": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
-    (draft / MARKER).write_text(json.dumps(made))
+    (draft / MARKER).write_text(json.dumps(made), encoding="utf-8")
     if target.exists():  # incomplete: left by a `clean` that was killed, or met a busy file
         aside = target.with_name(f".code-{secrets.token_hex(4)}")
         os.rename(target, aside)

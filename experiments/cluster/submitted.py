@@ -95,7 +95,7 @@ def load_here(runs: Path) -> list[SubmittedArray]:
 
 def _read(path: Path) -> SubmittedArray | None:
     try:
-        plain = json.loads(path.read_text())
+        plain = json.loads(path.read_text(encoding="utf-8"))
         plain["tasks"] = tuple(tuple(runs) for runs in plain["tasks"])
         plain["time"] = float(plain["time"])
         return SubmittedArray(folder=path.parent, **plain)

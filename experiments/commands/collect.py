@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from experiments.activity import activity
 from experiments.commands import places
-from experiments.commands.common import Verbs, add_data_flags, add_verb
+from experiments.commands.common import Verbs, add_data_flags, add_verb, output_file
 from experiments.wording import plural
 
 if TYPE_CHECKING:
@@ -146,7 +146,11 @@ def register(verbs: Verbs) -> None:
         "places", nargs="+", type=Path, metavar="DIR", help="a runs directory, or a board file"
     )
     verb.add_argument(
-        "--output", type=Path, required=True, metavar="NAME.jsonl", help="write this board file"
+        "--output",
+        type=output_file,
+        required=True,
+        metavar="NAME.jsonl",
+        help="write this board file",
     )
     verb.add_argument(
         "--matrix",

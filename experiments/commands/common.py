@@ -60,7 +60,7 @@ class Parser(argparse.ArgumentParser):
     def add_argument(self, *names: Any, **settings: Any) -> argparse.Action:
         self.flags.update(name for name in names if name.startswith("--"))
         action = super().add_argument(*names, **settings)
-        if settings.get("type") is Path:
+        if settings.get("type") in (Path, output_file):
             action.complete = FILES  # type: ignore[attr-defined]
         return action
 
@@ -90,6 +90,17 @@ def sharing(text: str) -> int:
             f"{text!r}: expected a whole number from 1 to {MOST_PER_GPU}"
         )
     return int(text)
+
+
+def output_file(text: str) -> Path:
+    """Parse the name of a file to write, which must not be that of a device, link or directory."""
+    from results.outputs import obstacle
+
+    path = Path(text)
+    why = obstacle(path)
+    if why:
+        raise argparse.ArgumentTypeError(f"{path}: {why}")
+    return path
 
 
 def add_verb(verbs: Verbs, name: str, action: Action) -> argparse.ArgumentParser:
@@ -282,6 +293,12 @@ def level(args: argparse.Namespace) -> int:
     from experiments.local import progress
 
     return progress.QUIET if args.quiet else progress.VERBOSE if args.verbose else progress.NORMAL
+
+
+def print_note(line: str) -> None:
+    """Print a line on standard error, where there is one."""
+    if line:
+        print(line, file=sys.stderr)
 
 
 def confirm(args: argparse.Namespace, question: str) -> bool:

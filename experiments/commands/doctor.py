@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections import Counter
 
 from experiments.commands.common import (
@@ -25,17 +24,11 @@ def doctor(args: argparse.Namespace) -> int:
     levels: Counter[str] = Counter()
     for finding in Examination(args).findings():
         if finding.level != OK or not args.quiet:
-            _print(str(finding))
+            print(finding, flush=True)
         levels[finding.level] += 1
     counts = [f"{levels[level]} {level}" for level in (OK, WARN, FAIL) if levels[level]]
-    _print(f"\n{plural(levels.total(), 'check')}: {', '.join(counts)}")
+    print(f"\n{plural(levels.total(), 'check')}: {', '.join(counts)}")
     return 1 if levels[FAIL] else 0
-
-
-def _print(text: str) -> None:
-    """Print at once; a file name that the terminal cannot show must not end the examination."""
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
 
 def register(verbs: Verbs) -> None:

@@ -6,6 +6,7 @@ import functools
 import sys
 from collections.abc import Callable, Sequence
 
+from experiments.commands import streams
 from experiments.doctor import packages
 from experiments.errors import problems_of
 
@@ -15,7 +16,7 @@ Main = Callable[..., int]  # of the arguments (Sequence[str] | None)
 
 
 def entry_point(main: Main) -> Main:
-    """Decorator of a program's ``main``: errors as `call` reports them.
+    """Decorator of a program's ``main``: errors as `call` reports them, output on `streams`.
 
     With ``--debug`` among the arguments, tracebacks are shown.
     """
@@ -23,7 +24,10 @@ def entry_point(main: Main) -> Main:
     @functools.wraps(main)
     def guarded(arguments: Sequence[str] | None = None) -> int:
         given = sys.argv[1:] if arguments is None else arguments
-        return call(lambda: main(arguments), debug="--debug" in given)
+        if arguments is None:  # a process of its own; what ends it is printed after this function
+            streams.make_safe()
+        with streams.safe():
+            return call(lambda: main(arguments), debug="--debug" in given)
 
     return guarded
 
@@ -40,6 +44,8 @@ def call(action: Callable[[], int], debug: bool = False) -> int:
             raise
         if _is_broken_installation(error):
             return packages.explain(error)
+        if isinstance(error, UnicodeEncodeError) and error.encoding == sys.getfilesystemencoding():
+            error = _unnamable(error)
         if not _is_bad_input(error):
             raise
         report(error)
@@ -53,6 +59,12 @@ def report(error: Exception) -> None:
     """The error on standard error, one line per problem."""
     for problem in problems_of(error):
         print(f"error: {' '.join(problem.split())}", file=sys.stderr)
+
+
+def _unnamable(error: UnicodeEncodeError) -> OSError:
+    """A name that no file can have under this locale."""
+    fix = "set LC_ALL=C.UTF-8, or PYTHONUTF8=1" if error.encoding != "utf-8" else "not a text"
+    return OSError(f"{error.object!r}: no file name in the encoding {error.encoding}: {fix}")
 
 
 def _is_broken_installation(error: Exception) -> bool:

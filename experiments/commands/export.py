@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from experiments.commands.common import Verbs, add_runs_flag, add_verb
+from experiments.commands.common import Verbs, add_runs_flag, add_verb, output_file
 
 
 def export(args: argparse.Namespace) -> int:
@@ -37,6 +36,6 @@ def register(verbs: Verbs) -> None:
     )
     verb.add_argument(
         "--output",
-        type=Path,
+        type=output_file,
         help="write to this file (default: a name that says what it is, in this directory)",
     )

@@ -19,7 +19,7 @@ def logs(args: argparse.Namespace) -> int:
     own = [directory / "error.txt", directory / "history.csv"]
     for path in [*own, *_job_logs(args.runs.absolute(), run)]:
         if path.exists():
-            with path.open(errors="replace") as file:
+            with path.open(encoding="utf-8", errors="replace") as file:
                 last = deque(file, maxlen=args.lines)
             print(f"\n==> {path}\n{''.join(last).rstrip()}")
     return 0

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from experiments.activity import activity
-from experiments.commands.common import Verbs, add_matrix_verb, command, planned
+from experiments.commands.common import Verbs, add_matrix_verb, command, planned, print_note
 from experiments.wording import plural
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ def plan(args: argparse.Namespace) -> int:
     from experiments.rundir.status import State
 
     prepared = planned(args)
+    print_note(_about_runs(prepared))
     statuses = queue_status.statuses(prepared)
     print(format_counts(prepared, statuses))
     print_methods_not_compute_matched(prepared.expansion)
@@ -87,6 +88,17 @@ def _warnings(prepared: Plan, statuses: Iterable[Status]) -> list[str]:
         kinds = {kind(spec): spec for spec in open_runs}
         found += [one_sample.left_out(s, prepared.data.info).note for s in kinds.values()]
     return [text for text in dict.fromkeys(found) if text]
+
+
+def _about_runs(prepared: Plan) -> str:
+    """What `run` and `submit` will say of the runs directory; here it is no error."""
+    from experiments.errors import InputError
+    from experiments.plan.preflight import check_writable
+
+    try:
+        return check_writable(prepared.workspace.runs)
+    except InputError as error:
+        return f"note: {error}"
 
 
 def _detectable(

@@ -17,6 +17,7 @@ from experiments.commands.common import (
     level,
     planned,
     positive,
+    print_note,
     states_to_train,
 )
 from experiments.commands.entry import INTERRUPTED
@@ -43,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     plan = planned(args)
     per_gpu = args.workers_per_gpu or 1
     devices.check_sharing(per_gpu, plan.processes)
-    check_writable(plan.workspace.runs)
+    print_note(check_writable(plan.workspace.runs))
     states = states_to_train(args)
     before = plan.statuses()
     _note(args, format_counts(plan, before))

@@ -8,8 +8,9 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from experiments.commands import terminal
+from experiments.commands import streams, terminal
 from experiments.commands.common import Verbs, add_matrix_verb, planned, positive
+from results.printable import printable
 
 if TYPE_CHECKING:
     from experiments.plan.plan import Plan
@@ -24,7 +25,7 @@ def status(args: argparse.Namespace) -> int:
     plan = planned(args, strict=False)
     if args.watch:
         _watch(plan, args)
-    print(_text(plan, args))
+    streams.show(_text(plan, args))
     return 0
 
 
@@ -34,7 +35,7 @@ def _watch(plan: Plan, args: argparse.Namespace) -> None:
         text, now = _text(plan, args), time.strftime("%H:%M:%S")
         if sys.stdout.isatty():
             text = CLEAR + _first_lines(text, shutil.get_terminal_size().lines - 2)
-        print(f"{text}\n---- {now}, every {args.watch} seconds, Ctrl-C ends", flush=True)
+        streams.show(f"{text}\n---- {now}, every {args.watch} seconds, Ctrl-C ends")
         time.sleep(args.watch)
 
 
@@ -54,7 +55,8 @@ def _text(plan: Plan, args: argparse.Namespace) -> str:
     statuses = queue_status.statuses(plan)
     header, rows = _each(plan, statuses) if args.each else _groups(plan, statuses)
     counts = "" if args.quiet else format_counts(plan, statuses) + "\n"
-    return terminal.colored(counts + terminal.grid(rows, header, terminal.columns()))
+    text = counts + terminal.grid(rows, header, terminal.columns())
+    return terminal.colored(printable(text))
 
 
 Table = tuple[list[str], list[tuple[str, ...]]]

@@ -21,6 +21,7 @@ from experiments.commands.common import (
     level,
     planned,
     positive,
+    print_note,
     states_to_train,
 )
 from experiments.commands.plan import print_teacher_notes
@@ -63,7 +64,7 @@ def submit(args: argparse.Namespace) -> int:
     args.device = options.device if args.device == "auto" else args.device
     plan = planned(args, here=False)
     _check(plan, options)
-    check_writable(plan.workspace.runs)
+    print_note(check_writable(plan.workspace.runs))
     statuses, known = queue_status.survey(plan)
     statuses = preview.as_reset(statuses, states_to_train(args))
     settings = _settings(args, plan, statuses.values(), options)

@@ -31,6 +31,8 @@ def check(path: Path, text: str) -> bool:
     if not path.exists():
         hint = beside(path) or f": write it with --output {path}"
         raise InputError(f"--check {path}: no such file{hint}")
+    if not path.is_file():
+        raise InputError(f"--check {path}: expected a file")
     stored = path.read_bytes()
     if stored == text.encode():
         print(f"{path} is up to date")

@@ -6,6 +6,8 @@ import argparse
 import re
 from pathlib import Path
 
+from experiments.commands.common import output_file
+
 # Those of results.formats, which imports pandas (a test compares them), by their files' endings.
 # An ending without its dot is another name of the format.
 FORMATS = {
@@ -167,7 +169,9 @@ def _add_columns(verb: argparse.ArgumentParser) -> None:
 def _add_conclusions(verb: argparse.ArgumentParser) -> None:
     add_comparison_flags(verb)
     verb.add_argument(
-        "--diagram", type=Path, help="also draw a critical-difference diagram (svg, pdf, png)"
+        "--diagram",
+        type=output_file,
+        help="also draw a critical-difference diagram (svg, pdf, png)",
     )
 
 
@@ -203,7 +207,7 @@ def _add_files(verb: argparse.ArgumentParser) -> None:
         metavar="{markdown|md, latex|tex, html|htm, csv, json}",
         help="write this format (default: by the ending of --output, else markdown)",
     )
-    verb.add_argument("--output", type=Path, help="write to this file")
+    verb.add_argument("--output", type=output_file, help="write to this file")
     verb.add_argument(
         "--check",
         type=Path,
@@ -211,7 +215,10 @@ def _add_files(verb: argparse.ArgumentParser) -> None:
         help="write nothing; exit code 1 unless FILE is what would be written now",
     )
     verb.add_argument(
-        "--macros", type=Path, metavar="FILE", help=r"latex: write \kdnum{KEY} for each number, too"
+        "--macros",
+        type=output_file,
+        metavar="FILE",
+        help=r"latex: write \kdnum{KEY} for each number, too",
     )
     verb.add_argument(
         "--macros-prefix", metavar="TEXT", default="", help="what the keys begin with"

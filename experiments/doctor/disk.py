@@ -31,27 +31,34 @@ def check_runs(path: Path) -> Finding:
     """Whether runs can be kept in a directory, existing or not; leaves nothing behind."""
     subject, new = f"runs directory {path}", "" if path.is_dir() else ", to be created"
     try:
-        check_writable(path)
+        note = check_writable(path)
         with tempfile.TemporaryDirectory(prefix=".doctor-", dir=_nearest(path)) as folder:
-            problem = try_operations(Path(folder))
-    except InputError as error:
-        return Finding(FAIL, subject, str(error), "choose another with --runs")
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            problem = try_operations(Path(folder), links=not note)
+    except (InputError, OSError) as error:
+        if _is_full(error) or _is_full(error.__cause__):
             fix = "free some space, or choose another disk with --runs; runs resume from their save"
             return Finding(FAIL, subject, "the disk or your quota is full", fix)
+        if isinstance(error, InputError):
+            return Finding(FAIL, subject, str(error), "choose another with --runs")
         problem = str(error)
     if problem:
         fix = "claims and results rely on it: --runs on a file system that supports it (NFSv4 does)"
         return Finding(FAIL, subject, problem, fix)
     kind = f"{kind_of(path) or 'disk'}{new}"
+    if note:
+        return Finding(OK, subject, f"{kind}; {note.removeprefix('note: ')}")
     return Finding(OK, subject, f"{kind}; exclusive creation, fsync, links and rename work")
 
 
-def try_operations(folder: Path) -> str:
+def _is_full(error: BaseException | None) -> bool:
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def try_operations(folder: Path, links: bool = True) -> str:
     """What works differently from what claims and results rely on; empty if all is well.
 
-    Raises OSError for what does not work at all.
+    Without ``links`` it does not try these: results are published another way. Raises OSError for
+    what does not work at all.
     """
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
     os.close(os.open(folder / "claim", flags, 0o644))
@@ -62,13 +69,18 @@ def try_operations(folder: Path) -> str:
         file.write(b"\1" * 2**20)  # enough for a full disk or quota to show
         file.flush()
         os.fsync(file.fileno())
-    (folder / "new").write_text("new")
-    os.link(folder / "new", folder / "result")
-    with contextlib.suppress(FileExistsError):
-        os.link(folder / "old", folder / "result")
-        return "a link replaces an existing file"
+    (folder / "new").write_text("new", encoding="utf-8")
+    if links:
+        os.link(folder / "new", folder / "result")
+        with contextlib.suppress(FileExistsError):
+            os.link(folder / "old", folder / "result")
+            return "a link replaces an existing file"
     os.replace(folder / "new", folder / "old")
-    return "" if (folder / "old").read_text() == "new" else "a renamed file keeps its old contents"
+    return (
+        ""
+        if (folder / "old").read_text(encoding="utf-8") == "new"
+        else "a renamed file keeps its old contents"
+    )
 
 
 def _nearest(path: Path) -> Path:
@@ -128,6 +140,8 @@ def kind_of(path: Path) -> str:
     """The type of the file system of a path; empty if unknown."""
     command = ["findmnt", "-n", "-o", "FSTYPE", "-T", str(_nearest(path))]
     try:
-        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+        return subprocess.run(
+            command, capture_output=True, text=True, errors="replace"
+        ).stdout.strip()
     except OSError:  # not Linux
         return ""

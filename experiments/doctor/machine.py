@@ -111,7 +111,9 @@ def _compute(device: torch.device) -> str:
 def find_driver() -> str:
     """ "driver 550.54, CUDA 12.4" (the newest it supports); empty without a working nvidia-smi."""
     try:
-        done = subprocess.run(["nvidia-smi"], capture_output=True, text=True, timeout=SMI_SECONDS)
+        done = subprocess.run(
+            ["nvidia-smi"], capture_output=True, text=True, errors="replace", timeout=SMI_SECONDS
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
     versions = re.search(r"Driver Version: (\S+)\s+CUDA Version: (\S+)", done.stdout)

@@ -155,11 +155,12 @@ def _test_only(options: SlurmOptions) -> tuple[str, bool]:
     with tempfile.TemporaryDirectory(prefix="kd-doctor-") as folder:
         script = Path(folder) / "script.sh"
         text = sbatch.script(Path(folder), options=options, minutes=options.time, **job)
-        script.write_text(text)
+        script.write_text(text, encoding="utf-8")
         done = subprocess.run(
             ["sbatch", "--test-only", str(script)],
             capture_output=True,
             text=True,
+            errors="replace",
             timeout=slurm.TIMEOUT,
             env=kept | sbatch.handed_on(options),
         )

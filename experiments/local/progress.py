@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -90,9 +91,10 @@ class Progress:
         self.tick()
 
     def note(self, line: str) -> None:
-        """Print a line that stays above the bar."""
-        tqdm.write(line, file=sys.stdout)
-        sys.stdout.flush()
+        """Print a line that stays above the bar; a terminal or pipe that is gone ends no run."""
+        with contextlib.suppress(OSError, ValueError):
+            tqdm.write(line, file=sys.stdout)
+            sys.stdout.flush()
         self.logged = time.monotonic()
 
     def tick(self) -> None:
@@ -102,7 +104,8 @@ class Progress:
         left, right = layout(f"{self.counts()} ", f" {self._left()}", self.last, _width())
         self.bar.n = self.eta.fraction()
         self.bar.bar_format = f"{_literal(left)}|{{bar}}|{_literal(right)}"
-        self.bar.refresh()
+        with contextlib.suppress(OSError, ValueError):
+            self.bar.refresh()
 
     def close(self) -> None:
         self.bar.close()

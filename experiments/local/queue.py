@@ -131,7 +131,7 @@ class LocalQueue:
             command(path, as_json=True),
             stdout=subprocess.PIPE,
             stderr=self._stderr(),
-            text=True,
+            encoding="utf-8",
             errors="replace",  # a plugin, or a library it uses, may print anything
             env=self._environment(device),
             # Ctrl-C then reaches only this process, which asks the workers to stop.
@@ -247,6 +247,7 @@ def _environment(device: str) -> dict[str, str]:
         "CUDA_VISIBLE_DEVICES": visible(device),
         "CUBLAS_WORKSPACE_CONFIG": os.environ.get("CUBLAS_WORKSPACE_CONFIG", ":4096:8"),
         "GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "10000"),
+        "PYTHONIOENCODING": "utf-8",  # as the queue reads it, whatever the terminal has
         QUEUE_PID: str(os.getpid()),
     }
 

@@ -204,7 +204,7 @@ def _described(stored: RunSpec, today: RunSpec, original: str, directory: Path) 
 
 def _accepted_for(directory: Path) -> list[str]:
     try:
-        known = json.loads((directory / ACCEPTED).read_text())
+        known = json.loads((directory / ACCEPTED).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return []
     return [str(run) for run in known] if isinstance(known, list) else []

@@ -22,6 +22,7 @@ from experiments.memo import Memo
 from experiments.train import networks, numerics, teachers
 from experiments.train.teacher_quality import Quality
 from models.checkpoints.files import sha256
+from results import exclusive
 
 TIMED = 32  # images of a test that predict how long a whole one takes
 
@@ -128,8 +129,12 @@ class Examination:
         return self.network, self.data.to(self.device)
 
 
-def check_writable(runs: Path) -> None:
-    """Raise InputError if nothing can be written in the runs directory."""
+def check_writable(runs: Path) -> str:
+    """Try what runs need of the runs directory, and leave nothing there.
+
+    Returns a line to print where results are not published by hard links, else "". Raises
+    InputError where nothing can be written, or where results could not be published once.
+    """
     place = runs
     while not place.exists():
         place = place.parent
@@ -137,3 +142,11 @@ def check_writable(runs: Path) -> None:
         raise InputError(f"--runs {runs}: {place} is a file, expected a directory")
     if not os.access(place, os.W_OK):
         raise InputError(f"--runs {runs}: no permission to write in {place}")
+    try:
+        reason = exclusive.why_no_links(place)
+    except OSError as error:
+        why = error.strerror or error
+        raise InputError(f"--runs {runs}: nothing can be kept in {place}: {why}") from error
+    if not reason:
+        return ""
+    return f"note: {place} has no hard links ({reason}): results are published by renaming"

@@ -10,8 +10,11 @@ is relied on.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import re
+import secrets
 import socket
 import time
 from pathlib import Path
@@ -20,6 +23,8 @@ from typing import Any
 from experiments import slurm
 
 BEAT_SECONDS = 30.0
+_MOST = 65536  # bytes of a claim: it has some hundred
+_NAME = re.compile("claim-[0-9]{4,18}", re.ASCII)
 STALE_SECONDS = 600.0  # 20 missed beats: a step may compile, an evaluation or a disk be slow
 
 
@@ -40,7 +45,7 @@ class Claim:
         if time.monotonic() - self._last_beat > BEAT_SECONDS:
             self._last_beat = time.monotonic()
             with contextlib.suppress(OSError):  # taken over, or no disk: the next save notices
-                os.utime(self.path)
+                os.utime(self.path, follow_symlinks=False)
 
     def is_held(self) -> bool:
         """False once there is a higher number: this holder must stop and save nothing."""
@@ -55,9 +60,15 @@ class Claim:
         if not self.is_held():
             return
         try:
-            self.path.write_text(json.dumps({"released": True}))
-        except OSError:  # a full disk, on which times can still be set
-            os.utime(self.path, (0, 0))  # stale at once
+            self._replace_content(json.dumps({"released": True}))
+        except OSError:  # a full disk, on which times can still be set; or no file of ours
+            os.utime(self.path, (0, 0), follow_symlinks=False)  # stale at once
+
+    def _replace_content(self, text: str) -> None:
+        """Write into the file itself: a link that somebody put there is not followed."""
+        handle = os.open(self.path, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
 
 
 def take(directory: Path) -> Claim | None:
@@ -72,7 +83,7 @@ def take(directory: Path) -> Claim | None:
     except FileExistsError:
         return None  # another process took this number first
     try:
-        with os.fdopen(handle, "w") as file:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
             pid = os.getpid()
             me = {"host": _host(), "pid": pid, "started": _start_time(pid), "slurm": _slurm()}
             json.dump(me, file)
@@ -90,13 +101,19 @@ def take(directory: Path) -> Claim | None:
 
 def remove_all(directory: Path) -> None:
     """Delete all claims of a run. Only for a run with a result, which nobody trains again."""
-    for path in directory.glob("claim-[0-9]*"):
+    for path in _claims(directory):
         path.unlink(missing_ok=True)
 
 
 def newest(directory: Path) -> Path | None:
     """The claim file with the highest number, if any."""
-    return max(directory.glob("claim-[0-9]*"), key=_number, default=None)
+    return max(_claims(directory), key=_number, default=None)
+
+
+def _claims(directory: Path) -> list[Path]:
+    """The claim files; what only begins like one ("claim-0001x", a folder) is none."""
+    found = directory.glob("claim-[0-9]*")
+    return [path for path in found if _NAME.fullmatch(path.name) and not path.is_dir()]
 
 
 def is_alive(path: Path) -> bool:
@@ -104,7 +121,7 @@ def is_alive(path: Path) -> bool:
     try:
         if _is_given_up(_holder(path)):
             return False  # checked first: reading the clock takes a write
-        return _now(path.parent) - path.stat().st_mtime <= STALE_SECONDS
+        return _now(path.parent) - path.lstat().st_mtime <= STALE_SECONDS
     except FileNotFoundError:
         return False
 
@@ -134,7 +151,7 @@ def _job_has_ended(path: Path) -> bool:
 def _is_mine(path: Path) -> bool:
     """Whether a claim belongs to the user of this process."""
     try:
-        return path.stat().st_uid == os.getuid()
+        return path.lstat().st_uid == os.getuid()
     except FileNotFoundError:
         return False
 
@@ -154,11 +171,17 @@ def _slurm() -> dict[str, Any] | None:
 
 
 def _holder(path: Path) -> dict[str, Any]:
-    """The content of a claim; empty if the file is gone, or not (yet) complete."""
+    """The content of a claim; empty if the file is gone, not (yet) complete, or none of ours."""
     try:
-        holder = json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(handle, "rb") as file:
+            holder = json.loads(file.read(_MOST))
+    except (ValueError, RecursionError):
         return {}
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.EISDIR):
+            return {}
+        raise
     return holder if isinstance(holder, dict) else {}
 
 
@@ -166,10 +189,11 @@ def _is_given_up(holder: dict[str, Any]) -> bool:
     """Whether a claim was released, or its holder was a process of this machine that is gone."""
     if holder.get("released"):
         return True
-    if holder.get("host") != _host():
+    pid = holder.get("pid")
+    if holder.get("host") != _host() or not isinstance(pid, int):
         return False
-    started = _start_time(holder["pid"])
-    return _is_gone(holder["pid"]) if started is None else started != holder["started"]
+    started = _start_time(pid)
+    return _is_gone(pid) if started is None else started != holder.get("started")
 
 
 def _is_gone(pid: int) -> bool:
@@ -189,9 +213,9 @@ def _number(path: Path) -> int:
 
 def _now(directory: Path) -> float:
     """The time by the clock of the directory's file system, which all machines share."""
-    probe = directory / f".clock-{socket.gethostname()}-{os.getpid()}"
+    probe = directory / f".clock-{os.getpid()}-{secrets.token_hex(4)}"
     try:
-        probe.touch()
+        probe.touch(exist_ok=False)
         return probe.stat().st_mtime
     except OSError:
         return time.time()  # no write access: good enough to display a state
@@ -204,7 +228,7 @@ def _host() -> str:
     """This machine and its current boot: a reboot ends every process."""
     boot, pids = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
     parts = [socket.gethostname(), os.environ.get("SLURMD_NODENAME", "")]
-    parts += [boot.read_text().strip()[:8]] if boot.exists() else []
+    parts += [boot.read_text(encoding="utf-8").strip()[:8]] if boot.exists() else []
     parts += [os.readlink(pids)] if pids.is_symlink() else []  # each container numbers its own
     return ":".join(parts)
 
@@ -212,6 +236,6 @@ def _host() -> str:
 def _start_time(pid: int) -> str | None:
     """When a process started (clock ticks since boot), which tells apart two uses of one pid."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
     except (OSError, IndexError):
         return None

@@ -13,6 +13,7 @@ import importlib
 import io
 import os
 import re
+import secrets
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -158,8 +159,9 @@ def write(folder: Path, spec: str, history: str) -> None:
         content = file.path.read_bytes()
     folder.mkdir(parents=True, exist_ok=True)
     earlier = set(folder.glob(_PATTERN))
-    target, part = folder / file.path.name, folder / f"part.{os.getpid()}"
-    part.write_bytes(content)  # TensorBoard does not read a file of this name
+    target, part = folder / file.path.name, folder / f"part.{secrets.token_hex(8)}"
+    with part.open("xb") as new:  # TensorBoard does not read a file of this name
+        new.write(content)
     os.replace(part, target)
     for path in earlier - {target}:
         path.unlink(missing_ok=True)

@@ -194,7 +194,7 @@ def _other_spec(directory: Path, names: Sequence[str], spec: RunSpec) -> dict[st
 def read_stored_spec(directory: Path) -> str | None:
     """The text of the spec.yaml in a run's directory; None if it cannot be read."""
     try:
-        return (directory / "spec.yaml").read_text()
+        return (directory / "spec.yaml").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return None
 

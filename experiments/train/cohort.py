@@ -276,6 +276,8 @@ class Cohort:
 
 def _skip_reason(directory: Path, claim: claims.Claim | None) -> dict[str, Any]:
     """Why a run is not trained now, as the fields of a report; empty if it is trained."""
+    if claim is not None:
+        records.finish(directory)
     record = records.read(directory)  # after the claim: another process may just have finished it
     if record is not None:
         if claim is not None:  # no process holds the run: remove what one killed here left
@@ -285,7 +287,9 @@ def _skip_reason(directory: Path, claim: claims.Claim | None) -> dict[str, Any]:
         return {"state": Outcome.HELD, "error": "another process is working on it"}
     if (directory / ERROR).exists():  # it failed after this job was made, which does not retry
         claim.release()
-        first_line = (directory / ERROR).read_text(errors="replace").partition("\n")[0]
+        first_line = (
+            (directory / ERROR).read_text(encoding="utf-8", errors="replace").partition("\n")[0]
+        )
         return {"state": Outcome.FAILED, "error": first_line}
     return {}
 

@@ -59,7 +59,7 @@ class Job:
     @classmethod
     def read(cls, path: Path) -> Job:
         """The inverse of `write`."""
-        plain = json.loads(path.read_text())
+        plain = json.loads(path.read_text(encoding="utf-8"))
         plain["specs"] = tuple(RunSpec.model_validate(spec) for spec in plain["specs"])
         for key in ("runs", "data_root"):
             plain[key] = Path(plain[key])

@@ -47,7 +47,7 @@ class Observer:
 
     def _whole(self, spec: RunSpec) -> EventFile:
         """A new file with the history so far, whose last row is that of the epoch just finished."""
-        history = (spec.directory(self.runs) / HISTORY).read_text()
+        history = (spec.directory(self.runs) / HISTORY).read_text(encoding="utf-8")
         folder = spec.directory(self.folder)
         return EventFile(folder, spec.as_yaml(), event_files.rows(history))
 

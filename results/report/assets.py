@@ -16,12 +16,12 @@ _EXPORT = re.compile(r"\bexport\s*\{([^{}]*)\}\s*;?")
 
 def style() -> str:
     """The style sheet of every page."""
-    return _datatables("css") + (_HERE / "report.css").read_text()
+    return _datatables("css") + (_HERE / "report.css").read_text(encoding="utf-8")
 
 
 def script() -> str:
     """What the pages do: filters, sorting, charts."""
-    return (_HERE / "report.js").read_text()
+    return (_HERE / "report.js").read_text(encoding="utf-8")
 
 
 @functools.cache
@@ -51,7 +51,7 @@ def vega() -> str:
 def _datatables(ending: str) -> str:
     import itables
 
-    return (Path(itables.__file__).parent / f"html/dt_bundle.{ending}").read_text()
+    return (Path(itables.__file__).parent / f"html/dt_bundle.{ending}").read_text(encoding="utf-8")
 
 
 FILES: dict[str, Callable[[], str]] = {

@@ -12,6 +12,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from results.printable import json_escaped, printable
 from results.report import assets, run_facts, views
 from results.report.addresses import Addresses, slugs
 from results.report.board import Board
@@ -129,15 +130,21 @@ class Pages:
 def embedded(content: Any) -> Markup:
     """JSON that is safe inside a script element, whatever its texts are."""
     text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    for character in "<>&\u2028\u2029":
+    for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)
+    return Markup(json_escaped(text))
+
+
+def _shown(value: Any) -> Any:
+    """What an expression of a template puts into a page; markup is our own."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
+        finalize=_shown,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

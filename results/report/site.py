@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from results.outputs import obstacle
 from results.records import refused
 from results.report import assets
 from results.report.content import Content
@@ -30,6 +32,8 @@ class Site:
         self._finished: set[tuple[str, ...]] = set()
         if single_file and output.is_dir():
             raise SiteError(f"{output}: a directory: expected the name of a file, NAME.html")
+        if single_file and obstacle(output):
+            raise SiteError(f"{output}: {obstacle(output)}")
         if not single_file and _is_foreign(output):
             raise SiteError(f"{output}: expected a new or empty directory, or an earlier report")
 
@@ -99,12 +103,18 @@ def _write(path: Path, text: str) -> None:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    if path.exists() and path.stat().st_size == len(data) and path.read_bytes() == data:
+    if (
+        path.is_file()
+        and not path.is_symlink()
+        and path.stat().st_size == len(data)
+        and path.read_bytes() == data
+    ):
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
-        temporary.write_bytes(data)
+        with temporary.open("xb") as file:  # a link of that name is not followed
+            file.write(data)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

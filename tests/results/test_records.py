@@ -4,7 +4,10 @@ import errno
 import json
 import multiprocessing
 import os
+import shutil
 import signal
+import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,12 +15,30 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from results import records, schema
+from results import exclusive, records, schema
 from results.records import RecordError
 from tests.results.example import document, record
 
 FORK = multiprocessing.get_context("fork")
 RESULT_ONLY = {"result.json"}
+
+
+NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EACCES, errno.EMLINK, errno.EXDEV)
+
+
+def refuse_links(monkeypatch, number: int = errno.EPERM) -> None:
+    def refuse(source, target):
+        raise OSError(number, os.strerror(number), str(source), None, str(target))
+
+    monkeypatch.setattr(os, "link", refuse)
+
+
+@pytest.fixture(params=["links", "no links"])
+def either_way(request, monkeypatch) -> str:
+    """The file system has hard links, or it has none."""
+    if request.param == "no links":
+        refuse_links(monkeypatch)
+    return request.param
 
 
 def names(directory: Path) -> set[str]:
@@ -30,7 +51,7 @@ def wait_for(processes: list) -> list[int | None]:
     return [process.exitcode for process in processes]
 
 
-def test_publish_then_read(tmp_path):
+def test_publish_then_read(tmp_path, either_way):
     written = record(71.25, run="a1", warnings=["± – übel"])
     assert records.publish(tmp_path, written) is True
     assert records.read(tmp_path) == written
@@ -38,7 +59,7 @@ def test_publish_then_read(tmp_path):
     assert "± – übel" in (tmp_path / "result.json").read_text("utf-8")
 
 
-def test_second_publish_changes_nothing(tmp_path):
+def test_second_publish_changes_nothing(tmp_path, either_way):
     records.publish(tmp_path, record(71.25, run="a1"))
     before = (tmp_path / "result.json").read_bytes()
     assert records.publish(tmp_path, record(99.0, run="a1")) is False
@@ -67,10 +88,17 @@ def _race(directory: Path, barrier, wins, number: int) -> None:
         wins.put(number)
 
 
-@pytest.mark.parametrize("attempt", range(5))
-def test_eight_publish_at_once_and_one_wins(tmp_path, attempt):
+def _race_half_without(directory: Path, barrier, wins, number: int) -> None:
+    if number % 2:
+        refuse_links(pytest.MonkeyPatch())
+    _race(directory, barrier, wins, number)
+
+
+@pytest.mark.parametrize("attempt", range(3))
+@pytest.mark.parametrize("race", [_race, _race_half_without])
+def test_eight_publish_at_once_and_one_wins(tmp_path, either_way, race, attempt):
     barrier, wins = FORK.Barrier(8), FORK.Queue()
-    racers = [FORK.Process(target=_race, args=(tmp_path, barrier, wins, n)) for n in range(8)]
+    racers = [FORK.Process(target=race, args=(tmp_path, barrier, wins, n)) for n in range(8)]
     for racer in racers:
         racer.start()
     winner = wins.get(timeout=30)
@@ -82,7 +110,7 @@ def test_eight_publish_at_once_and_one_wins(tmp_path, attempt):
     assert names(tmp_path) == RESULT_ONLY
 
 
-def test_eight_publish_over_a_broken_result(tmp_path):
+def test_eight_publish_over_a_broken_result(tmp_path, either_way):
     (tmp_path / "result.json").write_text("{half")
     barrier, wins = FORK.Barrier(8), FORK.Queue()
     racers = [FORK.Process(target=_race, args=(tmp_path, barrier, wins, n)) for n in range(8)]
@@ -112,14 +140,14 @@ def test_killed_while_writing_leaves_no_result(tmp_path, call):
     assert names(tmp_path) == RESULT_ONLY
 
 
-def test_publish_sets_a_broken_result_aside(tmp_path):
+def test_publish_sets_a_broken_result_aside(tmp_path, either_way):
     (tmp_path / "result.json").write_text('{"format": 1, "ru')
     assert records.publish(tmp_path, record(70.0, run="new")) is True
     assert records.read(tmp_path).run == "new"
     assert (tmp_path / "result.json.broken").read_text() == '{"format": 1, "ru'
 
 
-def test_a_good_result_set_aside_by_mistake_returns(tmp_path, monkeypatch):
+def test_a_good_result_set_aside_by_mistake_returns(tmp_path, either_way, monkeypatch):
     """Another process replaces the broken result between our look and our move."""
     target = tmp_path / "result.json"
     target.write_text("{half")
@@ -151,14 +179,173 @@ def test_link_that_worked_although_it_reported_failure(tmp_path, monkeypatch, er
     assert names(tmp_path) == RESULT_ONLY
 
 
-def test_link_refused(tmp_path, monkeypatch):
-    def refuse(source, target):
-        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
-
-    monkeypatch.setattr(os, "link", refuse)
-    with pytest.raises(RecordError, match=r"result\.json: cannot be published: Operation not per"):
+def test_link_fails(tmp_path, monkeypatch):
+    refuse_links(monkeypatch, errno.EIO)
+    with pytest.raises(RecordError, match=r"result\.json: cannot be published: Input/output error"):
         records.publish(tmp_path, record(70.0))
     assert names(tmp_path) == set()
+
+
+# ---- file systems without hard links -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", NO_LINKS, ids=errno.errorcode.get)
+def test_without_links_a_result_is_published_once(tmp_path, monkeypatch, number):
+    refuse_links(monkeypatch, number)
+    assert records.publish(tmp_path, record(70.0, run="first")) is True
+    assert records.publish(tmp_path, record(71.0, run="second")) is False
+    assert records.read(tmp_path).run == "first"
+    assert names(tmp_path) == RESULT_ONLY
+
+
+def test_without_links_the_file_is_durable_before_it_is_decided(tmp_path, monkeypatch):
+    refuse_links(monkeypatch)
+    calls = []
+    fsync, rename, move = os.fsync, os.rename, exclusive._rename_new
+
+    def noted(descriptor):
+        calls.append("directory" if os.path.isdir(f"/proc/self/fd/{descriptor}") else "file")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    monkeypatch.setattr(os, "rename", lambda *two: (calls.append(two[1].name[-8:]), rename(*two)))
+    monkeypatch.setattr(exclusive, "_rename_new", lambda *two: (calls.append("move"), move(*two)))
+    records.publish(tmp_path, record(70.0))
+    in_own, decided = calls[1], ".decided"
+    assert calls == ["file", in_own, "directory", decided, "move", "directory"]
+
+
+def _publish_and_die_at(directory: Path, number: int) -> None:
+    """Die at the n-th call of this process that changes or lists files, or would."""
+    left = number
+
+    def count(event: str, args: object) -> None:
+        nonlocal left
+        if event in ("open", "ctypes.dlsym") or event.startswith(("os.", "shutil.")):
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    fsync = os.fsync
+    os.fsync = lambda descriptor: (count("os.fsync", ()), fsync(descriptor))
+    sys.addaudithook(count)
+    records.publish(directory, record(71.0, run="killed"))
+
+
+def test_without_links_killed_at_every_call(tmp_path, monkeypatch):
+    """The result is there, whole, or can still be published; what is left can be removed."""
+    refuse_links(monkeypatch)
+    ends, found = [], []
+    while not ends or ends[-1] != 0:
+        directory = tmp_path / str(len(ends))
+        directory.mkdir()
+        process = FORK.Process(target=_publish_and_die_at, args=(directory, len(ends) + 1))
+        process.start()
+        ends += wait_for([process])
+        before = records.read(directory)
+        is_new = records.publish(directory, record(72.0, run="next"))
+        after = records.read(directory)
+        assert is_new == (after.run == "next")
+        assert before in (None, after)
+        found.append((before is not None, after.run))
+        records.remove_temporaries(directory)
+        assert names(directory) == RESULT_ONLY
+    assert set(ends[:-1]) == {-signal.SIGKILL}
+    kinds = list(dict.fromkeys(found))  # nothing, then decided, then published
+    assert kinds == [(False, "next"), (False, "killed"), (True, "killed")]
+
+
+def test_what_a_killed_process_decided_is_published_at_the_next_start(tmp_path):
+    decided = tmp_path / ".result.json.decided"
+    decided.mkdir()
+    (decided / "x").write_text(json.dumps(document(70.0, run="first")))
+    assert records.read(tmp_path) is None
+    records.finish(tmp_path)
+    assert (records.read(tmp_path).run, names(tmp_path)) == ("first", RESULT_ONLY)
+    records.finish(tmp_path)
+    assert names(tmp_path) == RESULT_ONLY
+
+
+@pytest.mark.parametrize("number", [0, errno.ENOTEMPTY, errno.EACCES])
+def test_a_decision_left_empty_is_no_obstacle(tmp_path, monkeypatch, number):
+    """Whether or not a directory may replace an empty one, as over SMB."""
+    refuse_links(monkeypatch)
+    (tmp_path / ".result.json.decided").mkdir()
+    rename = os.rename
+
+    def strict(source, target):
+        if number and os.path.isdir(target):
+            raise OSError(number, os.strerror(number))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", strict)
+    assert records.publish(tmp_path, record(70.0)) is True
+    assert names(tmp_path) == RESULT_ONLY
+
+
+def test_without_renameat2_either(tmp_path, monkeypatch):
+    refuse_links(monkeypatch)
+    monkeypatch.setattr("ctypes.CDLL", lambda *_, **__: object())
+    assert records.publish(tmp_path, record(70.0, run="first")) is True
+    assert records.publish(tmp_path, record(71.0)) is False
+    assert records.read(tmp_path).run == "first"
+
+
+def test_where_nothing_is_exclusive_it_is_said_and_nothing_stays(tmp_path, monkeypatch):
+    def replace(source, target):
+        if os.path.isdir(target):
+            shutil.rmtree(target)
+        os.replace(source, target)
+
+    assert exclusive.why_no_links(tmp_path) == ""
+    refuse_links(monkeypatch)
+    assert exclusive.why_no_links(tmp_path) == "Operation not permitted"
+    monkeypatch.setattr(os, "rename", replace)
+    with pytest.raises(OSError, match="no hard links, and a directory replaces one with files"):
+        exclusive.why_no_links(tmp_path)
+    assert names(tmp_path) == set()
+
+
+# ---- what is no file -----------------------------------------------------------------------------
+
+PLANTED = {
+    "a folder": lambda path: path.mkdir(),
+    "a folder of files": lambda path: (path.mkdir(), (path / "x").write_text("x")),
+    "a fifo": os.mkfifo,
+    "a link to nothing": lambda path: path.symlink_to("nowhere"),
+    "a link to itself": lambda path: path.symlink_to(path),
+    "a link to a device": lambda path: path.symlink_to("/dev/zero"),
+    "a socket": lambda path: socket.socket(socket.AF_UNIX).bind(str(path)),
+}
+
+
+@pytest.mark.parametrize("kind", PLANTED)
+def test_what_is_no_file_is_set_aside(tmp_path, kind, either_way, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # names of sockets are short
+    PLANTED[kind](Path("result.json"))
+    assert records.read(tmp_path) is None
+    assert records.scan(tmp_path) == []
+    assert records.publish(tmp_path, record(70.0)) is True
+    assert records.read(tmp_path).top1 == 70.0
+    assert os.path.lexists(tmp_path / "result.json.broken")
+    assert names(tmp_path) == {"result.json", "result.json.broken"}
+
+
+@pytest.mark.parametrize("name", ["n" * 255, "n" * 254, "ä" * 127, "€" * 85, "n" * 230])
+def test_names_as_long_as_they_may_be(tmp_path, name):
+    records.write_atomic(tmp_path / name, "old")
+    records.write_atomic(tmp_path / name, "new")
+    assert (tmp_path / name).read_text() == "new"
+    assert names(tmp_path) == {name}
+
+
+def test_a_planted_link_is_replaced_and_not_followed(tmp_path):
+    (tmp_path / "other").write_text("other's")
+    (tmp_path / "file").symlink_to("other")
+    records.write_atomic(tmp_path / "file", "new")
+    assert (tmp_path / "other").read_text() == "other's"
+    assert (tmp_path / "file").read_text() == "new"
+    assert not (tmp_path / "file").is_symlink()
 
 
 @contextmanager
@@ -284,7 +471,7 @@ def test_read_of_nothing(tmp_path):
 
 
 def test_read_says_when_the_disk_does_not_say(tmp_path, monkeypatch):
-    def stale(*arguments):
+    def stale(*_, **__):
         raise OSError(errno.ESTALE, "Stale file handle")
 
     monkeypatch.setattr(records, "open", stale, raising=False)

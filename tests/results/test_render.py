@@ -1,15 +1,21 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 from html.parser import HTMLParser
 from typing import ClassVar
 
 import pytest
+from markupsafe import Markup
 
 from results.layout import Table
+from results.printable import json_escaped
 from results.render import escape_markdown, html_page, markdown, markdown_width
 from results.render import superscript as up
+from results.report import pages
+from results.report.pages import embedded
+from results.spreadsheet import harmless
 
 
 @pytest.mark.parametrize(
@@ -29,6 +35,27 @@ from results.render import superscript as up
 )
 def test_escape_markdown(text, expected):
     assert escape_markdown(text) == expected
+
+
+HOSTILE = "\x1b[2J\x9b1m \x07\u202egnp.exe\u2066 \x7f"
+
+
+def test_control_characters_reach_no_table():
+    table = Table(HOSTILE, ["Method", HOSTILE], [[HOSTILE, "1"]], notes=[HOSTILE])
+    csv = harmless(HOSTILE)
+    value = {"a": HOSTILE}
+    text = json_escaped(json.dumps(value, ensure_ascii=False))
+    for shown in (markdown([table]), html_page([table]), csv, text, str(embedded(value))):
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", shown)
+    assert r"\\x1b\[2J" in markdown([table])
+    assert (json.loads(text), json.loads(str(embedded(value)))) == (value, value)
+
+
+def test_pages_show_control_characters_escaped():
+    shown = pages._ENVIRONMENT.from_string("<p>{{ name }} {{ number }} {{ own }}</p>")
+    made = shown.render(name=HOSTILE, number=1, own=Markup("<b>x</b>"))
+    assert r"\x1b[2J\x9b1m" in made and "\x1b" not in made and "\u202e" not in made
+    assert made.endswith("1 <b>x</b></p>")
 
 
 def test_superscript():

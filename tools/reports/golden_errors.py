@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tabulate import tabulate
 
+from experiments.commands.common import output_file
 from experiments.commands.entry import entry_point
 from experiments.environment import CHECKOUT
 from results import records
@@ -48,16 +49,20 @@ def measure(selection: Sequence[str] = ()) -> Errors:
     """
     if not selection:
         files = sorted(TESTS.glob("test_*.py"))
-        selection = [str(file) for file in files if "golden.check" in file.read_text()]
+        selection = [
+            str(file) for file in files if "golden.check" in file.read_text(encoding="utf-8")
+        ]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "errors.json"
         # A process of its own: tools do not import tests, and test modules change global state.
         command = [sys.executable, "-m", "pytest", "-p", "no:xdist", "-p", "no:cacheprovider"]
         command += [f"--golden-errors={file}", *selection]
-        run = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True)
+        run = subprocess.run(
+            command, cwd=CHECKOUT, capture_output=True, text=True, errors="replace"
+        )
         if run.returncode:
             raise RuntimeError(run.stdout + run.stderr)
-        errors = json.loads(file.read_text())
+        errors = json.loads(file.read_text(encoding="utf-8"))
     return {(fixture, case): row for fixture, case, row in errors}
 
 
@@ -75,7 +80,7 @@ def table(errors: Errors) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, print or write."""
     parser = shared.make_parser(__doc__)
-    parser.add_argument("--output", type=Path, help="a file for the table")
+    parser.add_argument("--output", type=output_file, help="a file for the table")
     args = parser.parse_args(arguments)
     try:
         text = table(measure())

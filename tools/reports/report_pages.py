@@ -77,7 +77,7 @@ class Outcome:
 def cases(folder: Path, runs: int) -> Iterator[Case]:
     """The three boards, made as they are asked for."""
     board = CHECKOUT / "results/boards/digits-all.jsonl"
-    lines = len(board.read_text().splitlines())
+    lines = len(board.read_text(encoding="utf-8").splitlines())
     yield Case("53 methods, 1 pair", CHECKOUT / "experiments/digits-all.yaml", board, lines)
     shared.progress("making 53 methods × 13 pairs × 3 trials …")
     (folder / "wide").mkdir()
@@ -92,7 +92,9 @@ def cases(folder: Path, runs: int) -> Iterator[Case]:
 
 def wide_matrix() -> dict[str, object]:
     """The methods of digits-all.yaml on the 13 pairs of the literature."""
-    methods = yaml.safe_load((CHECKOUT / "experiments/digits-all.yaml").read_text())["methods"]
+    methods = yaml.safe_load(
+        (CHECKOUT / "experiments/digits-all.yaml").read_text(encoding="utf-8")
+    )["methods"]
     return {**synthetic_runs.matrix(100), "pairs": list(PAIRS), "methods": methods, "trials": 3}
 
 
@@ -101,13 +103,13 @@ def _all_done(expansion: Expansion) -> dict[str, str]:
 
 
 def _add_measures(made: synthetic_runs.Made) -> None:
-    content = yaml.safe_load(made.matrix.read_text())
+    content = yaml.safe_load(made.matrix.read_text(encoding="utf-8"))
     for spec in expand(Matrix.model_validate(content), Facts()).runs:
         directory = spec.directory(made.runs)
         record = records.read(directory)
         assert record is not None
         found = synthetic_board.measures(spec, record.top1)
-        (directory / records.MEASURES).write_text(json.dumps(found))
+        (directory / records.MEASURES).write_text(json.dumps(found), encoding="utf-8")
 
 
 def outcome(case: Case, form: str, folder: Path) -> Outcome:

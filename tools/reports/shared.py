@@ -13,7 +13,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from experiments import environment
-from experiments.commands.common import Parser
+from experiments.commands.common import Parser, output_file
 from results import records
 
 
@@ -31,7 +31,7 @@ def make_parser(docstring: str | None) -> argparse.ArgumentParser:
 def add_output(parser: argparse.ArgumentParser) -> None:
     """--output, see `publish`."""
     help_text = "also write the report to this file"
-    parser.add_argument("--output", type=Path, metavar="FILE.md", help=help_text)
+    parser.add_argument("--output", type=output_file, metavar="FILE.md", help=help_text)
 
 
 def publish(text: str, output: Path | None) -> None:

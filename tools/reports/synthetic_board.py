@@ -40,10 +40,10 @@ def make(folder: Path, runs: int) -> MadeBoard:
     """
     content = synthetic_runs.matrix(runs)
     matrix, board = folder / "matrix.yaml", folder / "board.jsonl"
-    matrix.write_text(yaml.safe_dump(content, sort_keys=False))
+    matrix.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     specs = expand(Matrix.model_validate(content), Facts()).runs
     example = synthetic_runs.example_record()
-    with board.open("w") as file:
+    with board.open("w", encoding="utf-8") as file:
         for spec in specs:
             made = json.loads(synthetic_runs.result(spec, example))
             line = {**made, "measures": measures(spec, made["accuracy"]["last"]["top1"])}

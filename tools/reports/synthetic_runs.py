@@ -111,7 +111,7 @@ def make_of(
 ) -> Made:
     """The runs of a matrix in ``folder``; ``kinds_of`` says of each what became of it."""
     path = folder / "matrix.yaml"
-    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     expansion = expand(Matrix.model_validate(content), Facts())
     kinds = kinds_of(expansion)
     example = example_record()
@@ -148,18 +148,20 @@ def _write(
         return
     directory = spec.directory(runs)
     directory.mkdir(parents=True)
-    (directory / "spec.yaml").write_text(_spec_yaml(spec, yamls))
+    (directory / "spec.yaml").write_text(_spec_yaml(spec, yamls), encoding="utf-8")
     epochs = EPOCHS if kind == "done" else 1 + int(spec.id, 16) % (EPOCHS - 1)
-    (directory / "history.csv").write_text(_history(epochs))
+    (directory / "history.csv").write_text(_history(epochs), encoding="utf-8")
     if kind == "done":
         (directory / WEIGHTS).write_bytes(_weights(spec.id))
-        (directory / records.RESULT).write_text(result(spec, example))
+        (directory / records.RESULT).write_text(result(spec, example), encoding="utf-8")
         return
     (directory / CHECKPOINT).write_bytes(_weights(spec.id))
     begun = [{**example["starts"][0], "epoch": 1, "steps": 0, "progress": True}]
-    (directory / start_log.FILE).write_text(json.dumps(begun, indent=1) + "\n")
+    (directory / start_log.FILE).write_text(json.dumps(begun, indent=1) + "\n", encoding="utf-8")
     if kind == "failed":
-        (directory / "error.txt").write_text(f"{ERROR}\n\nTraceback (most recent call last): …\n")
+        (directory / "error.txt").write_text(
+            f"{ERROR}\n\nTraceback (most recent call last): …\n", encoding="utf-8"
+        )
         return
     claim = claims.take(directory)
     if kind == "stopped" and claim is not None:

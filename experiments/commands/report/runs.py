@@ -92,7 +92,7 @@ def _error(directory: Path) -> str:
 def _text(path: Path) -> str:
     """A file's text; empty where there is none, or none any more."""
     try:
-        return path.read_text(errors="replace")
+        return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import shutil
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 import models
+from experiments.plan.preflight import check_writable
 from experiments.train import numerics
 from models.checkpoints.files import save_weights, sha256
 from tests.experiments import cli
@@ -289,6 +291,49 @@ def test_no_permission_for_real(tmp_path):
         assert "no permission to write" in refused(tmp_path)
     finally:
         tmp_path.chmod(0o700)
+
+
+def failing(number):
+    def fail(*_):
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("call", "number"),
+    [("fsync", errno.ENOSPC), ("fsync", errno.EDQUOT), ("mkdir", errno.EROFS)],
+)
+def test_a_disk_that_takes_nothing(tmp_path, monkeypatch, call, number):
+    cli.write(tmp_path)
+    monkeypatch.setattr(os, call, failing(number))
+    text = refused(tmp_path)
+    assert f"nothing can be kept in {tmp_path}: {os.strerror(number)}" in text
+    said = plan(tmp_path)  # it only says what `run` will
+    assert (said.code, said.err.count("\n")) == (0, 1)
+    assert said.err.startswith(f"note: --runs {tmp_path / 'runs'}: nothing can be kept")
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_disk_without_hard_links_is_said_before_anything_is_trained(
+    tmp_path, monkeypatch, number
+):
+    cli.write(tmp_path)
+    assert plan(tmp_path).err == ""
+    monkeypatch.setattr(os, "link", failing(number))
+    before = cli.listing(tmp_path)
+    said = plan(tmp_path)
+    why = os.strerror(number)
+    line = f"note: {tmp_path} has no hard links ({why}): results are published by renaming\n"
+    assert (said.code, said.err) == (0, line)
+    assert [path for path, _ in cli.listing(tmp_path)] == [path for path, _ in before]
+
+
+def test_runs_may_be_a_link(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "runs").symlink_to("elsewhere")
+    assert check_writable(tmp_path / "runs") == ""
+    assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
 def test_runs_is_a_file(tmp_path):

@@ -180,3 +180,55 @@ def test_of_many_takers_exactly_one_succeeds(tmp_path, before):
         process.join(30)
     assert [process.exitcode for process in processes] == [0] * TAKERS
     assert sum(number is not None for number in numbers) == 1
+
+
+# ---- what others put there -----------------------------------------------------------------------
+
+
+def test_a_planted_link_is_never_written_through(tmp_path, monkeypatch):
+    """A claim that became a link: what it points to keeps its content and its time."""
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    before = victim.stat().st_mtime_ns
+    run = tmp_path / "run"
+    run.mkdir()
+    claim = claims.take(run)
+    claim.path.unlink()
+    claim.path.symlink_to(victim)
+    monkeypatch.setattr(claims, "BEAT_SECONDS", 0.0)
+    claim.beat()
+    claim.release()
+    assert (victim.read_text(), victim.stat().st_mtime_ns) == ("mine", before)
+    assert claims.take(run).number == 2  # stale at once
+
+
+def test_a_claim_is_not_taken_through_a_planted_link(tmp_path):
+    (tmp_path / "claim-0001").symlink_to(tmp_path / "nowhere")
+    grow_old_link = time.time() - claims.STALE_SECONDS - 60
+    assert claims.take(tmp_path) is None  # as young as any other that cannot be read
+    os.utime(tmp_path / "claim-0001", (grow_old_link, grow_old_link), follow_symlinks=False)
+    assert claims.take(tmp_path).number == 2
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_fifo_does_not_block(tmp_path):
+    os.mkfifo(tmp_path / "claim-0001")
+    assert claims.take(tmp_path) is None
+    grow_old(tmp_path / "claim-0001")
+    assert claims.take(tmp_path).number == 2
+
+
+@pytest.mark.parametrize("name", ["claim-0001x", "claim-1", "claim-0001.bak", "claim-" + "9" * 30])
+def test_what_only_looks_like_a_claim_is_none(tmp_path, name):
+    (tmp_path / name).write_text("")
+    assert claims.take(tmp_path).number == 1
+    claims.remove_all(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("pid", [None, "1", [1]])
+def test_a_holder_without_a_process_is_judged_by_the_clock(tmp_path, pid):
+    path = by_another(tmp_path, host=claims._host(), pid=pid)
+    assert claims.take(tmp_path) is None
+    grow_old(path)
+    assert claims.take(tmp_path).number == 4

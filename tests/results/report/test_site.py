@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,15 +50,15 @@ def test_a_report_that_is_stopped_links_to_pages_that_are_there(
 ) -> None:
     """The disk is full at one page after the other; what is there has no dead links."""
     root, left = tmp_path / "report", [0]
-    original = Path.write_bytes
+    original = Path.open
 
-    def until_full(path: Path, data: bytes) -> int:
-        left[0] -= 1
+    def until_full(path: Path, mode: str = "r", *more: Any, **named: Any) -> Any:
+        left[0] -= mode == "xb"
         if left[0] < 0:
             raise OSError(28, "No space left on device")
-        return original(path, data)
+        return original(path, mode, *more, **named)
 
-    monkeypatch.setattr(Path, "write_bytes", until_full)
+    monkeypatch.setattr(Path, "open", until_full)
     for left[0] in (1, 3, 6):
         with pytest.raises(RecordError, match="cannot be written: No space left"):
             Site(root).write([made.content(trials=1, done=3)])
