@@ -20,7 +20,7 @@ from experiments.rundir.layout import HEAD, WEIGHTS
 from experiments.train import networks
 from models.checkpoints import files as checkpoints
 from models.checkpoints.formats import Checkpoint
-from models.checkpoints.matching import Fit
+from models.checkpoints.matching import Fit, notes_on
 from results import records
 
 RECIPE = Recipe(channels_last=True)  # the faster memory format, on a CPU too; full precision
@@ -119,8 +119,9 @@ def lines(scores: Scores) -> Sequence[str]:
     )
 
 
-def notes(checkpoint: Checkpoint) -> Iterator[str]:
-    """Caveats for the accuracy of a file that a run has written."""
+def notes(checkpoint: Checkpoint, model: models.Classifier) -> Iterator[str]:
+    """What was done to the file's weights, and caveats for their accuracy."""
+    yield from notes_on(checkpoint, model)
     here = checkpoint.path.parent
     if checkpoint.path.name == WEIGHTS and (here / HEAD).exists():
         record = records.read(here)
