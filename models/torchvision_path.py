@@ -54,6 +54,7 @@ PATHS = {
     "SwinTransformer": ("features.* norm permute", f"avgpool {FLATTEN} head"),
     "VGG": ("features.*", f"avgpool {FLATTEN} classifier.*"),
 }
+TRANSFORMING = ("GoogLeNet", "Inception3")
 TRACED_SIZE = {"Inception3": 299}  # image size for finding the stages; 224 for all others
 
 
@@ -102,8 +103,14 @@ class PathNet(WrappedClassifier):
         if name not in LAYOUTS:
             LAYOUTS[name] = find_layout(self, TRACED_SIZE.get(family, 224))
         self._layout = LAYOUTS[name]
+        # Of GoogLeNet and Inception: the weights that torchvision publishes were trained by
+        # TensorFlow on (x - 0.5) / 0.5, so ImageNet's normalisation is undone first.
+        if family in TRANSFORMING:
+            self.transform_input = False
 
     def outputs(self, x: Tensor, preacts: bool = False, blocks: bool = False) -> Outputs:
+        if getattr(self, "transform_input", False):
+            x = self.transformed(x)
         features = []
         for i, step in enumerate(self._trunk):
             x = self.take(step, x)
@@ -121,6 +128,12 @@ class PathNet(WrappedClassifier):
             features=tuple(features),
             final_map=final_map if self._layout.pooled else None,
         )
+
+    def transformed(self, x: Tensor) -> Tensor:
+        """Images as TensorFlow normalises them, by the library's own method."""
+        net = self.net
+        net.transform_input = True
+        return net._transform_input(x)
 
     def take(self, step: str, x: Tensor) -> Tensor:
         """Run one step of the path: a submodule by its name, or one of `FUNCTIONS`."""

@@ -31,16 +31,17 @@ import models
 from datasets import Data
 from experiments.commands.common import Parser, output_file
 from experiments.commands.entry import entry_point
-from experiments.commands.evaluate import add_checkpoint_flags, device_of
+from experiments.commands.evaluate import add_checkpoint_flags, asked_checkpoint, device_of
 from experiments.environment import CHECKOUT
 from experiments.errors import InputError
 from experiments.train import evaluation
 from experiments.train.evaluation import Scores
 from models.checkpoints.files import save_weights, sha256
-from models.checkpoints.formats import Checkpoint, read_checkpoint
+from models.checkpoints.formats import Checkpoint
 from models.checkpoints.identify import identify
-from models.checkpoints.matching import Fit, fits, nearest, parameters
+from models.checkpoints.matching import Fit, fits, matches, nearest
 from models.checkpoints.metadata import Metadata
+from models.checkpoints.signatures import parameters
 from models.normalisation import Normalisation
 
 
@@ -51,12 +52,14 @@ def inspect(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
     yield "file", f"{path} ({size}, sha256 {sha256(path)[:16]}…)"
     yield "format", checkpoint.format
     if checkpoint.part:
-        yield "part", f"{checkpoint.part} of a distiller (choose with --part)"
+        yield "part", f"{checkpoint.part} (choose with --part)"
     if checkpoint.stripped:
         yield "without", f"the prefixes {' '.join(checkpoint.stripped)}"
     yield "holds", f"{len(state)} tensors, {parameters(state):,} parameters"
     for name, value in checkpoint.extra.items():
         yield "also", f"{name}: {value}"
+    for note in checkpoint.notes:
+        yield "note", note
     if checkpoint.metadata:
         yield "says", _summary(checkpoint.metadata)
 
@@ -70,10 +73,10 @@ def _summary(metadata: Metadata) -> str:
 
 def match(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
     """The networks that the weights fit, or the nearest one."""
-    matches = fits(checkpoint)
-    for fit in matches:
-        yield "fits", str(fit)
-    if not matches:
+    found = matches(checkpoint)
+    for match in found:
+        yield "fits", ", ".join([str(match.fit), *match.notes])
+    if not found:
         yield "fits", "no network of the zoo"
         close = nearest(checkpoint)
         if close:
@@ -168,7 +171,7 @@ def examine(args: argparse.Namespace) -> int:
     """Inspect the file, then evaluate and convert it as requested; returns the exit code."""
     for plugin in args.plugin:
         distillers.load_plugin(plugin)
-    checkpoint = read_checkpoint(args.file, args.part)
+    checkpoint = asked_checkpoint(args)
     for heading, text in (*inspect(checkpoint), *match(checkpoint)):
         print(f"{heading:<8} {text}", flush=True)
     measured = args.dataset is not None or args.data is not None

@@ -49,7 +49,7 @@ def call(action: Callable[[], int], debug: bool = False) -> int:
         if not _is_bad_input(error):
             raise
         report(error)
-        return BAD_INPUT
+        return int(getattr(error, "exit_code", BAD_INPUT))
     except KeyboardInterrupt:  # before any worker was started; those save what they have
         print("interrupted", file=sys.stderr)
         return INTERRUPTED

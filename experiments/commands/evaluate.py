@@ -21,6 +21,8 @@ from experiments.wording import plural
 if TYPE_CHECKING:
     import torch
 
+    from models.checkpoints.formats import Checkpoint
+
 
 def evaluate(args: argparse.Namespace) -> int:
     """Measure a checkpoint, anyone's, or finished runs on a data set's test part.
@@ -50,7 +52,8 @@ def _file(args: argparse.Namespace) -> Path | None:
     is_file = bool(args.run) and _names_a_file(args.run[0])
     if is_file and len(args.run) > 1:
         raise InputError(f"evaluate {args.run[1]}: expected one FILE, or runs only")
-    of_file = ("model", "part", "dataset", "batch_size", "normalisation", "mean", "std")
+    of_file = ("model", "part", "rename", "no_transform_input", "dataset", "batch_size")
+    of_file += ("normalisation", "mean", "std")
     kinds = {"file": of_file, "run": ("matrix", "against")}
     of_other = kinds["run" if is_file else "file"]
     for name in of_other:
@@ -70,17 +73,16 @@ def _names_a_file(text: str) -> bool:
 
 def _evaluate_file(args: argparse.Namespace) -> int:
     from experiments.train import evaluation
-    from models.checkpoints.formats import read_checkpoint
     from models.checkpoints.identify import identify
 
     with activity(f"reading {args.file} and the data"):
-        checkpoint = read_checkpoint(args.file, args.part)
+        checkpoint = asked_checkpoint(args)
         fit, device = identify(checkpoint, args.model), device_of(args)
         given = evaluation.stated(args.normalisation, args.mean, args.std)
         data = evaluation.build_data(checkpoint, args.dataset, args.data, args.option, device)
         converted = evaluation.pixels_of(checkpoint, given, data)
     model = evaluation.load(checkpoint, fit, data, device, converted)
-    for note in evaluation.notes(checkpoint):
+    for note in evaluation.notes(checkpoint, model):
         print(f"note: {note}", file=sys.stderr)
     classes = plural(model.num_classes, "class", "classes")
     print(f"network  {model.name} with {classes}, from {checkpoint.format}", flush=True)
@@ -88,6 +90,20 @@ def _evaluate_file(args: argparse.Namespace) -> int:
         scores = evaluation.measure(model, data, args.batch_size)
     print("\n".join(evaluation.lines(scores, converted)))
     return 0
+
+
+def asked_checkpoint(args: argparse.Namespace) -> Checkpoint:
+    """The checkpoint in the file and as the flags describe it."""
+    from experiments.errors import InputError
+    from models.checkpoints.formats import read_checkpoint
+
+    pairs = [text.partition("=") for text in args.rename]
+    for text, (old, equals, _) in zip(args.rename, pairs, strict=True):
+        if not (old and equals):
+            raise InputError(f"--rename {text}: expected OLD=NEW")
+    renamed = [(old, new) for old, _, new in pairs]
+    stays = False if args.no_transform_input else None
+    return read_checkpoint(args.file, args.part, renamed, stays)
 
 
 def device_of(args: argparse.Namespace) -> torch.device:
@@ -112,9 +128,23 @@ def add_flags_of_file(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--part",
-        choices=["student", "teacher"],
+        choices=["student", "teacher", "raw", "ema"],
         default="student",
-        help="read this part of a distiller that was saved whole (default: student)",
+        help="of several networks in the file read this one: of a distiller that was saved whole "
+        "(default: student), or raw or averaged weights (default: raw)",
+    )
+    parser.add_argument(
+        "--rename",
+        action="append",
+        default=[],
+        metavar="OLD=NEW",
+        help="where a part of a tensor's name begins with OLD, read NEW (repeatable)",
+    )
+    parser.add_argument(
+        "--no-transform-input",
+        action="store_true",
+        help="of GoogLeNet and Inception: the weights were trained with ImageNet's normalisation, "
+        "unlike those that torchvision publishes",
     )
     parser.add_argument(
         "--dataset", help="measure on this data set's test part (default: what the file says)"

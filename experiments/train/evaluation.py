@@ -22,7 +22,7 @@ from experiments.train.pixels import Pixels
 from models import normalisation
 from models.checkpoints import files as checkpoints
 from models.checkpoints.formats import Checkpoint
-from models.checkpoints.matching import Fit
+from models.checkpoints.matching import Fit, notes_on
 from models.normalisation import Normalisation
 from results import records
 
@@ -156,8 +156,9 @@ def lines(scores: Scores, converted: Pixels | None = None) -> Sequence[str]:
     )
 
 
-def notes(checkpoint: Checkpoint) -> Iterator[str]:
-    """Caveats for the accuracy of a file that a run has written."""
+def notes(checkpoint: Checkpoint, model: models.Classifier) -> Iterator[str]:
+    """What was done to the file's weights, and caveats for their accuracy."""
+    yield from notes_on(checkpoint, model)
     here = checkpoint.path.parent
     if checkpoint.path.name == WEIGHTS and (here / HEAD).exists():
         record = records.read(here)

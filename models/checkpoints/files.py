@@ -27,7 +27,8 @@ def load_checkpoint(model: nn.Module, path: StrPath, part: str = "student") -> N
     """Load weights into ``model``; every name and shape must match and every value be finite.
 
     Accepts every format of `models.checkpoints.formats`; the metadata of our own files must
-    describe ``model``. From a whole distiller, ``part`` ("student" or "teacher") is loaded.
+    describe ``model``. Of several networks in a file, ``part`` is loaded: "student" or "teacher" of
+    a whole distiller, "raw" or "ema" weights.
     Pickles are read with weights_only=True. Raises ModelError in one line, leaving ``model``
     unchanged.
     """
@@ -37,6 +38,18 @@ def load_checkpoint(model: nn.Module, path: StrPath, part: str = "student") -> N
 def load(model: nn.Module, checkpoint: Checkpoint) -> None:
     """`load_checkpoint` from a checkpoint that has already been read."""
     model.load_state_dict(checked_state(model, checkpoint), strict=True)
+    if hasattr(model, "transform_input"):
+        setattr(model, "transform_input", _transforms_input(checkpoint))  # noqa: B010  (no tensor)
+
+
+def _transforms_input(checkpoint: Checkpoint) -> bool:
+    """Whether weights of GoogLeNet or Inception want their input as TensorFlow normalises it.
+
+    torchvision's do, and the files that it publishes cannot say so. Ours say it if they do.
+    """
+    if checkpoint.transform_input is not None:
+        return checkpoint.transform_input
+    return bool(checkpoint.metadata.transform_input) if checkpoint.metadata else True
 
 
 def save_weights(model: nn.Module, path: StrPath, facts: Mapping[str, Any] | None = None) -> None:
@@ -54,9 +67,9 @@ def save_weights(model: nn.Module, path: StrPath, facts: Mapping[str, Any] | Non
     }
     header = None  # a method's modules and unregistered networks are saved as bare tensors
     if isinstance(model, Classifier) and model.name:
-        header = Metadata(
-            architecture=model.name, num_classes=model.num_classes, **(facts or {})
-        ).header()
+        own = {"transform_input": True} if getattr(model, "transform_input", False) else {}
+        about = {"architecture": model.name, "num_classes": model.num_classes}
+        header = Metadata(**{**(facts or {}), **about, **own}).header()
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         with temporary.open("xb") as file:

@@ -20,23 +20,24 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..base import ModelError
+from .containers import EMA, MAIN, State, without_counters
 from .metadata import KEY, Metadata, parse_metadata
+from .parts import PARTS, RAW, Network, networks_in, taken, unwrapped
 from .reading import read
+from .variants import small_resnet
 
-State = Mapping[str, Tensor]
-
-WRAPPERS = ("module.", "_orig_mod.")  # DataParallel and its subclasses; torch.compile
-NESTED = ("model", "state_dict", "net")  # keys under which training scripts store the weights
-PARTS = ("student", "teacher")  # of a distiller that was saved whole
+LIGHTNING = "pytorch-lightning_version"
 OPENMMLAB = ("backbone.", "neck.", "head.")
+ROUNDED = (torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,12 @@ class Checkpoint:
     format    the program that wrote the file, in words
     state     tensors by name, without the prefixes of wrappers
     stripped  those prefixes, outermost first
-    part      "student" or "teacher" if the file holds a whole distiller, else None
+    part      which of `PARTS` this is, if the file holds several; else None
     extra     the file's other content: numbers and short texts as is, descriptions of the rest
     metadata  of our own files, else None
     hint      the architecture named by the file ("arch"): a candidate to try, never trusted
+    notes     what a reader should know: what was left out or not taken, the precision
+    transform_input  see `models.torchvision_path`; None: as the file says or its kind suggests
     """
 
     path: Path
@@ -60,96 +63,84 @@ class Checkpoint:
     extra: Mapping[str, Any] = field(default_factory=dict)
     metadata: Metadata | None = None
     hint: str | None = None
+    notes: tuple[str, ...] = ()
+    transform_input: bool | None = None
 
 
-def read_checkpoint(path: str | os.PathLike[str], part: str = "student") -> Checkpoint:
-    """Read any known format; from a whole distiller, the given ``part``.
+def read_checkpoint(
+    path: str | os.PathLike[str],
+    part: str = MAIN,
+    renamed: Sequence[tuple[str, str]] = (),
+    transform_input: bool | None = None,
+) -> Checkpoint:
+    """Read any known format; of several networks in a file, the given ``part``.
 
+    ``renamed`` are (old, new): wherever a part of a name begins with old, it then begins with new.
     Raises ModelError in one line if the file is missing, broken, refused, or has no weights.
     """
     if part not in PARTS:
-        raise ModelError(f"part {part!r}: expected {' or '.join(map(repr, PARTS))}")
+        raise ModelError(f"part {part!r}: expected one of {', '.join(map(repr, PARTS))}")
     path = Path(path)
     content, header = read(path)
-    arch = content.get("arch") if isinstance(content, Mapping) else None
-    key, nested = _nested(content, path)
-    state, stripped = _unwrapped(nested)
-    extra = _other_content(content, key)
-    held = tuple(name for name in PARTS if _starts(state, f"{name}."))
-    if not held and part != PARTS[0]:
-        raise ModelError(f"{path}: has no part {part!r}: it holds one network, not a distiller")
-    if held:
-        extra |= _other_modules(state, part)
-        state, taken = _part(state, part, held, path)
-        stripped = (*stripped, *taken)
+    networks = networks_in(content, path)
+    one = taken(networks, part, path)
+    state, counters = without_counters(one.state)
+    state, stripped = unwrapped(_renamed(state, renamed))
     state, translated = _from_openmmlab(state)
+    arch = content.get("arch") if isinstance(content, Mapping) else None
     return Checkpoint(
         path=path,
-        format=_format(content, key, KEY in header, bool(held), bool(translated)),
+        format=_format(content, one, KEY in header, bool(translated)),
         state=state,
-        stripped=(*stripped, *translated),
-        part=part if held else None,
-        extra=extra,
+        stripped=(*one.prefixes, *stripped, *translated),
+        part=one.called,
+        extra={**_other_content(content, one.keys[0] if one.keys else None), **one.others},
         metadata=parse_metadata(header, path),
-        hint=arch if isinstance(arch, str) else None,
+        hint=arch if isinstance(arch, str) and arch.isprintable() else None,
+        notes=(*_notes_on(one, networks), *_notes_about(state, counters)),
+        transform_input=transform_input,
     )
 
 
-# ---- nesting and prefixes ------------------------------------------------------------------------
-
-
-def _nested(content: Any, path: Path) -> tuple[str | None, State]:
-    """The key under which the content holds a state dict (None: it is one), and the state dict."""
-    if _is_state(content):
-        return None, content
-    if isinstance(content, Mapping):
-        for key in NESTED:
-            if _is_state(content.get(key)):
-                return key, content[key]
-    holds = type(content).__name__
-    if isinstance(content, Mapping):
-        holds = f"a dict of {', '.join(map(repr, list(content)[:6])) or 'nothing'}"
-    raise ModelError(
-        f"{path}: no state dict: it holds {holds}; expected a dict of tensors by name, or one "
-        f"under {', '.join(map(repr, NESTED[:-1]))} or {NESTED[-1]!r}"
-    )
-
-
-def _is_state(value: Any) -> bool:
-    return (
-        isinstance(value, Mapping)
-        and len(value) > 0
-        and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items())
-    )
-
-
-def _unwrapped(state: State) -> tuple[State, tuple[str, ...]]:
-    """The state without the prefixes of wrappers, and these prefixes.
-
-    Returns a plain dict: torch's OrderedDict carries module versions that loading would act on.
-    """
-    # Recursive, because wrappers may be nested in either order.
-    for prefix in WRAPPERS:
-        if all(key.startswith(prefix) for key in state):
-            inner, prefixes = _unwrapped({k.removeprefix(prefix): v for k, v in state.items()})
-            return inner, (prefix, *prefixes)
-    return dict(state), ()
+def _renamed(state: State, pairs: Sequence[tuple[str, str]]) -> State:
+    for old, new in pairs:
+        at_start = re.compile(rf"(?:(?<=\.)|^){re.escape(old)}")
+        state = {at_start.sub(lambda _, new=new: new, k): v for k, v in state.items()}  # type: ignore[misc]
+    return state
 
 
 def _starts(state: State, prefix: str) -> bool:
     return any(key.startswith(prefix) for key in state)
 
 
-def _part(
-    state: State, part: str, held: tuple[str, ...], path: Path
-) -> tuple[State, tuple[str, ...]]:
-    """One network of a distiller, and the prefixes removed from its names."""
-    if part not in held:
-        raise ModelError(f"{path}: a distiller without {part!r}: it holds {held[0]!r} only")
-    prefix = f"{part}."
-    taken = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-    inner, prefixes = _unwrapped(taken)
-    return inner, (prefix, *prefixes)
+# ---- notes ---------------------------------------------------------------------------------------
+
+
+def _notes_on(taken: Network, networks: Sequence[Network]) -> Iterator[str]:
+    """Which network was taken, and what else could be."""
+    others = list(dict.fromkeys(n.part for n in networks if n.part != taken.part))
+    if taken.called == RAW:
+        yield "these are the raw weights; averaged ones (EMA) are there, too: --part ema"
+    elif taken.part == EMA:
+        yield "these are averaged weights (EMA)" + "; raw ones: --part raw" * bool(others)
+    elif others:
+        there = " and ".join(f"--part {name}" for name in others)
+        yield f"this is the {taken.part}; also there: {there}"
+    same = [str(n) for n in networks if n.part == taken.part and n.keys != taken.keys]
+    if same:
+        yield f"taken from {str(taken)!r}; weights are also under {', '.join(map(repr, same[:3]))}"
+
+
+def _notes_about(state: State, counters: Sequence[str]) -> Iterator[str]:
+    if counters:
+        kinds = ", ".join(dict.fromkeys(name.rpartition(".")[2] for name in counters))
+        yield f"left out: {kinds} ({len(counters)} counters, which are no weights)"
+    kinds_of = {value.dtype for value in state.values() if value.is_floating_point()}
+    for kind in ROUNDED:
+        if kind in kinds_of:
+            yield f"stored in half precision ({str(kind).removeprefix('torch.')})"
+    if torch.float64 in kinds_of:
+        yield "stored in double precision, rounded to single"
 
 
 def _from_openmmlab(state: State) -> tuple[State, tuple[str, ...]]:
@@ -159,39 +150,39 @@ def _from_openmmlab(state: State) -> tuple[State, tuple[str, ...]]:
     """
     if not (_starts(state, "backbone.") and all(key.startswith(OPENMMLAB) for key in state)):
         return state, ()
-    renamed = {
+    renamed: State = {
         key.removeprefix("backbone.").replace("head.fc.", "fc."): value
         for key, value in state.items()
     }
     stem = renamed.get("conv1.weight")
     if stem is not None and stem.shape[-1] == 3 and _starts(renamed, "layer4."):
-        renamed = {  # a 3×3 stem and four stages: ResNet_CIFAR
-            re.sub(r"^fc\.", "linear.", key).replace(".downsample.", ".shortcut."): value
-            for key, value in renamed.items()
-        }
+        renamed = small_resnet(renamed)  # a 3×3 stem and four stages: ResNet_CIFAR
     return renamed, ("backbone.", "head.")
 
 
 # ---- descriptions --------------------------------------------------------------------------------
 
 
-def _format(
-    content: Any, key: str | None, is_ours: bool, is_distiller: bool, is_openmmlab: bool
-) -> str:
+def _format(content: Any, taken: Network, is_ours: bool, is_openmmlab: bool) -> str:
     """The format in words, told by its nesting: file names and suffixes are unreliable."""
+    key = ".".join(taken.keys)
     if is_ours:
         return "ours (safetensors)"
     if is_openmmlab:
-        return "OpenMMLab's" + (", a whole distiller" if is_distiller else "")
-    if is_distiller:
-        whose = {"model": "mdistiller's, ", "state_dict": "OpenMMLab's, "}.get(key or "", "")
+        return "OpenMMLab's" + (", a whole distiller" if taken.whole else "")
+    if isinstance(content, Mapping) and LIGHTNING in content:
+        return "Lightning's" + (", a whole distiller" if taken.whole else "")
+    if taken.whole:
+        whose = {"model": "mdistiller's, ", "state_dict": "OpenMMLab's, "}.get(key, "")
         return f"{whose}a whole distiller"
-    if key is None:
+    if not key:
         return "a bare state dict"
     if key == "net":
         return """pytorch-cifar's {"net": …}"""
     if key == "state_dict":
         return """a state dict under "state_dict" (timm, OpenMMLab, PyTorch's examples)"""
+    if key != "model":
+        return f"a state dict under {key!r}"
     if len(content) == 1:
         return """mdistiller's student {"model": …}"""
     return """RepDistiller's or SimKD's {"model": …}"""
@@ -199,7 +190,7 @@ def _format(
 
 def _other_content(content: Any, key: str | None) -> dict[str, Any]:
     """What a file holds besides the weights."""
-    if key is None:
+    if key is None or not isinstance(content, Mapping):
         return {}
     named = ((str(name), value) for name, value in content.items() if name != key)
     return {n if n.isprintable() else repr(n): _described(value) for n, value in named}
@@ -218,9 +209,3 @@ def _described(value: Any) -> Any:
         return value
     size = f" of {len(value)}" if hasattr(value, "__len__") else ""
     return f"a {type(value).__name__}{size}"
-
-
-def _other_modules(state: State, part: str) -> dict[str, Any]:
-    """A distiller's other modules, with their numbers of tensors."""
-    modules = [key.partition(".")[0] for key in state]
-    return {f"{m}.": f"{modules.count(m)} tensors" for m in dict.fromkeys(modules) if m != part}

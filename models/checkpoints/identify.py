@@ -7,15 +7,25 @@ from .formats import Checkpoint
 from .matching import Fit, describe_fits, fits, nearest
 
 
+class NoFit(ModelError):  # noqa: N818  (a property of the weights)
+    """The weights are readable, but fit no network of the zoo, or several."""
+
+    exit_code = 1  # of a program that ends with it: the file is fine
+
+
 def identify(checkpoint: Checkpoint, asked: str | None = None) -> Fit:
     """Return the network named by the file, else ``asked``, else the only one that fits.
 
-    Raises ModelError if no network or several fit, or if the file names another than ``asked``.
+    Raises NoFit if no network or several fit, ModelError if the file names another than ``asked``
+    or a number of classes that it does not have.
     """
     said = checkpoint.metadata
     if said and asked not in (None, said.architecture):
         raise ModelError(f"{checkpoint.path}: says that it is {said}, not {asked}")
     if said:
+        held = fits(checkpoint, [said.architecture])
+        if held and held[0].num_classes not in (None, said.num_classes):
+            raise ModelError(f"{checkpoint.path}: says that it is {said}, but holds {held[0]}")
         return Fit(said.architecture, said.num_classes)
     candidates = fits(checkpoint, [asked] if asked else ())
     if len(candidates) == 1:
@@ -23,7 +33,7 @@ def identify(checkpoint: Checkpoint, asked: str | None = None) -> Fit:
     if asked:
         return Fit(asked, None)  # loading says what is wrong
     if candidates:
-        raise ModelError(f"{checkpoint.path}: {describe_fits(checkpoint)}: choose with --model")
+        raise NoFit(f"{checkpoint.path}: {describe_fits(checkpoint)}: choose with --model")
     close = nearest(checkpoint)
     hint = f"; nearest is {close[0]}: {close[1]}" if close else ""
-    raise ModelError(f"{checkpoint.path}: {describe_fits(checkpoint)}{hint}")
+    raise NoFit(f"{checkpoint.path}: {describe_fits(checkpoint)}{hint}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -10,15 +11,15 @@ import torch
 from torch import nn
 
 from ..base import PREFIXES, Factory, ModelError, build, find, names
-from .formats import Checkpoint, State
+from .containers import State
+from .formats import Checkpoint
+from .libraries import AUXILIARY, translated
+from .signatures import BUFFERS, Signature, difference, head_of, signature_of, values_in
+from .variants import variants
 
-# Ignored in comparisons: files from before torch 0.4.1 lack it, and BatchNorm then keeps its own.
-COUNTER = "num_batches_tracked"
-BUFFERS = ("running_mean", "running_var", COUNTER, "relative_coords_table")
 LIBRARIES = ("torchvision/", "timm/")  # hundreds of networks: too many to build them all
-MAX_SHOWN = 3  # tensor names per kind in an error
-
-Signature = dict[str, tuple[int, ...]]
+FAR = 0.75  # of names and shapes differ: such a network is not called near
+WEIGHTS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 class Fit(NamedTuple):
@@ -29,6 +30,14 @@ class Fit(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.name} with {self.num_classes} classes" if self.num_classes else self.name
+
+
+class Match(NamedTuple):
+    """A network that the weights fit, the state in its names, and what was done to the file's."""
+
+    fit: Fit
+    state: State
+    notes: tuple[str, ...]
 
 
 class Template(NamedTuple):
@@ -43,18 +52,47 @@ def checked_state(model: nn.Module, checkpoint: Checkpoint) -> State:
 
     Raises ModelError naming what is missing or unexpected, and the networks the weights fit.
     """
-    _check_architecture(model, checkpoint)
-    _check_classes(model, checkpoint)
-    for key, value in checkpoint.state.items():
-        if value.is_floating_point() and not value.isfinite().all():
-            raise ModelError(f"{checkpoint.path}: {key!r} holds NaN or infinite values")
-    return checkpoint.state
+    expected, head = model.state_dict(), head_of(model)
+    template = Template(signature_of(expected, head), head)
+    name = getattr(model, "name", "")
+    states = (_agreeing(name, template, variant.state) for variant in variants(checkpoint.state))
+    state = next((found for found in states if found is not None), None)
+    _check_architecture(model, checkpoint, state is not None)
+    assert state is not None  # or the check has raised
+    _check_classes(model, checkpoint, state)
+    _check_values(state, expected, checkpoint)
+    # Auxiliary heads that the file does without never run.
+    kept = {key: value for key, value in expected.items() if key.startswith(AUXILIARY)}
+    return {**kept, **state}
 
 
-def _check_architecture(model: nn.Module, checkpoint: Checkpoint) -> None:
-    head = _head(model)
-    actual, expected = _signature(checkpoint.state, head), _signature(model.state_dict(), head)
-    problems = [difference(actual, expected)] if actual != expected else []
+def _check_values(state: State, expected: State, checkpoint: Checkpoint) -> None:
+    for key, value in state.items():
+        problem = _problem(value, expected[key]) if key in expected else None
+        if problem:
+            raise ModelError(f"{checkpoint.path}: {key!r} {problem}")
+
+
+def _problem(value: torch.Tensor, expected: torch.Tensor) -> str | None:
+    """Why a tensor is no part of the weights, if it is none."""
+    if value.layout is not torch.strided or value.is_quantized:
+        kind = "quantized" if value.is_quantized else str(value.layout).removeprefix("torch.")
+        return f"is {kind}; expected a plain tensor"
+    if value.is_meta:
+        return "has no values (it was saved from the meta device)"
+    if expected.is_floating_point() and value.dtype not in WEIGHTS:
+        return f"holds {str(value.dtype).removeprefix('torch.')}; expected floating-point weights"
+    if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+        return "claims more values than the file holds"
+    if value.is_floating_point() and not value.isfinite().all():
+        return "holds NaN or infinite values"
+    return None
+
+
+def _check_architecture(model: nn.Module, checkpoint: Checkpoint, agrees: bool) -> None:
+    head = head_of(model)
+    actual, expected = signature_of(checkpoint.state, head), signature_of(model.state_dict(), head)
+    problems = [] if agrees else [difference(actual, expected)]
     name = getattr(model, "name", "") or type(model).__name__
     metadata = checkpoint.metadata
     if metadata and metadata.architecture != name:
@@ -67,9 +105,9 @@ def _check_architecture(model: nn.Module, checkpoint: Checkpoint) -> None:
         )
 
 
-def _check_classes(model: nn.Module, checkpoint: Checkpoint) -> None:
+def _check_classes(model: nn.Module, checkpoint: Checkpoint, state: State) -> None:
     """Compare the heads, whose names are known to agree, and what the metadata says of them."""
-    state, expected, head = checkpoint.state, model.state_dict(), _head(model)
+    expected, head = model.state_dict(), head_of(model)
     if not head:
         return
     classes = len(state[head[0]])
@@ -93,52 +131,110 @@ def fits(checkpoint: Checkpoint, only: Iterable[str] = ()) -> list[Fit]:
     If none of our own networks fits, those of torchvision and timm are tried that have the file's
     number of parameters, or the name stored in the file.
     """
-    for names_to_try in [only] if only else [_own_names(), _library_names(checkpoint)]:
-        matches = []
-        for name in names_to_try:
-            template = _template(name)
-            if template and _signature(checkpoint.state, template.head) == template.signature:
-                head = template.head
-                matches.append(Fit(name, len(checkpoint.state[head[0]]) if head else None))
-        if matches:
-            return matches
+    return [match.fit for match in matches(checkpoint, only)]
+
+
+def matches(checkpoint: Checkpoint, only: Iterable[str] = ()) -> list[Match]:
+    """`fits`, with the state as each network names it."""
+    only = list(only)
+    for state, notes in variants(checkpoint.state):
+        for names_to_try in [only] if only else [_own_names(), _library_names(state, checkpoint)]:
+            found = [match for name in names_to_try if (match := _match(name, state, notes))]
+            if found:
+                return found
     return []
+
+
+def notes_on(checkpoint: Checkpoint, model: nn.Module) -> list[str]:
+    """What was done to a file's weights before they were loaded into ``model``."""
+    name = getattr(model, "name", "")
+    found = matches(checkpoint, [name]) if name else []
+    transforms = ["its input is normalised as TensorFlow does (--no-transform-input)"]
+    done = transforms if getattr(model, "transform_input", False) else []
+    return [*checkpoint.notes, *(found[0].notes if found else ()), *done]
+
+
+def _match(name: str, state: State, notes: tuple[str, ...]) -> Match | None:
+    template = _template(name)
+    own = _agreeing(name, template, state) if template else None
+    if template is None or own is None:
+        return None
+    if own is not state:
+        notes = (*notes, f"older names, translated by {name.partition('/')[0]}")
+    head = [key for key in template.head if key in own]  # auxiliary ones may be missing
+    classes = len(own[head[0]]) if head else None
+    return Match(Fit(name, classes), own, notes)
+
+
+def _agreeing(name: str, template: Template, state: State) -> State | None:
+    """The state in the names of the network ``name``, if it is its weights."""
+    if _agrees(state, template):
+        return state
+    if not name.startswith(LIBRARIES):
+        return None
+    own = translated(name, state, _classes(state, template.head))
+    return own if own is not None and _agrees(own, template) else None
+
+
+def _agrees(state: State, template: Template) -> bool:
+    """All names and shapes are equal; auxiliary heads may be missing as a whole."""
+    actual, expected = signature_of(state, template.head), template.signature
+    if actual == expected:
+        return True
+    missing = expected.keys() - actual.keys()
+    return (
+        bool(missing)
+        and actual.items() <= expected.items()
+        and all(key.startswith(AUXILIARY) for key in missing)
+        and not any(key.startswith(AUXILIARY) for key in actual)
+    )
+
+
+def _classes(state: State, head: tuple[str, ...]) -> int | None:
+    """The number of classes: rows of the head, or of the last matrix where it has an older name."""
+    if head and head[0] in state and state[head[0]].dim():
+        return len(state[head[0]])
+    matrices = [v for k, v in state.items() if v.dim() == 2 and k.endswith("weight")]
+    return len(matrices[-1]) if matrices else None
 
 
 def describe_fits(checkpoint: Checkpoint) -> str:
     """`fits` as the end of an error message."""
-    matches = fits(checkpoint)
-    if matches:
-        return f"they fit {' or '.join(map(str, matches))}"
+    found = fits(checkpoint)
+    if found:
+        return f"they fit {' or '.join(map(str, found))}"
     known = " (of OpenMMLab's networks only ResNet and ResNet_CIFAR are known)"
     return "they fit no model of the zoo" + known * checkpoint.format.startswith("OpenMMLab")
 
 
 def nearest(checkpoint: Checkpoint) -> tuple[str, str] | None:
-    """The network that disagrees with the file in the fewest tensors, and a description how.
+    """The network that differs least from the file, relative to its size, and a description how.
 
-    None if no network has a tensor in common with the file.
+    None if none is near: all differ in most of their names and shapes.
     """
-    best, fewest = None, 0
-    for name in (*_own_names(), *_library_names(checkpoint)):
+    best: tuple[float, str, str] | None = None
+    for name in (*_own_names(), *_library_names(checkpoint.state, checkpoint)):
         template = _template(name)
         if template is None:
             continue
-        actual, expected = _signature(checkpoint.state, template.head), template.signature
-        # Pairs of name and shape that only one side has.
-        disagreeing = len(actual.items() ^ expected.items())
-        if actual.items() & expected.items() and (best is None or disagreeing < fewest):
-            best, fewest = (name, difference(actual, expected)), disagreeing
-    return best
+        actual, expected = signature_of(checkpoint.state, template.head), template.signature
+        apart = len(actual.items() ^ expected.items()) / (len(actual) + len(expected))
+        if apart > FAR:
+            continue
+        # Networks of one family share most names: the nearest one has as many values, too.
+        apart += abs(math.log(values_in(actual) / values_in(expected)))
+        if best is None or apart < best[0]:
+            best = (apart, name, difference(actual, expected))
+    return best[1:] if best else None
 
 
 def _own_names() -> list[str]:
     return [name for name in names() if not name.startswith(LIBRARIES)]
 
 
-def _library_names(checkpoint: Checkpoint) -> Iterator[str]:
-    """The few library networks with the file's number of parameters, or the name it stores."""
-    sizes, known = _possible_sizes(checkpoint.state), names()
+def _library_names(state: State, checkpoint: Checkpoint) -> Iterator[str]:
+    """The few library networks with as many parameters as the state, or the name in the file."""
+    sizes, known = _possible_sizes(state), names()
     for name in filter(lambda known: known.startswith(LIBRARIES), known):
         if _catalogued_size(name) in sizes or name.partition("/")[2] == checkpoint.hint:
             yield name
@@ -153,7 +249,7 @@ def _possible_sizes(state: State) -> set[int]:
     """
     kept = [v for k, v in state.items() if v.is_floating_point() and not k.endswith(BUFFERS)]
     total = sum(value.numel() for value in kept)
-    heads = {(len(value), value[0].numel()) for value in kept if value.dim() > 1}
+    heads = {(len(v), v.numel() // len(v)) for v in kept if v.dim() > 1 and len(v)}
     # width + 1, since each class also has a bias.
     return {total} | {total + (1000 - classes) * (width + 1) for classes, width in heads}
 
@@ -188,13 +284,13 @@ def _build_template(name: str, factory: Factory) -> Template | None:
     model = _unallocated(name, classes=2)  # any number: signatures omit it
     if model is None:
         return None
-    state, head = model.state_dict(), _head(model)
+    state, head = model.state_dict(), head_of(model)
     if name.startswith(LIBRARIES):  # these may end in a convolution, or in several heads
         other = _unallocated(name, classes=3)
         assert other is not None  # it was built with two classes
         shapes = other.state_dict()
         head = tuple(key for key in state if state[key].shape != shapes[key].shape)
-    return Template(_signature(state, head), head)
+    return Template(signature_of(state, head), head)
 
 
 def _unallocated(name: str, classes: int) -> nn.Module | None:
@@ -208,46 +304,3 @@ def _unallocated(name: str, classes: int) -> nn.Module | None:
             except Exception:  # noqa: BLE001  (a user's factory; if it fails, it is not proposed)
                 continue
     return None
-
-
-# ---- names and shapes ----------------------------------------------------------------------------
-
-
-def _head(model: nn.Module) -> tuple[str, ...]:
-    """Parameter names of the last linear layer: their first dimension is the number of classes."""
-    classifier = getattr(model, "classifier", None)
-    for name, module in model.named_modules():
-        if module is classifier and isinstance(module, nn.Linear):
-            return tuple(f"{name}.{key}" for key, _ in module.named_parameters())
-    return ()
-
-
-def _signature(state: State, head: tuple[str, ...]) -> Signature:
-    """Names and shapes, without the number of classes in those of ``head``."""
-    return {
-        key: tuple(value.shape[1:] if key in head else value.shape)
-        for key, value in state.items()
-        if not key.endswith(COUNTER)
-    }
-
-
-def difference(actual: Signature, expected: Signature) -> str:
-    """What the file lacks, what the model does not have, or the first shape that differs."""
-    missing = [key for key in expected if key not in actual]
-    unexpected = [key for key in actual if key not in expected]
-    parts = [f"the file lacks {_listed(missing)}"] if missing else []
-    parts += [f"the model has no {_listed(unexpected)}"] if unexpected else []
-    if parts:
-        return " and ".join(parts)
-    key = next(key for key in expected if actual[key] != expected[key])
-    return f"{key!r} is {actual[key]} in the file, {expected[key]} in the model"
-
-
-def _listed(keys: list[str]) -> str:
-    more = f" (and {len(keys) - MAX_SHOWN} more)" if len(keys) > MAX_SHOWN else ""
-    return ", ".join(map(repr, keys[:MAX_SHOWN])) + more
-
-
-def parameters(state: State) -> int:
-    """Number of trained values: all but the buffers, such as BatchNorm statistics."""
-    return sum(value.numel() for key, value in state.items() if not key.endswith(BUFFERS))

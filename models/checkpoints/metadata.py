@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from ..base import ModelError
 from ..normalisation import Normalisation
+from .reading import printable
 
 # All metadata is one JSON entry: safetensors writes several entries in an order that changes from
 # process to process, but equal weights must give equal files.
 KEY = "distillers"
+
+Text = Annotated[str, AfterValidator(printable)]  # it will be printed, whoever wrote it
 
 
 class Metadata(BaseModel):
@@ -27,12 +30,13 @@ class Metadata(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     format: Literal[1] = 1
-    architecture: str = Field(min_length=1)
+    architecture: Text = Field(min_length=1)
     num_classes: int = Field(ge=1)
-    dataset: str | None = None
+    dataset: Text | None = None
     normalisation: Normalisation | None = None
     accuracy: float | None = Field(None, ge=0, le=100)
-    source: str | None = None
+    source: Text | None = None
+    transform_input: bool | None = None  # of GoogLeNet and Inception, see `torchvision_path`
 
     def header(self) -> dict[str, str]:
         """The metadata argument of ``safetensors.torch.save``."""

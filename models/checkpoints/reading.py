@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import pickle
 import re
@@ -14,10 +13,11 @@ import safetensors.torch
 import torch
 
 from ..base import ModelError
+from . import impostors, plain_classes
 
 # Explanations of classes that known programs store and torch refuses to unpickle.
 KNOWN_CLASSES = {
-    "numpy": "a NumPy number or array, often an accuracy",
+    "numpy": "a NumPy array of objects",
     "mmengine": "OpenMMLab's training state; its publish_model.py leaves it out",
     "mmcv": "OpenMMLab's training state; its publish_model.py leaves it out",
     "torch.nn.modules": "a whole pickled network",
@@ -40,7 +40,10 @@ def read(path: Path) -> tuple[Any, dict[str, str]]:
     Raises ModelError in one line for a file that is missing or broken, or that would run code.
     """
     try:
-        return _decode(require_file(path))
+        what = impostors.named(require_file(path))
+        if what is not None:
+            raise ModelError(f"{path}: this is {what}".replace("FILE", str(path)))
+        return _decode(path)
     except ModelError:
         raise
     except pickle.UnpicklingError as error:
@@ -52,7 +55,7 @@ def read(path: Path) -> tuple[Any, dict[str, str]]:
         reason = (str(error).strip().splitlines() or ["it ends too early"])[0]
         raise ModelError(
             f"{path}: truncated, corrupt or not a checkpoint "
-            f"({type(error).__name__}: {reason[:160]})"
+            f"({type(error).__name__}: {printable(reason[:160])}); download it again"
         ) from error
 
 
@@ -67,13 +70,17 @@ def _decode(path: Path) -> tuple[Any, dict[str, str]]:
         return safetensors.torch.load_file(path), header
     if head[:1] == b"\x80" and head[1:2] > b"\x02":  # torch.save writes protocol 2
         raise _refused(path, f"it is a bare pickle of protocol {head[1]}")
-    # RepDistiller's *_last.pth files hold their command line as `opt`. A Namespace only stores
-    # attributes: unpickling calls none of its methods, and weights_only checks what it contains.
-    with torch.serialization.safe_globals([argparse.Namespace]):
+    with torch.serialization.safe_globals(plain_classes.allowed()):
         return torch.load(path, map_location="cpu", weights_only=True), {}
 
 
+def printable(text: str) -> str:
+    """The text with escapes in place of what would move a cursor or change colors."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def _named(name: str) -> str:
+    name = printable(name)
     meaning = next(
         (m for prefix, m in KNOWN_CLASSES.items() if f"{name}.".startswith(f"{prefix}.")), ""
     )

@@ -117,7 +117,7 @@ def test_networks_of_a_plugin(tmp_path, own_registry):
     state = {**models.build("resnet8", 10).state_dict(), "extra": torch.ones(1)}
     torch.save(state, tmp_path / "w.pth")
     more = ["--dataset", "fake", "--option", "image_size=16"]
-    assert evaluate(tmp_path / "w.pth", *more).code == 2
+    assert evaluate(tmp_path / "w.pth", *more).code == 1
     said = evaluate(tmp_path / "w.pth", *more, "--plugin", str(plugin))
     assert said.out.startswith("network  mine with 10 classes, from a bare state dict\n")
 

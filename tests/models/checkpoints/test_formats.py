@@ -166,7 +166,11 @@ def test_the_teacher_of_a_distiller(tmp_path, kind):
     [
         (lambda: Distiller(built()).state_dict(), "teacher", "without 'teacher'.* 'student' only"),
         (lambda: built().state_dict(), "teacher", "no part 'teacher': it holds one network, not"),
-        (lambda: built().state_dict(), "pupil", "part 'pupil': expected 'student' or 'teacher'"),
+        (
+            lambda: built().state_dict(),
+            "pupil",
+            "part 'pupil': expected one of 'student', ",
+        ),
     ],
 )
 def test_a_missing_part(tmp_path, content, part, said):
