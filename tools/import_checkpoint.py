@@ -37,7 +37,7 @@ from experiments.errors import InputError
 from experiments.train import evaluation
 from experiments.train.evaluation import Scores
 from models.checkpoints.files import save_weights, sha256
-from models.checkpoints.formats import Checkpoint
+from models.checkpoints.formats import Checkpoint, read_checkpoint
 from models.checkpoints.identify import identify
 from models.checkpoints.matching import Fit, fits, matches, nearest
 from models.checkpoints.metadata import Metadata

@@ -52,8 +52,8 @@ def _file(args: argparse.Namespace) -> Path | None:
     is_file = bool(args.run) and _names_a_file(args.run[0])
     if is_file and len(args.run) > 1:
         raise InputError(f"evaluate {args.run[1]}: expected one FILE, or runs only")
-    of_file = ("model", "part", "rename", "no_transform_input", "dataset", "batch_size")
-    of_file += ("normalisation", "mean", "std")
+    about = ("model", "part", "rename", "no_transform_input", "normalisation", "mean", "std")
+    of_file = (*about, "dataset", "batch_size")
     kinds = {"file": of_file, "run": ("matrix", "against")}
     of_other = kinds["run" if is_file else "file"]
     for name in of_other:
