@@ -39,7 +39,7 @@ from experiments.train.evaluation import Scores
 from models.checkpoints.files import save_weights, sha256
 from models.checkpoints.formats import Checkpoint, read_checkpoint
 from models.checkpoints.identify import identify
-from models.checkpoints.matching import Fit, fits, matches, nearest
+from models.checkpoints.matching import Fit, check_values, fits, matches, nearest
 from models.checkpoints.metadata import Metadata
 from models.checkpoints.signatures import parameters
 from models.normalisation import Normalisation
@@ -71,9 +71,14 @@ def _summary(metadata: Metadata) -> str:
     return ", ".join([str(metadata), *known])
 
 
-def match(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
-    """The networks that the weights fit, or the nearest one."""
-    found = matches(checkpoint)
+def match(checkpoint: Checkpoint, asked: str | None) -> Iterator[tuple[str, str]]:
+    """The networks that the weights fit, the one ``asked`` for alone if they do; or the nearest.
+
+    Raises ModelError for tensors that are no weights.
+    """
+    found = (matches(checkpoint, [asked]) if asked else []) or matches(checkpoint)
+    for one in found:
+        check_values(checkpoint, one)
     for match in found:
         yield "fits", ", ".join([str(match.fit), *match.notes])
     if not found:
@@ -105,8 +110,6 @@ class Target:
                 f"--to {to}: exists already and will not be overwritten{_accuracy_of(to)}; "
                 "--replace overwrites a file of lower accuracy"
             )
-        if os.path.lexists(to) and (to.is_symlink() or not to.is_file()):
-            raise InputError(f"--to {to}: is not a regular file and will not be overwritten")
 
     def check_better(self, facts: dict[str, Any]) -> None:
         """Raise InputError if the file that is there may be better than what is to be written."""
@@ -172,12 +175,13 @@ def examine(args: argparse.Namespace) -> int:
     for plugin in args.plugin:
         distillers.load_plugin(plugin)
     checkpoint = asked_checkpoint(args)
-    for heading, text in (*inspect(checkpoint), *match(checkpoint)):
+    for heading, text in (*inspect(checkpoint), *match(checkpoint, args.model)):
         print(f"{heading:<8} {text}", flush=True)
     measured = args.dataset is not None or args.data is not None
     args.data = args.data or CHECKOUT / "data"
     if not (measured or args.to):
-        return 0 if args.model or checkpoint.metadata or len(fits(checkpoint)) == 1 else 1
+        only = [args.model] if args.model else []
+        return 0 if checkpoint.metadata or len(fits(checkpoint, only)) == 1 else 1
     given = evaluation.stated(args.normalisation, args.mean, args.std)
     to = Target(args.to, _replacing(args)) if args.to else None
     if to:

@@ -41,10 +41,11 @@ class Match(NamedTuple):
 
 
 class Template(NamedTuple):
-    """A network's tensor names and shapes; the shapes of the head omit the number of classes."""
+    """A network's tensor names and shapes; those of the head omit the number of classes."""
 
     signature: Signature
     head: tuple[str, ...]
+    floating: frozenset[str]  # names of tensors that hold floating-point numbers
 
 
 def checked_state(model: nn.Module, checkpoint: Checkpoint) -> State:
@@ -53,34 +54,41 @@ def checked_state(model: nn.Module, checkpoint: Checkpoint) -> State:
     Raises ModelError naming what is missing or unexpected, and the networks the weights fit.
     """
     expected, head = model.state_dict(), head_of(model)
-    template = Template(signature_of(expected, head), head)
+    template = _template_of(expected, head)
     name = getattr(model, "name", "")
     states = (_agreeing(name, template, variant.state) for variant in variants(checkpoint.state))
     state = next((found for found in states if found is not None), None)
     _check_architecture(model, checkpoint, state is not None)
     assert state is not None  # or the check has raised
     _check_classes(model, checkpoint, state)
-    _check_values(state, expected, checkpoint)
+    _check_values(state, template.floating, checkpoint)
     # Auxiliary heads that the file does without never run.
     kept = {key: value for key, value in expected.items() if key.startswith(AUXILIARY)}
     return {**kept, **state}
 
 
-def _check_values(state: State, expected: State, checkpoint: Checkpoint) -> None:
+def check_values(checkpoint: Checkpoint, match: Match) -> None:
+    """Raise ModelError unless every tensor of a match is plain, of numbers, and finite."""
+    template = _template(match.fit.name)
+    assert template is not None  # the weights fit it
+    _check_values(match.state, template.floating, checkpoint)
+
+
+def _check_values(state: State, floating: frozenset[str], checkpoint: Checkpoint) -> None:
     for key, value in state.items():
-        problem = _problem(value, expected[key]) if key in expected else None
+        problem = _problem(value, key in floating)
         if problem:
             raise ModelError(f"{checkpoint.path}: {key!r} {problem}")
 
 
-def _problem(value: torch.Tensor, expected: torch.Tensor) -> str | None:
+def _problem(value: torch.Tensor, is_floating: bool) -> str | None:
     """Why a tensor is no part of the weights, if it is none."""
     if value.layout is not torch.strided or value.is_quantized:
         kind = "quantized" if value.is_quantized else str(value.layout).removeprefix("torch.")
         return f"is {kind}; expected a plain tensor"
     if value.is_meta:
         return "has no values (it was saved from the meta device)"
-    if expected.is_floating_point() and value.dtype not in WEIGHTS:
+    if is_floating and value.dtype not in WEIGHTS:
         return f"holds {str(value.dtype).removeprefix('torch.')}; expected floating-point weights"
     if value.numel() * value.element_size() > value.untyped_storage().nbytes():
         return "claims more values than the file holds"
@@ -290,7 +298,12 @@ def _build_template(name: str, factory: Factory) -> Template | None:
         assert other is not None  # it was built with two classes
         shapes = other.state_dict()
         head = tuple(key for key in state if state[key].shape != shapes[key].shape)
-    return Template(signature_of(state, head), head)
+    return _template_of(state, head)
+
+
+def _template_of(state: State, head: tuple[str, ...]) -> Template:
+    floating = frozenset(name for name, value in state.items() if value.is_floating_point())
+    return Template(signature_of(state, head), head, floating)
 
 
 def _unallocated(name: str, classes: int) -> nn.Module | None:
