@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 from pydantic_core import from_json
 
-from results import schema
+from results import files, schema
 from results.records import HISTORY, MEASURES, RESULT, RecordError, refused, write_atomic
 from results.schema import Record
 
@@ -43,17 +43,25 @@ def read(path: Path, measures: bool = False) -> dict[str, Record]:
     shared = Shared()
     for number, line in enumerate(lines(path), start=1):
         where = f"{path}:{number}"
-        record = parse(line, where) if measures else split(line, where).record
+        record = _with_measures(line, where) if measures else split(line, where).record
         if record.run in records:
             raise RecordError(f"{where}: run {record.run} is in an earlier line")
         records[record.run] = shared.parts(record)
     return records
 
 
+def _with_measures(line: bytes, where: str) -> Record:
+    """The record with its measures; without them where they are none, as those of a run are."""
+    try:
+        return parse(line, where)
+    except RecordError:
+        return split(line, where).record
+
+
 def lines(path: Path) -> Iterator[bytes]:
     """The lines of a file. RecordError where the disk refuses."""
     try:
-        with path.open("rb") as file:
+        with files.opened(path) as file:
             yield from file
     except OSError as error:
         raise refused(path, "read", error) from error
@@ -195,21 +203,38 @@ def _name(part: Any) -> str:
     return str(part["name"] if isinstance(part, dict) else part or "")
 
 
-def line_of(directory: Path, history: bool = False) -> bytes:
+def line_of(
+    directory: Path, history: bool = False, left_out: dict[Path, str] | None = None
+) -> bytes:
     """The line of the finished run in ``directory``. Nothing of its result is changed.
 
-    history  whether its ``history.csv``, if there is one, is part of the line
+    history   whether its ``history.csv``, if there is one, is part of the line
+    left_out  given: takes what is wrong with measures or a history that cannot be read
 
     RecordError where its result, its measures or its history cannot be read.
     """
     data = _bytes(directory / RESULT)
     parse(data, str(directory / RESULT))
     document = json.loads(data)
-    measures = _measures(directory / MEASURES, document["run"])
+    with _tolerated(directory / MEASURES, left_out) as measured:
+        measured += [_measures(directory / MEASURES, document["run"])]
+    measures = measured[0] if measured else None
     if history and (directory / HISTORY).exists():
-        text = _bytes(directory / HISTORY).decode(errors="surrogateescape")
-        document = {**_without(document, HISTORY_KEY), HISTORY_KEY: text}
+        with _tolerated(directory / HISTORY, left_out):
+            text = _bytes(directory / HISTORY).decode(errors="surrogateescape")
+            document = {**_without(document, HISTORY_KEY), HISTORY_KEY: text}
     return _line({**document, KEY: measures} if measures else document)
+
+
+@contextlib.contextmanager
+def _tolerated(path: Path, left_out: dict[Path, str] | None) -> Iterator[list[Any]]:
+    """Inside, a RecordError about ``path`` is put into ``left_out``, if that is given."""
+    try:
+        yield []
+    except RecordError as error:
+        if left_out is None:
+            raise
+        left_out[path] = str(error)
 
 
 def without_history(line: bytes) -> bytes:
@@ -240,7 +265,7 @@ def _measures(path: Path, run: str) -> dict[str, Any] | None:
         return None
     try:
         content = json.loads(_bytes(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RecordError(f"{path}: not JSON: {error}") from error
     if not isinstance(content, dict):
         raise RecordError(f"{path}: expected an object, got {content!r:.40}")
@@ -251,6 +276,6 @@ def _measures(path: Path, run: str) -> dict[str, Any] | None:
 
 def _bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return files.read_bytes(path)
     except OSError as error:
         raise refused(path, "read", error) from error

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from results import schema
+from results import files, schema
 from results.schema import Record
 
 RESULT = "result.json"
@@ -57,6 +57,25 @@ def read(directory: Path) -> Record | None:
     allowed to look must never pass for "not done yet".
     """
     return _load(os.path.join(directory, RESULT))  # pathlib takes as long as reading the file
+
+
+def problem(directory: Path) -> str:
+    """What is wrong with the result of ``directory``, in one line; empty if it can be understood.
+
+    RecordError as `read`.
+    """
+    try:
+        _parsed(directory / RESULT)
+    except RecordError:
+        raise
+    except (files.OddFile, ValueError) as error:
+        return why(error)
+    return ""
+
+
+def why(error: Exception) -> str:
+    """What an error says without its number and the path: "is a directory, expected a file"."""
+    return " ".join(str(getattr(error, "strerror", None) or error).split())
 
 
 def set_aside(path: Path) -> Path:
@@ -132,16 +151,24 @@ def _unlisted(error: OSError) -> None:
 
 def _load(path: Path | str) -> Record | None:
     try:
-        with open(path, "rb") as file:
-            data = file.read()
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return _parsed(path)
+    except RecordError:
+        raise
+    except (files.OddFile, ValueError):  # half a file, not UTF-8, not JSON, another format
         return None
+
+
+def _parsed(path: Path | str) -> Record | None:
+    """None where there is no file; OddFile, ValueError for one that cannot be understood."""
+    try:
+        data = files.read_bytes(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except files.OddFile:
+        raise
     except OSError as error:
         raise refused(Path(path), "read", error) from error
-    try:
-        return schema.parse(data)
-    except ValueError:  # half a file, not UTF-8, not JSON, another format
-        return None
+    return schema.parse(data)
 
 
 def _encode(record: Record, target: Path) -> bytes:

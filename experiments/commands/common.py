@@ -11,7 +11,7 @@ import inspect
 import os
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeAlias
 
@@ -20,6 +20,7 @@ from experiments.environment import CHECKOUT
 
 if TYPE_CHECKING:
     from experiments.plan.plan import Plan
+    from experiments.rundir.status import Status
 
 Action = Callable[[argparse.Namespace], int]
 FILES = {"bash": "_shtab_compgen_files", "zsh": "_files"}  # what shtab calls to list files
@@ -237,6 +238,17 @@ def check_tensorboard(args: argparse.Namespace) -> None:
     if args.tensorboard.exists() and not args.tensorboard.is_dir():
         raise InputError(f"--tensorboard {args.tensorboard}: expected a directory, this is a file")
     event_files.require()
+
+
+def note_unreadable(statuses: Iterable[Status]) -> None:
+    """Name, on standard error, the results that cannot be understood; their runs are not done."""
+    from experiments.errors import MOST
+
+    problems = [status.problem for status in statuses if status.problem]
+    for problem in problems[:MOST]:
+        print(f"note: left out: {problem}", file=sys.stderr)
+    if problems[MOST:]:
+        print(f"note: left out: … and {len(problems) - MOST} more results", file=sys.stderr)
 
 
 def states_to_train(args: argparse.Namespace) -> set[str]:

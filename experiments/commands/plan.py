@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from experiments.commands.common import Verbs, add_matrix_verb, planned
+from experiments.commands.common import Verbs, add_matrix_verb, note_unreadable, planned
 from experiments.wording import plural
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ def plan(args: argparse.Namespace) -> int:
 
     prepared = planned(args)
     statuses = queue_status.statuses(prepared)
+    note_unreadable(statuses.values())
     print(format_counts(prepared, statuses))
     print_methods_not_compute_matched(prepared.expansion)
     unsupported = (s for s in statuses.values() if s.state == State.UNSUPPORTED)

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from experiments.commands import terminal
-from experiments.commands.common import Verbs, add_matrix_verb, planned, positive
+from experiments.commands.common import Verbs, add_matrix_verb, note_unreadable, planned, positive
 
 if TYPE_CHECKING:
     from experiments.plan.plan import Plan
@@ -52,6 +52,7 @@ def _text(plan: Plan, args: argparse.Namespace) -> str:
     from experiments.plan.summary import format_counts
 
     statuses = queue_status.statuses(plan)
+    note_unreadable(statuses.values())
     header, rows = _each(plan, statuses) if args.each else _groups(plan, statuses)
     counts = "" if args.quiet else format_counts(plan, statuses) + "\n"
     return terminal.colored(counts + terminal.grid(rows, header, terminal.columns()))

@@ -12,13 +12,18 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import socket
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from experiments import slurm
+from results import files
 
+_HIGHEST_PID = 2**31 - 1  # what the kernel's type for it holds
+_NAME = re.compile("claim-[0-9]{4,9}")
 BEAT_SECONDS = 30.0
 STALE_SECONDS = 600.0  # 20 missed beats: a step may compile, an evaluation or a disk be slow
 
@@ -95,8 +100,9 @@ def remove_all(directory: Path) -> None:
 
 
 def newest(directory: Path) -> Path | None:
-    """The claim file with the highest number, if any."""
-    return max(directory.glob("claim-[0-9]*"), key=_number, default=None)
+    """The claim file with the highest number, if any; other names are nobody's."""
+    found = (path for path in directory.glob("claim-[0-9]*") if _NAME.fullmatch(path.name))
+    return max(found, key=_number, default=None)
 
 
 def is_alive(path: Path) -> bool:
@@ -111,7 +117,14 @@ def is_alive(path: Path) -> bool:
 
 def job_of(path: Path) -> str | None:
     """The SLURM array task ("123_4") that holds a claim, if any."""
-    return (_holder(path).get("slurm") or {}).get("task")
+    task = _of_slurm(_holder(path)).get("task")
+    return task if isinstance(task, str) else None
+
+
+def _of_slurm(holder: Mapping[str, Any]) -> dict[str, Any]:
+    """What a claim says of its job; empty without one."""
+    known = holder.get("slurm")
+    return known if isinstance(known, dict) else {}
 
 
 def _job_has_ended(path: Path) -> bool:
@@ -120,15 +133,16 @@ def _job_has_ended(path: Path) -> bool:
     On a node that lost its network the process may still run. It then finds the higher number
     before its next save.
     """
-    holder, mine = _holder(path).get("slurm"), _slurm()
-    if not holder or not _is_mine(path):
+    holder, mine = _of_slurm(_holder(path)), _slurm()
+    job, restart = holder.get("job"), holder.get("restart")
+    if not isinstance(job, str) or not isinstance(restart, int) or not _is_mine(path):
         return False  # clusters may hide other users' jobs: a missing one proves nothing
-    if mine and (holder["cluster"], holder["job"]) == (mine["cluster"], mine["job"]):
-        return bool(holder["restart"] < mine["restart"])
+    if mine and (holder.get("cluster"), job) == (mine["cluster"], mine["job"]):
+        return bool(restart < mine["restart"])
     if not slurm.is_here():
         return False
     cluster = mine["cluster"] if mine else slurm.cluster()
-    return cluster == holder["cluster"] and slurm.has_ended(holder["job"])
+    return cluster == holder.get("cluster") and slurm.has_ended(job)
 
 
 def _is_mine(path: Path) -> bool:
@@ -154,10 +168,10 @@ def _slurm() -> dict[str, Any] | None:
 
 
 def _holder(path: Path) -> dict[str, Any]:
-    """The content of a claim; empty if the file is gone, or not (yet) complete."""
+    """The content of a claim; empty if the file is gone, not (yet) complete, or no claim."""
     try:
-        holder = json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):
+        holder = json.loads(files.read_bytes(path))
+    except (FileNotFoundError, files.OddFile, ValueError, RecursionError):
         return {}
     return holder if isinstance(holder, dict) else {}
 
@@ -168,8 +182,11 @@ def _is_given_up(holder: dict[str, Any]) -> bool:
         return True
     if holder.get("host") != _host():
         return False
-    started = _start_time(holder["pid"])
-    return _is_gone(holder["pid"]) if started is None else started != holder["started"]
+    pid = holder.get("pid")
+    if type(pid) is not int or not 0 < pid <= _HIGHEST_PID:
+        return False  # nothing that this code has written: it holds until it is stale
+    started = _start_time(pid)
+    return _is_gone(pid) if started is None else started != holder.get("started")
 
 
 def _is_gone(pid: int) -> bool:
