@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
 from experiments.environment import CHECKOUT
 from experiments.errors import InputError
 from experiments.matrix.run_spec import RunSpec
-from results import records
+from results import files, records
 
 REFUSED, STOPPED = 2, 3  # exit codes: bad input; stopped on request, with everything saved
 
@@ -29,6 +31,8 @@ class Job:
     predictions   how those of the last test are stored (`results.predictions.WANTED`)
     tensorboard   where event files are written; None for none
     """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     specs: tuple[RunSpec, ...]
     runs: Path
@@ -53,17 +57,22 @@ class Job:
 
     @classmethod
     def read(cls, path: Path) -> Job:
-        """The inverse of `write`."""
-        plain = json.loads(path.read_text())
-        plain["specs"] = tuple(RunSpec.model_validate(spec) for spec in plain["specs"])
-        for key in ("runs", "data_root"):
-            plain[key] = Path(plain[key])
-        for key in ("teacher", "tensorboard"):
-            plain[key] = Path(plain[key]) if plain.get(key) else None
-        plain["plugins"] = tuple(Path(p) for p in plain["plugins"])
-        plain["ids"] = tuple(plain["ids"])
-        plain["sources"] = {run: Path(path) for run, path in plain.get("sources", {}).items()}
-        return cls(**plain)
+        """The inverse of `write`. InputError, in one line, for a file that is no job."""
+        try:
+            job = TypeAdapter(cls).validate_python(json.loads(files.read_bytes(path)))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise InputError(f"{path}: no job: {where}: {first['msg'].lower()}") from error
+        except files.OddFile as error:
+            raise InputError(f"{path}: no job: {error.strerror}") from error
+        except RecursionError as error:
+            raise InputError(f"{path}: no job: nested too deeply") from error
+        except ValueError as error:
+            raise InputError(f"{path}: no job: not JSON: {error}") from error
+        if not job.specs or len(job.ids) != len(job.specs):
+            raise InputError(f"{path}: no job: expected runs, and an id for each")
+        return job
 
     def check_ids(self) -> None:
         """Raise InputError if today's code gives the runs other ids (a default was edited)."""
