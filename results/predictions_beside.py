@@ -46,7 +46,9 @@ def _check_name(one: Finished) -> None:
     """RecordError for an id that is no file's name: it may lead anywhere."""
     run = one.record.run
     if run in ("", ".", "..") or "/" in run or not run.isprintable() or len(run) > 100:
-        raise RecordError(f"{one.where}: run: expected an id of letters and digits, got {run!r:.40}")
+        raise RecordError(
+            f"{one.where}: run: expected an id of letters and digits, got {run!r:.40}"
+        )
 
 
 def _checked(path: Path, document: dict[str, Any]) -> bytes:

@@ -133,14 +133,14 @@ def _results(root: Path) -> list[Path]:
 def walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
     """Every directory under ``root`` with its files; linked directories are entered, each once."""
     seen: set[str] = set()
-    for directory, below, files in os.walk(root, onerror=_unlisted, followlinks=True):
+    for directory, below, names in os.walk(root, onerror=_unlisted, followlinks=True):
         below.sort()
         real = os.path.realpath(directory)
         if real in seen:
             below.clear()
             continue
         seen.add(real)
-        yield Path(directory), files
+        yield Path(directory), names
 
 
 def _unlisted(error: OSError) -> None:

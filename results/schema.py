@@ -202,7 +202,7 @@ _FORMS: dict[str, dict[str, tuple[type, ...]]] = {
     "dataset": {"name": (str,), "options": (dict, _NOTHING)},
     "teacher": {"name": (str,), "run": (str, _NOTHING)},
     "source": {"dataset": (str,), "method": (str,), "run": (str, _NOTHING)},
-    "recipe": {"epochs": (int,), "batch_size": (int,)},
+    "recipe": {"epochs": (int,), "batch_size": (int,), "precision": (str, _NOTHING)},
 }
 _REQUIRED = ("name", "dataset", "method")  # where their mapping is there
 _WORDS = {dict: "a mapping", str: "a text", int: "a whole number", list: "a list"}

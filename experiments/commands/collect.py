@@ -50,7 +50,9 @@ def _write(args: argparse.Namespace, keep: Keep) -> None:
     for line in [*map(_about, gathered.places), *_notes(gathered)]:
         print(line)
     places_of = [(one, one.file.parent) for one in runs]
-    measured = sum(one.measured and at / board_file.MEASURES not in left_out for one, at in places_of)
+    measured = sum(
+        one.measured and at / board_file.MEASURES not in left_out for one, at in places_of
+    )
     begun = sum(one.history and at / board_file.HISTORY not in left_out for one, at in places_of)
     beside = f", {begun:,} with their history" if args.history else ""
     beside += "" if copied is None else f", {copied:,} with predictions"

@@ -66,8 +66,12 @@ class Parser(argparse.ArgumentParser):
         """As argparse, but no argument has a null byte: no system call would take it."""
         words = sys.argv[1:] if args is None else args
         for word in words:
+            if word.startswith("--") and word.endswith("=--"):  # argparse would make it a list
+                self.error(f"argument {word!r:.60}: expected a value")
             if "\0" in word:
-                self.error(f"argument {word!r:.60}: a null byte, which nothing can have in its name")
+                self.error(
+                    f"argument {word!r:.60}: a null byte, which nothing can have in its name"
+                )
         return super().parse_known_args(words, namespace)
 
     def add_argument(self, *names: Any, **settings: Any) -> argparse.Action:

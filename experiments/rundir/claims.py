@@ -110,7 +110,7 @@ def is_alive(path: Path) -> bool:
     try:
         if _is_given_up(_holder(path)):
             return False  # checked first: reading the clock takes a write
-        return _now(path.parent) - path.stat().st_mtime <= STALE_SECONDS
+        return _now(path.parent) - path.lstat().st_mtime <= STALE_SECONDS
     except FileNotFoundError:
         return False
 

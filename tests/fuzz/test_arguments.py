@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import benchmark
-from experiments import slurm
+from experiments import environment, slurm
 from tests.experiments import cli
 from tests.fuzz import tree
 from tests.fuzz.guard import harmless
@@ -155,6 +155,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (folder / "odd.json").write_text('{"specs": [{}], "ids": 3}')
     (folder / "run.txt").write_text(places["done"].name)
     os.mkfifo(folder / "pipe")
+    environment.code()  # asks git once
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         yield folder

@@ -141,3 +141,63 @@ def read(folder: Path, verb: str = "status") -> cli.Called:
 def test_any_matrix_is_read_or_refused(here: Path, content: bytes, verb: str) -> None:
     (here / "matrix.yaml").write_bytes(content)
     read(here, verb)
+
+
+# ---- examples that once hung, filled the memory or ended in a traceback --------------------------
+
+BEGIN = "dataset: {name: fake}\npairs: [resnet14 -> resnet8]\nmethods: [kd]\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (BOMB, "stands for more than 100,000 values"),
+        (f"{BEGIN}trials: 1000000000\n", "1,000,000,000 runs, expected at most 1,000,000"),
+        (f"{BEGIN}recipe: {{tf32: !!bool x}}\n", "invalid YAML: 'x'"),
+        (f"{BEGIN}plugins: [!!binary aGk=]\n", "line 4: type !!binary: expected plain values"),
+        (f"{BEGIN}published: !!set {{a}}\n", "line 4: type !!set: expected plain values"),
+        (f"{BEGIN}trials: {'[' * 200}{']' * 200}\n", "nested more than 50 deep"),
+        (f"{BEGIN}trials: {'[' * 300}{']' * 300}\n", "nested"),
+        (f"{BEGIN}trials: &a [*a]\n", "line 4: a value that contains itself"),
+        (f"{BEGIN}slurm: {{sbatch: {{begin: 2026-01-01}}}}\n", "would be a date: put it in quotes"),
+        (f"{BEGIN}recipe: {{threads: 1000000000000}}\n", "recipe.threads: expected at most 4096"),
+        (f"{BEGIN}recipe: {{epochs: {10**18}}}\n", "recipe.epochs: expected at most 1000000"),
+        (f"{BEGIN}recipe: {{batch_size: true}}\n", "recipe.batch_size: "),
+        (f"{BEGIN}recipe: {{lr: .nan}}\n", "recipe.lr: expected "),
+        (f"{BEGIN}1: 2\n", "key 1: expected a text"),
+        ("---\na: 1\n---\nb: 2\n", "invalid YAML: expected a single document"),
+        (
+            "dataset: {name: fake, image_size: 100000000}\n" + BEGIN.partition("\n")[2],
+            "image_size = 100000000: expected at most 4096 pixels",
+        ),
+        (
+            "dataset: {name: fake, train_size: 1000000000}\n" + BEGIN.partition("\n")[2],
+            "GiB of memory, expected at most 2",
+        ),
+        (
+            f'{BEGIN}teachers: {{resnet14: {{file: "a\\0b"}}}}\n',
+            "teachers.resnet14.file: no file at ",
+        ),
+    ],
+)
+def test_one_line_says_what_is_wrong(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "matrix.yaml").write_text(text)
+    called = read(tmp_path, "plan")
+    assert called.code == 2 and said in called.err
+    assert called.err.count("\n") == 1
+
+
+def test_a_mark_of_byte_order_is_skipped(tmp_path: Path) -> None:
+    (tmp_path / "matrix.yaml").write_bytes(b"\xef\xbb\xbf" + BEGIN.encode())
+    assert read(tmp_path).code == 0
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "long"])
+def test_what_is_no_file_of_a_matrix(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "matrix.yaml"
+    if kind == "long":
+        with path.open("wb") as file:
+            file.truncate(100 * 10**6)
+    else:
+        path.mkdir() if kind == "folder" else os.mkfifo(path)
+    assert "cannot be read" in read(tmp_path).err

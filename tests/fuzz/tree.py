@@ -17,7 +17,9 @@ from results.schema import PredictionsUsed, Record
 from tests.experiments import cli
 
 CLASSES, IMAGES = 4, 32
-HISTORY = "stage,epoch,lr,train_top1,train_loss,test_top1\nmain,1,0.1,30,1,25\nmain,2,0.05,40,1,50\n"
+HISTORY = (
+    "stage,epoch,lr,train_top1,train_loss,test_top1\nmain,1,0.1,30,1,25\nmain,2,0.05,40,1,50\n"
+)
 START = {
     "time": "2026-01-02T03:04:05+0000",
     "host": "node1",
