@@ -277,8 +277,8 @@ def parse(data: bytes) -> Record:
                 raise ValueError("nested too deeply") from error
     # File names that are not UTF-8 are stored as lone surrogates; only Python's parser reads them.
     try:
-        constants = {"parse_constant": lambda _: None, "parse_float": _finite}
-        return Record.model_validate(json.loads(data, **constants))
+        content = json.loads(data, parse_constant=lambda _: None, parse_float=_finite)
+        return Record.model_validate(content)
     except ValidationError as error:
         raise ValueError(_problem(error)) from error
     except RecursionError as error:
