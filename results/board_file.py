@@ -263,8 +263,9 @@ def _measures(path: Path, run: str) -> dict[str, Any] | None:
     """None where there are none."""
     if not path.exists():
         return None
+    data = _bytes(path)
     try:
-        content = json.loads(_bytes(path))
+        content = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise RecordError(f"{path}: not JSON: {error}") from error
     if not isinstance(content, dict):

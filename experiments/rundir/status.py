@@ -157,15 +157,15 @@ def read_status(spec: RunSpec, runs: Path) -> Status:
 def _unfinished(spec: RunSpec, directory: Path, names: Sequence[str]) -> Status:
     """The state of a run without a result; ``names`` is what is in its directory."""
     epoch = _epochs_saved(directory, names)
+    problem = _problem(directory) if records.RESULT in names else ""
     begun = start_log.read(directory) if start_log.FILE in names else []
     if any(name.startswith("claim-") for name in names) and is_claimed(directory):
         left = _seconds_left(directory, begun, epoch, spec.recipe.epochs)
-        return Status(spec, State.RUNNING, epoch=epoch, seconds_left=left)
+        return Status(spec, State.RUNNING, epoch=epoch, seconds_left=left, problem=problem)
     if ERROR in names:
         reason = _cut(_text(directory / ERROR).partition("\n")[0])
-        return Status(spec, State.FAILED, reason, epoch)
+        return Status(spec, State.FAILED, reason, epoch, problem=problem)
     broken = "result.json was unreadable" if records.RESULT in names else ""
-    problem = _problem(directory) if broken else ""
     crashes = len(start_log.crashed(begun))
     return Status(spec, State.TODO, broken, epoch, crashes=crashes, problem=problem)
 

@@ -171,6 +171,8 @@ def test_nothing_in_a_runs_directory_ends_a_command(
         called = check(words, folder)
         if words in quick[:ON_A_MATRIX]:
             assert called.code < 2, (words, called)
+        if words in quick[:4] and path.name == "result.json" == target.name and kind != "content":
+            assert f"note: left out: {path}: " in called.err, (words, called)
     finally:
         remove(target)
         path.write_bytes(files[path])
