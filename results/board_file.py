@@ -37,13 +37,13 @@ def read(path: Path, measures: bool = False) -> dict[str, Record]:
     """Run id -> record. RecordError, with the line's number, where a line is no record.
 
     Records have no ``measures`` unless asked for: these take most of a line's memory. They never
-    have a history: see `histories`.
+    have a history: see `histories`. Their specs may be of any form.
     """
     records: dict[str, Record] = {}
     shared = Shared()
     for number, line in enumerate(lines(path), start=1):
         where = f"{path}:{number}"
-        record = _with_measures(line, where) if measures else split(line, where).record
+        record = _with_measures(line, where) if measures else split(line, where, True).record
         if record.run in records:
             raise RecordError(f"{where}: run {record.run} is in an earlier line")
         records[record.run] = shared.parts(record)
@@ -53,9 +53,9 @@ def read(path: Path, measures: bool = False) -> dict[str, Record]:
 def _with_measures(line: bytes, where: str) -> Record:
     """The record with its measures; without them where they are none, as those of a run are."""
     try:
-        return parse(line, where)
+        return parse(line, where, any_spec=True)
     except RecordError:
-        return split(line, where).record
+        return split(line, where, any_spec=True).record
 
 
 def lines(path: Path) -> Iterator[bytes]:
@@ -81,18 +81,19 @@ def histories(path: Path) -> dict[str, str]:
     return found
 
 
-def parse(line: bytes, where: str) -> Record:
+def parse(line: bytes, where: str, any_spec: bool = False) -> Record:
     """The record in a JSON text. RecordError that begins with ``where`` if it is none.
 
+    ``any_spec`` as in `schema.parse`.
     A history is dropped: it may take more memory than the rest.
     """
-    return _parse(line, where)[0]
+    return _parse(line, where, any_spec)[0]
 
 
-def _parse(line: bytes, where: str) -> tuple[Record, bool]:
+def _parse(line: bytes, where: str, any_spec: bool) -> tuple[Record, bool]:
     """The record in a line, without its history, and whether it has one."""
     try:
-        record = schema.parse(line)
+        record = schema.parse(line, any_spec)
     except ValueError as error:
         raise RecordError(f"{where}: not the record of a run: {error}") from error
     return record, _drop_history(record)
@@ -114,7 +115,7 @@ class Split(NamedTuple):
     history: bool
 
 
-def split(line: bytes, where: str) -> Split:
+def split(line: bytes, where: str, any_spec: bool = False) -> Split:
     """The record in a line, and what else the line has. Else as `parse`.
 
     Measures that stand last, as `line_of` writes them, are cut off: building their objects would
@@ -124,15 +125,15 @@ def split(line: bytes, where: str) -> Split:
     if head and tail.endswith(b"}"):
         with contextlib.suppress(ValueError):  # they stand elsewhere, or the line is broken
             from_json(b"{" + tail[:-1])
-            record = schema.parse(head + b"}")
+            record = schema.parse(head + b"}", any_spec)
             return Split(record, True, _drop_history(record))
-    record, history = _parse(line, where)
+    record, history = _parse(line, where, any_spec)
     if b'"measures"' not in line:
         return Split(record, False, history)
     document = json.loads(line)
     has_some = document.pop(KEY, None) is not None
     if has_some:
-        record = parse(json.dumps(document).encode(), where)
+        record = parse(json.dumps(document).encode(), where, any_spec)
     return Split(record, has_some, history)
 
 

@@ -267,9 +267,8 @@ def _check_runs(runs: Path) -> None:
     from experiments.errors import InputError
 
     if runs.exists() and not runs.is_dir() and runs.suffix != places.ENDING:
-        raise InputError(
-            f"--runs {runs}: expected a runs directory or a board file (NAME{places.ENDING})"
-        )
+        expected = f"expected a directory of runs, or a board file (NAME{places.ENDING})"
+        raise InputError(f"--runs: {runs} is a file, {expected}")
 
 
 def check_tensorboard(args: argparse.Namespace) -> None:
