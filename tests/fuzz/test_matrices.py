@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments import slurm
+from experiments.matrix import schema
 from tests.experiments import cli
 from tests.fuzz.guard import harmless
 from tests.fuzz.values import mutated
@@ -137,6 +138,13 @@ def read(folder: Path, verb: str = "status") -> cli.Called:
     return called
 
 
+@pytest.fixture
+def few_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A matrix of a hundred thousand runs is none that nobody expects, but takes its time."""
+    monkeypatch.setattr(schema, "MOST_RUNS", 1000)
+
+
+@pytest.mark.usefixtures("few_runs")
 @given(content=contents(), verb=st.sampled_from(["status", "plan", "table"]))
 def test_any_matrix_is_read_or_refused(here: Path, content: bytes, verb: str) -> None:
     (here / "matrix.yaml").write_bytes(content)
