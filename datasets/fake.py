@@ -14,6 +14,8 @@ from .memory import Images, MemoryData, Part
 from .randomness import generator
 from .registry import register
 
+MOST_BYTES = 2 * 2**30  # of noise: thirteen times CIFAR-100
+MOST_CLASSES = 100_000  # four times those of ImageNet-21k
 BANDS = 4  # horizontal bands of a class's pattern, which mirroring does not change
 
 
@@ -34,6 +36,7 @@ def fake(
     """Noise around a mean that depends on the class, the channel and the quarter of the height."""
     _check(num_classes=(num_classes, 2), image_size=(image_size, 4))
     _check(train_size=(train_size, 1), test_size=(test_size, 1))
+    _check_memory(num_classes, image_size, train_size, test_size)
     # Below 128, as is the noise, so that their sum fits into a byte.
     means = torch.randint(
         128, (num_classes, 3, BANDS, 1), generator=generator("fake", "means", seed)
@@ -60,6 +63,19 @@ def _part(patterns: Tensor, size: int, name: str, seed: int) -> Part:
     shape = (size, 3, patterns.shape[2], patterns.shape[2])
     noise = torch.randint(128, shape, dtype=torch.uint8, generator=generator("fake", name, seed))
     return Part(patterns[labels] + noise, labels)
+
+
+def _check_memory(classes: int, side: int, *images: int) -> None:
+    """DataError for noise that would fill the memory, in which all of it is held."""
+    if classes > MOST_CLASSES:
+        expected = f"expected at most {MOST_CLASSES:,}"
+        raise DataError(f"fake: option num_classes = {classes}: {expected}")
+    needed = (classes + sum(images)) * 3 * side**2
+    if needed > MOST_BYTES:
+        raise DataError(
+            f"fake: option image_size = {side}, {sum(images):,} images and {classes:,} classes: "
+            f"takes {needed / 2**30:.3g} GiB of memory, expected at most {MOST_BYTES // 2**30}"
+        )
 
 
 def _check(**limits: tuple[int, int]) -> None:

@@ -22,6 +22,7 @@ _FACTS: dict[str, Facts] = {}
 # reader(root, options) -> the names of the classes, without reading an image
 NameReader = Callable[[Path, Mapping[str, Any]], Iterable[str]]
 _NAME_READERS: dict[str, NameReader] = {}
+LARGEST_SIDE = 4096  # pixels of an image: five times what the largest published networks take
 OWN_DATA = ("file", "folder")  # options that give the path of a user's own images
 
 
@@ -178,6 +179,9 @@ def _check_options(name: str, given: dict[str, Any]) -> dict[str, Any]:
         if key not in known:
             raise DataError(f"{name}: unknown option {key!r}: {near(key, known)}")
         default = known[key]
+        if key == "image_size" and isinstance(value, int) and value > LARGEST_SIDE:
+            expected = f"expected at most {LARGEST_SIDE} pixels"
+            raise DataError(f"{name}: option {key} = {value}: {expected}")
         # Not isinstance: True is an int. A default of None does not tell the type.
         if default is not None and type(value) is not type(default):
             expected = type(default).__name__

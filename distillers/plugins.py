@@ -13,6 +13,7 @@ import hashlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import os
 import pkgutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,6 +30,7 @@ from .base import MethodError
 from .registry import REGISTRY, WRAPPERS
 
 # A plugin's module name ends in the first digits of its digest.
+MOST_ENTRIES = 20_000  # files and folders below a plugin's folder
 PREFIX, DIGITS = "kd_plugin_", 16
 HARNESS = {"benchmark", "datasets", "distillers", "experiments", "models", "results", "tools"}
 
@@ -93,7 +95,7 @@ def read_plugin(path: str | Path) -> Plugin:
     """What a plugin consists of; nothing is imported. Raises MethodError if it is not there."""
     file = Path(path).expanduser().resolve()
     if file.is_dir():
-        files = [p for p in sorted(file.rglob("*.py")) if not _is_hidden(p)]
+        files = _below(file)
         if not files:
             raise MethodError(f"plugin {path}: no Python file in this folder")
     elif file.is_file():
@@ -194,6 +196,18 @@ def _beside(file: Path, name: str) -> Path | None:
         return None
     places = (file.with_name(f"{name}.py"), file.parent / name / "__init__.py")
     return next((place for place in places if place != file and place.is_file()), None)
+
+
+def _below(folder: Path) -> list[Path]:
+    """The Python files in a folder. MethodError for one such as a home, which nobody means."""
+    found: list[Path] = []
+    entries = 0
+    for place, folders, names in os.walk(folder):
+        entries += len(folders) + len(names)
+        if entries > MOST_ENTRIES:
+            raise MethodError(f"plugin {folder}: holds more than {MOST_ENTRIES:,} files")
+        found += (Path(place, name) for name in names if name.endswith(".py"))
+    return [path for path in sorted(found) if not _is_hidden(path)]
 
 
 def _parts(module: Path) -> list[Path]:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 from pydantic_core import from_json
 
-from results import schema
+from results import files, schema
 from results.records import HISTORY, MEASURES, RESULT, RecordError, refused, write_atomic
 from results.schema import Record
 
@@ -37,23 +37,31 @@ def read(path: Path, measures: bool = False) -> dict[str, Record]:
     """Run id -> record. RecordError, with the line's number, where a line is no record.
 
     Records have no ``measures`` unless asked for: these take most of a line's memory. They never
-    have a history: see `histories`.
+    have a history: see `histories`. Their specs may be of any form.
     """
     records: dict[str, Record] = {}
     shared = Shared()
     for number, line in enumerate(lines(path), start=1):
         where = f"{path}:{number}"
-        record = parse(line, where) if measures else split(line, where).record
+        record = _with_measures(line, where) if measures else split(line, where, True).record
         if record.run in records:
             raise RecordError(f"{where}: run {record.run} is in an earlier line")
         records[record.run] = shared.parts(record)
     return records
 
 
+def _with_measures(line: bytes, where: str) -> Record:
+    """The record with its measures; without them where they are none, as those of a run are."""
+    try:
+        return parse(line, where, any_spec=True)
+    except RecordError:
+        return split(line, where, any_spec=True).record
+
+
 def lines(path: Path) -> Iterator[bytes]:
     """The lines of a file. RecordError where the disk refuses."""
     try:
-        with path.open("rb") as file:
+        with files.opened(path) as file:
             yield from file
     except OSError as error:
         raise refused(path, "read", error) from error
@@ -73,18 +81,19 @@ def histories(path: Path) -> dict[str, str]:
     return found
 
 
-def parse(line: bytes, where: str) -> Record:
+def parse(line: bytes, where: str, any_spec: bool = False) -> Record:
     """The record in a JSON text. RecordError that begins with ``where`` if it is none.
 
+    ``any_spec`` as in `schema.parse`.
     A history is dropped: it may take more memory than the rest.
     """
-    return _parse(line, where)[0]
+    return _parse(line, where, any_spec)[0]
 
 
-def _parse(line: bytes, where: str) -> tuple[Record, bool]:
+def _parse(line: bytes, where: str, any_spec: bool) -> tuple[Record, bool]:
     """The record in a line, without its history, and whether it has one."""
     try:
-        record = schema.parse(line)
+        record = schema.parse(line, any_spec)
     except ValueError as error:
         raise RecordError(f"{where}: not the record of a run: {error}") from error
     return record, _drop_history(record)
@@ -106,7 +115,7 @@ class Split(NamedTuple):
     history: bool
 
 
-def split(line: bytes, where: str) -> Split:
+def split(line: bytes, where: str, any_spec: bool = False) -> Split:
     """The record in a line, and what else the line has. Else as `parse`.
 
     Measures that stand last, as `line_of` writes them, are cut off: building their objects would
@@ -116,15 +125,15 @@ def split(line: bytes, where: str) -> Split:
     if head and tail.endswith(b"}"):
         with contextlib.suppress(ValueError):  # they stand elsewhere, or the line is broken
             from_json(b"{" + tail[:-1])
-            record = schema.parse(head + b"}")
+            record = schema.parse(head + b"}", any_spec)
             return Split(record, True, _drop_history(record))
-    record, history = _parse(line, where)
+    record, history = _parse(line, where, any_spec)
     if b'"measures"' not in line:
         return Split(record, False, history)
     document = json.loads(line)
     has_some = document.pop(KEY, None) is not None
     if has_some:
-        record = parse(json.dumps(document).encode(), where)
+        record = parse(json.dumps(document).encode(), where, any_spec)
     return Split(record, has_some, history)
 
 
@@ -195,21 +204,38 @@ def _name(part: Any) -> str:
     return str(part["name"] if isinstance(part, dict) else part or "")
 
 
-def line_of(directory: Path, history: bool = False) -> bytes:
+def line_of(
+    directory: Path, history: bool = False, left_out: dict[Path, str] | None = None
+) -> bytes:
     """The line of the finished run in ``directory``. Nothing of its result is changed.
 
-    history  whether its ``history.csv``, if there is one, is part of the line
+    history   whether its ``history.csv``, if there is one, is part of the line
+    left_out  given: takes what is wrong with measures or a history that cannot be read
 
     RecordError where its result, its measures or its history cannot be read.
     """
     data = _bytes(directory / RESULT)
     parse(data, str(directory / RESULT))
     document = json.loads(data)
-    measures = _measures(directory / MEASURES, document["run"])
+    with _tolerated(directory / MEASURES, left_out) as measured:
+        measured += [_measures(directory / MEASURES, document["run"])]
+    measures = measured[0] if measured else None
     if history and (directory / HISTORY).exists():
-        text = _bytes(directory / HISTORY).decode(errors="surrogateescape")
-        document = {**_without(document, HISTORY_KEY), HISTORY_KEY: text}
+        with _tolerated(directory / HISTORY, left_out):
+            text = _bytes(directory / HISTORY).decode(errors="surrogateescape")
+            document = {**_without(document, HISTORY_KEY), HISTORY_KEY: text}
     return _line({**document, KEY: measures} if measures else document)
+
+
+@contextlib.contextmanager
+def _tolerated(path: Path, left_out: dict[Path, str] | None) -> Iterator[list[Any]]:
+    """Inside, a RecordError about ``path`` is put into ``left_out``, if that is given."""
+    try:
+        yield []
+    except RecordError as error:
+        if left_out is None:
+            raise
+        left_out[path] = str(error)
 
 
 def without_history(line: bytes) -> bytes:
@@ -238,9 +264,10 @@ def _measures(path: Path, run: str) -> dict[str, Any] | None:
     """None where there are none."""
     if not path.exists():
         return None
+    data = _bytes(path)
     try:
-        content = json.loads(_bytes(path))
-    except ValueError as error:
+        content = json.loads(data)
+    except (ValueError, RecursionError) as error:
         raise RecordError(f"{path}: not JSON: {error}") from error
     if not isinstance(content, dict):
         raise RecordError(f"{path}: expected an object, got {content!r:.40}")
@@ -251,6 +278,6 @@ def _measures(path: Path, run: str) -> dict[str, Any] | None:
 
 def _bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return files.read_bytes(path)
     except OSError as error:
         raise refused(path, "read", error) from error

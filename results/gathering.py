@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 from pydantic import BaseModel
 
-from results import board_file, records
+from results import board_file, files, records
 from results.records import RESULT, RecordError, refused
 from results.schema import Record
 
@@ -56,6 +56,7 @@ class Place:
     """What one directory or board file had: finished runs, and why others do not count.
 
     unfinished  directories of runs without a readable result
+    broken      what is wrong with those of them that have one
     unwanted    finished runs that were not asked for
     again       finished runs that an earlier place had, too, with the same result
     """
@@ -63,6 +64,7 @@ class Place:
     path: Path
     finished: int = 0
     unfinished: int = 0
+    broken: list[str] = field(default_factory=list)
     unwanted: int = 0
     again: int = 0
 
@@ -142,15 +144,17 @@ def _on_board(path: Path) -> Iterator[Finished]:
 
 
 def _below(place: Place) -> Iterator[Finished]:
-    for directory, files in records.walk(place.path):
+    for directory, names in records.walk(place.path):
         if SET_ASIDE in directory.name:
             continue
-        record = records.read(directory) if RESULT in files else None
+        record = records.read(directory) if RESULT in names else None
         if record is not None:
-            has = (name in files for name in (board_file.MEASURES, board_file.HISTORY))
+            has = (name in names for name in (board_file.MEASURES, board_file.HISTORY))
             yield Finished(record, directory / RESULT, *has)
-        elif RESULT in files or "spec.yaml" in files:
+        elif RESULT in names or "spec.yaml" in names:
             place.unfinished += 1
+            reason = records.problem(directory) if RESULT in names else ""
+            place.broken += [f"{directory / RESULT}: {reason}"] if reason else []
 
 
 # ---- the same run twice --------------------------------------------------------------------------
@@ -193,16 +197,18 @@ def _short(value: Any) -> str:
 # ---- their lines ---------------------------------------------------------------------------------
 
 
-def lines(runs: Iterable[Finished], history: bool = False) -> Iterator[bytes]:
+def lines(
+    runs: Iterable[Finished], history: bool = False, left_out: dict[Path, str] | None = None
+) -> Iterator[bytes]:
     """The line of each run on a board, with its history or without.
 
-    RecordError where a result cannot be read any more.
+    ``left_out`` as in `board_file.line_of`. RecordError where a result cannot be read any more.
     """
     with contextlib.ExitStack() as stack:
         boards: dict[Path, BinaryIO] = {}
         for one in runs:
             if not one.number:
-                yield board_file.line_of(one.file.parent, history)
+                yield board_file.line_of(one.file.parent, history, left_out)
                 continue
             if one.file not in boards:
                 boards[one.file] = stack.enter_context(_opened(one.file))
@@ -213,6 +219,6 @@ def lines(runs: Iterable[Finished], history: bool = False) -> Iterator[bytes]:
 
 def _opened(path: Path) -> BinaryIO:
     try:
-        return path.open("rb")
+        return files.opened(path)
     except OSError as error:
         raise refused(path, "read", error) from error

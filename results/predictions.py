@@ -23,7 +23,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from results import measures, records
+from results import files, measures, records
 from results.measures import COLUMNS, Array, PerImage
 from results.records import MEASURES, PREDICTIONS
 from results.schema import MeasuredTeacher, Measures, PredictionsUsed, Record
@@ -141,7 +141,7 @@ def read(path: Path) -> Predictions | None:
 
     RecordError if the disk refuses.
     """
-    data = _bytes(path)
+    data = _bytes(path, most=None)
     return None if data is None else decode(data)
 
 
@@ -154,20 +154,28 @@ def decode(data: bytes) -> Predictions | None:
         (length,) = struct.unpack("<Q", data[:8])
         metadata = json.loads(data[8 : 8 + length])["__metadata__"]
         return _checked(load(data), Header.model_validate_json(metadata[_KEY]))
-    except (SafetensorError, ValueError, KeyError, TypeError, struct.error):
+    except (SafetensorError, ValueError, KeyError, TypeError, struct.error, RecursionError):
         return None
 
 
 def _checked(tensors: dict[str, Array], header: Header) -> Predictions:
     """Raises ValueError or KeyError for tensors of other names or shapes than the form's."""
     labels = tensors["labels"]
+    if labels.ndim != 1 or not len(labels) or labels.dtype != np.int32:
+        raise ValueError("labels are not (N,) int32")
+    if labels.min() < 0 or labels.max() >= header.classes:
+        raise ValueError("labels that are no class")
     if header.form == "full":
         if tensors["logits"].shape != (len(labels), header.classes):
             raise ValueError("logits and labels do not fit together")
+        if tensors["logits"].dtype != np.float16:
+            raise ValueError("logits are not float16")
         return full(tensors["logits"], labels, header)
     images = PerImage(**{name: tensors[name] for name in COLUMNS})
-    if any(getattr(images, name).shape != labels.shape for name in COLUMNS):
-        raise ValueError("columns of different lengths")
+    for name in COLUMNS:
+        column = getattr(images, name)
+        if column.shape != labels.shape or column.dtype != _KINDS.get(name, "float32"):
+            raise ValueError(f"{name}: another shape or type than the labels ask for")
     return Predictions(header, images)
 
 
@@ -175,10 +183,10 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _bytes(path: Path) -> bytes | None:
+def _bytes(path: Path, most: int | None = files.LARGEST) -> bytes | None:
     try:
-        return path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
+        return files.read_bytes(path, most)
+    except (FileNotFoundError, NotADirectoryError, files.OddFile):
         return None
     except OSError as error:
         raise records.refused(path, "read", error) from error

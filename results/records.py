@@ -11,13 +11,12 @@ import math
 import os
 import secrets
 import shutil
-import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from results import exclusive, schema
+from results import exclusive, files, schema
 from results.schema import Record
 
 RESULT = "result.json"
@@ -70,6 +69,25 @@ def finish(directory: Path) -> None:
         exclusive.finish(directory / RESULT)
     except OSError as error:
         raise refused(directory / RESULT, "published", error) from error
+
+
+def problem(directory: Path) -> str:
+    """What is wrong with the result of ``directory``, in one line; empty if it can be understood.
+
+    RecordError as `read`.
+    """
+    try:
+        _parsed(directory / RESULT)
+    except RecordError:
+        raise
+    except (files.OddFile, ValueError) as error:
+        return why(error)
+    return ""
+
+
+def why(error: Exception) -> str:
+    """What an error says without its number and the path: "is a directory, expected a file"."""
+    return " ".join(str(getattr(error, "strerror", None) or error).split())
 
 
 def set_aside(path: Path) -> Path:
@@ -132,14 +150,14 @@ def _results(root: Path) -> list[Path]:
 def walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
     """Every directory under ``root`` with its files; linked directories are entered, each once."""
     seen: set[str] = set()
-    for directory, below, files in os.walk(root, onerror=_unlisted, followlinks=True):
+    for directory, below, names in os.walk(root, onerror=_unlisted, followlinks=True):
         below.sort()
         real = os.path.realpath(directory)
         if real in seen:
             below.clear()
             continue
         seen.add(real)
-        yield Path(directory), files
+        yield Path(directory), names
 
 
 def _unlisted(error: OSError) -> None:
@@ -150,25 +168,26 @@ def _unlisted(error: OSError) -> None:
 
 def _load(path: Path | str) -> Record | None:
     try:
-        with open(path, "rb", opener=_open_at_once) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                return None
-            data = file.read()
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return _parsed(path)
+    except RecordError:
+        raise
+    except (files.OddFile, ValueError):  # half a file, not UTF-8, not JSON, another format
         return None
+
+
+def _parsed(path: Path | str) -> Record | None:
+    """None where there is no file; OddFile, ValueError for one that cannot be understood."""
+    try:
+        data = files.read_bytes(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except files.OddFile:
+        raise
     except OSError as error:
         if error.errno in (errno.ENXIO, errno.ELOOP):  # a socket, a link to itself
             return None
         raise refused(Path(path), "read", error) from error
-    try:
-        return schema.parse(data)
-    except ValueError:  # half a file, not UTF-8, not JSON, another format
-        return None
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    """Without waiting for somebody to write into what turns out to be a FIFO."""
-    return os.open(path, flags | os.O_NONBLOCK)
+    return schema.parse(data)
 
 
 def _encode(record: Record, target: Path) -> bytes:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -25,9 +26,11 @@ from pydantic import (
     field_validator,
 )
 
-Number = int | float  # not float alone: an int is written back as it was read
+LARGEST = 2**63 - 1  # what is counted in a run is less
+Whole = Annotated[int, Field(ge=-LARGEST, le=LARGEST)]
+Number = Whole | float  # not float alone: an int is written back as it was read
 _NOT_FINITE = (b"NaN", b"Infinity")
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, le=LARGEST)]
 Percentage = Annotated[StrictInt | StrictFloat, Field(ge=0, le=100)]  # NaN is out of range, too
 
 # Parts that may be null are read as empty ones, so that readers need not ask before each dot.
@@ -83,9 +86,9 @@ class SourceUsed(_Part):
 
 
 class Parameters(_Part):
-    student: int | None = None
-    extra: int | None = None  # the method's own
-    extra_at_test: int | None = None
+    student: Whole | None = None
+    extra: Whole | None = None  # the method's own
+    extra_at_test: Whole | None = None
 
 
 class Weights(_Part):
@@ -96,9 +99,9 @@ class Weights(_Part):
 
 
 class Schedule(_Part):
-    epochs: int | None = None
-    initial_epochs: int = 0  # of an initial stage
-    views: int = 1  # of every image
+    epochs: Whole | None = None
+    initial_epochs: Count = 0  # of an initial stage
+    views: Count = 1  # of every image
 
 
 class DataUsed(_Part):
@@ -124,11 +127,11 @@ class Start(_Part):
     commit: str | None = None
     dirty: bool | None = None
     changes: str | None = None
-    processes: int = 1  # that shared the run
+    processes: Count = 1  # that shared the run
     progress: bool = True  # whether a step was saved
     submitted: Code | None = None  # the code at submission, if it was another
-    epoch: int | None = None  # where it began
-    steps: int | None = None
+    epoch: Whole | None = None  # where it began
+    steps: Whole | None = None
     ended: str | None = None  # "interrupted" or "failed", if it ended so without progress
 
 
@@ -181,6 +184,53 @@ class Measures(_Part):
         return text
 
 
+# What readers take for granted of the keys that a spec has; it may have others, and fewer.
+# By hand: models of pydantic would make reading a record a quarter slower.
+_NOTHING = type(None)
+_FORM: dict[str, tuple[type, ...]] = {
+    "dataset": (dict, str, _NOTHING),  # the oldest have only its name
+    "teacher": (dict, str, _NOTHING),
+    "student": (str, _NOTHING),
+    "method": (str, _NOTHING),
+    "options": (dict, _NOTHING),
+    "trial": (int,),
+    "recipe": (dict, _NOTHING),
+    "source": (dict, _NOTHING),
+    "plugins": (list, tuple, _NOTHING),
+}
+_FORMS: dict[str, dict[str, tuple[type, ...]]] = {
+    "dataset": {"name": (str,), "options": (dict, _NOTHING)},
+    "teacher": {"name": (str,), "run": (str, _NOTHING)},
+    "source": {"dataset": (str,), "method": (str,), "run": (str, _NOTHING)},
+    "recipe": {"epochs": (int,), "batch_size": (int,), "precision": (str, _NOTHING)},
+}
+_REQUIRED = ("name", "dataset", "method")  # where their mapping is there
+_WORDS = {dict: "a mapping", str: "a text", int: "a whole number", list: "a list"}
+
+
+def _check_spec(spec: dict[str, Any]) -> None:
+    """A ValueError for a key of another form than `_FORM`'s."""
+    _check_form(spec, _FORM, "spec.")
+    for key, form in _FORMS.items():
+        part = spec.get(key)
+        if isinstance(part, dict):
+            _check_form(part, form, f"spec.{key}.")
+
+
+def _check_form(part: dict[str, Any], form: dict[str, tuple[type, ...]], inside: str) -> None:
+    for key, types in form.items():
+        if key not in part:
+            if form is not _FORM and key in _REQUIRED:
+                raise ValueError(f"{inside}{key}: missing")
+            continue
+        value = part[key]
+        fits = isinstance(value, types)
+        if fits and int in types:  # a count; True is no number
+            fits = type(value) is int and 0 <= value <= LARGEST
+        if not fits:
+            raise ValueError(f"{inside}{key}: expected {_WORDS[types[0]]}, not {_short(value)}")
+
+
 class Record(_Part):
     format: Literal[1]
     run: str  # its id
@@ -193,7 +243,7 @@ class Record(_Part):
     seconds: Number | None = None
     images_per_second: Number | None = None
     peak_memory_bytes: Number | None = None
-    steps: int | None = None
+    steps: Whole | None = None
     schedule: Annotated[Schedule, _NullIsEmpty] = Schedule()
     data: Annotated[DataUsed, _NullIsEmpty] = DataUsed()
     warnings: Annotated[tuple[str, ...], _NullIsEmptyList] = ()  # for every table that shows it
@@ -206,20 +256,36 @@ class Record(_Part):
         return self.accuracy.last.top1
 
 
-def parse(data: bytes) -> Record:
+def parse(data: bytes, any_spec: bool = False) -> Record:
     """The record in a JSON text. ValueError, in one line, if it is none of this format.
 
-    NaN and Infinity, which are no JSON and which `records` never writes, are read as null.
+    any_spec  take a spec of another form than readers expect, for those that check it themselves
+
+    NaN and Infinity, which are no JSON and which `records` never writes, are read as null, and so
+    are numbers that no float can hold.
     """
+    record = _parsed(data)
+    if not any_spec:
+        _check_spec(record.spec)
+    return record
+
+
+def _parsed(data: bytes) -> Record:
     if not any(word in data for word in _NOT_FINITE):  # ten times as fast as an expression
         try:
-            return Record.model_validate_json(data)  # as fast as json.loads alone
+            record = Record.model_validate_json(data)  # as fast as json.loads alone
+            if _is_finite(record):
+                return record
         except ValidationError as error:
-            if error.errors()[0]["type"] != "json_invalid":
+            first = error.errors()[0]
+            if first["type"] != "json_invalid":
                 raise ValueError(_problem(error)) from error
+            if "recursion limit" in first["msg"]:
+                raise ValueError("nested too deeply") from error
     # File names that are not UTF-8 are stored as lone surrogates; only Python's parser reads them.
     try:
-        return Record.model_validate(json.loads(data, parse_constant=lambda _: None))
+        content = json.loads(data, parse_constant=lambda _: None, parse_float=_finite)
+        return Record.model_validate(content)
     except ValidationError as error:
         raise ValueError(_problem(error)) from error
     except RecursionError as error:
@@ -228,10 +294,43 @@ def parse(data: bytes) -> Record:
         raise ValueError(f"not JSON: {error}") from error
 
 
+def _finite(text: str) -> float | None:
+    value = float(text)
+    return value if math.isfinite(value) else None
+
+
+def _is_finite(record: Record) -> bool:
+    """Whether every number of a record is; JSON has 1e400."""
+    last, best, checked = record.accuracy.last, record.accuracy.best, record.accuracy.validation
+    numbers = [last.top5, last.loss, last.epoch, best.top1, best.epoch, record.seconds]
+    numbers += [record.images_per_second, record.peak_memory_bytes]
+    numbers += [record.teacher.accuracy] if record.teacher else []
+    numbers += [checked.top1, checked.top5, checked.loss] if checked else []
+    if record.measures:
+        numbers += [*vars(record.measures).values()]
+        numbers.append(sum(x for x in record.measures.per_class if x is not None))
+    return not any(isinstance(x, float) and not math.isfinite(x) for x in numbers)
+
+
 def _problem(error: ValidationError) -> str:
     """The first thing that is wrong: "accuracy.last.top1: input should be …, not 171.0"."""
     first = error.errors()[0]
-    where = ".".join(str(key) for key in first["loc"] if key not in ("int", "float"))
-    message = first["msg"][0].lower() + first["msg"][1:]
-    got = "" if first["type"] == "missing" else f", not {first['input']!r:.40}"
+    where = ".".join(str(key) for key in first["loc"] if not _is_branch(key))
+    message = first["msg"].removeprefix("Value error, ").partition(" or instance of ")[0]
+    message = message[:1].lower() + message[1:]
+    told = first["type"] == "missing" or isinstance(first["input"], dict)
+    got = "" if told else f", not {_short(first['input'])}"
     return f"{where + ': ' if where else ''}{message}{got}"
+
+
+def _is_branch(key: str | int) -> bool:
+    """Whether pydantic names a branch of a union with it, not a key."""
+    return key in ("int", "constrained-int", "float", "str")
+
+
+def _short(value: Any) -> str:
+    """A value in few characters; of a number of a thousand digits Python refuses to print all."""
+    try:
+        return f"{value!r:.40}"
+    except ValueError:
+        return "a very large number"

@@ -14,10 +14,12 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from experiments import slurm
-from results import records
+from results import files, records
 
 FOLDER = ".slurm"  # under the runs directory
 ENTRY = "array.json"
@@ -59,6 +61,24 @@ class SubmittedArray:
         return known
 
 
+class _Entry(BaseModel):
+    """What an ``array.json`` holds."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+    name: str
+    matrix: str
+    user: str
+    time: float
+    tasks: Annotated[tuple[tuple[str, ...], ...], Field(strict=False)]
+    after: str | None = None
+    minutes: int | None = None
+    job: str | None = None
+    code: dict[str, Any] | None = None
+    snapshot: str | None = None
+    cluster: str | None = None
+
+
 def new(
     runs: Path,
     matrix: str,
@@ -95,9 +115,8 @@ def load_here(runs: Path) -> list[SubmittedArray]:
 
 def _read(path: Path) -> SubmittedArray | None:
     try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-        plain["tasks"] = tuple(tuple(runs) for runs in plain["tasks"])
-        plain["time"] = float(plain["time"])
-        return SubmittedArray(folder=path.parent, **plain)
-    except (OSError, ValueError, KeyError, TypeError):  # truncated, or written by another version
+        content = files.read_bytes(path)
+        entry = _Entry.model_validate_json(content)
+    except (OSError, ValueError):  # truncated, or written by another version
         return None
+    return SubmittedArray(folder=path.parent, **entry.model_dump())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,11 +44,17 @@ def _write(args: argparse.Namespace, keep: Keep) -> None:
     with activity(f"writing {args.output}"):
         # Predictions first: the output may be one of the boards that are read.
         copied = predictions_beside.copy(runs, args.output) if args.predictions else None
-        board_file.write(args.output, gathering.lines(runs, args.history))
+        left_out: dict[Path, str] = {}
+        board_file.write(args.output, gathering.lines(runs, args.history, left_out))
+    _warn(gathered, left_out)
     for line in [*map(_about, gathered.places), *_notes(gathered)]:
         print(line)
-    measured = sum(one.measured for one in runs)
-    beside = f", {sum(one.history for one in runs):,} with their history" if args.history else ""
+    places_of = [(one, one.file.parent) for one in runs]
+    measured = sum(
+        one.measured and at / board_file.MEASURES not in left_out for one, at in places_of
+    )
+    begun = sum(one.history and at / board_file.HISTORY not in left_out for one, at in places_of)
+    beside = f", {begun:,} with their history" if args.history else ""
     beside += "" if copied is None else f", {copied:,} with predictions"
     print(f"wrote {args.output}: {plural(len(runs), 'run')}, {measured:,} with measures{beside}")
 
@@ -108,6 +115,18 @@ def _require_runs(args: argparse.Namespace, gathered: Gathered) -> None:
 
 
 # ---- what is said --------------------------------------------------------------------------------
+
+
+def _warn(gathered: Gathered, left_out: dict[Path, str]) -> None:
+    """Name, on standard error, what is on no line of the board because it cannot be read."""
+    from experiments.errors import MOST
+
+    broken = [text for place in gathered.places for text in place.broken]
+    lines = [f"note: left out: {' '.join(text.split())}" for text in [*broken, *left_out.values()]]
+    for line in lines[:MOST]:
+        print(line, file=sys.stderr)
+    if lines[MOST:]:
+        print(f"note: left out: … and {len(lines) - MOST} more", file=sys.stderr)
 
 
 def _about(place: Place) -> str:

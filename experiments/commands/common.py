@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import math
 import os
+import re
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeAlias
 
@@ -20,7 +22,9 @@ from experiments.environment import CHECKOUT
 
 if TYPE_CHECKING:
     from experiments.plan.plan import Plan
+    from experiments.rundir.status import Status
 
+_LONGEST = 500  # characters of a message of argparse, which quotes the whole argument
 Action = Callable[[argparse.Namespace], int]
 FILES = {"bash": "_shtab_compgen_files", "zsh": "_files"}  # what shtab calls to list files
 Verbs: TypeAlias = "argparse._SubParsersAction[Parser]"
@@ -56,6 +60,19 @@ class Parser(argparse.ArgumentParser):
         super().__init__(*positional, **settings)
         for name in (None, "store"):
             self.register("action", name, _StoreOnce)
+        self.register("type", Path, _path)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse, but no argument has a null byte: no system call would take it."""
+        words = sys.argv[1:] if args is None else args
+        for word in words:
+            if word.startswith("--") and word.endswith("=--"):  # argparse would make it a list
+                self.error(f"argument {word!r:.60}: expected a value")
+            if "\0" in word:
+                self.error(
+                    f"argument {word!r:.60}: a null byte, which nothing can have in its name"
+                )
+        return super().parse_known_args(words, namespace)
 
     def add_argument(self, *names: Any, **settings: Any) -> argparse.Action:
         self.flags.update(name for name in names if name.startswith("--"))
@@ -71,12 +88,21 @@ class Parser(argparse.ArgumentParser):
             from models.registry import near  # imports torch: only after a typo
 
             hint = f": {near(unknown.split()[0], self.flags)}"
+        if len(message) > _LONGEST:
+            message = f"{message[:_LONGEST]}…"
         self.exit(2, f"error: {message}{hint} (see {self.prog} --help)\n")
 
 
+def _path(text: str) -> Path:
+    """Parse a path; pathlib would take an empty one for the working directory."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a path")
+    return Path(text)
+
+
 def positive(text: str) -> int:
-    """Parse a whole number from 1."""
-    if not text.isdigit() or int(text) < 1:
+    """Parse a whole number from 1; of more than 18 digits it counts nothing."""
+    if not re.fullmatch("[0-9]{1,18}", text) or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 1")
     return int(text)
 
@@ -101,6 +127,17 @@ def output_file(text: str) -> Path:
     if why:
         raise argparse.ArgumentTypeError(f"{path}: {why}")
     return path
+
+
+def minutes(text: str) -> float:
+    """Parse a time in minutes."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number of minutes")
+    return value
 
 
 def add_verb(verbs: Verbs, name: str, action: Action) -> argparse.ArgumentParser:
@@ -200,7 +237,7 @@ def add_training_flags(verb: argparse.ArgumentParser, cohort_size: str) -> None:
     verb.add_argument("--cohort-size", type=positive, help=cohort_size)
     verb.add_argument(
         "--save-minutes",
-        type=float,
+        type=minutes,
         default=10.0,
         help="save this often, in addition to every epoch (default: 10)",
     )
@@ -245,10 +282,21 @@ def planned(args: argparse.Namespace, strict: bool = True, here: bool = True) ->
     from experiments.plan.plan import prepare
     from experiments.plan.workspace import Selection, Workspace
 
+    _check_runs(args.runs)
     processes = getattr(args, "processes", None)
     workspace = Workspace(args.runs, args.data, args.device, tuple(args.plugin), here, processes)
     selection = Selection(args.methods, args.pairs, args.trials)
     return prepare(args.matrix, workspace, selection, strict, args.transfer)
+
+
+def _check_runs(runs: Path) -> None:
+    """Raise InputError for a file that is no board file: it would look like runs yet to be done."""
+    from experiments.commands import places
+    from experiments.errors import InputError
+
+    if runs.exists() and not runs.is_dir() and runs.suffix != places.ENDING:
+        expected = f"expected a directory of runs, or a board file (NAME{places.ENDING})"
+        raise InputError(f"--runs: {runs} is a file, {expected}")
 
 
 def check_tensorboard(args: argparse.Namespace) -> None:
@@ -265,6 +313,17 @@ def check_tensorboard(args: argparse.Namespace) -> None:
     if args.tensorboard.exists() and not args.tensorboard.is_dir():
         raise InputError(f"--tensorboard {args.tensorboard}: expected a directory, this is a file")
     event_files.require()
+
+
+def note_unreadable(statuses: Iterable[Status]) -> None:
+    """Name, on standard error, the results that cannot be understood; their runs are not done."""
+    from experiments.errors import MOST
+
+    problems = [status.problem for status in statuses if status.problem]
+    for problem in problems[:MOST]:
+        print(f"note: left out: {problem}", file=sys.stderr)
+    if problems[MOST:]:
+        print(f"note: left out: … and {len(problems) - MOST} more results", file=sys.stderr)
 
 
 def states_to_train(args: argparse.Namespace) -> set[str]:

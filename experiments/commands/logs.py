@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections import deque
 from pathlib import Path
 
 from experiments.commands.common import Verbs, add_runs_flag, add_verb, positive
+
+_MOST = 16 * 2**20  # bytes of a log's end that are read
 
 
 def logs(args: argparse.Namespace) -> int:
@@ -18,11 +21,17 @@ def logs(args: argparse.Namespace) -> int:
     run = directory.name.partition("-")[2]
     own = [directory / "error.txt", directory / "history.csv"]
     for path in [*own, *_job_logs(args.runs.absolute(), run)]:
-        if path.exists():
-            with path.open(encoding="utf-8", errors="replace") as file:
-                last = deque(file, maxlen=args.lines)
-            print(f"\n==> {path}\n{''.join(last).rstrip()}")
+        if path.is_file():
+            print(f"\n==> {path}\n{_last(path, args.lines)}")
     return 0
+
+
+def _last(path: Path, lines: int) -> str:
+    """The last lines of a log; of a very long one as far as they are in its last megabytes."""
+    with path.open("rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - _MOST))
+        last = deque(file.read().decode(errors="replace").splitlines(), maxlen=lines)
+    return "\n".join(last).rstrip()
 
 
 def _state(directory: Path) -> str:

@@ -7,7 +7,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from experiments.activity import activity
-from experiments.commands.common import Verbs, add_matrix_verb, command, planned, print_note
+from experiments.commands.common import (
+    Verbs,
+    add_matrix_verb,
+    command,
+    note_unreadable,
+    planned,
+    print_note,
+)
 from experiments.wording import plural
 
 if TYPE_CHECKING:
@@ -26,6 +33,7 @@ def plan(args: argparse.Namespace) -> int:
     prepared = planned(args)
     print_note(_about_runs(prepared))
     statuses = queue_status.statuses(prepared)
+    note_unreadable(statuses.values())
     print(format_counts(prepared, statuses))
     print_methods_not_compute_matched(prepared.expansion)
     for text in _warnings(prepared, statuses.values()):

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from experiments.commands import streams, terminal
-from experiments.commands.common import Verbs, add_matrix_verb, planned, positive
+from experiments.commands.common import Verbs, add_matrix_verb, note_unreadable, planned, positive
 from results.printable import printable
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def _text(plan: Plan, args: argparse.Namespace) -> str:
     from experiments.plan.summary import format_counts
 
     statuses = queue_status.statuses(plan)
+    note_unreadable(statuses.values())
     header, rows = _each(plan, statuses) if args.each else _groups(plan, statuses)
     counts = "" if args.quiet else format_counts(plan, statuses) + "\n"
     text = counts + terminal.grid(rows, header, terminal.columns())

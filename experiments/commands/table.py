@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from experiments.activity import activity
 from experiments.commands import terminal
-from experiments.commands.common import Verbs, add_matrix_verb, planned
+from experiments.commands.common import Verbs, add_matrix_verb, note_unreadable, planned
 from experiments.commands.table_file import deliver
 from experiments.commands.table_flags import add_flags, check_flags, file_of, format_of
 
@@ -23,6 +23,7 @@ def table(args: argparse.Namespace) -> int:
     """Print the leaderboard, write it to a file, or check that a file is up to date."""
     form = format_of(args)
     check_flags(args, form)
+    from experiments.cluster import queue_status
     from experiments.commands import published
     from experiments.commands.board import board_of, with_measures
     from results.garbage import no_collection
@@ -31,12 +32,14 @@ def table(args: argparse.Namespace) -> int:
     plan = planned(args, strict=False)
     references = _references(args)
     with activity("making the table"), no_collection():
-        board = board_of(plan, references, args.baseline, args.level)
+        statuses = queue_status.statuses(plan)
+        board = board_of(plan, references, args.baseline, args.level, statuses)
         if measures:
             board = with_measures(board, plan, references, measures)
         board = published.beside(_sorted(board, args.sort), plan, args.published)
         text = _text(args, form, board)
         files = [(file_of(args), text), (args.macros, _macros(args, board))]
+    note_unreadable(statuses.values())
     if args.diagram:
         _draw(args.diagram, board)
     if not file_of(args):

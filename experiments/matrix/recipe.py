@@ -25,6 +25,9 @@ PRECISIONS = {
     "fp64": torch.float64,  # for checks: everything in double precision
 }
 
+MOST = 1_000_000  # epochs, or images in a batch: far beyond what anyone has trained
+MOST_THREADS = 4096  # of one run; the largest machines have fewer cores
+
 # Named in a table's caption if they are not 0.
 SHOWN = {
     "label_smoothing": "label smoothing",
@@ -42,8 +45,8 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
     version: ClassVar[int] = 1  # incremented when the same recipe gives other numbers
 
-    epochs: int = Field(240, ge=1)
-    batch_size: int = Field(64, ge=1)  # over all processes of a run
+    epochs: int = Field(240, ge=1, le=MOST)
+    batch_size: int = Field(64, ge=1, le=MOST)  # over all processes of a run
     optimizer: Literal["sgd", "adamw"] = "sgd"
     lr: float = Field(0.05, gt=0)
     momentum: float = Field(0.9, ge=0, lt=1)  # sgd
@@ -65,14 +68,14 @@ class Recipe(BaseModel):
     random_erasing: float = Field(0, ge=0, le=1)  # probability of each image
     ema_decay: float = Field(0, ge=0, lt=1)  # > 0: evaluate an exponential average of the weights
     eval_every: int = Field(
-        1, ge=1
+        1, ge=1, le=MOST
     )  # epochs between test evaluations; the last epoch always has one
     precision: Literal["fp32", "bf16", "fp16", "fp64"] = "fp32"
     channels_last: bool = False
     compile: bool = False
     tf32: bool = False
     deterministic: bool = False  # refuse CUDA kernels whose order of summation varies
-    threads: int = Field(1, ge=1)  # of one run on a CPU
+    threads: int = Field(1, ge=1, le=MOST_THREADS)  # of one run on a CPU
 
     @model_validator(mode="after")
     def _schedule_fits(self) -> Recipe:

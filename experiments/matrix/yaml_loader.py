@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,28 @@ from typing import Any
 import yaml
 
 from experiments.errors import InputError, beside
+from results import files
+
+# PyYAML reads 150 kB in a second, and a matrix of a thousand methods has 80.
+LARGEST = 256 * 2**10  # bytes
+MOST_VALUES, DEEPEST = 100_000, 50  # of a file, aliases written out
+# A tag gives a value a type of Python, by a function that may fail on it in any way.
+_PLAIN = ("str", "int", "float", "bool", "null", "map", "seq", "merge", "timestamp")
+_TAGS = {f"tag:yaml.org,2002:{name}" for name in _PLAIN}
 
 
 class _Loader(yaml.SafeLoader):
     """A repeated key is an error, 1e-3 is a number, and 12:30:00 is a string.
 
     In YAML 1.1 a repeated key silently replaces the first, 1e-3 is a string because it lacks a dot,
-    and 12:30:00 is the number 45000 (base 60).
+    and 12:30:00 is the number 45000 (base 60). There are no types but those of JSON.
     """
+
+    def get_single_node(self) -> Any:
+        node = super().get_single_node()
+        if node is not None:
+            _measure(node, {}, 0)
+        return node
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
@@ -29,6 +44,48 @@ class _Loader(yaml.SafeLoader):
                 raise yaml.YAMLError(f"key {key.value!r} is given twice, {both}")
             lines[key.value] = line
         return node
+
+
+def _refuse_date(loader: _Loader, node: yaml.ScalarNode) -> Any:
+    """A ValueError where it is no date either."""
+    with contextlib.suppress(AttributeError):  # "!!timestamp x"
+        loader.construct_yaml_timestamp(node)
+    line = node.start_mark.line + 1
+    raise yaml.YAMLError(f"line {line}: {node.value!r:.40} would be a date: put it in quotes")
+
+
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", _refuse_date)
+
+
+def _measure(node: yaml.Node, known: dict[int, int | None], depth: int) -> int:
+    """How many values a node stands for, its aliases written out.
+
+    A few hundred bytes of aliases of aliases can stand for more than memory holds. YAMLError for
+    those, for what is nested too deeply or in itself, and for types beyond JSON's.
+    """
+    line = node.start_mark.line + 1
+    if node.tag not in _TAGS:
+        tag = node.tag.replace("tag:yaml.org,2002:", "!!")
+        raise yaml.YAMLError(f"line {line}: type {tag}: expected plain values, lists and mappings")
+    if depth > DEEPEST:
+        raise yaml.YAMLError(f"line {line}: nested more than {DEEPEST} deep")
+    if id(node) in known:
+        size = known[id(node)]
+        if size is None:
+            raise yaml.YAMLError(f"line {line}: a value that contains itself")
+        return size
+    known[id(node)] = None
+    size = 1 + sum(_measure(part, known, depth + 1) for part in _parts(node))
+    if size > MOST_VALUES:
+        raise yaml.YAMLError(f"line {line}: stands for more than {MOST_VALUES:,} values")
+    known[id(node)] = size
+    return size
+
+
+def _parts(node: yaml.Node) -> list[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return [part for pair in node.value for part in pair]
+    return node.value if isinstance(node, yaml.SequenceNode) else []
 
 
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
@@ -58,21 +115,32 @@ def load(path: str | Path, expected: str) -> dict[str, Any]:
     """
     file = Path(path)
     try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = files.read_text(file, most=LARGEST)
+    except (OSError, ValueError) as error:  # a ValueError: not UTF-8, or a path that is none
         raise InputError(f"{path}: cannot be read: {_reason(error, file)}") from error
-    try:
-        content = yaml.load(text, _Loader)  # a SafeLoader: plain data only
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # "2001-99-99" is a ValueError
-        raise InputError(f"{path}: invalid YAML: {' '.join(str(error).split())}") from error
+    content = parse(text.removeprefix("\ufeff"), str(path))
     if not isinstance(content, dict) or not content:
         raise InputError(f"{path}: expected a mapping with {expected}")
+    odd = next((key for key in content if not isinstance(key, str)), None)
+    if odd is not None:
+        raise InputError(f"{path}: key {odd!r:.40}: expected a text")
     return content
 
 
-def _reason(error: OSError | UnicodeDecodeError, file: Path) -> str:
-    if isinstance(error, UnicodeDecodeError):
-        return "not a text file"
+def parse(text: str, where: str) -> Any:
+    """The plain data in a YAML text. Raises InputError, in one line that begins with ``where``."""
+    try:
+        return yaml.load(text, _Loader)  # a SafeLoader: plain data only
+    except RecursionError as error:
+        raise InputError(f"{where}: invalid YAML: nested too deeply") from error
+    # Python's functions for numbers and the like, given "!!bool x" or a number of 5,000 digits.
+    except (yaml.YAMLError, ValueError, LookupError, ArithmeticError, TypeError) as error:
+        raise InputError(f"{where}: invalid YAML: {' '.join(str(error).split())}") from error
+
+
+def _reason(error: OSError | ValueError, file: Path) -> str:
     if isinstance(error, FileNotFoundError):
         return f"no such file{beside(file, '*.y*ml')}"
-    return error.strerror or str(error)
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return "not a text file" if isinstance(error, UnicodeDecodeError) else str(error)

@@ -13,14 +13,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from experiments.matrix import expand
 from experiments.matrix.expand import Expansion
 from experiments.matrix.run_spec import RunSpec
-from experiments.rundir.status import read_stored_spec
-from results import records
+from experiments.rundir import stored_spec
+from results import files, records
 
 ACCEPTED = "accepted.json"  # the ids of later runs that a user accepted this result for
 
@@ -162,7 +161,7 @@ class _Search:
         """Today's run with the plugins that are stored, and its teacher's version of then."""
         update: dict[str, Any] = {"plugins": tuple(stored["plugins"])}
         then = (stored.get("teacher") or {}).get("run")
-        if spec.teacher and spec.teacher.run and then:
+        if spec.teacher and spec.teacher.run and isinstance(then, str):
             versions = next((v for v in self.former.values() if spec.teacher.run in v), set())
             if then not in versions:
                 return None
@@ -175,14 +174,15 @@ class _Search:
 
 def _of_a_plugin(directory: Path) -> dict[str, Any] | None:
     """What is stored of a run that a plugin defines; None for all others."""
-    text = read_stored_spec(directory)
-    if text is None or "plugins: []" in text:
+    text = stored_spec.read_text(directory)
+    stored = None if text is None or "plugins: []" in text else stored_spec.parsed(text)
+    if stored is None or not _is_list_of_texts(stored.get("plugins")):
         return None
-    try:
-        stored = yaml.safe_load(text)
-    except yaml.YAMLError:
-        return None
-    return stored if isinstance(stored, dict) and stored.get("plugins") else None
+    return stored if isinstance(stored.get("teacher"), (dict, type(None))) else None
+
+
+def _is_list_of_texts(value: Any) -> bool:
+    return isinstance(value, list) and value != [] and all(isinstance(x, str) for x in value)
 
 
 def _described(stored: RunSpec, today: RunSpec, original: str, directory: Path) -> Earlier:
@@ -204,7 +204,7 @@ def _described(stored: RunSpec, today: RunSpec, original: str, directory: Path) 
 
 def _accepted_for(directory: Path) -> list[str]:
     try:
-        known = json.loads((directory / ACCEPTED).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        known = json.loads(files.read_bytes(directory / ACCEPTED))
+    except (OSError, ValueError, RecursionError):
         return []
     return [str(run) for run in known] if isinstance(known, list) else []

@@ -17,11 +17,13 @@ import re
 import secrets
 import socket
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from experiments import slurm
 
+_HIGHEST_PID = 2**31 - 1  # what the kernel's type for it holds
 BEAT_SECONDS = 30.0
 _MOST = 65536  # bytes of a claim: it has some hundred
 _NAME = re.compile("claim-[0-9]{4,18}", re.ASCII)
@@ -128,7 +130,14 @@ def is_alive(path: Path) -> bool:
 
 def job_of(path: Path) -> str | None:
     """The SLURM array task ("123_4") that holds a claim, if any."""
-    return (_holder(path).get("slurm") or {}).get("task")
+    task = _of_slurm(_holder(path)).get("task")
+    return task if isinstance(task, str) else None
+
+
+def _of_slurm(holder: Mapping[str, Any]) -> dict[str, Any]:
+    """What a claim says of its job; empty without one."""
+    known = holder.get("slurm")
+    return known if isinstance(known, dict) else {}
 
 
 def _job_has_ended(path: Path) -> bool:
@@ -137,15 +146,16 @@ def _job_has_ended(path: Path) -> bool:
     On a node that lost its network the process may still run. It then finds the higher number
     before its next save.
     """
-    holder, mine = _holder(path).get("slurm"), _slurm()
-    if not holder or not _is_mine(path):
+    holder, mine = _of_slurm(_holder(path)), _slurm()
+    job, restart = holder.get("job"), holder.get("restart")
+    if not isinstance(job, str) or not isinstance(restart, int) or not _is_mine(path):
         return False  # clusters may hide other users' jobs: a missing one proves nothing
-    if mine and (holder["cluster"], holder["job"]) == (mine["cluster"], mine["job"]):
-        return bool(holder["restart"] < mine["restart"])
+    if mine and (holder.get("cluster"), job) == (mine["cluster"], mine["job"]):
+        return bool(restart < mine["restart"])
     if not slurm.is_here():
         return False
     cluster = mine["cluster"] if mine else slurm.cluster()
-    return cluster == holder["cluster"] and slurm.has_ended(holder["job"])
+    return cluster == holder.get("cluster") and slurm.has_ended(job)
 
 
 def _is_mine(path: Path) -> bool:
@@ -171,7 +181,7 @@ def _slurm() -> dict[str, Any] | None:
 
 
 def _holder(path: Path) -> dict[str, Any]:
-    """The content of a claim; empty if the file is gone, not (yet) complete, or none of ours."""
+    """The content of a claim; empty if the file is gone, not (yet) complete, or no claim."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         with os.fdopen(handle, "rb") as file:
@@ -189,9 +199,11 @@ def _is_given_up(holder: dict[str, Any]) -> bool:
     """Whether a claim was released, or its holder was a process of this machine that is gone."""
     if holder.get("released"):
         return True
-    pid = holder.get("pid")
-    if holder.get("host") != _host() or not isinstance(pid, int):
+    if holder.get("host") != _host():
         return False
+    pid = holder.get("pid")
+    if type(pid) is not int or not 0 < pid <= _HIGHEST_PID:
+        return False  # nothing that this code has written: it holds until it is stale
     started = _start_time(pid)
     return _is_gone(pid) if started is None else started != holder.get("started")
 

@@ -31,9 +31,7 @@ def export(asked: str, directory: Path, kind: str, output: Path | None) -> Itera
     output  None: a name that says what it is, in the current directory
     Raises InputError if the run is unfinished or the file cannot be written there.
     """
-    record = records.read(directory)
-    if record is None:
-        raise InputError(f"export {asked}: {directory} has no result yet: it is not finished")
+    record = _record(asked, directory)
     student = _student(directory, record)
     output = output or Path(_name(record) + ENDINGS[kind])
     if (output.suffix == ENDINGS["ours"]) != (kind == "ours"):
@@ -44,6 +42,22 @@ def export(asked: str, directory: Path, kind: str, output: Path | None) -> Itera
     for path in write(student, record, directory, _free(output)):
         yield f"wrote {path}"
     yield from _remarks(record, directory, kind)
+
+
+def _record(asked: str, directory: Path) -> Record:
+    """The result of a run, whose spec has what is named in the file. Else an InputError."""
+    record = records.read(directory)
+    if record is None:
+        problem = records.problem(directory)
+        why = f"its {records.RESULT} is unreadable: {problem}" if problem else "it is not finished"
+        raise InputError(f"export {asked}: {directory} has no result yet: {why}")
+    spec, where = record.spec, directory / records.RESULT
+    missing = [key for key in ("student", "dataset", "method", "trial") if spec.get(key) is None]
+    if missing:
+        raise InputError(f"{where}: spec.{missing[0]}: missing: the file would not say what it is")
+    if isinstance(spec["dataset"], str):  # the oldest records have only its name
+        spec["dataset"] = {"name": spec["dataset"]}
+    return record
 
 
 def _student(directory: Path, record: Record) -> models.Classifier:

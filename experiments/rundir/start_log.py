@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from results import provenance, records
+from results import files, provenance, records
 from results.schema import Code
 
 FILE = "starts.json"
@@ -34,8 +34,8 @@ class NoProgress(RuntimeError):  # noqa: N818  (an outcome of starting)
 def read(directory: Path) -> list[Start]:
     """All starts; empty if there is no log, or an invalid one."""
     try:
-        starts = json.loads((directory / FILE).read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
+        starts = json.loads(files.read_bytes(directory / FILE))
+    except (FileNotFoundError, NotADirectoryError, files.OddFile):
         return []
     except (ValueError, RecursionError):  # cut in half, or not ours
         return []

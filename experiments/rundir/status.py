@@ -12,17 +12,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import yaml
-
 from experiments.matrix.run_spec import RunSpec, is_current
-from experiments.rundir import claims, start_log
+from experiments.rundir import claims, start_log, stored_spec
 from experiments.rundir.layout import CHECKPOINT, ERROR
-from results import board_file, records
+from results import board_file, files, records
 from results.garbage import no_collection
 from results.schema import Record
-
-# libyaml's loader is ten times faster than the one in Python, where PyYAML was built with it.
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class State:
@@ -50,7 +45,8 @@ class Status:
     """A run and its state; ``detail`` is the error, the reason or what is stale.
 
     ``crashes`` counts the starts since the last progress that ended before one step was saved;
-    ``seconds_left`` is extrapolated from the epochs since the present start.
+    ``seconds_left`` is extrapolated from the epochs since the present start. ``problem`` is what is
+    wrong with its result, with the file's path, where it has one that cannot be understood.
     """
 
     spec: RunSpec
@@ -60,6 +56,7 @@ class Status:
     record: Record | None = None
     crashes: int = 0
     seconds_left: float | None = None
+    problem: str = ""
 
 
 WhyNot = Callable[[Mapping[str, Status]], Mapping[str, str]]  # run id -> reason
@@ -160,17 +157,26 @@ def read_status(spec: RunSpec, runs: Path) -> Status:
 def _unfinished(spec: RunSpec, directory: Path, names: Sequence[str]) -> Status:
     """The state of a run without a result; ``names`` is what is in its directory."""
     epoch = _epochs_saved(directory, names)
+    problem = _problem(directory) if records.RESULT in names else ""
     begun = start_log.read(directory) if start_log.FILE in names else []
     if any(name.startswith("claim-") for name in names) and is_claimed(directory):
         left = _seconds_left(directory, begun, epoch, spec.recipe.epochs)
-        return Status(spec, State.RUNNING, epoch=epoch, seconds_left=left)
+        return Status(spec, State.RUNNING, epoch=epoch, seconds_left=left, problem=problem)
     if ERROR in names:
-        reason = _text(directory / ERROR).partition("\n")[0]
-        if len(reason) > _LONGEST_REASON:
-            reason = f"{reason[:_LONGEST_REASON]}…"
-        return Status(spec, State.FAILED, reason, epoch)
+        reason = _cut(_text(directory / ERROR).partition("\n")[0])
+        return Status(spec, State.FAILED, reason, epoch, problem=problem)
     broken = "result.json was unreadable" if records.RESULT in names else ""
-    return Status(spec, State.TODO, broken, epoch, crashes=len(start_log.crashed(begun)))
+    crashes = len(start_log.crashed(begun))
+    return Status(spec, State.TODO, broken, epoch, crashes=crashes, problem=problem)
+
+
+def _problem(directory: Path) -> str:
+    """What is wrong with a result, with its path; the run is trained again."""
+    return _cut(f"{directory / records.RESULT}: {records.problem(directory) or 'is new'}")
+
+
+def _cut(reason: str) -> str:
+    return reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}…"
 
 
 def is_claimed(directory: Path) -> bool:
@@ -181,22 +187,10 @@ def is_claimed(directory: Path) -> bool:
 
 def _other_spec(directory: Path, names: Sequence[str], spec: RunSpec) -> dict[str, Any] | None:
     """What spec.yaml holds, unless it is ``spec`` to the letter (parsing takes milliseconds)."""
-    if "spec.yaml" not in names:
+    if stored_spec.FILE not in names:
         return None
-    try:
-        text = _text(directory / "spec.yaml", errors="strict")
-        stored = None if text == spec.as_yaml() else yaml.load(text, _LOADER)
-    except (UnicodeDecodeError, yaml.YAMLError):
-        return None
-    return stored if isinstance(stored, dict) else None
-
-
-def read_stored_spec(directory: Path) -> str | None:
-    """The text of the spec.yaml in a run's directory; None if it cannot be read."""
-    try:
-        return (directory / "spec.yaml").read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return None
+    text = stored_spec.read_text(directory)
+    return None if text is None or text == spec.as_yaml() else stored_spec.parsed(text)
 
 
 def _epochs_saved(directory: Path, names: Sequence[str]) -> int:
@@ -208,10 +202,10 @@ def _epochs_saved(directory: Path, names: Sequence[str]) -> int:
 
 
 def _text(path: Path, errors: str = "replace") -> str:
-    """Empty where the file has gone since its directory was listed."""
+    """Empty where the file has gone since its directory was listed, or is none."""
     try:
-        return path.read_text(encoding="utf-8", errors=errors)
-    except FileNotFoundError:
+        return files.read_text(path, errors)
+    except (FileNotFoundError, files.OddFile):
         return ""
 
 
@@ -224,9 +218,9 @@ def _seconds_left(
     try:
         here = epoch + 1 - begun[-1].get("epoch", epoch + 1)
         started = datetime.strptime(begun[-1]["time"], "%Y-%m-%dT%H:%M:%S%z").timestamp()
-    except (KeyError, TypeError, ValueError):  # a start that nobody here has logged
+    except (KeyError, TypeError, ValueError, OverflowError):  # a start that nobody here has logged
         return None
-    if here < 1:
+    if not isinstance(here, int) or not 1 <= here <= epochs:
         return None
     try:
         saved = (directory / "history.csv").stat().st_mtime

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from tqdm import tqdm
 
 import datasets
 import models
 from datasets import Data
 from experiments.errors import InputError
+from experiments.matrix import yaml_loader
 from experiments.matrix.recipe import Recipe
 from experiments.rundir.layout import HEAD, WEIGHTS
 from experiments.train import networks, pixels
@@ -26,6 +26,17 @@ from models.checkpoints.matching import Fit, notes_on
 from models.normalisation import Normalisation
 from results import records
 
+# What `datasets.build` takes beside the data set's own options.
+RESERVED = {
+    "name": "give --dataset",
+    "root": "give --data",
+    "device": "give --device",
+    "batch_size": "give --batch-size",
+    "epochs": "nothing is trained here",
+    "subset": "nothing is trained here",
+    "validation": "nothing is trained here",
+    "shard": "one process evaluates",
+}
 RECIPE = Recipe(channels_last=True)  # the faster memory format, on a CPU too; full precision
 
 
@@ -113,8 +124,10 @@ def build_data(
 def _stated(checkpoint: Checkpoint) -> tuple[str | None, dict[str, Any]]:
     """Data set and its options; a finished run's weights lie beside their result."""
     run = checkpoint.path.name == WEIGHTS and records.read(checkpoint.path.parent)
-    if run:
-        return run.spec["dataset"]["name"], run.spec["dataset"].get("options", {})
+    dataset = run.spec.get("dataset") if run else None
+    if dataset:
+        named = dataset if isinstance(dataset, dict) else {"name": dataset}
+        return named["name"], named.get("options") or {}
     return (checkpoint.metadata.dataset if checkpoint.metadata else None), {}
 
 
@@ -128,10 +141,9 @@ def _option(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not (key and equals):
         raise InputError(f"--option {text}: expected KEY=VALUE")
-    try:
-        return key, yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise InputError(f"--option {text}: {value!r} is invalid YAML") from error
+    if key in RESERVED:
+        raise InputError(f"--option {text}: {key} is no option of a data set: {RESERVED[key]}")
+    return key, yaml_loader.parse(value, f"--option {text}")
 
 
 def measure(model: models.Classifier, data: Data, batch_size: int) -> Scores:
@@ -162,7 +174,7 @@ def notes(checkpoint: Checkpoint, model: models.Classifier) -> Iterator[str]:
     here = checkpoint.path.parent
     if checkpoint.path.name == WEIGHTS and (here / HEAD).exists():
         record = records.read(here)
-        method = record.spec["method"] if record else "its method"
+        method = (record.spec.get("method") if record else None) or "its method"
         yield (
             f"{method} predicts with modules of its "
             f"own ({HEAD} beside the file); this is the student's own classifier, which may not "

@@ -49,7 +49,9 @@ class Finished:
         """Raises InputError if there is no result, or one of a run that today's code cannot be."""
         record = records.read(directory)
         if record is None:
-            raise InputError(f"evaluate {directory}: has no result yet: it is not finished")
+            problem = records.problem(directory)
+            why = f"{records.RESULT} is unreadable: {problem}" if problem else "it is not finished"
+            raise InputError(f"evaluate {directory}: has no result yet: {why}")
         try:
             return cls(directory.absolute(), record, RunSpec.model_validate(record.spec))
         except ValidationError as error:

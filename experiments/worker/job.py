@@ -11,10 +11,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
 from experiments.environment import CHECKOUT
 from experiments.errors import InputError
 from experiments.matrix.run_spec import RunSpec
-from results import records
+from results import files, records
 
 REFUSED, STOPPED = 2, 3  # exit codes: bad input; stopped on request, with everything saved
 
@@ -33,6 +35,8 @@ class Job:
     tensorboard   where event files are written; None for none
     stated_teachers  given teachers whose accuracy the matrix states
     """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     specs: tuple[RunSpec, ...]
     runs: Path
@@ -58,18 +62,22 @@ class Job:
 
     @classmethod
     def read(cls, path: Path) -> Job:
-        """The inverse of `write`."""
-        plain = json.loads(path.read_text(encoding="utf-8"))
-        plain["specs"] = tuple(RunSpec.model_validate(spec) for spec in plain["specs"])
-        for key in ("runs", "data_root"):
-            plain[key] = Path(plain[key])
-        for key in ("teacher", "tensorboard"):
-            plain[key] = Path(plain[key]) if plain.get(key) else None
-        plain["plugins"] = tuple(Path(p) for p in plain["plugins"])
-        plain["ids"] = tuple(plain["ids"])
-        plain["stated_teachers"] = tuple(plain.get("stated_teachers", ()))
-        plain["sources"] = {run: Path(path) for run, path in plain.get("sources", {}).items()}
-        return cls(**plain)
+        """The inverse of `write`. InputError, in one line, for a file that is no job."""
+        try:
+            job = TypeAdapter(cls).validate_python(json.loads(files.read_bytes(path)))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise InputError(f"{path}: no job: {where}: {first['msg'].lower()}") from error
+        except files.OddFile as error:
+            raise InputError(f"{path}: no job: {error.strerror}") from error
+        except RecursionError as error:
+            raise InputError(f"{path}: no job: nested too deeply") from error
+        except ValueError as error:
+            raise InputError(f"{path}: no job: not JSON: {error}") from error
+        if not job.specs or len(job.ids) != len(job.specs):
+            raise InputError(f"{path}: no job: expected runs, and an id for each")
+        return job
 
     def only(self, specs: Sequence[RunSpec]) -> Job:
         """The same job for some of its runs, with the ids that they had when it was planned."""

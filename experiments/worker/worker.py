@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 import distillers
 import models
 from datasets import Data
+from experiments.errors import InputError
 from experiments.matrix import expand
 from experiments.matrix.run_spec import RunSpec, TeacherSpec, build_dataset
 from experiments.memo import Memo
@@ -36,7 +38,7 @@ def work(path: Path, as_json: bool) -> int:
     local queue.
     """
     in_array = path.is_dir()
-    job = Job.read(path / task_file(int(os.environ["SLURM_ARRAY_TASK_ID"])) if in_array else path)
+    job = Job.read(path / task_file(_task_number(path)) if in_array else path)
     stop = Stop()
     rendezvous.exit_with_parent()
     folder = path if in_array else None
@@ -60,6 +62,15 @@ def work(path: Path, as_json: bool) -> int:
     if not in_array:  # a blocked task of an array ends well: its teacher's job has failed already
         bad.add(Outcome.BLOCKED)
     return 1 if bad & set(states.values()) else 0
+
+
+def _task_number(folder: Path) -> int:
+    """The index of this process's task in its SLURM array."""
+    given = os.environ.get("SLURM_ARRAY_TASK_ID", "")
+    if not re.fullmatch("[0-9]{1,9}", given):
+        expected = "expected a job's file, or an array's folder in a task of it"
+        raise InputError(f"work {folder}: SLURM_ARRAY_TASK_ID is {given!r}: {expected}")
+    return int(given)
 
 
 def _silent(spec: RunSpec, row: dict[str, Any]) -> None:

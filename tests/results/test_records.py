@@ -474,7 +474,7 @@ def test_read_says_when_the_disk_does_not_say(tmp_path, monkeypatch):
     def stale(*_, **__):
         raise OSError(errno.ESTALE, "Stale file handle")
 
-    monkeypatch.setattr(records, "open", stale, raising=False)
+    monkeypatch.setattr(os, "open", stale)
     with pytest.raises(RecordError, match=r"result\.json: cannot be read: Stale file handle"):
         records.read(tmp_path)
 

@@ -10,6 +10,7 @@ import distillers
 from experiments.cluster import queue_status
 from experiments.commands import published
 from experiments.commands.board import arrow, board_of, with_known_measures
+from experiments.commands.common import note_unreadable
 from experiments.commands.report import methods as report_methods
 from experiments.commands.report import runs as report_runs
 from experiments.commands.report.boards import Asked
@@ -29,6 +30,7 @@ def content(plan: Plan, name: str, asked: Asked, command: Commands) -> Content:
     Every status is read once. Raises InputError for a baseline or source that is not there.
     """
     statuses = queue_status.statuses(plan, measures=True)
+    note_unreadable(statuses.values())
     board = board_of(plan, (), asked.baseline, asked.level, statuses)
     board = published.beside(with_known_measures(board, plan), plan, asked.published)
     runs = report_runs.of_plan(plan, statuses, board)

@@ -15,7 +15,7 @@ from experiments.plan.plan import Plan
 from experiments.rundir import start_log
 from experiments.rundir.layout import ERROR, WEIGHTS
 from experiments.rundir.status import State, Status
-from results import board_file
+from results import board_file, files
 from results.leaderboard import Leaderboard
 from results.records import HISTORY
 from results.report.content import TEACHER, Run
@@ -92,7 +92,7 @@ def _error(directory: Path) -> str:
 def _text(path: Path) -> str:
     """A file's text; empty where there is none, or none any more."""
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        return files.read_text(path, "replace")
     except OSError:
         return ""
 

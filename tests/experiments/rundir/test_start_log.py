@@ -19,7 +19,7 @@ from experiments.rundir.layout import CHECKPOINT
 from experiments.rundir.outcome import Outcome
 from experiments.rundir.start_log import begin, crashed, end, failures
 from experiments.train import trainer
-from results import records
+from results import files, records
 from tests.experiments import tiny
 from tests.experiments.deaths import kill_at
 
@@ -69,7 +69,7 @@ def test_no_file_and_one_that_cannot_be_read_count_nothing(tmp_path, monkeypatch
     def refuse(path: Path) -> bytes:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(files, "read_bytes", refuse)
     assert failures(tmp_path) == 0
     with pytest.raises(PermissionError):  # a start must not lose the earlier ones
         begin(tmp_path, "id", START)
