@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -25,11 +24,9 @@ from .cache import draft_of
 from .errors import DataError
 from .image_files import Listing
 from .pictures import converted, differs_from_plain, opened
-from .unreadable import together
+from .unreadable import is_cut_off, together
 
 VERSION = 1  # of the reading: raised when the same file gives other pixels
-TAIL = 64  # bytes at the end of a file among which its end marker is
-JPEG_END = b"\xff\xd9"
 SLICE = 4096  # files that wait for a thread
 T = TypeVar("T")
 R = TypeVar("R")
@@ -83,23 +80,12 @@ def _look(path: str) -> bool | DataError:
     """Whether the picture's pixels differ from ``convert("RGB")``; the error if it is damaged."""
     try:
         with opened(path) as picture:
-            if _may_be_damaged(path, picture.format or ""):
+            # A PNG may be damaged in the middle, and of other formats only decoding tells.
+            if picture.format not in ("JPEG", "MPO") or is_cut_off(path):
                 converted(picture, as_shown=True)
             return differs_from_plain(picture)
     except DataError as error:
         return error
-
-
-def _may_be_damaged(path: str, kind: str) -> bool:
-    """Whether the file has to be decoded to know: only a JPEG's end says that it is whole.
-
-    (A PNG may be damaged in the middle, and the other formats have no end marker.)
-    """
-    if kind not in ("JPEG", "MPO"):
-        return True
-    with open(path, "rb") as file:
-        file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL))
-        return JPEG_END not in file.read()
 
 
 def _digest(paths: Iterable[str]) -> str:

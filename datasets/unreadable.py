@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -21,6 +22,8 @@ NO_RASTER = (  # first bytes -> formats that are no pixels, or that are not read
 )
 HEIF = (b"heic", b"heix", b"mif1", b"msf1", b"hevc")
 CUT_OFF = ("truncated", "unexpected end", "not enough", "could not create decoder object")
+ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89P": b"IEND"}  # JPEG and PNG: start -> end
+TAIL = 64  # bytes at the end of a file among which the marker is
 MOST = 10  # files that one message lists
 
 
@@ -31,10 +34,9 @@ def cause(path: str | Path, error: Exception) -> str:
     if isinstance(error, Image.DecompressionBombError):
         return f"a gigantic header: {_text(error)}"
     try:
-        kind = _kind(Path(path))
+        return _kind(Path(path)) or _said(path, error)
     except OSError as unreadable:
         return _text(unreadable)
-    return kind or _said(error)
 
 
 def _kind(path: Path) -> str | None:
@@ -55,12 +57,20 @@ def _kind(path: Path) -> str | None:
     return "zeros: its content was never written" if not head.strip(b"\0") else None
 
 
-def _said(error: Exception) -> str:
+def is_cut_off(path: str | Path) -> bool:
+    """Whether a JPEG or PNG lacks the marker of its end; some that can be read do, too."""
+    with open(path, "rb") as file:
+        start = file.read(2)
+        file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL))
+        return start in ENDS and ENDS[start] not in file.read()
+
+
+def _said(path: str | Path, error: Exception) -> str:
     """Pillow's words; it names every file again that it cannot identify."""
-    if isinstance(error, Image.UnidentifiedImageError):
-        return "not an image in a format that is read, or its header is damaged"
-    text = _text(error)
-    return f"cut off: {text}" if any(word in text.lower() for word in CUT_OFF) else text
+    is_unknown, text = isinstance(error, Image.UnidentifiedImageError), _text(error)
+    if is_cut_off(path) or any(word in text.lower() for word in CUT_OFF):
+        return "cut off in its header" if is_unknown else f"cut off: {text}"
+    return "not an image in a format that is read, or its header is damaged" if is_unknown else text
 
 
 def _text(error: Exception) -> str:
