@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +15,7 @@ from datasets.pictures import read
 from tests.datasets import image_files
 from tests.fuzz.guard import harmless
 
+SECONDS = 30.0  # a header may say 178 million pixels, which take a few seconds on a busy machine
 KINDS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "EPS")
 
 
@@ -47,20 +47,19 @@ def damaged(draw: st.DrawFn) -> bytes:
     return bytes(content)
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning:PIL", "ignore::UserWarning")
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")
 @given(damaged())
 def test_a_damaged_file_is_a_picture_or_one_line(tmp_path_factory, content: bytes) -> None:
     path = folder(tmp_path_factory) / "x.jpg"
     path.write_bytes(content)
-    with harmless():
+    with harmless(seconds=SECONDS):
         try:
-            found = np.asarray(read(path))
+            found = read(path)
         except DataError as error:
             assert str(error).startswith(f"{path}: cannot be read as an image (")
             assert str(error).isprintable()
         else:
-            assert found.dtype == np.uint8
-            assert found.shape[2:] == (3,)
+            assert found.mode == "RGB"
 
 
 _FOLDERS: list[Path] = []
