@@ -1,7 +1,7 @@
 """Data sets: build one by name, get batches as a pure function of (trial, epoch, step)."""
 
 # Each registers itself.
-from . import arrays, cifar, digits, fake, imagenet, stl10, tiny_imagenet  # noqa: F401
+from . import arrays, cifar, digits, fake, folder, imagenet, stl10, tiny_imagenet  # noqa: F401
 from .base import Data, Settings
 from .batch import Batch, Info, Stream
 from .errors import DataError
@@ -12,6 +12,7 @@ from .registry import (
     class_names,
     describe,
     facts,
+    files,
     is_own_data,
     is_placement,
     names,
@@ -34,6 +35,7 @@ __all__ = [
     "class_names",
     "describe",
     "facts",
+    "files",
     "is_own_data",
     "is_placement",
     "names",

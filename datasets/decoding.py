@@ -8,17 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
+from tqdm import tqdm
 
 from .base import Settings
 from .cache import Cached, CacheSpec, ImageSource, cached
 from .errors import DataError
-from .image_files import Listing, fitted, pixels, read
+from .image_files import Listing
+from .pictures import fitted, pixels, read
+from .survey import each
+from .unreadable import together
 
 
 @dataclass(frozen=True)
@@ -32,13 +36,14 @@ class Request:
 class Decoder(Dataset[Tensor]):
     """Images of ``size``²: RandomResizedCrop and flip for training, the centre crop for testing.
 
-    margin  pixels by which the shorter side exceeds the centre crop
+    margin    pixels by which the shorter side exceeds the centre crop
+    as_shown  as in `pictures.read`
     """
 
-    def __init__(self, size: int, margin: int, flip: bool) -> None:
+    def __init__(self, size: int, margin: int, flip: bool, as_shown: bool = False) -> None:
         from torchvision.transforms import v2  # slow to import, and rarely needed
 
-        self.size, self.margin = size, margin
+        self.size, self.margin, self.as_shown = size, margin, as_shown
         self.augment = v2.Compose(
             [v2.RandomResizedCrop(size), v2.RandomHorizontalFlip(0.5 if flip else 0.0)]
         )
@@ -55,7 +60,7 @@ class Decoder(Dataset[Tensor]):
 
     def _views(self, request: Request) -> np.ndarray:
         """(views, 3, size, size), decoding the file once."""
-        image = read(request.path)
+        image = read(request.path, self.as_shown)
         if not request.seeds:
             return pixels(fitted(image, self.size, self.margin))[None]
         views = []
@@ -66,11 +71,11 @@ class Decoder(Dataset[Tensor]):
         return np.stack(views)
 
 
-def decoded_once(listing: Listing, size: int, workers: int) -> ImageSource:
+def decoded_once(listing: Listing, size: int, workers: int, as_shown: bool = False) -> ImageSource:
     """The files of a part as images of ``size``² for a cache, decoded by ``workers`` threads."""
 
     def image(place: int) -> np.ndarray:
-        return pixels(fitted(read(listing.full(place)), size))
+        return pixels(fitted(read(listing.full(place), as_shown), size))
 
     return ImageSource(listing.labels, in_threads(image, workers))
 
@@ -93,9 +98,58 @@ def decoded_set(
     size: int,
     threads: int,
     cache: str | None,
+    as_shown: bool = False,
 ) -> Cached:
-    """Both parts at ``size`` pixels a side, from a cache file that is built the first time."""
-    parts = {"train": decoded_once(train, size, threads), "test": decoded_once(test, size, threads)}
-    key = f"{train.sha256} {test.sha256}"
-    spec = CacheSpec(settings.name, key, size, parts, tuple(class_names))
-    return cached(spec, settings.root, cache)
+    """Both parts at ``size`` pixels a side, from a cache file that is built the first time.
+
+    Raises DataError that names every file that cannot be read, not only the first.
+    """
+    name, parts = settings.name, {"train": train, "test": test}
+    sources = {part: decoded_once(files, size, threads, as_shown) for part, files in parts.items()}
+    with tqdm(
+        None, f"decoding {name}", len(train) + len(test), leave=False, disable=None, delay=1
+    ) as bar:
+        watched = {
+            part: replace(source, chunk=_watched(source.chunk, name, (train, test), threads, bar))
+            for part, source in sources.items()
+        }
+        key = f"{train.sha256} {test.sha256}"
+        spec = CacheSpec(name, key, size, watched, tuple(class_names))
+        return cached(spec, settings.root, cache)
+
+
+def _watched(
+    chunk: Callable[[range], np.ndarray],
+    name: str,
+    parts: Sequence[Listing],
+    threads: int,
+    bar: tqdm,
+) -> Callable[[range], np.ndarray]:
+    """``chunk`` with a progress bar, and with one error about all bad files of the set."""
+
+    def watched(span: range) -> np.ndarray:
+        try:
+            images = chunk(span)
+        except DataError as error:
+            raise _all_unreadable(name, parts, threads) or error from error
+        bar.update(len(span))
+        return images
+
+    return watched
+
+
+def _all_unreadable(name: str, parts: Sequence[Listing], threads: int) -> DataError | None:
+    """One error about all files that cannot be read, so that one repair is enough."""
+    paths = [part.full(place) for part in parts for place in range(len(part))]
+    problems = [
+        problem for problem in each(_problem, paths, threads, "looking for more") if problem
+    ]
+    return together(name, len(paths), problems) if problems else None
+
+
+def _problem(path: str) -> str:
+    try:
+        read(path)
+    except DataError as error:
+        return str(error)
+    return ""

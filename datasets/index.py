@@ -21,18 +21,20 @@ from .cache import draft_of
 from .image_files import Listing, by_class
 
 
-def indexed_listing(folder: Path, names: Sequence[str], index_folders: Sequence[Path]) -> Listing:
+def indexed_listing(
+    folder: Path, names: Sequence[str], index_folders: Sequence[Path], may_be_empty: bool = False
+) -> Listing:
     """`by_class`, read from an index if no folder has changed since it was written.
 
     A new index is stored in the first of ``index_folders`` that is writable, if there is one.
     """
     state: dict[str, object] = {"times": _modification_times(folder), "classes": list(names)}
-    name = f"index-{hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]}.json"
+    name = f"index-{hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]}.json"
     for index_folder in index_folders:
         known = _read(index_folder / name, folder, state)
         if known is not None:
             return known
-    listing = by_class(folder, names)
+    listing = by_class(folder, names, may_be_empty)
     if any(path.count("/") > 1 for path in listing.paths):
         return listing  # changes in folders below a class do not change the class's time
     for index_folder in index_folders:
@@ -62,7 +64,8 @@ def _read(path: Path, folder: Path, expected: dict[str, object]) -> Listing | No
         labels = np.array(stored["labels"], dtype=np.int64)
         if len(labels) != len(stored["paths"]):
             return None
-        return Listing(folder, stored["paths"], labels, stored["sha256"])
+        left_out = tuple(map(str, stored.get("left_out", ())))
+        return Listing(folder, stored["paths"], labels, stored["sha256"], left_out)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -75,6 +78,7 @@ def _write(path: Path, listing: Listing, state: dict[str, object]) -> None:
         "paths": list(listing.paths),
         "labels": listing.labels.tolist(),
         "sha256": listing.sha256,
+        "left_out": list(listing.left_out),
     }
     try:
         with draft.open("x", encoding="utf-8") as file:  # a link of that name is not followed

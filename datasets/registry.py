@@ -13,6 +13,7 @@ import torch
 
 from .base import Data, Settings
 from .errors import DataError, near
+from .image_files import Listing
 
 # factory(settings, **options) -> Data; its keyword-only parameters are the data set's options.
 Factory = Callable[..., Data]
@@ -23,6 +24,9 @@ _FACTS: dict[str, Facts] = {}
 NameReader = Callable[[Path, Mapping[str, Any]], Iterable[str]]
 _NAME_READERS: dict[str, NameReader] = {}
 LARGEST_SIDE = 4096  # pixels of an image: five times what the largest published networks take
+# reader(root, options) -> the image files of the training and the test part
+FileReader = Callable[[Path, Mapping[str, Any]], tuple[Listing, Listing]]
+_FILE_READERS: dict[str, FileReader] = {}
 OWN_DATA = ("file", "folder")  # options that give the path of a user's own images
 
 
@@ -41,13 +45,14 @@ def register(
     placement: Iterable[str] = (),
     facts: Facts | None = None,
     class_names: NameReader | None = None,
+    files: FileReader | None = None,
 ) -> Callable[[Factory], Factory]:
     """Decorator: make ``build(name, …)`` call ``factory(settings, **options)``.
 
     The factory's keyword-only parameters, which all need defaults, are the data set's options.
     Those named in ``placement`` are paths or affect speed or words only, and change no result.
     ``facts`` are shown in listings, where the same for everyone. ``class_names`` reads the names
-    of the classes, where that needs no image.
+    of the classes, where that needs no image; ``files`` lists the files of a set made of images.
     Raises DataError if the name is taken (ignoring case: people type names from papers).
     """
 
@@ -68,6 +73,8 @@ def register(
             _FACTS[name] = facts
         if class_names:
             _NAME_READERS[name] = class_names
+        if files:
+            _FILE_READERS[name] = files
         return factory
 
     return add
@@ -101,6 +108,16 @@ def class_names(name: str, root: Path, given: Mapping[str, Any]) -> tuple[str, .
         return tuple(reader(root.expanduser(), {**options(name), **given}))
     except (DataError, OSError):  # not here: the names are for display only
         return ()
+
+
+def files(name: str, root: str | Path, given: Mapping[str, Any]) -> tuple[Listing, Listing] | None:
+    """The image files of the training and the test part; None for sets not made of image files.
+
+    ``given`` are options. Raises DataError for an unknown name, and if the set is not there.
+    """
+    known = options(name)
+    reader = _FILE_READERS.get(name)
+    return reader(Path(root).expanduser(), {**known, **given}) if reader else None
 
 
 def describe(name: str) -> str:

@@ -11,9 +11,10 @@ from .base import Data, Settings
 from .cache import CacheSpec, ImageSource, cached
 from .decoding import in_threads
 from .errors import DataError
-from .image_files import check_size, fitted, pixels
+from .image_files import check_size
 from .loaders import count_workers
 from .memory import MemoryData
+from .pictures import fitted, pixels
 from .registry import Facts, register
 
 FOLDERS = ("stl10_binary", "stl10", "STL10")

@@ -27,7 +27,7 @@ from .streams import Coordinates, Streams
 
 @dataclass(frozen=True)
 class Files:
-    """The files of a folder data set, and how to present them; ``margin`` as in `Decoder`."""
+    """The files of a folder data set, and how to present them: the rest as in `Decoder`."""
 
     train: Listing
     test: Listing
@@ -37,6 +37,7 @@ class Files:
     size: int
     margin: int
     flip: bool = True
+    as_shown: bool = False
     warnings: tuple[str, ...] = ()
 
 
@@ -76,7 +77,7 @@ class StreamedData(Streams):
         self.normalisation = {"mean": list(files.mean), "std": list(files.std)}
         content = f"{files.train.sha256} {files.test.sha256}"
         self._identity = repr((files.mean, files.std, content_in_use(content, kept, held)))
-        self._decoder = Decoder(files.size, files.margin, files.flip)
+        self._decoder = Decoder(files.size, files.margin, files.flip, files.as_shown)
         self._workers = workers
         self._normalise = Normalisation(files.mean, files.std)
         self._place(settings.device)

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from .base import Data, Settings
 from .decoding import decoded_set
-from .errors import DataError, near
-from .image_files import Listing, by_class, check_size, classes, find, listing
+from .errors import DataError, near, printable
+from .image_files import (
+    Found,
+    Listing,
+    Walk,
+    by_class,
+    check_size,
+    classes,
+    find,
+    left_out_note,
+    listing,
+)
 from .loaders import count_workers
 from .memory import MemoryData
 from .registry import Facts, register
@@ -25,6 +37,16 @@ STD = (0.2302, 0.2265, 0.2262)  # mdistiller's, of 64×64 pixels
 STD_32 = (0.2770, 0.2691, 0.2821)  # the CRD paper's, for transfer at 32×32
 AUGMENTATIONS = ("crop", "rotation")
 DEGREES = 20.0
+IMAGES = "images"  # the folder of val as it is distributed
+
+
+def _parts(folder: Path) -> tuple[list[str], Listing, Listing]:
+    wnids = classes(folder / "train")
+    return wnids, by_class(folder / "train", wnids), _test_part(folder / "val", wnids)
+
+
+def _files(root: Path, options: Mapping[str, Any]) -> tuple[Listing, Listing]:
+    return _parts(find("tiny-imagenet", root, FOLDERS, LAYOUT))[1:]
 
 
 @register(
@@ -34,6 +56,7 @@ DEGREES = 20.0
     class_names=lambda root, options: classes(
         find("tiny-imagenet", root, FOLDERS, LAYOUT) / "train"
     ),
+    files=_files,
 )
 def tiny_imagenet(
     settings: Settings,
@@ -59,8 +82,7 @@ def tiny_imagenet(
         expected = near(augmentation, AUGMENTATIONS)
         raise DataError(f"{name}: option augmentation = {augmentation!r}: {expected}")
     folder = find(name, settings.root, FOLDERS, LAYOUT)
-    wnids = classes(folder / "train")
-    train, test = by_class(folder / "train", wnids), _test_part(folder / "val", wnids)
+    wnids, train, test = _parts(folder)
     decoded = decoded_set(settings, train, test, wnids, image_size, threads, cache)
     images = decoded.images(
         mean=MEAN,
@@ -68,28 +90,60 @@ def tiny_imagenet(
         padding=image_size // 8,
         flip=True,
         rotation=DEGREES if augmentation == "rotation" else 0,
-        warnings=lambda: _incomplete(name, train, test, len(wnids)),
+        warnings=lambda: (
+            *_incomplete(name, train, test, len(wnids)),
+            *left_out_note(name, train, test),
+        ),
     )
     return MemoryData(settings, images)
 
 
 def _test_part(folder: Path, wnids: list[str]) -> Listing:
-    """The val part, in class folders or in the distributed layout."""
+    """The val part: in class folders, in the distributed layout, or in both with the same files.
+
+    Scripts that sort the images into class folders leave the list of annotations and an empty
+    folder images, or copies. Raises DataError where neither layout has all files of the other.
+    """
     annotations = folder / "val_annotations.txt"
-    if not (annotations.is_file() and (folder / "images").is_dir()):
-        return by_class(folder, wnids)
-    files: dict[str, list[tuple[str, int]]] = {wnid: [] for wnid in wnids}
-    for number, line in enumerate(annotations.read_text(encoding="utf-8").splitlines(), start=1):
+    left = folder / IMAGES
+    if not (annotations.is_file() and left.is_dir()):
+        empty = left.is_dir() and not any(Walk(folder).images(IMAGES))
+        return by_class(folder, wnids, may_be_empty=True, ignore=(IMAGES,) if empty else ())
+    listed = _listed(annotations, wnids)
+    in_classes = {w: sorted(Walk(folder).images(w)) for w in wnids if (folder / w).is_dir()}
+    flat, ordered = _identities(listed), _identities(in_classes)
+    if not flat and not ordered:
+        raise DataError(f"{left}: none of the images of {annotations.name}")
+    if ordered <= flat:
+        return listing(folder, wnids, listed)
+    if flat <= ordered:
+        return by_class(folder, wnids, may_be_empty=True, ignore=(IMAGES,))
+    raise DataError(
+        f"{folder}: {len(flat - ordered)} images only in {IMAGES}, {len(ordered - flat)} only in "
+        f"class folders: finish sorting them by {annotations.name}, or unpack val again"
+    )
+
+
+def _listed(annotations: Path, wnids: list[str]) -> dict[str, list[Found]]:
+    """The images in folder images by class, as the list says; those that exist."""
+    files: dict[str, list[Found]] = {wnid: [] for wnid in wnids}
+    text = annotations.read_text(encoding="utf-8", errors="replace")
+    for number, line in enumerate(text.splitlines(), start=1):
         image, wnid, *_ = [*line.split("\t"), "", ""]
         if wnid not in files:
             expected = near(wnid, wnids)
-            raise DataError(f"{annotations}:{number}: {wnid!r}: no class of train: {expected}")
-        path = folder / "images" / image
-        if path.is_file():  # a reduced copy may keep the full list
-            files[wnid].append((f"images/{image}", path.stat().st_size))
-    if not any(files.values()):
-        raise DataError(f"{folder / 'images'}: none of the images of {annotations.name}")
-    return listing(folder, wnids, {wnid: sorted(images) for wnid, images in files.items()})
+            raise DataError(
+                f"{annotations}:{number}: {printable(wnid)!r}: no class of train: {expected}"
+            )
+        path = annotations.parent / IMAGES / image
+        if Path(image).name == image and path.is_file():  # a reduced copy may keep the full list
+            files[wnid].append((f"{IMAGES}/{image}", path.stat().st_size))
+    return {wnid: sorted(images) for wnid, images in files.items()}
+
+
+def _identities(files: Mapping[str, Sequence[Found]]) -> set[tuple[str, str]]:
+    """Class and file name of every image, wherever it lies."""
+    return {(wnid, path.rpartition("/")[2]) for wnid, found in files.items() for path, _ in found}
 
 
 def _incomplete(name: str, train: Listing, test: Listing, count: int) -> tuple[str, ...]:

@@ -20,6 +20,10 @@ from experiments.wording import plural
 def doctor(args: argparse.Namespace) -> int:
     """Find what is wrong here and how to fix it: versions, GPU, cluster, disk, data."""
     from experiments.doctor.examination import Examination
+    from experiments.errors import InputError
+
+    if args.images and not args.matrix:
+        raise InputError("--images looks through a matrix's data set: name the matrix, too")
 
     levels: Counter[str] = Counter()
     for finding in Examination(args).findings():
@@ -40,6 +44,11 @@ def register(verbs: Verbs) -> None:
         "matrix",
         nargs="?",
         help="a YAML file; with it, its data and disk space are checked too",
+    )
+    verb.add_argument(
+        "--images",
+        action="store_true",
+        help="decode every image file of the matrix's data set, and list what is bad or odd",
     )
     add_runs_flag(verb)
     add_data_flags(verb)

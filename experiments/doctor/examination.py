@@ -17,7 +17,7 @@ import distillers
 import models
 from experiments import environment, slurm
 from experiments.activity import activity
-from experiments.doctor import disk, machine, packages
+from experiments.doctor import disk, images, machine, packages
 from experiments.doctor import matrix as matrix_checks
 from experiments.doctor import slurm as slurm_checks
 from experiments.doctor.finding import FAIL, OK, Finding
@@ -33,6 +33,7 @@ Check = Callable[[], "Finding | Iterable[Finding]"]
 
 TIMEOUT = 150.0  # seconds for one check; two SLURM commands may take a minute each
 LONG_TIMEOUT = 900.0  # for a matrix: large data sets are read and every method is built
+IMAGES_TIMEOUT = 7 * 24 * 3600.0  # every file is decoded; a progress bar shows how far it is
 EXPECTED = (  # errors whose messages explain themselves
     InputError,
     datasets.DataError,
@@ -73,6 +74,9 @@ class Examination:
         yield from self.check_slurm()
         if self.matrix:
             yield from run("matrix", self.check_matrix, LONG_TIMEOUT)
+            if self.args.images:
+                check = partial(images.check_images, self.matrix, self.data)
+                yield from run("images", check, IMAGES_TIMEOUT)
         elif self.args.plugin:
             yield from run("plugins", self.load_plugins)
         yield from run("runs directory", partial(disk.check_runs, self.runs))

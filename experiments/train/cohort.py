@@ -6,7 +6,7 @@ import contextlib
 import errno
 import functools
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import torch
 import yaml
 
 import distillers
-from datasets import Data, Stream
+from datasets import Data, DataError, Stream
 from distillers import Unsupported
 from experiments import environment
 from experiments.matrix.run_spec import RunSpec
@@ -225,6 +225,12 @@ class Cohort:
             self._record_failure(spec, member.claim, error)
             self.members.remove(member)
 
+    def fail(self, members: Iterable[Member], error: Exception) -> None:
+        """An error that concerns all of these members, such as a file that cannot be read."""
+        for member in list(members):
+            with self.isolate_failure(member):
+                raise error
+
     def finish(self, member: Member) -> None:
         """Publish the result of a run that has taken its last step."""
         learner = member.learner
@@ -263,7 +269,7 @@ class Cohort:
         known = isinstance(error, (Unsupported, Diverged)) or is_known_to_all(error)
         if self.group.size > 1 and not known:
             raise Broken(f"{spec}: process {self.group.rank} failed alone") from error
-        plain = isinstance(error, (start_log.NoProgress, records.RecordError))
+        plain = isinstance(error, (start_log.NoProgress, records.RecordError, DataError))
         line = " ".join(str(error).split()) if plain else distillers.explain(error)
         short = shortage(error)
         line, passes = short or line, bool(short) or is_storage_error(error)

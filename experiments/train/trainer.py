@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 
 import torch
 
-from datasets import Batch, Stream
+from datasets import Batch, DataError, Stream
 from distillers import Needs
 from experiments.matrix.recipe import Recipe
 from experiments.train import networks
@@ -97,6 +97,11 @@ def _epoch(cohort: Cohort, position: tuple[str, int], stream: Stream) -> None:
         clock.settle()
         _save_all(cohort, position, stream)
         raise
+    except DataError as error:  # a file of the stream; once it is mended they go on from here
+        clock.settle()
+        _save_all(cohort, position, stream)
+        cohort.fail(cohort.at(position, stream), error)
+        return
     _note_progress(cohort, members)
     cohort.remove_finished()
 

@@ -14,7 +14,7 @@ import torch
 
 import distillers
 import models
-from datasets import Data
+from datasets import Data, DataError
 from experiments.errors import InputError
 from experiments.matrix import expand
 from experiments.matrix.run_spec import RunSpec, TeacherSpec, build_dataset
@@ -82,8 +82,9 @@ def _train_or_tell(
 ) -> None:
     """`_train`; ``states`` gets run id -> how it ended.
 
-    Runs that a shared GPU has no memory to begin are reported as interrupted. Raises Interrupted at
-    a stop request before training.
+    Runs that a shared GPU has no memory to begin are reported as interrupted, and those whose data
+    cannot be read, also to test their teacher, as blocked. Raises Interrupted at a stop request
+    before training.
     """
 
     def report_and_note(spec: RunSpec, row: dict[str, Any]) -> None:
@@ -93,13 +94,22 @@ def _train_or_tell(
 
     try:
         _train(job, stop, report_and_note, group)
+    except DataError as error:
+        if group.size > 1:  # the others wait for this process
+            raise
+        _tell_rest(job, states, report_and_note, Outcome.BLOCKED, str(error))
     except RuntimeError as error:  # while the data or the teacher were loaded
         reason = shortage(error)
         if reason is None:
             raise
-        for spec in job.specs:
-            if spec.id not in states:
-                report_and_note(spec, {"state": Outcome.INTERRUPTED, "error": reason})
+        _tell_rest(job, states, report_and_note, Outcome.INTERRUPTED, reason)
+
+
+def _tell_rest(job: Job, states: dict[str, str], report: Report, state: str, reason: str) -> None:
+    """Report the runs that have not ended yet."""
+    for spec in job.specs:
+        if spec.id not in states:
+            report(spec, {"state": state, "error": reason})
 
 
 def _train(job: Job, stop: Stop, report: Report, group: ProcessGroup) -> None:

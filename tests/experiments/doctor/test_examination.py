@@ -15,6 +15,7 @@ from experiments.doctor import examination, machine, packages
 from experiments.doctor import slurm as slurm_checks
 from experiments.doctor.finding import FAIL, OK, WARN, Finding
 from experiments.matrix import slurm_options
+from tests.datasets import image_files
 from tests.experiments import cli
 
 GOOD = Finding(OK, "x", "good")
@@ -250,3 +251,20 @@ def test_names_that_a_terminal_cannot_show(tmp_path):
 def test_a_finding_is_one_line_and_its_fix_another():
     assert str(Finding(WARN, "a", "b\n  c", "d\ne")) == "WARN  a: b c\n      -> d e"
     assert str(Finding(OK, "a", "b")) == "OK    a: b"
+
+
+# ---- every image file ----------------------------------------------------------------------------
+
+
+def test_a_bad_image_file_fails_the_examination(tmp_path):
+    image_files.imagenet(tmp_path / "data/mine", train=2, test=2)
+    (tmp_path / "data/mine/val" / image_files.CLASSES[0] / "x.jpg").write_bytes(b"<html>")
+    path = cli.write(tmp_path, dataset={"name": "folder", "folder": "mine", "image_size": 32})
+    places = ("--data", str(tmp_path / "data"), "--runs", str(tmp_path / "runs"))
+    called = cli.call("doctor", str(path), "--images", *places, "--device", "cpu")
+    assert called.code == 1
+    assert "x.jpg: cannot be read as an image (a web page" in called.out
+    assert "images: PNG by content" in called.out
+    called = cli.call("doctor", "--images", *places)
+    assert called.code == 2
+    assert "--images looks through a matrix's data set: name the matrix, too" in called.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -14,14 +15,15 @@ import torch
 import datasets
 from experiments.matrix.recipe import Recipe
 from experiments.matrix.run_spec import DataSpec, RunSpec
-from experiments.rundir.layout import CHECKPOINT, WEIGHTS
+from experiments.rundir.layout import CHECKPOINT, ERROR, WEIGHTS
 from experiments.rundir.outcome import Outcome
 from experiments.train import trainer
 from experiments.train.cohort import Cohort
+from experiments.worker import worker
 from experiments.worker.job import Job, command
 from results import records
 from tests.datasets import image_files
-from tests.experiments import tiny
+from tests.experiments import cli, tiny
 
 RECIPE = Recipe(epochs=2, batch_size=4, milestones=(1,))
 OPTIONS = {"image_size": 32}
@@ -117,3 +119,52 @@ def test_a_resume_does_not_load_earlier_batches_again(
         trainer.train(cohort)
     assert cohort.states[spec("vanilla").id] == Outcome.DONE
     assert [call for call in requested if call != (1, 0)] == [(1, 8), (2, 0)]
+
+
+def test_a_damaged_file_fails_the_runs_which_go_on_once_it_is_mended(
+    tmp_path: Path, root: Path
+) -> None:
+    shutil.copytree(root / "imagenet", tmp_path / "imagenet")
+    specs = [spec("vanilla"), spec("vanilla").model_copy(update={"student": "resnet14"})]
+
+    def train(runs: Path) -> Cohort:
+        data = datasets.build("imagenet", tmp_path, batch_size=4, epochs=2, workers=0, **OPTIONS)
+        cohort = Cohort(specs, runs, data, None, torch.device("cpu"))
+        trainer.train(cohort)
+        return cohort
+
+    assert set(train(tmp_path / "whole").states.values()) == {Outcome.DONE}
+    data = datasets.build("imagenet", tmp_path, batch_size=4, epochs=2, workers=0, **OPTIONS)
+    late = list(data.train_stream(0, 1))[STEPS - 3]  # of the first epoch
+    path = Path(data._train.path(int(late.indices[0])))
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    assert set(train(tmp_path / "runs").states.values()) == {Outcome.FAILED}
+    for one in specs:
+        error = one.directory(tmp_path / "runs") / ERROR
+        line = error.read_text().partition("\n")[0]
+        assert line.startswith(f"{path}: cannot be read as an image (cut off: ")
+        records.set_aside(error)  # as `retry` does
+    path.write_bytes(content)
+    assert set(train(tmp_path / "runs").states.values()) == {Outcome.DONE}
+    for one in specs:
+        record = records.read(one.directory(tmp_path / "runs"))
+        assert record is not None
+        assert record.starts[1].steps == STEPS - 3  # nothing is trained twice
+        ended = (one.directory(tmp_path / runs) / WEIGHTS for runs in ("whole", "runs"))
+        tiny.assert_same_weights(*map(tiny.load_file, ended))
+
+
+def test_data_that_cannot_be_read_block_the_runs_of_a_job(
+    tmp_path: Path, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Found before training: no run is tried again in vain, and the line names the file."""
+    shutil.copytree(root / "imagenet/train", tmp_path / "imagenet/train")
+    work = job(tmp_path / "runs", tmp_path, workers=0)
+    work.runs.mkdir()
+    work.write(work.runs / "job.json")
+    with cli.signals_kept():
+        assert worker.work(work.runs / "job.json", as_json=True) == 1
+    said = capsys.readouterr().out
+    assert '"state": "blocked"' in said
+    assert f"{tmp_path}/imagenet/val: no such folder" in said
