@@ -54,7 +54,7 @@ from experiments.commands import (
     submit,
     table,
 )
-from experiments.commands.common import Parser
+from experiments.commands.arguments import Parser
 from experiments.commands.entry import entry_point
 from experiments.commands.report import command as report
 

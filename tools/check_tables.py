@@ -21,7 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import benchmark
-from experiments.commands.common import Parser
+from experiments.commands.arguments import Parser
 from experiments.commands.entry import entry_point
 from experiments.environment import CHECKOUT
 from experiments.errors import InputError

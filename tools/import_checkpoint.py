@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import distillers
 import models
 from datasets import Data
-from experiments.commands.common import Parser, output_file
+from experiments.commands.arguments import Parser, output_file
 from experiments.commands.entry import entry_point
 from experiments.commands.evaluate import add_checkpoint_flags, asked_checkpoint, device_of
 from experiments.environment import CHECKOUT

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from experiments.activity import activity
 from experiments.commands import places
-from experiments.commands.common import Verbs, add_data_flags, add_verb, output_file
+from experiments.commands.arguments import output_file
+from experiments.commands.common import Verbs, add_data_flags, add_verb
 from experiments.wording import plural
 
 if TYPE_CHECKING:

@@ -8,14 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.activity import activity
-from experiments.commands.common import (
-    Verbs,
-    add_data_flags,
-    add_file,
-    add_runs_flag,
-    add_verb,
-    positive,
-)
+from experiments.commands.arguments import positive
+from experiments.commands.common import Verbs, add_data_flags, add_file, add_runs_flag, add_verb
 from experiments.wording import plural
 
 if TYPE_CHECKING:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from experiments.commands.common import Verbs, add_runs_flag, add_verb, output_file
+from experiments.commands.arguments import output_file
+from experiments.commands.common import Verbs, add_runs_flag, add_verb
 
 
 def export(args: argparse.Namespace) -> int:

@@ -7,7 +7,8 @@ import os
 from collections import deque
 from pathlib import Path
 
-from experiments.commands.common import Verbs, add_runs_flag, add_verb, positive
+from experiments.commands.arguments import positive
+from experiments.commands.common import Verbs, add_runs_flag, add_verb
 
 _MOST = 16 * 2**20  # bytes of a log's end that are read
 

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from experiments.commands.arguments import positive
 from experiments.commands.common import (
     Verbs,
     add_matrix_verb,
@@ -16,7 +17,6 @@ from experiments.commands.common import (
     command,
     level,
     planned,
-    positive,
     print_note,
     states_to_train,
 )

@@ -9,7 +9,8 @@ import time
 from typing import TYPE_CHECKING
 
 from experiments.commands import streams, terminal
-from experiments.commands.common import Verbs, add_matrix_verb, note_unreadable, planned, positive
+from experiments.commands.arguments import positive
+from experiments.commands.common import Verbs, add_matrix_verb, note_unreadable, planned
 from results.printable import printable
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from experiments.commands.arguments import positive
 from experiments.commands.common import (
     Verbs,
     add_matrix_verb,
@@ -20,7 +21,6 @@ from experiments.commands.common import (
     confirm,
     level,
     planned,
-    positive,
     print_note,
     states_to_train,
 )

@@ -6,7 +6,7 @@ import argparse
 import re
 from pathlib import Path
 
-from experiments.commands.common import output_file
+from experiments.commands.arguments import output_file
 
 # Those of results.formats, which imports pandas (a test compares them), by their files' endings.
 # An ending without its dot is another name of the format.

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tabulate import tabulate
 
-from experiments.commands.common import output_file
+from experiments.commands.arguments import output_file
 from experiments.commands.entry import entry_point
 from experiments.environment import CHECKOUT
 from results import records

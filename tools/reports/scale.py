@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
 
-from experiments.commands.common import positive
+from experiments.commands.arguments import positive
 from experiments.commands.entry import entry_point
 from experiments.environment import CHECKOUT
 from experiments.errors import InputError

@@ -13,7 +13,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from experiments import environment
-from experiments.commands.common import Parser, output_file
+from experiments.commands.arguments import Parser, output_file
 from results import records
 
 

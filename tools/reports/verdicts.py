@@ -21,7 +21,7 @@ from tabulate import tabulate
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from experiments.commands.common import positive
+from experiments.commands.arguments import positive
 from experiments.commands.entry import entry_point
 from results import power, statistics
 from results.power import Spread

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from experiments.commands import places
-from experiments.commands.common import add_file, add_matrix_flags, command, positive
+from experiments.commands.arguments import positive
+from experiments.commands.common import add_file, add_matrix_flags, command
 from experiments.commands.table_flags import add_comparison_flags, add_published_flag
 from experiments.environment import CHECKOUT
 
