@@ -239,7 +239,7 @@ def test_nothing_is_put_into_dev_shm(two):
 
 
 def test_a_decoder_with_tensors_needs_no_dev_shm(tmp_path, monkeypatch):
-    """It may be missing or read-only. Transforms hold tensors, which torch passes by files there."""
+    """It may be read-only. Transforms hold tensors, which torch passes by files there."""
 
     def refuse(*_):
         raise RuntimeError("unable to open shared memory object: Read-only file system (30)")
