@@ -97,6 +97,6 @@ def _limit(folder: Path) -> float | None:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text(errors="surrogateescape").splitlines()
+        return path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
         return []

@@ -68,6 +68,8 @@ class DecodingProcess:
     def __init__(self, decoder: Decoder, method: str, while_waiting: WhileWaiting) -> None:
         """Start it. Raises StartError, and what ``while_waiting`` raises."""
         self.decoder, self.method = decoder, method
+        # As bytes: multiprocessing would pass its tensors by files in /dev/shm.
+        self.described = pickle.dumps(decoder)
         self.tasks: deque[tuple[int, int, list[Request]]] = deque()  # number, start, requests
         self.sent, self.stride = 0, 0
         self.block = SharedBlock()
@@ -90,7 +92,7 @@ class DecodingProcess:
         ours, theirs = context.Pipe()
         with theirs:
             process = context.Process(  # type: ignore[attr-defined]
-                target=serve, args=(self.decoder, theirs, self.block), daemon=True
+                target=serve, args=(self.described, theirs, self.block), daemon=True
             )
             with _no_main():
                 process.start()

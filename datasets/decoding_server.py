@@ -44,9 +44,10 @@ class Noted(list[Request]):
             yield request
 
 
-def serve(decoder: Decoder, tasks: Connection, block: SharedBlock) -> None:
-    """Decode until the trainer closes the pipe, or is gone."""
+def serve(described: bytes, tasks: Connection, block: SharedBlock) -> None:
+    """Decode until the trainer closes the pipe, or is gone; ``described``: the pickled decoder."""
     leave_with_trainer()
+    decoder: Decoder = pickle.loads(described)
     torch.set_num_threads(1)
     with contextlib.suppress(EOFError, OSError):
         while True:

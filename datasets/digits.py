@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import torch
 
@@ -29,7 +31,9 @@ def digits(settings: Settings) -> Data:
 
     Training shifts images by up to two pixels (one of the original), but never mirrors digits.
     """
-    from sklearn.datasets import load_digits  # slow to import, and used only here
+    with warnings.catch_warnings():  # joblib's, about a read-only /dev/shm that nothing here needs
+        warnings.simplefilter("ignore")
+        from sklearn.datasets import load_digits  # slow to import, and used only here
 
     bunch = load_digits()
     images = torch.from_numpy(upsample(bunch.images.astype(np.int64)))

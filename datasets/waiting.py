@@ -49,7 +49,8 @@ def in_thread(action: Callable[[], T], patience: Patience) -> T:
     """What ``action`` returns or raises, computed in a thread, so that the wait for it can end.
 
     A thread that hangs in the kernel cannot be interrupted; being a daemon, it does not keep this
-    process from ending. Raises Blocked, and what ``patience`` raises.
+    process from ending. Where no thread can be started (a limit of processes), the action is taken
+    here. Raises Blocked, and what ``patience`` raises.
     """
     answer: Future[T] = Future()
 
@@ -59,7 +60,10 @@ def in_thread(action: Callable[[], T], patience: Patience) -> T:
         except BaseException as error:  # noqa: BLE001  (raised again where it is waited for)
             answer.set_exception(error)
 
-    threading.Thread(target=fill, daemon=True).start()
+    try:
+        threading.Thread(target=fill, daemon=True).start()
+    except RuntimeError:
+        return action()
     while True:
         try:
             return answer.result(POLL_SECONDS)

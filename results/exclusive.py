@@ -20,6 +20,11 @@ dies between the two nobody could tell whether it is only slow. ``RENAME_NOREPLA
 do either: where there are no links it is often missing, and Linux's SMB client sends it to the
 server as a plain rename. The last move uses it where it is there, against a process elsewhere that
 can link. All who publish in a directory must see the same of it; NFS, which caches, has links.
+
+A final name that is taken by something *broken* is given in these two steps everywhere. To move the
+broken file away first would not do: whoever saw it late could move a good one that has just taken
+its place. As long as a file is decided only its step 2 changes what has the final name, so a name
+that is broken then still is when the decided file replaces it, or the move fails.
 """
 
 from __future__ import annotations
@@ -29,39 +34,37 @@ import errno
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-NO_LINKS = frozenset(
-    {  # what file systems without links, or with too few of them, answer
-        errno.EPERM,  # vfat, exFAT
-        errno.ENOSYS,  # FUSE
-        errno.EOPNOTSUPP,  # SMB, cluster file systems
-        errno.EACCES,  # some of FUSE
-        errno.EMLINK,
-        errno.EXDEV,
-        errno.EINVAL,
-    }
-)
+from results import aside
+from results.aside import NO_LINKS
+
 _OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST)
 _ATTEMPTS = 100  # to decide: every failed one means that another process has gone on
+IsBroken = Callable[[Path], bool]  # whether what has the name may be replaced
 _AT_FDCWD, _RENAME_NOREPLACE = -100, 1  # of Linux
 
 
-def give(temporary: Path, target: Path) -> bool:
+def give(temporary: Path, target: Path, is_broken: IsBroken) -> bool:
     """Give ``temporary``, which is beside ``target``, that name; False if the name is taken.
 
-    After True or False the temporary file may be there or not. OSError where the disk refuses.
+    What has the name, but is broken, is replaced; it stays beside it (see `aside`). After True or
+    False the temporary file may be there or not. OSError where the disk refuses.
     """
     try:
-        return _link(temporary, target)
+        if _link(temporary, target):
+            return True
+        if not is_broken(target):
+            return False
     except OSError as error:
         if error.errno not in NO_LINKS:
             raise
-    return _give_by_directory(temporary, target)
+    return _give_by_directory(temporary, target, is_broken)
 
 
-def finish(target: Path) -> None:
+def finish(target: Path, is_broken: IsBroken) -> None:
     """Give ``target`` to the file that is decided, if a process was killed before it could."""
     decided = _decided(target)
     try:
@@ -69,7 +72,7 @@ def finish(target: Path) -> None:
     except FileNotFoundError:
         return
     for name in names:
-        _move(decided / name, target)
+        _move(decided / name, target, is_broken)
     with contextlib.suppress(OSError):  # it has a file again, or another process was faster
         decided.rmdir()
 
@@ -137,22 +140,22 @@ def _decided(target: Path) -> Path:
     return target.with_name(f".{target.name}.decided")
 
 
-def _give_by_directory(temporary: Path, target: Path) -> bool:
+def _give_by_directory(temporary: Path, target: Path, is_broken: IsBroken) -> bool:
     own = temporary.with_name(f"{temporary.name}.d.tmp")
     own.mkdir()
     try:
         os.rename(temporary, own / temporary.name)
         sync_directory(own)
         with (own / temporary.name).open("rb") as file:  # open: its inode cannot be used again
-            return _decide_and_move(file, own, temporary.name, target)
+            return _decide_and_move(file, own, target, is_broken)
     finally:
         shutil.rmtree(own, ignore_errors=True)
 
 
-def _decide_and_move(file: BinaryIO, own: Path, name: str, target: Path) -> bool:
-    decided = _decided(target)
+def _decide_and_move(file: BinaryIO, own: Path, target: Path, is_broken: IsBroken) -> bool:
+    decided, name = _decided(target), Path(file.name).name
     for _ in range(_ATTEMPTS):
-        if os.path.lexists(target):
+        if os.path.lexists(target) and not is_broken(target):
             return False
         try:
             os.rename(own, decided)
@@ -160,18 +163,25 @@ def _decide_and_move(file: BinaryIO, own: Path, name: str, target: Path) -> bool
             if error.errno not in _OCCUPIED and not os.path.lexists(decided):
                 raise
             last = error  # where it has another number, another process's file shows what it is
-            finish(target)
+            finish(target, is_broken)
             continue
-        moved = _move(decided / name, target)
+        moved = _move(decided / name, target, is_broken)
         with contextlib.suppress(OSError):  # another process was faster
             decided.rmdir()
         return _is(file, target) if moved is None else moved
     raise last
 
 
-def _move(decided: Path, target: Path) -> bool | None:
+def _move(decided: Path, target: Path, is_broken: IsBroken) -> bool | None:
     """Step 2: True if ``decided`` got the name, False if it is taken, None if others did this."""
     try:
+        if is_broken(target):
+            if not target.is_dir() or target.is_symlink():
+                with aside.kept(target):
+                    os.replace(decided, target)
+                return True
+            with contextlib.suppress(NotADirectoryError, IsADirectoryError):  # it is a file now
+                aside.move(target, is_folder=True)
         if not os.path.lexists(target):
             with contextlib.suppress(FileExistsError):  # somebody linked
                 _rename_new(decided, target)

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from results import exclusive, files, schema
+from results import aside, exclusive, files, schema
 from results.schema import Record
 
 RESULT = "result.json"
@@ -47,7 +47,6 @@ def publish(directory: Path, record: Record) -> bool:
             return True
         if read(directory) is not None:
             return False
-        _set_aside_broken(target)
     raise RecordError(f"{target}: cannot be published: broken results keep appearing there")
 
 
@@ -66,7 +65,7 @@ def finish(directory: Path) -> None:
     Only where there are no links, see `exclusive`. RecordError where the disk refuses.
     """
     try:
-        exclusive.finish(directory / RESULT)
+        exclusive.finish(directory / RESULT, _is_broken)
     except OSError as error:
         raise refused(directory / RESULT, "published", error) from error
 
@@ -92,23 +91,10 @@ def why(error: Exception) -> str:
 
 def set_aside(path: Path) -> Path:
     """Rename what is broken to NAME.broken, NAME.broken-2, …, the first free; returns that path."""
-    number = 1
-    is_folder = path.is_dir() and not path.is_symlink()
-    while True:
-        aside = path.with_name(f"{path.name}.broken" + (f"-{number}" if number > 1 else ""))
-        try:  # reserves the name: rename alone would overwrite it
-            aside.mkdir() if is_folder else aside.open("xb").close()
-            break
-        except FileExistsError:
-            number += 1
-        except OSError as error:
-            raise refused(path, "set aside", error) from error
     try:
-        os.replace(path, aside)
+        return aside.move(path)
     except OSError as error:
-        aside.rmdir() if is_folder else aside.unlink()
         raise refused(path, "set aside", error) from error
-    return aside
 
 
 def write_atomic(path: Path, data: bytes | str | Iterable[bytes]) -> None:
@@ -190,6 +176,11 @@ def _parsed(path: Path | str) -> Record | None:
     return schema.parse(data)
 
 
+def _is_broken(path: Path) -> bool:
+    """Whether there is something that is no readable record."""
+    return os.path.lexists(path) and _load(path) is None
+
+
 def _encode(record: Record, target: Path) -> bytes:
     content = record.model_dump(exclude_unset=True)
     try:
@@ -239,25 +230,13 @@ def _write(path: Path, parts: Iterable[bytes]) -> None:
 
 
 def _give(target: Path, data: bytes) -> bool:
-    """Make a file of ``data`` that is named ``target``; False if that name is taken."""
+    """Make a file of ``data`` that is named ``target``; False if a record has that name."""
     with _temporary(target, data) as temporary:
         try:
-            exclusive.finish(target)
-            return exclusive.give(temporary, target)
+            exclusive.finish(target, _is_broken)
+            return exclusive.give(temporary, target, _is_broken)
         except OSError as error:
             raise refused(target, "published", error) from error
-
-
-def _set_aside_broken(target: Path) -> None:
-    """Move a broken result away; a good one that another process has just put there returns."""
-    try:
-        aside = set_aside(target)
-    except RecordError as error:
-        if isinstance(error.__cause__, FileNotFoundError):
-            return  # another process was faster; the target may be there again by now
-        raise
-    if _load(aside) is not None and _give(target, aside.read_bytes()):
-        aside.unlink()
 
 
 def _sync_directory(directory: Path) -> None:

@@ -32,12 +32,9 @@ if TYPE_CHECKING:
 def run(args: argparse.Namespace) -> int:
     """Train on this machine whatever is not done yet."""
     from experiments.local import devices
-    from experiments.local import queue as local_queue
-    from experiments.local.progress import Progress
-    from experiments.plan import jobs
     from experiments.plan.preflight import check_writable
     from experiments.plan.retry import reset
-    from experiments.plan.summary import format_counts, labels
+    from experiments.plan.summary import format_counts
     from experiments.rundir.status import State
 
     check_tensorboard(args)
@@ -55,11 +52,25 @@ def run(args: argparse.Namespace) -> int:
     if reset(plan, states):
         _note(args, format_counts(plan, plan.statuses()))
     statuses = list(plan.statuses().values())
-    todo = [s for s in statuses if s.state == State.TODO]
-    if not todo:
+    if not any(s.state == State.TODO for s in statuses):
         return _verdict(plan, args)
-    threads = plan.matrix.recipe.threads
-    device = plan.workspace.device
+    if not _train(plan, args, statuses, per_gpu):
+        print("stopped. What was saved is safe: repeat the command to resume.")
+        return INTERRUPTED
+    return _verdict(plan, args)
+
+
+def _train(plan: Plan, args: argparse.Namespace, statuses: Sequence[Status], per_gpu: int) -> bool:
+    """Train what is to do in a queue of workers; False if it was stopped."""
+    from experiments.local import devices
+    from experiments.local import queue as local_queue
+    from experiments.local.progress import Progress
+    from experiments.plan import jobs
+    from experiments.plan.summary import labels
+    from experiments.rundir.status import State
+
+    todo = [s for s in statuses if s.state == State.TODO]
+    threads, device = plan.matrix.recipe.threads, plan.workspace.device
     slots = devices.slots(device, args.workers, threads, plan.processes, per_gpu)
     size = args.cohort_size or devices.default_size(statuses, len(slots))
     template = plan.template(args.save_minutes, args.tensorboard)
@@ -68,10 +79,7 @@ def run(args: argparse.Namespace) -> int:
     progress = Progress(todo, len(slots), labels(plan), seconds, level(args))
     finished = local_queue.run(tasks, slots, progress)
     progress.close()
-    if not finished:
-        print("stopped. What was saved is safe: repeat the command to resume.")
-        return INTERRUPTED
-    return _verdict(plan, args)
+    return finished
 
 
 def _note(args: argparse.Namespace, line: str) -> None:

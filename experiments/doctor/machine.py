@@ -175,7 +175,7 @@ def check_shared_memory(needed: int, folder: Path = Path("/dev/shm")) -> Finding
 def _available() -> int | None:
     """Bytes of memory that can be had now; None where the system does not say."""
     try:
-        text = Path("/proc/meminfo").read_text()
+        text = Path("/proc/meminfo").read_text(encoding="utf-8")
     except OSError:
         return None
     found = re.search(r"^MemAvailable: +(\d+) kB", text, re.MULTILINE)

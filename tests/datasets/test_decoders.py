@@ -10,9 +10,11 @@ import subprocess
 import sys
 import textwrap
 import time
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 import pytest
+import torch
 
 from datasets import DataError, cores, decoding_process, loaders, shared_block, waiting
 from datasets.decoding import Decoder, Request
@@ -236,6 +238,24 @@ def test_nothing_is_put_into_dev_shm(two):
         assert not {name for name in new if name.startswith(("torch", "psm", "sem"))}
 
 
+def test_a_decoder_with_tensors_needs_no_dev_shm(tmp_path, monkeypatch):
+    """It may be read-only. Transforms hold tensors, which torch passes by files there."""
+
+    def refuse(*_):
+        raise RuntimeError("unable to open shared memory object: Read-only file system (30)")
+
+    monkeypatch.setattr(torch.UntypedStorage, "_share_fd_cpu_", refuse)
+    decoder = Scripted(str(tmp_path))
+    decoder.ratio = torch.tensor([0.75, 1.25])
+    with pytest.raises(RuntimeError, match="Read-only"):  # as multiprocessing would
+        ForkingPickler.dumps(decoder)
+    process = DecodingProcess(decoder, "forkserver", lambda: None)
+    process.prepare(*batches(":3"), lambda: None)
+    process.send([Request(":3")])
+    assert values([process.receive(lambda: None)]) == [3]
+    process.stop()
+
+
 def test_the_files_of_a_stopped_process_are_closed(tmp_path):
     loader = Loaders(Scripted(str(tmp_path)), 1)
     gc.collect()
@@ -264,6 +284,14 @@ def test_an_action_in_a_thread_returns_and_raises():
     assert in_thread(lambda: 3, patience) == 3
     with pytest.raises(TimeoutError, match="its own"):
         in_thread(lambda: (_ for _ in ()).throw(TimeoutError("its own")), patience)
+
+
+def test_where_no_thread_can_be_started_the_action_is_taken_here(monkeypatch):
+    def refuse(_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("threading.Thread.start", refuse)
+    assert in_thread(lambda: 3, Patience(lambda: None, lambda: None)) == 3
 
 
 def test_the_quota_counts_for_the_default_of_workers(monkeypatch):

@@ -4,11 +4,13 @@
 
 KIND: step (between backward and update), checkpoint-temp (the new file is written, but not renamed
 yet), checkpoint (just renamed), starts (the log of starts is just renamed), evaluation,
-result-before / result-after its publication, none.
+result-before / result-after its publication, none. On a disk without hard links: undecided /
+decided (before and after the result's decision, see `results.exclusive`).
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -74,6 +76,15 @@ def arm(kind: str, bomb: Bomb) -> None:
         os.link = before(os.link, bomb, always)
     elif kind == "result-after":
         os.link = after(os.link, bomb, always)
+    elif kind in ("undecided", "decided"):
+        os.link = no_link
+        is_decision = lambda a, b: str(b).endswith(".decided")  # noqa: E731
+        os.rename = (before if kind == "undecided" else after)(os.rename, bomb, is_decision)
+
+
+def no_link(source: Path, target: Path) -> None:
+    """What a file system without hard links answers."""
+    raise OSError(errno.EPERM, os.strerror(errno.EPERM), str(source), None, str(target))
 
 
 if __name__ == "__main__":

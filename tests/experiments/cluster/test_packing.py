@@ -321,6 +321,6 @@ def test_the_supervisors_end_without_slurms_own_process(monkeypatch):
     queue = packed.PackedQueue([], [], packed.Log())
     queue._pass_stops_on()
     assert not queue.stops
-    monkeypatch.setattr(packed.os, "getppid", lambda: 1)
+    monkeypatch.setattr(packed.os, "getppid", lambda: queue.parent + 1)
     queue._pass_stops_on()
     assert queue.stops

@@ -141,7 +141,7 @@ def _opens_text(node: ast.Call) -> bool:
     name = getattr(node.func, "attr", getattr(node.func, "id", ""))
     if name not in ("open", "read_text", "write_text", "fdopen"):
         return False
-    if ast.unparse(node.func) in ("os.open", "Image.open"):
+    if ast.unparse(node.func) in ("os.open", "Image.open", "archive.open"):  # bytes, all of them
         return False
     texts = [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
     is_binary = name in ("open", "fdopen") and any(re.fullmatch("[rwxab+]*b[+]?", t) for t in texts)

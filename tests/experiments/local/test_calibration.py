@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import threading
 
 import pytest
@@ -122,7 +123,15 @@ def test_plan_refuses_what_cannot_be_calibrated(place, done):
 
 
 @pytest.mark.slow
+def test_a_process_of_its_own_trains(subject, monkeypatch):
+    monkeypatch.setattr(calibration, "SECONDS", 0.2)
+    assert calibration.measure(subject, "cpu", 1, print).rate > 0
+
+
 def test_two_processes_train_at_once(subject, monkeypatch):
+    """Forks, which need not import torch."""
+    fork = multiprocessing.get_context("fork")
+    monkeypatch.setattr(calibration.multiprocessing, "get_context", lambda _: fork)
     monkeypatch.setattr(calibration, "SECONDS", 0.5)
     notes: list[str] = []
     found = calibration.ladder(subject, "cpu", notes.append, (1, 2))

@@ -24,7 +24,7 @@ from experiments.train import trainer, waits
 from experiments.train.distributed import Broken, ProcessGroup
 from results import records
 from results.predictions import FILE, MEASURES
-from tests.experiments import tiny
+from tests.experiments import kill_driver, tiny
 from tests.experiments.kill_driver import COHORT
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -85,6 +85,30 @@ def test_killed_at_twelve_moments(tmp_path: Path) -> None:
             assert _content(tmp_path / "whole", method, name) == _content(
                 tmp_path / "killed", method, name
             )
+
+
+def test_killed_around_the_decision_on_a_disk_without_links(
+    tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The result is written again, or that of the killed process is published; nothing is left."""
+    for kind in ("undecided", "decided"):
+        child = os.fork()
+        if child == 0:
+            try:
+                kill_driver.arm(kind, kill_driver.Bomb(1))
+                trainer.train(tiny.cohort(tmp_path, ("kd", "vanilla")))
+            finally:
+                os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+        assert not list(tmp_path.rglob(records.RESULT))
+    assert len(list(tmp_path.rglob(f".{records.RESULT}.decided/*"))) == 1
+    monkeypatch.setattr(os, "link", kill_driver.no_link)
+    assert set(trainer.train(tiny.cohort(tmp_path, ("kd", "vanilla"))).values()) == {Outcome.DONE}
+    for method in ("kd", "vanilla"):
+        tiny.assert_same_weights(tiny.weights(whole, method), tiny.weights(tmp_path, method))
+        assert _history(whole, method) == _history(tmp_path, method)
+        left = {path.name for path in tiny.spec(method).directory(tmp_path).iterdir()}
+        assert left == {"spec.yaml", "history.csv", WEIGHTS, FILE, MEASURES, records.RESULT}
 
 
 def _record(runs: Path, method: str) -> records.Record:
