@@ -52,6 +52,7 @@ def _given(
     pixels = examination.network.pixels
     if pixels:
         yield f"note: teacher {name} was trained on pixels with {pixels}: they are converted for it"
+    yield from (f"note: teacher {name}: {_for_matrix(t)}" for t in examination.network.notes)
     yield from (f"warning: {text}" for text in examination.network.warnings)
     if found:
         accuracies[name] = found.top1
@@ -59,6 +60,13 @@ def _given(
     elif measure and not is_stated:
         time = f" (it takes about {duration(seconds)} here)" if seconds else ""
         yield f"note: teacher {name} is tested when training starts{time}, not now"
+
+
+def _for_matrix(note: str) -> str:
+    """A note on a file; a matrix has no flags, so the tool that has them converts the file."""
+    if "--" not in note:
+        return note
+    return f"{note} (in a matrix: tools/import_checkpoint.py with that flag and --to, for a file)"
 
 
 def _trained(

@@ -22,6 +22,7 @@ from experiments.train.teacher_quality import Counts, Quality, quality
 from models.checkpoints import files as checkpoints
 from models.checkpoints.files import sha256
 from models.checkpoints.formats import read_checkpoint
+from models.checkpoints.matching import notes_on
 from results import records
 from results.schema import TeacherUsed
 
@@ -62,11 +63,13 @@ class Network:
     """A frozen teacher as loaded, and what its file says of it.
 
     ``pixels``: those that it was trained on, where the data set gives others, which are converted
+    ``notes``: how a given file was read: which weights were taken, what was left out
     """
 
     module: models.Classifier
     pixels: Pixels | None
     warnings: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def load(
@@ -114,7 +117,8 @@ def network(
             f"teacher {spec.name}: its file says that it was trained on {said.dataset}, not on "
             f"{data.info.name}"
         )
-    return Network(networks.freeze(module), converted, tuple(filter(None, found)))
+    notes = () if spec.run else tuple(notes_on(checkpoint, module))
+    return Network(networks.freeze(module), converted, tuple(filter(None, found)), notes)
 
 
 def known(

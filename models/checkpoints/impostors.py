@@ -26,6 +26,8 @@ MAGIC = (
 )
 PAGES = (b"<!doctype", b"<html", b"<?xml", b"<head")
 AGAIN = "download it again"
+MERGE = "merge it: python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER OUT.pth"
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar")
 SHOWN = 60  # characters of a text
 
 
@@ -38,14 +40,35 @@ def named(path: Path) -> str | None:
     for magic, meaning in MAGIC:
         if head.startswith(magic):
             return meaning
+    if not head.strip(b"\0"):
+        return f"corrupt: its first {len(head):,} bytes are zero (unfinished download); {AGAIN}"
     text = head.lstrip().lower()
     if text.startswith(PAGES):
         return f"a web page, not weights (a login, or an error of the server); {AGAIN}"
+    if text.startswith(b"{") and b'"weight_map"' in head:
+        return "the index of weights in several files; expected one file with all of them"
     if text.startswith((b"{", b"[")) and not _is_safetensors(head):
         return f"JSON text, not weights: {_shown(head)}; {AGAIN}"
     if head[257:262] == b"ustar" and tarfile.is_tarfile(path):
         return f"a tar archive; {UNPACK}"
     return _archive(path) if head.startswith(b"PK\x03\x04") else None
+
+
+def no_file(path: Path) -> str:
+    """What is at ``path``, where no file is; for a folder of a known kind, what to give instead."""
+    try:
+        inside = sorted(one.name for one in path.iterdir()) if path.is_dir() else []
+    except OSError as error:
+        return f"is not a file but a folder that cannot be read: {error.strerror}"
+    if not path.is_dir():
+        return "is not a file" if path.exists() else "does not exist"
+    if any(name.endswith(".distcp") for name in inside):
+        return f"is not a file but a folder of torch.distributed; {MERGE}"
+    if any(name.endswith(".index.json") for name in inside):
+        return "is not a file but a folder of weights in several files; expected one with all"
+    weights = [name for name in inside if name.lower().endswith(SUFFIXES)]
+    shown = ", ".join(repr(name)[:SHOWN] for name in weights[:3]) or "no weights"
+    return f"is not a file but a folder; it holds {shown}" + "; give the file" * bool(weights)
 
 
 def _is_safetensors(head: bytes) -> bool:

@@ -90,6 +90,8 @@ def _problem(value: torch.Tensor, is_floating: bool) -> str | None:
         return "has no values (it was saved from the meta device)"
     if is_floating and value.dtype not in WEIGHTS:
         return f"holds {str(value.dtype).removeprefix('torch.')}; expected floating-point weights"
+    if value.is_complex():
+        return "holds complex numbers; expected real ones"
     if value.numel() * value.element_size() > value.untyped_storage().nbytes():
         return "claims more values than the file holds"
     if value.is_floating_point() and not value.isfinite().all():

@@ -29,8 +29,7 @@ def require_file(path: str | os.PathLike[str]) -> Path:
     """The path, if it is a file; otherwise raises ModelError."""
     path = Path(path)
     if not path.is_file():
-        what = "is not a file" if path.exists() else "does not exist"
-        raise ModelError(f"{path}: this checkpoint {what}")
+        raise ModelError(f"{path}: this checkpoint {impostors.no_file(path)}")
     return path
 
 
@@ -51,6 +50,8 @@ def read(path: Path) -> tuple[Any, dict[str, str]]:
         named = re.search(r"GLOBAL (\S+)", str(error))
         reason = _named(named[1]) if named else "it is corrupt, or a pickle of something else"
         raise _refused(path, reason) from error
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
     except Exception as error:  # a broken file raises anything: KeyError, EOFError, …
         reason = (str(error).strip().splitlines() or ["it ends too early"])[0]
         raise ModelError(

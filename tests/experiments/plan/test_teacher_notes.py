@@ -12,6 +12,7 @@ import datasets
 import models
 from experiments.plan import teacher_notes
 from models.checkpoints.files import save_weights
+from models.checkpoints.formats import read_checkpoint
 from results import records
 from tests.experiments import cli
 
@@ -99,6 +100,18 @@ def test_a_good_teacher_is_not_mentioned_anywhere(tmp_path, colours, inline):
     assert len(found) == 2
     assert [record.warnings for _, record in found] == [(), ()]
     assert "Warning: teacher" not in cli.command("table", path).out
+
+
+def test_which_weights_of_the_file_teach_is_said(tmp_path, colours, inline):
+    path = matrix(tmp_path, colours)
+    weights = tmp_path / "data" / "t.safetensors"
+    raw = read_checkpoint(weights).state
+    weights.unlink()
+    torch.save({"model": raw, "model_ema": raw}, weights.with_suffix(".pth"))
+    path.write_text(path.read_text().replace("t.safetensors", "t.pth"))
+    (said,) = plan(path)
+    assert said.startswith("note: teacher resnet14: these are the raw weights; averaged ones (EMA)")
+    assert "--part ema (in a matrix: tools/import_checkpoint.py with that flag and --to" in said
 
 
 def test_another_order_of_classes_is_said_before_and_after(tmp_path, colours, inline):

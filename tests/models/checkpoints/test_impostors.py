@@ -7,6 +7,7 @@ import json
 import struct
 import tarfile
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -31,6 +32,8 @@ FILES = {
     "HDF5": (b"\x89HDF\r\n", "an HDF5 file"),
     "NumPy": (b"\x93NUMPY\1", "a NumPy array"),
     "PNG": (b"\x89PNG\r\n", "a picture"),
+    "zeros": (b"\0" * 9000, r"corrupt: its first 4,096 bytes are zero"),
+    "index": (b'{"metadata": {}, "weight_map": {}}', "the index of weights in several files"),
 }
 
 
@@ -58,6 +61,42 @@ def test_archives_name_what_is_inside(tmp_path):
     half.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     with pytest.raises(models.ModelError, match=r"cut off after [\d,]+ bytes; download it again"):
         read_checkpoint(half)
+
+
+FOLDERS = {
+    "one": (["model.safetensors", "config.json"], "it holds 'model.safetensors'; give the file"),
+    "sharded": (["model.safetensors.index.json", "model-1-of-2.safetensors"], "in several files"),
+    "distributed": ([".metadata", "__0_0.distcp"], "torch.distributed; merge it: .*dcp_to_torch"),
+    "nothing": ([], "it holds no weights"),
+}
+
+
+@pytest.mark.parametrize(("inside", "said"), FOLDERS.values(), ids=FOLDERS)
+def test_folders_say_which_file_to_give(tmp_path, inside, said):
+    for name in inside:
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(models.ModelError, match=f"is not a file but a folder.*{said}"):
+        read_checkpoint(tmp_path)
+
+
+def test_a_file_that_cannot_be_read_is_not_called_corrupt(tmp_path, monkeypatch):
+    def refuse(self, *_):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    (tmp_path / "w.pth").write_bytes(b"x")
+    monkeypatch.setattr(Path, "open", refuse)  # file modes do not bind root
+    with pytest.raises(models.ModelError, match=r"w.pth: cannot be read: Permission denied$"):
+        read_checkpoint(tmp_path / "w.pth")
+
+
+def test_complex_counters_are_refused(tmp_path):
+    state = built().state_dict()
+    state["bn1.num_batches_tracked"] = torch.tensor(1j)
+    torch.save(state, tmp_path / "w.pth")
+    with pytest.raises(
+        models.ModelError, match=r"'bn1\.num_batches_tracked' holds complex numbers"
+    ):
+        load_checkpoint(built(), tmp_path / "w.pth")
 
 
 def sparse(value):
