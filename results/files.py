@@ -32,7 +32,7 @@ def read_bytes(path: Path | str, most: int | None = LARGEST) -> bytes:
     return b"".join(parts)
 
 
-def read_text(path: Path | str, errors: str = "strict", most: int | None = LARGEST) -> str:
+def text(path: Path | str, errors: str = "strict", most: int | None = LARGEST) -> str:
     """The text of such a file, line breaks as Python reads them; UnicodeDecodeError if strict."""
     text = read_bytes(path, most).decode("utf-8", errors)
     return text.replace("\r\n", "\n").replace("\r", "\n")

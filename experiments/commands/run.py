@@ -41,9 +41,10 @@ def run(args: argparse.Namespace) -> int:
     plan = planned(args)
     per_gpu = args.workers_per_gpu or 1
     devices.check_sharing(per_gpu, plan.processes)
-    print_note(check_writable(plan.workspace.runs))
     states = states_to_train(args)
     before = plan.statuses()
+    if any(s.state in states | {State.TODO} for s in before.values()):
+        print_note(check_writable(plan.workspace.runs))
     _note(args, format_counts(plan, before))
     # Teachers are measured before errors are put aside: bad input changes nothing.
     plan.check_accuracies(s.spec for s in before.values() if s.state in states)

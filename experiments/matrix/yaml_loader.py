@@ -115,7 +115,7 @@ def load(path: str | Path, expected: str) -> dict[str, Any]:
     """
     file = Path(path)
     try:
-        text = files.read_text(file, most=LARGEST)
+        text = files.text(file, most=LARGEST)
     except (OSError, ValueError) as error:  # a ValueError: not UTF-8, or a path that is none
         raise InputError(f"{path}: cannot be read: {_reason(error, file)}") from error
     content = parse(text.removeprefix("\ufeff"), str(path))

@@ -174,7 +174,7 @@ class _Search:
 
 def _of_a_plugin(directory: Path) -> dict[str, Any] | None:
     """What is stored of a run that a plugin defines; None for all others."""
-    text = stored_spec.read_text(directory)
+    text = stored_spec.text(directory)
     stored = None if text is None or "plugins: []" in text else stored_spec.parsed(text)
     if stored is None or not _is_list_of_texts(stored.get("plugins")):
         return None

@@ -189,7 +189,7 @@ def _other_spec(directory: Path, names: Sequence[str], spec: RunSpec) -> dict[st
     """What spec.yaml holds, unless it is ``spec`` to the letter (parsing takes milliseconds)."""
     if stored_spec.FILE not in names:
         return None
-    text = stored_spec.read_text(directory)
+    text = stored_spec.text(directory)
     return None if text is None or text == spec.as_yaml() else stored_spec.parsed(text)
 
 
@@ -204,7 +204,7 @@ def _epochs_saved(directory: Path, names: Sequence[str]) -> int:
 def _text(path: Path, errors: str = "replace") -> str:
     """Empty where the file has gone since its directory was listed, or is none."""
     try:
-        return files.read_text(path, errors)
+        return files.text(path, errors)
     except (FileNotFoundError, files.OddFile):
         return ""
 

@@ -15,10 +15,10 @@ LARGEST = 2**20  # bytes; a spec has two thousand
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def read_text(directory: Path) -> str | None:
+def text(directory: Path) -> str | None:
     """The text of a run's spec; None if it cannot be read."""
     try:
-        return files.read_text(directory / FILE, most=LARGEST)
+        return files.text(directory / FILE, most=LARGEST)
     except (OSError, UnicodeDecodeError):
         return None
 

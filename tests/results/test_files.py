@@ -20,7 +20,7 @@ from tests.results.example import document
 def test_a_file_is_read(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"a\r\nb\xff")
     assert files.read_bytes(tmp_path / "file") == b"a\r\nb\xff"
-    assert files.read_text(tmp_path / "file", "replace") == "a\nb\ufffd"
+    assert files.text(tmp_path / "file", "replace") == "a\nb\ufffd"
 
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "device", "socket", "loop", "long"])

@@ -92,7 +92,7 @@ def _error(directory: Path) -> str:
 def _text(path: Path) -> str:
     """A file's text; empty where there is none, or none any more."""
     try:
-        return files.read_text(path, "replace")
+        return files.text(path, "replace")
     except OSError:
         return ""
 
