@@ -173,6 +173,7 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
 def beside(path: Path, pattern: str = "*") -> str:
     """The end of a message about a missing file: a similar name in its folder, if there is one."""
     names = {p.name for p in path.parent.glob(pattern)} if path.parent.is_dir() else set()
+    names -= {path.name}  # there, but no file
     close = difflib.get_close_matches(path.name, names, n=1) or [
         name for name in sorted(names) if Path(name).stem == path.name
     ]

@@ -11,6 +11,7 @@ from experiments.doctor import packages
 from experiments.errors import problems_of
 
 BAD_INPUT = 2
+LONGEST = 4000  # characters of a line about an error
 INTERRUPTED = 130  # as shells count a process ended by Ctrl-C: 128 + SIGINT
 Main = Callable[..., int]  # of the arguments (Sequence[str] | None)
 
@@ -58,7 +59,14 @@ def call(action: Callable[[], int], debug: bool = False) -> int:
 def report(error: Exception) -> None:
     """The error on standard error, one line per problem."""
     for problem in problems_of(error):
-        print(f"error: {' '.join(problem.split())}", file=sys.stderr)
+        print(f"error: {_cut(' '.join(problem.split()))}", file=sys.stderr)
+
+
+def _cut(line: str) -> str:
+    """A line that repeats a value of a hundred thousand characters tells no more than its ends."""
+    if len(line) <= LONGEST:
+        return line
+    return f"{line[: LONGEST // 2]} … {line[-LONGEST // 2 :]}"
 
 
 def _unnamable(error: UnicodeEncodeError) -> OSError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from pathlib import Path
 from typing import Any
@@ -46,15 +45,24 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
-def _refuse_date(loader: _Loader, node: yaml.ScalarNode) -> Any:
-    """A ValueError where it is no date either."""
-    with contextlib.suppress(AttributeError):  # "!!timestamp x"
-        loader.construct_yaml_timestamp(node)
+def _refuse_date(_: _Loader, node: yaml.ScalarNode) -> Any:
     line = node.start_mark.line + 1
     raise yaml.YAMLError(f"line {line}: {node.value!r:.40} would be a date: put it in quotes")
 
 
+def _scalar(loader: _Loader, node: yaml.ScalarNode) -> Any:
+    """PyYAML's functions for "!!bool x" or a number of 5,000 digits name neither line nor type."""
+    kind = node.tag.rpartition(":")[2]
+    try:
+        return yaml.SafeLoader.yaml_constructors[node.tag](loader, node)
+    except (ValueError, LookupError, ArithmeticError) as error:
+        line = node.start_mark.line + 1
+        raise yaml.YAMLError(f"line {line}: {node.value!r:.40} is no !!{kind}") from error
+
+
 _Loader.add_constructor("tag:yaml.org,2002:timestamp", _refuse_date)
+for _kind in ("int", "float", "bool"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _scalar)
 
 
 def _measure(node: yaml.Node, known: dict[int, int | None], depth: int) -> int:

@@ -109,8 +109,10 @@ def task_file(number: int, worker: int | None = None) -> str:
 
 def worker_files(folder: Path) -> list[Path]:
     """The jobs of this process's array task where it has several workers, else none."""
-    number = int(os.environ["SLURM_ARRAY_TASK_ID"])
-    names = (folder / task_file(number, worker) for worker in itertools.count())
+    number = os.environ.get("SLURM_ARRAY_TASK_ID", "")
+    if not (number.isascii() and number.isdecimal()):  # the worker says so
+        return []
+    names = (folder / task_file(int(number), worker) for worker in itertools.count())
     return list(itertools.takewhile(Path.exists, names))
 
 

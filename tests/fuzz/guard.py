@@ -15,7 +15,8 @@ from typing import Any
 SECONDS = 5.0  # no input may take longer
 STARTS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "pty.spawn")
 CHANGES = ("os.remove", "os.rename", "os.link", "os.symlink", "os.mkdir", "os.rmdir", "os.truncate")
-OTHERS = ("socket.connect", "socket.bind", "pickle.find_class", "shutil.rmtree")
+IN_A_FOLDER = ("os.remove", "os.rmdir")  # (path, descriptor of the folder), as shutil.rmtree does
+OTHERS = ("socket.connect", "socket.bind", "pickle.find_class")
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 _watch: _Watch | None = None
@@ -38,12 +39,19 @@ class _Watch:
         if event in STARTS or event in OTHERS:
             self.seen.append(f"{event} {args!r:.120}")
         elif event in CHANGES or (event == "open" and _writes(args)):
-            path = args[0]
+            path = _below(args[1], args[0]) if event in IN_A_FOLDER else args[0]
             if isinstance(path, (str, bytes, os.PathLike)) and not self._allows(os.fspath(path)):
                 self.seen.append(f"{event} {path!r}")
 
     def _allows(self, path: str | bytes) -> bool:
         return os.fsdecode(path).startswith(self.allowed)
+
+
+def _below(descriptor: int, path: str | bytes) -> str | bytes:
+    """The path that is relative to an open folder."""
+    if descriptor < 0:
+        return path
+    return os.path.join(os.readlink(f"/proc/self/fd/{descriptor}"), os.fsdecode(path))
 
 
 def _writes(args: tuple[Any, ...]) -> bool:

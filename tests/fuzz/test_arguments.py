@@ -176,7 +176,8 @@ def checked(words: list[str], folder: Path) -> cli.Called:
     assert called.code in (0, 1, 2), (words, called)
     assert "Traceback" not in called.err, (words, called)
     if called.code == 2:
-        assert called.err.startswith("error: "), (words, called)
+        lines = [line for line in called.err.splitlines() if not line.startswith("note: ")]
+        assert lines and lines[0].startswith("error: "), (words, called)
         assert called.err.count("\n") <= 11, (words, called)
     return called
 

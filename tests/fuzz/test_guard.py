@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,11 +20,12 @@ from tests.fuzz.guard import Harm, harmless
     [
         lambda place: (place / "written").write_text("x"),
         lambda place: (place / "folder").mkdir(),
+        lambda place: shutil.rmtree(tempfile.mkdtemp(dir=place)),
         lambda _: subprocess.run(["true"], check=True),
         lambda _: pickle.loads(pickle.dumps(Path("x"))),
         lambda _: time.sleep(5),
     ],
-    ids=["write", "mkdir", "start", "unpickle", "hang"],
+    ids=["write", "mkdir", "rmtree", "start", "unpickle", "hang"],
 )
 def test_harm_is_seen(act: Callable[[Path], object], tmp_path: Path) -> None:
     with pytest.raises(Harm), harmless(seconds=0.5):
@@ -31,5 +34,7 @@ def test_harm_is_seen(act: Callable[[Path], object], tmp_path: Path) -> None:
 
 def test_what_is_allowed_is_no_harm(tmp_path: Path) -> None:
     with harmless(tmp_path):
-        (tmp_path / "written").write_text("x")
+        (tmp_path / "folder").mkdir()
+        (tmp_path / "folder/written").write_text("x")
+        shutil.rmtree(tmp_path / "folder")
         Path(__file__).read_text()
