@@ -80,8 +80,10 @@ def finish(target: Path, is_broken: IsBroken) -> None:
 def why_no_links(directory: Path) -> str:
     """Try what `give` does in ``directory``: "" if links work, else the reason why they do not.
 
-    Nothing stays there. OSError where neither way works, or nothing can be written.
+    Nothing stays there, not even a new time. OSError where neither way works, or nothing can be
+    written.
     """
+    before = os.stat(directory)
     place = Path(tempfile.mkdtemp(prefix=".probe-", dir=directory))
     try:
         try:
@@ -94,6 +96,8 @@ def why_no_links(directory: Path) -> str:
         return ""
     finally:
         shutil.rmtree(place, ignore_errors=True)
+        with contextlib.suppress(OSError):  # a directory of another user
+            os.utime(directory, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 def sync_directory(directory: Path) -> None:

@@ -86,7 +86,7 @@ def _describe_sharing(view: SubmissionPlan, options: SlurmOptions) -> None:
         _amount(options.mem, asked.mem, "of memory"),
     ]
     wants = ", ".join(text for text in each if text)
-    print(f"up to {most} workers share the {place} of a job, which asks for {wants}")
+    print(f"up to {plural(most, 'worker')} share the {place} of a job, which asks for {wants}")
 
 
 def _amount(one: object, all_of_it: object, unit: str) -> str:

@@ -27,6 +27,7 @@ from experiments.matrix.run_spec import RunSpec
 from experiments.train import networks
 from experiments.train.memory import is_shortage
 from experiments.train.numerics import peak_memory, set_numerics
+from experiments.wording import plural
 
 COUNTS = (1, 2, 4, 8)
 SECONDS = 4.0  # of steps that count; a GPU's clock has settled before, see WARM_UP
@@ -95,7 +96,7 @@ def ladder(
             reason = "out of memory" if is_shortage(error) else " ".join(str(error).split())[:200]
             if not found:
                 raise InputError(f"--calibrate: one worker on {device}: {reason}") from error
-            note(f"{count} workers: {reason or type(error).__name__}")
+            note(f"{plural(count, 'worker')}: {reason or type(error).__name__}")
             break
     return found
 

@@ -23,6 +23,7 @@ from experiments.errors import InputError, explain
 from experiments.matrix import yaml_loader
 from experiments.matrix.recipe import SWITCHES, Recipe
 from experiments.matrix.slurm_options import SlurmOptions
+from experiments.wording import plural
 from models import normalisation
 from models.normalisation import Normalisation
 from models.registry import near
@@ -280,8 +281,9 @@ class Matrix(_Strict):
         pairs, methods, trials = len(self.pairs), len(self.methods), self.trials
         if pairs * methods * trials > MOST_RUNS:
             yield (
-                f"trials: {pairs} pairs × {methods} methods × {trials:,} trials are "
-                f"{pairs * methods * trials:,} runs, expected at most {MOST_RUNS:,}"
+                f"trials: {plural(pairs, 'pair')} × {plural(methods, 'method')} × "
+                f"{plural(trials, 'trial')} are {plural(pairs * methods * trials, 'run')}, "
+                f"expected at most {MOST_RUNS:,}"
             )
 
     def _pairs_without_match(self) -> Iterator[str]:

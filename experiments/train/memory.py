@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from experiments.wording import plural
+
 WORKERS_PER_GPU = "KD_WORKERS_PER_GPU"  # environment of a worker: how many share its GPU
 
 # What torch and CUDA's libraries say: the allocator, the driver, and a library that cannot get its
@@ -31,7 +33,8 @@ def shortage(error: BaseException) -> str | None:
     if workers == 1 or not is_shortage(error):
         return None
     advice = f"--workers-per-gpu {workers // 2 if workers > 2 else 1}"
-    return f"the GPU, which {workers} workers share, is out of memory: use {advice} ({text[:160]})"
+    who = plural(workers, "worker")
+    return f"the GPU, which {who} share, is out of memory: use {advice} ({text[:160]})"
 
 
 def is_shortage(error: BaseException) -> bool:

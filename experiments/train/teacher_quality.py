@@ -15,6 +15,7 @@ from torch import Tensor
 
 from datasets import Batch
 from experiments.train.distributed import ProcessGroup
+from experiments.wording import plural
 
 # Near chance is at most twice the odds of a guess: odds, because twice chance itself would be every
 # accuracy where there are two classes. Teachers that are worth distilling from are far above.
@@ -142,7 +143,8 @@ def _measured(found: Quality) -> str:
     relation = "above" if found.is_worse_than_a_guess else "against"
     return (
         f"{found.top1:.2f} % on the test part, where chance is {100 / found.classes:.2f} % "
-        f"({found.classes} classes), loss {loss}, {relation} {guess:.2f} of a guess"
+        f"({plural(found.classes, 'class', 'classes')}), loss {loss}, "
+        f"{relation} {guess:.2f} of a guess"
     )
 
 

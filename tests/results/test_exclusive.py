@@ -122,7 +122,7 @@ def test_over_a_broken_result_one_of_two_wins_whenever_the_other_comes(tmp_path,
         process = FORK.Process(target=_publish_while_others_do, args=arguments)
         process.start()
         ends += wait_for([process])
-    assert len(ends) > 15
+    assert len(ends) > 10  # calls at which the other came
     assert ends[:-1] == [0] * (len(ends) - 1)
 
 

@@ -260,7 +260,7 @@ def test_several_networks_that_fit(call, file, twin, tmp_path):
         ([*FAKE, "--option", "num_classes=7"], "resnet8 with 10 classes, but fake has 7"),
         (["--dataset", "cifar1000"], "unknown data set 'cifar1000': did you mean cifar100"),
         ([*FAKE, "--option", "x"], "--option x: expected KEY=VALUE"),
-        ([*FAKE, "--option", "seed=["], "--option seed=[: '[' is invalid YAML"),
+        ([*FAKE, "--option", "seed=["], "--option seed=[: invalid YAML: "),
         ([*FAKE, "--option", "colour=1"], "fake: unknown option 'colour'"),
         ([*FAKE, "--model", "resnet9"], "unknown model 'resnet9': did you mean resnet"),
         ([*FAKE, "--model", "resnet14"], "not the weights of resnet14: the file lacks 'layer1.1."),

@@ -193,7 +193,7 @@ TEXTS = {
         "key 'seed' is given twice, in lines 1 and 1",
     ),
     "object": (GOOD + "trials: !!python/object/apply:os.getcwd []\n", "invalid YAML"),
-    "date": (GOOD + "trials: 2024-99-99\n", "invalid YAML: month must be in 1..12"),
+    "date": (GOOD + "trials: 2024-99-99\n", "'2024-99-99' would be a date: put it in quotes"),
     "zero byte": ("a\x00b", "invalid YAML"),
 }
 

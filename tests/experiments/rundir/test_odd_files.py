@@ -71,7 +71,7 @@ def test_what_no_run_has_written_is_no_spec(text: str) -> None:
 def test_a_spec_is_read(tmp_path: Path) -> None:
     spec = cli.expansion().runs[0]
     (tmp_path / stored_spec.FILE).write_text(spec.as_yaml())
-    text = stored_spec.read_text(tmp_path)
+    text = stored_spec.text(tmp_path)
     assert text is not None and stored_spec.parsed(text) == spec.dump()
 
 

@@ -247,7 +247,8 @@ def test_an_unknown_value_is_one_line(tmp_path):
 
 
 def test_jobs_carry_it_and_those_of_earlier_code_are_readable(tmp_path):
-    job = Job((), tmp_path, tmp_path, {}, None, (), predictions="compact")
+    spec = tiny.spec("vanilla", tiny.RECIPE)
+    job = Job((spec,), tmp_path, tmp_path, {}, None, (), predictions="compact")
     job.write(tmp_path / "job.json")
     assert Job.read(tmp_path / "job.json").predictions == "compact"
     plain = json.loads((tmp_path / "job.json").read_text())

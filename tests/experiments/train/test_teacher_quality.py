@@ -142,4 +142,4 @@ def test_very_many_classes_are_not_counted():
     counts = Counts(21_841, torch.device("cpu"))
     counts(torch.zeros(1, 21_841), torch.zeros(1), Batch(*[torch.zeros(1)] * 3, 0, 0))
     found = quality({"top1": 0.0, "loss": 20.0}, *counts.gathered(SINGLE), 100, 21_841)
-    assert found.reordered is None and "21841 classes" in said(found)
+    assert found.reordered is None and "21,841 classes" in said(found)

@@ -14,7 +14,8 @@ import models
 from models.checkpoints import matching
 from models.checkpoints.files import load_checkpoint, save_weights
 from models.checkpoints.formats import read_checkpoint
-from models.checkpoints.matching import Fit, fits, nearest, parameters
+from models.checkpoints.matching import Fit, fits, nearest
+from models.checkpoints.signatures import parameters
 from tests.models.helpers import built, equal_states
 
 
