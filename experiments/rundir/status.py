@@ -172,7 +172,9 @@ def _unfinished(spec: RunSpec, directory: Path, names: Sequence[str]) -> Status:
 
 def _problem(directory: Path) -> str:
     """What is wrong with a result, with its path; the run is trained again."""
-    return _cut(f"{directory / records.RESULT}: {records.problem(directory) or 'is new'}")
+    path = directory / records.RESULT
+    gone = "is a link to nothing" if path.is_symlink() else "is new"
+    return _cut(f"{path}: {records.problem(directory) or gone}")
 
 
 def _cut(reason: str) -> str:

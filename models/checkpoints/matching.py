@@ -13,7 +13,7 @@ from torch import nn
 from ..base import PREFIXES, Factory, ModelError, build, find, names
 from .containers import State
 from .formats import Checkpoint
-from .libraries import AUXILIARY, translated
+from .libraries import AUXILIARY, COUNTER, translated
 from .signatures import BUFFERS, Signature, difference, head_of, signature_of, values_in
 from .variants import variants
 
@@ -62,6 +62,7 @@ def checked_state(model: nn.Module, checkpoint: Checkpoint) -> State:
     assert state is not None  # or the check has raised
     _check_classes(model, checkpoint, state)
     _check_values(state, template.floating, checkpoint)
+    _check_counters(state, expected, checkpoint)
     # Auxiliary heads that the file does without never run.
     kept = {key: value for key, value in expected.items() if key.startswith(AUXILIARY)}
     return {**kept, **state}
@@ -79,6 +80,14 @@ def _check_values(state: State, floating: frozenset[str], checkpoint: Checkpoint
         problem = _problem(value, key in floating)
         if problem:
             raise ModelError(f"{checkpoint.path}: {key!r} {problem}")
+
+
+def _check_counters(state: State, expected: State, checkpoint: Checkpoint) -> None:
+    """BatchNorm's counters may be missing (see `signatures`), but none may be of another layer."""
+    for key in (key for key in state if key.endswith(COUNTER)):
+        if key not in expected or state[key].shape not in ((), (1,)):  # (1,): torch 0.3
+            what = f"{key!r} of shape {tuple(state[key].shape)}"
+            raise ModelError(f"{checkpoint.path}: the model has no {what}")
 
 
 def _problem(value: torch.Tensor, is_floating: bool) -> str | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 SECONDS = 5.0  # no input may take longer
+SLOW = 30.0  # but pages: one or two seconds, several times as long on a busy machine
 STARTS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "pty.spawn")
 CHANGES = ("os.remove", "os.rename", "os.link", "os.symlink", "os.mkdir", "os.rmdir", "os.truncate")
 IN_A_FOLDER = ("os.remove", "os.rmdir")  # (path, descriptor of the folder), as shutil.rmtree does

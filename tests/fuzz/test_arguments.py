@@ -15,7 +15,7 @@ import benchmark
 from experiments import environment, slurm
 from tests.experiments import cli
 from tests.fuzz import tree
-from tests.fuzz.guard import harmless
+from tests.fuzz.guard import SECONDS, SLOW, harmless
 
 # `doctor` looks at the machine, `completion` prints a script, `run` and `report` take long.
 ENDLESS = ("--watch", "--every")
@@ -171,7 +171,7 @@ def checked(words: list[str], folder: Path) -> cli.Called:
     """Call a command line; checks how it ends."""
     run = (folder / "run.txt").read_text()
     words = [word.replace("{FOLDER}", str(folder)).replace("{RUN}", run) for word in words]
-    with harmless(folder):
+    with harmless(folder, seconds=SLOW if words[0] == "report" else SECONDS):
         called = cli.call(*words)
     assert called.code in (0, 1, 2), (words, called)
     assert "Traceback" not in called.err, (words, called)

@@ -80,7 +80,7 @@ def states(draw: st.DrawFn) -> dict[str, Any]:
             state[draw(st.text(max_size=20))] = torch.ones(2)
         elif action == 5:
             state = {draw(st.sampled_from(PREFIXES)) + k: v for k, v in state.items()}
-        elif isinstance(value, torch.Tensor):
+        elif isinstance(value, torch.Tensor) and value.numel():
             state[name] = value.flatten()[:1].expand(7)
     return state
 
@@ -94,12 +94,12 @@ contents = st.recursive(
 )
 
 
-def is_handled(path: Path, model: torch.nn.Module) -> None:
+def is_handled(path: Path, model: torch.nn.Module, part: str = "student", old: str = "") -> None:
     """Read, identified and loaded; or a ModelError of one printable line."""
     with warnings.catch_warnings(), harmless(path.parent):
         warnings.simplefilter("ignore")
         try:
-            found = read_checkpoint(path)
+            found = read_checkpoint(path, part, [(old, "new.")] if old else [])
             assert all(note.isprintable() for note in found.notes)
             assert all(str(v).isprintable() for pair in found.extra.items() for v in pair)
             if not fits(found):
@@ -111,13 +111,18 @@ def is_handled(path: Path, model: torch.nn.Module) -> None:
             assert str(error).isprintable(), str(error)
 
 
-@given(content=contents, is_zip=st.booleans(), part=st.sampled_from(["student", "teacher", "ema"]))
+@given(
+    content=contents,
+    is_zip=st.booleans(),
+    part=st.sampled_from(["student", "teacher", "ema", "raw"]),
+    old=st.sampled_from(["", "", "module.", "layer1.", "x"]),
+)
 def test_contents(
-    content: Any, is_zip: bool, part: str, tmp_path_factory: pytest.TempPathFactory
+    content: Any, is_zip: bool, part: str, old: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "content.pth"
     torch.save(content, path, _use_new_zipfile_serialization=is_zip)
-    is_handled(path, models.build("resnet8", 10))
+    is_handled(path, models.build("resnet8", 10), part, old)
 
 
 def saved(kind: str) -> bytes:

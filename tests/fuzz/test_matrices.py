@@ -161,7 +161,12 @@ BEGIN = "dataset: {name: fake}\npairs: [resnet14 -> resnet8]\nmethods: [kd]\n"
     [
         (BOMB, "stands for more than 100,000 values"),
         (f"{BEGIN}trials: 1000000000\n", "1,000,000,000 runs, expected at most 1,000,000"),
-        (f"{BEGIN}recipe: {{tf32: !!bool x}}\n", "invalid YAML: 'x'"),
+        (f"{BEGIN}recipe: {{tf32: !!bool x}}\n", "invalid YAML: line 4: 'x' is no !!bool"),
+        (f"{BEGIN}trials: !!int x\n", "invalid YAML: line 4: 'x' is no !!int"),
+        (f"{BEGIN}trials: {'9' * 5000}\n", "is no !!int"),
+        (f"{BEGIN}recipe: {{lr: !!float x}}\n", "invalid YAML: line 4: 'x' is no !!float"),
+        (f"{BEGIN}trials: 2001-99-99\n", "'2001-99-99' would be a date: put it in quotes"),
+        (f"{BEGIN}? {'x' * 50_000}\n: 1\n", "xxx … "),
         (f"{BEGIN}plugins: [!!binary aGk=]\n", "line 4: type !!binary: expected plain values"),
         (f"{BEGIN}published: !!set {{a}}\n", "line 4: type !!set: expected plain values"),
         (f"{BEGIN}trials: {'[' * 200}{']' * 200}\n", "nested more than 50 deep"),

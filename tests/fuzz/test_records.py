@@ -16,7 +16,7 @@ from experiments import environment, slurm
 from experiments.rundir import claims
 from tests.experiments import cli
 from tests.fuzz import tree
-from tests.fuzz.guard import SECONDS, harmless
+from tests.fuzz.guard import SECONDS, SLOW, harmless
 from tests.fuzz.values import TEXTS, mutated
 
 RAW = (
@@ -77,7 +77,6 @@ def verbs(folder: Path, run: str) -> list[list[str]]:
     ]
 
 
-SLOW = 30.0  # seconds: pages take one or two, several times as long on a busy machine
 ON_A_MATRIX = 6  # the first verbs, which no file of a runs directory may make refuse
 
 

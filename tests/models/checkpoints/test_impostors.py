@@ -87,6 +87,29 @@ def test_what_is_no_weight_is_refused(tmp_path, change, said):
         load_checkpoint(built(), tmp_path / "w.pth")
 
 
+COUNTERS = {  # of batches
+    "another layer": ("conv1.num_batches_tracked", torch.tensor(0)),
+    "two of them": ("bn1.num_batches_tracked", torch.zeros(2)),
+    "none": ("bn1.num_batches_tracked", torch.zeros(0)),
+    "a matrix": ("bn1.num_batches_tracked", torch.zeros(1, 1)),
+}
+
+
+@pytest.mark.parametrize(("key", "value"), COUNTERS.values(), ids=COUNTERS)
+def test_a_counter_of_no_batch_norm_is_refused(tmp_path, key, value):
+    torch.save({**built().state_dict(), key: value}, tmp_path / "w.pth")
+    with pytest.raises(models.ModelError, match=f"w.pth: the model has no '{key}' of shape"):
+        load_checkpoint(built(), tmp_path / "w.pth")
+
+
+def test_a_counter_as_torch_0_3_wrote_it_is_read(tmp_path):
+    state = {**built().state_dict(), "bn1.num_batches_tracked": torch.tensor([7])}
+    torch.save(state, tmp_path / "w.pth")
+    model = built()
+    load_checkpoint(model, tmp_path / "w.pth")
+    assert model.state_dict()["bn1.num_batches_tracked"] == 7
+
+
 # ---- which network it may be ---------------------------------------------------------------------
 
 
