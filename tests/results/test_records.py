@@ -291,6 +291,26 @@ def test_without_renameat2_either(tmp_path, monkeypatch):
     assert records.read(tmp_path).run == "first"
 
 
+@pytest.mark.parametrize("links", [True, False])
+@pytest.mark.parametrize("kind", ["folder", "file", "nothing"])
+def test_a_planted_link_of_the_decided_name_leads_nowhere(tmp_path, monkeypatch, kind, links):
+    run, victim = tmp_path / "run", tmp_path / "victim"
+    run.mkdir()
+    if kind != "nothing":
+        thesis = victim / "thesis" if kind == "folder" else victim
+        thesis.parent.mkdir(exist_ok=True)
+        thesis.write_text("chapter 1")
+    (run / ".result.json.decided").symlink_to(victim)
+    if not links:
+        refuse_links(monkeypatch)
+    records.remove_temporaries(run)
+    (run / ".result.json.decided").symlink_to(victim)
+    assert records.publish(run, record(70.0)) is True
+    assert names(run) == RESULT_ONLY
+    assert kind == "nothing" or thesis.read_text() == "chapter 1"
+    assert victim.exists() == (kind != "nothing")
+
+
 def test_where_nothing_is_exclusive_it_is_said_and_nothing_stays(tmp_path, monkeypatch):
     def replace(source, target):
         if os.path.isdir(target):
