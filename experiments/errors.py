@@ -87,7 +87,7 @@ def _distinct(problems: Sequence[Any]) -> Iterator[Any]:
     The branches of a union report one each, and pydantic calls a list too short whose only item is
     wrong. A missing key usually stands there misspelled, which is reported as an unknown key.
     """
-    placed = [(tuple(part for part in p["loc"] if not _internal(part)), p) for p in problems]
+    placed = [(_place(p), p) for p in problems]
     inside = {place[:n] for place, _ in placed for n in range(len(place))}
     unknown = [place for place, p in placed if p["type"] == "extra_forbidden"]
     seen: set[tuple[Any, ...]] = set()
@@ -109,7 +109,7 @@ def _lines(
     problem: Any, model: type[BaseModel], file: str, inside: tuple[str, ...]
 ) -> Iterator[str]:
     """A problem as lines; a validator that found several puts each on a line of its message."""
-    path = [*inside, *(part for part in problem["loc"] if not _internal(part))]
+    path = [*inside, *_place(problem)]
     where = ": ".join(filter(None, (file, ".".join(map(str, path)))))
     for line in _what(problem, model).splitlines():
         yield f"{where}: {line}"
@@ -136,6 +136,13 @@ def _what(problem: Any, model: type[BaseModel]) -> str:
 def _misspelled_as(key: str, given: Any) -> str:
     close = difflib.get_close_matches(key, map(str, given), n=1) if isinstance(given, dict) else []
     return f": is {close[0]!r} a misspelling of it?" if close else ""
+
+
+def _place(problem: Any) -> tuple[Any, ...]:
+    """Where a problem is in the file; an unknown key may look like one of pydantic's names."""
+    path = problem["loc"]
+    own = len(path) - 1 if problem["type"] == "extra_forbidden" else len(path)
+    return (*(part for part in path[:own] if not _internal(part)), *path[own:])
 
 
 def _internal(part: Any) -> bool:

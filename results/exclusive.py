@@ -33,6 +33,7 @@ import contextlib
 import errno
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -68,7 +69,7 @@ def finish(target: Path, is_broken: IsBroken) -> None:
     """Give ``target`` to the file that is decided, if a process was killed before it could."""
     decided = _decided(target)
     try:
-        names = os.listdir(decided)
+        names = _listed(decided)
     except FileNotFoundError:
         return
     for name in names:
@@ -142,6 +143,15 @@ def _are_same(temporary: Path, target: Path) -> bool:
 
 def _decided(target: Path) -> Path:
     return target.with_name(f".{target.name}.decided")
+
+
+def _listed(decided: Path) -> list[str]:
+    """The files in a directory; of a link to one, which is not ours, not what it leads to."""
+    if stat.S_ISDIR(os.lstat(decided).st_mode):
+        return os.listdir(decided)
+    with contextlib.suppress(OSError):  # another process was faster
+        decided.unlink()
+    return []
 
 
 def _give_by_directory(temporary: Path, target: Path, is_broken: IsBroken) -> bool:

@@ -297,3 +297,23 @@ def test_what_is_no_file_is_set_aside(tmp_path, kind, either_way, monkeypatch):
     holds_nothing = either_way == "no links" and kind in ("a fifo", "a socket")
     aside = set() if holds_nothing else {"result.json.broken"}  # else there is something to keep
     assert names(tmp_path) == {"result.json", *aside}
+
+
+@pytest.mark.parametrize("links", [True, False])
+@pytest.mark.parametrize("kind", ["folder", "file", "nothing"])
+def test_a_planted_link_of_the_decided_name_leads_nowhere(tmp_path, monkeypatch, kind, links):
+    run, victim = tmp_path / "run", tmp_path / "victim"
+    run.mkdir()
+    if kind != "nothing":
+        thesis = victim / "thesis" if kind == "folder" else victim
+        thesis.parent.mkdir(exist_ok=True)
+        thesis.write_text("chapter 1")
+    (run / ".result.json.decided").symlink_to(victim)
+    if not links:
+        refuse_links(monkeypatch)
+    records.remove_temporaries(run)
+    (run / ".result.json.decided").symlink_to(victim)
+    assert records.publish(run, record(70.0)) is True
+    assert names(run) == RESULT_ONLY
+    assert kind == "nothing" or thesis.read_text() == "chapter 1"
+    assert victim.exists() == (kind != "nothing")

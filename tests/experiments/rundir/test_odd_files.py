@@ -75,6 +75,16 @@ def test_a_spec_is_read(tmp_path: Path) -> None:
     assert text is not None and stored_spec.parsed(text) == spec.dump()
 
 
+def test_a_result_that_links_to_nothing(tmp_path: Path) -> None:
+    spec = cli.expansion().runs[0]
+    directory = spec.directory(tmp_path)
+    directory.mkdir(parents=True)
+    (directory / "result.json").symlink_to("nowhere")
+    found = read_status(spec, tmp_path)
+    assert found.state == State.TODO
+    assert found.problem == f"{directory / 'result.json'}: is a link to nothing"
+
+
 @pytest.mark.parametrize("name", ["result.json", "spec.yaml", "error.txt", "starts.json"])
 @pytest.mark.parametrize("kind", ["folder", "pipe", "bytes"])
 def test_a_state_is_always_known(tmp_path: Path, name: str, kind: str) -> None:
@@ -118,6 +128,16 @@ def test_a_submitted_array_of_other_types_is_left_out(
     assert [array.tasks for array in submitted.load(tmp_path)] == [(("a",),)]
     (folder / submitted.ENTRY).write_text(json.dumps({**plain, **changes}))
     assert submitted.load(tmp_path) == []
+
+
+@pytest.mark.parametrize("number", ["", "1x", "²", "9" * 30])
+def test_a_folder_without_a_task_is_refused(
+    tmp_path: Path, number: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", number)
+    called = cli.call("work", str(tmp_path))
+    assert called.code == 2 and "SLURM_ARRAY_TASK_ID is " in called.err
+    assert called.err.count("\n") == 1
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[" * 5000, "3", '{"specs": []}', '{"odd": 1}'])
