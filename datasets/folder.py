@@ -73,12 +73,6 @@ def folder(
     names, train, test = _parts(place)
     notes = left_out_note(name, train, test)
     train, test = identified(name, train, test, count, cache_folders(settings.root, cache))
-    if decode == "once":
-        decoded = decoded_set(settings, train, test, names, image_size, count, cache, as_shown=True)
-        images = decoded.images(
-            mean=MEAN, std=STD, padding=image_size // 8, flip=flip, warnings=lambda: notes
-        )
-        return MemoryData(settings, images)
     files = Files(
         train=train,
         test=test,
@@ -91,7 +85,24 @@ def folder(
         as_shown=True,
         warnings=notes,
     )
+    if decode == "once":
+        return _decoded(settings, files, count, cache)
     return StreamedData(settings, files, count)
+
+
+def _decoded(settings: Settings, files: Files, threads: int, cache: str | None) -> Data:
+    """The files resized once and kept in memory."""
+    decoded = decoded_set(
+        settings, files.train, files.test, files.class_names, files.size, threads, cache, True
+    )
+    images = decoded.images(
+        mean=files.mean,
+        std=files.std,
+        padding=files.size // 8,
+        flip=files.flip,
+        warnings=lambda: files.warnings,
+    )
+    return MemoryData(settings, images)
 
 
 def _own_folder(root: Path, folder: object) -> Path:

@@ -117,6 +117,26 @@ def add_checkpoint_flags(parser: argparse.ArgumentParser) -> None:
 
 def add_flags_of_file(parser: argparse.ArgumentParser) -> None:
     """Which network a weights file is, and the data to measure it on."""
+    _add_network_flags(parser)
+    parser.add_argument(
+        "--dataset", help="measure on this data set's test part (default: what the file says)"
+    )
+    parser.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="set an option of the data set (repeatable)",
+    )
+    _add_pixel_flags(parser)
+    parser.add_argument(
+        "--batch-size", type=positive, default=250, help="images per batch (default: 250)"
+    )
+    add_data_flags(parser)
+
+
+def _add_network_flags(parser: argparse.ArgumentParser) -> None:
+    """Which network a file holds, and under which names."""
     parser.add_argument(
         "--model", help="name the network, if the file does not and several would fit"
     )
@@ -140,16 +160,10 @@ def add_flags_of_file(parser: argparse.ArgumentParser) -> None:
         help="of GoogLeNet and Inception: the weights were trained with ImageNet's normalisation, "
         "unlike those that torchvision publishes",
     )
-    parser.add_argument(
-        "--dataset", help="measure on this data set's test part (default: what the file says)"
-    )
-    parser.add_argument(
-        "--option",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="set an option of the data set (repeatable)",
-    )
+
+
+def _add_pixel_flags(parser: argparse.ArgumentParser) -> None:
+    """The pixels that a network was trained on, where they are not the data set's."""
     parser.add_argument(
         "--normalisation",
         metavar="NAME",
@@ -164,10 +178,6 @@ def add_flags_of_file(parser: argparse.ArgumentParser) -> None:
             metavar=("R", "G", "B"),
             help=f"say the {name} of that normalisation instead, of pixels in 0…1",
         )
-    parser.add_argument(
-        "--batch-size", type=positive, default=250, help="images per batch (default: 250)"
-    )
-    add_data_flags(parser)
 
 
 def register(verbs: Verbs) -> None:

@@ -137,6 +137,9 @@ class DistributedGroup(ProcessGroup):
 
     def close(self) -> None:
         dist.destroy_process_group()
+        # Its threads end with the last reference. One that lets go of a tensor while the
+        # interpreter ends would abort the process.
+        del self.control
 
     def on_main(self, action: Callable[[], T]) -> T:
         value, error, answer = messages.answer_of(action) if self.is_main else (None, None, b"")

@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -32,16 +33,22 @@ def _race_half_without(directory: Path, barrier, wins, number: int) -> None:
     _race(directory, barrier, wins, number)
 
 
+def _winner(race: Callable[..., None], directory: Path) -> int:
+    """Eight processes publish at once; the number of the only one that won."""
+    barrier, wins = FORK.Barrier(8), FORK.Queue()
+    racers = [FORK.Process(target=race, args=(directory, barrier, wins, n)) for n in range(8)]
+    for racer in racers:
+        racer.start()
+    winner: int = wins.get(timeout=30)
+    assert wait_for(racers) == [0] * 8
+    assert wins.empty()
+    return winner
+
+
 @pytest.mark.parametrize("attempt", range(3))
 @pytest.mark.parametrize("race", [_race, _race_half_without])
 def test_eight_publish_at_once_and_one_wins(tmp_path, either_way, race, attempt):
-    barrier, wins = FORK.Barrier(8), FORK.Queue()
-    racers = [FORK.Process(target=race, args=(tmp_path, barrier, wins, n)) for n in range(8)]
-    for racer in racers:
-        racer.start()
-    winner = wins.get(timeout=30)
-    assert wait_for(racers) == [0] * 8
-    assert wins.empty()
+    winner = _winner(race, tmp_path)
     found = records.read(tmp_path)
     assert found is not None and found.run == f"r{winner}"
     assert len(found.warnings[0]) == 100_000
@@ -50,13 +57,7 @@ def test_eight_publish_at_once_and_one_wins(tmp_path, either_way, race, attempt)
 
 def test_eight_publish_over_a_broken_result_and_one_wins(tmp_path, either_way):
     (tmp_path / "result.json").write_text("{half")
-    barrier, wins = FORK.Barrier(8), FORK.Queue()
-    racers = [FORK.Process(target=_race, args=(tmp_path, barrier, wins, n)) for n in range(8)]
-    for racer in racers:
-        racer.start()
-    winner = wins.get(timeout=30)
-    assert wait_for(racers) == [0] * 8
-    assert wins.empty()
+    winner = _winner(_race, tmp_path)
     assert records.read(tmp_path).run == f"r{winner}"
     assert names(tmp_path) == {"result.json", "result.json.broken"}
     assert (tmp_path / "result.json.broken").read_text() == "{half"

@@ -171,10 +171,11 @@ def test_a_job_of_several_processes_is_handed_back(tmp_path: Path) -> None:
     assert outcomes(tmp_path / "local") == outcomes(runs)
 
 
-HOW = ["warning", "requeue"] if os.environ.get("KD_ALL_PAIRS") else ["warning"]  # a minute each
-
-
-@pytest.mark.parametrize("how", HOW)
+@pytest.mark.skipif(
+    "KD_ALL_PAIRS" not in os.environ,
+    reason="takes two minutes (`make test-all`); cluster/test_packing.py does it with a stand-in",
+)
+@pytest.mark.parametrize("how", ["warning", "requeue"])
 def test_a_job_of_several_workers_is_handed_back(tmp_path: Path, how: str) -> None:
     """At the warning before its time limit, or preempted; then both its cohorts go on."""
     recipe = {"epochs": 40, "batch_size": 64, "schedule": "cosine"}

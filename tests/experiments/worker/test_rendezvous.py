@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+import torch.distributed as dist
 
 from experiments.matrix.recipe import Recipe
 from experiments.rundir.layout import WEIGHTS
@@ -170,6 +172,21 @@ def test_whoever_lacks_the_secret_is_noticed(impostor: int | None) -> None:
         return
     with pytest.raises(Broken, match=f"process {impostor} of this job is a stranger"):
         group._check_members(b"secret")
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="counts threads in /proc")
+def test_a_closed_group_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
+
+    def threads() -> set[str]:
+        return set(os.listdir("/proc/self/task"))
+
+    before = threads()
+    group = DistributedGroup(0, 1, dist.HashStore(), torch.device("cpu"), b"secret")
+    assert group.on_main(lambda: 1) == 1
+    assert threads() > before
+    group.close()
+    assert threads() == before
 
 
 # ---- strangers -----------------------------------------------------------------------------------
