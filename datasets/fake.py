@@ -74,7 +74,7 @@ def _check_memory(classes: int, side: int, *images: int) -> None:
     if needed > MOST_BYTES:
         raise DataError(
             f"fake: option image_size = {side}, {sum(images):,} images and {classes:,} classes: "
-            f"takes {needed / 2**30:.3g} GiB of memory, expected at most {MOST_BYTES // 2**30}"
+            f"expected at most {MOST_BYTES // 2**30} GiB of memory"
         )
 
 

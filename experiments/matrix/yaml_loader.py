@@ -14,6 +14,7 @@ from results import files
 # PyYAML reads 150 kB in a second, and a matrix of a thousand methods has 80.
 LARGEST = 256 * 2**10  # bytes
 MOST_VALUES, DEEPEST = 100_000, 50  # of a file, aliases written out
+MOST_BITS = 63  # of an integer, as torch and JSON's other readers hold it
 # A tag gives a value a type of Python, by a function that may fail on it in any way.
 _PLAIN = ("str", "int", "float", "bool", "null", "map", "seq", "merge", "timestamp")
 _TAGS = {f"tag:yaml.org,2002:{name}" for name in _PLAIN}
@@ -53,11 +54,14 @@ def _refuse_date(_: _Loader, node: yaml.ScalarNode) -> Any:
 def _scalar(loader: _Loader, node: yaml.ScalarNode) -> Any:
     """PyYAML's functions for "!!bool x" or a number of 5,000 digits name neither line nor type."""
     kind = node.tag.rpartition(":")[2]
+    where = f"line {node.start_mark.line + 1}: {node.value!r:.40}"
     try:
-        return yaml.SafeLoader.yaml_constructors[node.tag](loader, node)
+        value = yaml.SafeLoader.yaml_constructors[node.tag](loader, node)
     except (ValueError, LookupError, ArithmeticError) as error:
-        line = node.start_mark.line + 1
-        raise yaml.YAMLError(f"line {line}: {node.value!r:.40} is no !!{kind}") from error
+        raise yaml.YAMLError(f"{where} is no !!{kind}") from error
+    if isinstance(value, int) and value.bit_length() > MOST_BITS:
+        raise yaml.YAMLError(f"{where}: expected an integer of at most {MOST_BITS} bits")
+    return value
 
 
 _Loader.add_constructor("tag:yaml.org,2002:timestamp", _refuse_date)

@@ -102,7 +102,8 @@ SWITCHES = {
     name: [
         action.option_strings[0]
         for action in parser._actions
-        if action.nargs == 0 and action.dest not in ("help", "debug", "yes")
+        # --calibrate trains for half a minute.
+        if action.nargs == 0 and action.dest not in ("help", "debug", "yes", "calibrate")
     ]
     for name, parser in PARSERS.items()
 }
@@ -146,7 +147,9 @@ def command_lines(draw: st.DrawFn) -> list[str]:
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder, the working directory, with runs and with what is none."""
-    folder = tmp_path_factory.mktemp("arguments")
+    # Deep enough that `../..` does not lead to the folders of other tests.
+    folder = tmp_path_factory.mktemp("arguments") / "a" / "b"
+    folder.mkdir(parents=True)
     places = tree.make(folder)
     (folder / "empty").mkdir()
     (folder / "empty.jsonl").write_bytes(b"")

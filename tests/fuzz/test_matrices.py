@@ -187,7 +187,15 @@ BEGIN = "dataset: {name: fake}\npairs: [resnet14 -> resnet8]\nmethods: [kd]\n"
         ),
         (
             "dataset: {name: fake, train_size: 1000000000}\n" + BEGIN.partition("\n")[2],
-            "GiB of memory, expected at most 2",
+            "1,000,000,128 images and 10 classes: expected at most 2 GiB of memory",
+        ),
+        (
+            f"dataset: {{name: fake, train_size: 1{'0' * 400}}}\n" + BEGIN.partition("\n")[2],
+            "line 1: '1000000000",
+        ),
+        (
+            f"dataset: {{name: fake, train_size: 0x{'f' * 5000}}}\n" + BEGIN.partition("\n")[2],
+            "expected an integer of at most 63 bits",
         ),
         (
             f'{BEGIN}teachers: {{resnet14: {{file: "a\\0b"}}}}\n',
