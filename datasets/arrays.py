@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -92,7 +93,7 @@ def _find(settings: Settings, file: str | None) -> Path:
     if not isinstance(file, str | Path):
         raise DataError(f"arrays: option file = {file!r}: expected the path of an .npz file")
     try:
-        given = Path(file).expanduser()
+        given = Path(os.path.expanduser(file))
         places = list(dict.fromkeys([settings.root / given, given]))
         for place in places:
             if place.is_file():

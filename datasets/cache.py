@@ -106,9 +106,10 @@ def cached(spec: CacheSpec, root: Path, cache: str | None) -> Cached:
 def folders(root: Path, cache: str | None) -> list[Path]:
     """Folders that may hold cache files, in order of preference."""
     if cache is not None:
-        return [Path(cache).expanduser()]
-    home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    return [root / ".cache", home / "kd-datasets"]
+        return [Path(os.path.expanduser(cache))]
+    home = Path(os.path.expanduser(os.environ.get("XDG_CACHE_HOME") or "~/.cache"))
+    own = [home / "kd-datasets"] if home.is_absolute() else []  # not every user has a home
+    return [root / ".cache", *own]
 
 
 def load(path: Path) -> Cached:

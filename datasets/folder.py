@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,7 @@ def _decoded(settings: Settings, files: Files, threads: int, cache: str | None) 
 def _own_folder(root: Path, folder: object) -> Path:
     if not isinstance(folder, str | Path):
         raise DataError(f"folder: option folder = {folder!r}: expected the path of a folder")
-    given = Path(folder).expanduser()
+    given = Path(os.path.expanduser(folder))
     places = list(dict.fromkeys([root / given, given]))
     for place in places:
         if (place / "train").is_dir():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,7 +106,7 @@ def class_names(name: str, root: Path, given: Mapping[str, Any]) -> tuple[str, .
     if reader is None:
         return ()
     try:
-        return tuple(reader(root.expanduser(), {**options(name), **given}))
+        return tuple(reader(Path(os.path.expanduser(root)), {**options(name), **given}))
     except (DataError, OSError):  # not here: the names are for display only
         return ()
 
@@ -117,7 +118,7 @@ def files(name: str, root: str | Path, given: Mapping[str, Any]) -> tuple[Listin
     """
     known = options(name)
     reader = _FILE_READERS.get(name)
-    return reader(Path(root).expanduser(), {**known, **given}) if reader else None
+    return reader(Path(os.path.expanduser(root)), {**known, **given}) if reader else None
 
 
 def describe(name: str) -> str:
@@ -172,7 +173,7 @@ def build(
         place = torch.device(device)
     except RuntimeError as error:
         raise DataError(f"{name}: device {device!r}: expected cpu, cuda or cuda:N") from error
-    root = Path(root).expanduser()
+    root = Path(os.path.expanduser(root))
     settings = Settings(name, root, subset, validation, batch_size, epochs, place, shard)
     return factory(settings, **checked)
 

@@ -93,7 +93,7 @@ def load_plugin(path: str | Path) -> str:
 
 def read_plugin(path: str | Path) -> Plugin:
     """What a plugin consists of; nothing is imported. Raises MethodError if it is not there."""
-    file = Path(path).expanduser().resolve()
+    file = Path(os.path.expanduser(path)).resolve()
     if file.is_dir():
         files = _below(file)
         if not files:

@@ -98,7 +98,7 @@ def add_runs_flag(verb: argparse.ArgumentParser) -> None:
 def default_place(name: str) -> Path:
     """The directory that KD_RUNS or KD_DATA names, else the checkout's own."""
     given = os.environ.get(f"KD_{name.upper()}")
-    return Path(given).expanduser() if given else CHECKOUT / name
+    return Path(os.path.expanduser(given)) if given else CHECKOUT / name
 
 
 def add_data_flags(verb: argparse.ArgumentParser) -> None:
@@ -199,7 +199,7 @@ def check_tensorboard(args: argparse.Namespace) -> None:
     from experiments.errors import InputError
     from experiments.rundir import event_files
 
-    args.tensorboard = args.tensorboard.expanduser().absolute()
+    args.tensorboard = Path(os.path.expanduser(args.tensorboard)).absolute()
     if args.tensorboard.exists() and not args.tensorboard.is_dir():
         raise InputError(f"--tensorboard {args.tensorboard}: expected a directory, this is a file")
     event_files.require()

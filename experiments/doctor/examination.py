@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
@@ -49,7 +50,8 @@ class Examination:
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
-        self.runs, self.data = args.runs.expanduser().absolute(), args.data.expanduser().absolute()
+        self.runs = Path(os.path.expanduser(args.runs)).absolute()
+        self.data = Path(os.path.expanduser(args.data)).absolute()
         self.matrix: Matrix | None = None
         self.options = SlurmOptions(partition=args.partition)
         self.need = disk.Need()
@@ -135,7 +137,7 @@ class Examination:
 
     def load_plugins(self) -> Finding:
         for path in self.args.plugin:
-            distillers.load_plugin(path.expanduser().absolute())
+            distillers.load_plugin(Path(os.path.expanduser(path)).absolute())
         return Finding(OK, "plugins", f"{', '.join(map(str, self.args.plugin))}: loaded")
 
     def check_slurm(self) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -199,7 +200,10 @@ def prepare(
     workspace = workspace.resolved()
     matrix = schema.load(source, processes=workspace.processes)
     folder = Path(source).resolve().parent
-    plugins = tuple(resolve(folder, p.expanduser()) for p in matrix.plugins) + workspace.plugins
+    plugins = (
+        tuple(resolve(folder, Path(os.path.expanduser(p))) for p in matrix.plugins)
+        + workspace.plugins
+    )
     load_plugins(source, plugins, len(matrix.plugins))
     expand.check_names(matrix, source)
     data, content = _required_data(source, matrix, workspace, strict)

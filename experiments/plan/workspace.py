@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,7 +45,7 @@ class Workspace:
         device = ("cuda" if available else "cpu") if self.device == "auto" else self.device
         if device == "cuda" and not available and self.here:
             raise InputError("--device cuda: this machine has no usable CUDA device; try cpu")
-        plugins = tuple(plugin.expanduser().absolute() for plugin in self.plugins)
+        plugins = tuple(Path(os.path.expanduser(plugin)).absolute() for plugin in self.plugins)
         runs, data = self.runs.absolute(), self.data.absolute()
         return replace(self, device=device, runs=runs, data=data, plugins=plugins)
 
@@ -68,7 +69,7 @@ def resolve(folder: Path, path: Path) -> Path:
 
 def teacher_path(name: str, matrix: Matrix, workspace: Workspace) -> Path:
     """The weights file of a given teacher; relative paths start at the data root."""
-    return resolve(workspace.data, matrix.teachers[name].file.expanduser())
+    return resolve(workspace.data, Path(os.path.expanduser(matrix.teachers[name].file)))
 
 
 def teacher_hash(source: str, name: str, matrix: Matrix, path: Path, strict: bool) -> str:

@@ -194,6 +194,12 @@ def test_where_the_data_is_read_only_the_users_cache_serves(tmp_path, monkeypatc
     assert len(files(tmp_path / "home" / "kd-datasets")) == 1
 
 
+def test_a_user_without_a_home_has_no_cache_there(tmp_path, monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # as where passwd lacks the user
+    assert cache.folders(tmp_path, None) == [tmp_path / ".cache"]
+
+
 def test_a_file_beside_read_only_data_is_used(tmp_path, monkeypatch):
     cached(spec(), tmp_path, None)
     monkeypatch.setattr(cache, "_writable", lambda folder: False)

@@ -44,6 +44,7 @@ NASTY = (
     "/dev/zero",
     "~",
     "~nobody/x",
+    "~nobody at home",
     "0",
     "-1",
     "1e999",
@@ -188,3 +189,8 @@ def checked(words: list[str], folder: Path) -> cli.Called:
 @given(words=command_lines())
 def test_any_argument_is_taken_or_refused(here: Path, words: list[str]) -> None:
     checked(words, here)
+
+
+def test_a_home_that_nobody_has(here: Path) -> None:
+    called = checked(["accept", "{FOLDER}/matrix.yaml", "--plugin", "~no such user/x.py"], here)
+    assert called.code == 2 and "~no such user/x.py" in called.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -51,7 +52,7 @@ def _gatherer(args: argparse.Namespace) -> Gather:
     from experiments.commands.report import boards, matrix
     from experiments.plan.workspace import Selection, load_plugins
 
-    load_plugins("report", tuple(plugin.expanduser() for plugin in args.plugin), 0)
+    load_plugins("report", tuple(Path(os.path.expanduser(plugin)) for plugin in args.plugin), 0)
     chosen = Selection(args.methods, args.pairs, args.trials)
     asked = boards.Asked(chosen, args.baseline, args.level, args.published)
     given = [(place, flags.of_matrix(args, place)) for place in args.places]
