@@ -26,7 +26,7 @@ def recover(runs: Path) -> list[str]:
     """Complete what a killed submitter left: adopt arrays that SLURM has, drop the others.
 
     Those of `left_alone` stay as they are. The caller must hold `submit_lock`. Returns one line
-    per array. Raises SlurmError where SLURM does not answer: then nobody knows, and nothing is dropped.
+    per array. Raises SlurmError where SLURM does not answer: then nobody knows, and all stays.
     """
     lines = []
     for array in submitted.load_here(runs):
