@@ -16,15 +16,28 @@ from experiments.activity import activity
 from experiments.errors import InputError
 
 TIMEOUT = 60  # seconds for one command; a busy controller may take that long
-ENDED = (  # states of jobs that squeue still shows for some time
+ENDED = (  # states of jobs that are over; squeue still shows them for some time
     "BOOT_FAIL",
     "CANCELLED",
     "COMPLETED",
     "DEADLINE",
     "FAILED",
+    "LAUNCH_FAILED",
     "NODE_FAIL",
     "OUT_OF_MEMORY",
+    "PREEMPTED",
+    "RECONFIG_FAIL",
+    "REVOKED",
     "TIMEOUT",
+)
+WAITING = (  # states of jobs that wait, or are held
+    "CONFIGURING",
+    "PENDING",
+    "REQUEUED",
+    "REQUEUE_FED",
+    "REQUEUE_HOLD",
+    "RESV_DEL_HOLD",
+    "SPECIAL_EXIT",
 )
 HELD = (
     "launch failed requeued held",
@@ -48,6 +61,32 @@ class Queued:
     state: str
     reason: str
     name: str
+
+
+@dataclass(frozen=True)
+class Ended:
+    """An array task as the accounts show it; ``state`` may be "CANCELLED by 1000".
+
+    It may not be over: the accounts also know jobs that wait or run.
+    """
+
+    name: str
+    state: str
+    exit_code: int | None = None
+    signal: int | None = None
+    node: str = ""
+    start: str = ""
+    end: str = ""
+
+
+def is_over(state: str) -> bool:
+    """Whether a state ("TIMEOUT", "CANCELLED by 1000") is one of jobs that have ended."""
+    return state.partition(" ")[0] in ENDED
+
+
+def is_running(state: str) -> bool:
+    """Whether a job in this state has its nodes."""
+    return bool(state) and not is_over(state) and state not in WAITING
 
 
 def is_here() -> bool:
@@ -170,7 +209,7 @@ def user() -> str:
 # ---- jobs ----------------------------------------------------------------------------------------
 
 
-def queue(jobs: Iterable[str]) -> dict[str, Queued]:
+def queue(jobs: Iterable[str], cluster: str | None = None) -> dict[str, Queued]:
     """Array task ("123_4") -> its entry, for all tasks of these arrays in the queue. One call."""
     wanted = sorted(set(jobs))
     if not wanted:
@@ -192,19 +231,22 @@ def mine() -> int:
     return len(call("squeue", "-h", "-r", "-u", user(), "-o", "%i").split())
 
 
-def accounted(jobs: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """Array task -> its name and how it ended ("TIMEOUT"), from accounting; empty without it."""
+def accounted(jobs: Iterable[str], cluster: str | None = None) -> dict[str, Ended]:
+    """Array task -> how it ended, from accounting; empty without it."""
     wanted = sorted(set(jobs))
     if not wanted:
         return {}
     try:
-        table = call("sacct", "-X", "-n", "-P", "-o", "JobID,JobName,State", "-j", ",".join(wanted))
+        fields = "JobID,JobName,State,ExitCode,NodeList,Start,End"
+        table = call("sacct", "-X", "-n", "-P", "-o", fields, "-j", ",".join(wanted))
     except SlurmError:  # not every cluster keeps accounts
         return {}
     ends = {}
     for line in table.splitlines():
-        job, name, state = line.split("|", 2)
-        ends.update(dict.fromkeys(_elements(job), (name, state)))
+        job, name, state, code, node, start, end = line.split("|", 6)
+        exit_code, _, killed = code.partition(":")
+        found = Ended(name, state, int(exit_code or 0), int(killed or 0), node, start, end)
+        ends.update(dict.fromkeys(_elements(job), found))
     return ends
 
 
@@ -241,7 +283,7 @@ def has_ended(job: str) -> bool:
     return all(state in ENDED for state in states)
 
 
-def cancel(tasks: Sequence[str]) -> None:
+def cancel(tasks: Sequence[str], cluster: str | None = None) -> None:
     """Cancel tasks; those that have ended meanwhile are no error."""
     for start in range(0, len(tasks), 200):
         try:

@@ -62,7 +62,7 @@ def summarize(group: Iterable[Status]) -> str:
 def format_status(s: Status) -> str:
     """One run's state with epoch, time left, the reason, and where to read more."""
     notes = []
-    if str(s.epochs) and s.state in (*NOT_STARTED, *ACTIVE, State.UNKNOWN):
+    if str(s.epochs) and s.state in (*NOT_STARTED, *ACTIVE):
         notes.append(str(s.epochs))
     if s.seconds_left:
         notes.append(f"{duration(s.seconds_left)} left")

@@ -38,7 +38,7 @@ class State:
 
 STATES = tuple(value for name, value in vars(State).items() if name.isupper())  # in this order
 NOT_STARTED = (State.TODO, State.LOST)  # nobody works on it; `run` and `submit` start it
-ACTIVE = (State.RUNNING, State.PENDING)
+ACTIVE = (State.RUNNING, State.PENDING, State.UNKNOWN)  # somebody works on it, or may
 _LONGEST_REASON = 500  # characters of an error.txt, whose first line may be anything
 
 

@@ -1,0 +1,91 @@
+"""What `status` says beside the table: who does not answer, and how jobs ended. Pure."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from experiments.cluster import job_words
+from experiments.cluster.queue_status import QueueState
+from experiments.rundir.status import State, Status
+from experiments.wording import form, plural
+
+MOST = 10  # lines about jobs; `--each` has all runs
+TO_COME = 3  # exit code of `status --exit-code`
+NEED_SOMEBODY = {State.FAILED, State.BLOCKED, State.STALE, State.LOST}
+HasLog = Callable[[Path], bool]
+
+
+def silence(silent: Sequence[str], statuses: Iterable[Status]) -> list[str]:
+    """The first lines of `status` where SLURM does not answer; none where it does."""
+    unknown = sum(status.state == State.UNKNOWN for status in statuses)
+    them = f"{plural(unknown, 'run')} sent to it {form(unknown, 'is', 'are')} unknown"
+    rest = f"{them}, the others are as the disk says" if unknown else "states are as the disk says"
+    return [f"SLURM does not answer ({error}): {rest}" for error in silent]
+
+
+def ends(
+    statuses: Mapping[str, Status],
+    queue: Mapping[str, QueueState],
+    has_log: HasLog = Path.exists,
+) -> list[str]:
+    """A line for each array and way of ending, about lost and failed runs: where to look."""
+    groups: dict[tuple[str, str, str], list[tuple[Status, QueueState]]] = {}
+    for run, state in queue.items():
+        status = statuses[run]
+        if status.state in (State.LOST, State.FAILED) and not state.state:
+            array = state.task.partition("_")[0]
+            key = (array, status.state, job_words.how(state.end))
+            groups.setdefault(key, []).append((status, state))
+    lines = [_line(key, members, has_log) for key, members in groups.items()]
+    if len(lines) > MOST:
+        more = f"… and {plural(len(lines) - MOST, 'more such line')}; --each has every run"
+        return [*lines[:MOST], more]
+    return lines
+
+
+def _line(
+    key: tuple[str, str, str], members: Sequence[tuple[Status, QueueState]], has_log: HasLog
+) -> str:
+    """ "jobs 100_0, 100_1 (2 runs lost): TIMEOUT: its time limit passed; log …/100_0_0_log.out"."""
+    _, kind, how = key
+    status, first = members[0]
+    tasks = list(dict.fromkeys(state.task for _, state in members))
+    listed = ", ".join(tasks[:3]) + (f", … ({len(tasks)} jobs)" if len(tasks) > 3 else "")
+    cause = job_words.cause(first.end) if kind == State.LOST else ""
+    cause = f"blocked: {status.blocked}" if status.blocked else cause
+    what = f"{how}: {cause}" if cause else how
+    where = f" on {first.end.node}" if first.end and first.end.node else ""
+    count = f"{plural(len(members), 'run')} {kind}"
+    return f"{form(len(tasks), 'job', 'jobs')} {listed} ({count}): {what}{where}; " + log(
+        first.log, has_log
+    )
+
+
+def of_run(status: Status, state: QueueState | None, has_log: HasLog = Path.exists) -> list[str]:
+    """What `status --each` adds to a lost or failed run: cause and log of its last job."""
+    if state is None or state.state or status.state not in (State.LOST, State.FAILED):
+        return []
+    if status.state == State.FAILED:
+        return [log(state.log, has_log)]
+    return [*filter(None, [job_words.cause(state.end)]), log(state.log, has_log)]
+
+
+def log(path: Path | None, has_log: HasLog = Path.exists) -> str:
+    """ "log runs/.slurm/…/100_0_0_log.out", so that it can be pasted; or why there is none."""
+    if path is None:
+        return "its log is not known"
+    if not has_log(path):
+        return "no log: it ended before its script began (prolog, node, or no place to write it)"
+    return f"log {shlex.quote(str(path))}"
+
+
+def exit_code(statuses: Iterable[Status]) -> int:
+    """For scripts: 0 all is done or n/a; 1 something needs a person; 3 the rest is to come."""
+    statuses = list(statuses)
+    states = {status.state for status in statuses}
+    refused = any(status.blocked and status.state == State.TODO for status in statuses)
+    if refused or states & NEED_SOMEBODY:
+        return 1
+    return 0 if states <= {State.DONE, State.UNSUPPORTED} else TO_COME
