@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from experiments.cluster import job_words
@@ -52,15 +52,18 @@ def _line(
     _, kind, how = key
     status, first = members[0]
     tasks = list(dict.fromkeys(state.task for _, state in members))
-    listed = ", ".join(tasks[:3]) + (f", … ({len(tasks)} jobs)" if len(tasks) > 3 else "")
+    nodes = dict.fromkeys(state.end.node for _, state in members if state.end and state.end.node)
     cause = job_words.cause(first.end) if kind == State.LOST else ""
     cause = f"blocked: {status.blocked}" if status.blocked else cause
-    what = f"{how}: {cause}" if cause else how
-    where = f" on {first.end.node}" if first.end and first.end.node else ""
+    job = f"{form(len(tasks), 'job', 'jobs')} {_few(tasks)}{' on ' if nodes else ''}{_few(nodes)}"
     count = f"{plural(len(members), 'run')} {kind}"
-    return f"{form(len(tasks), 'job', 'jobs')} {listed} ({count}): {what}{where}; " + log(
-        first.log, has_log
-    )
+    return f"{job} ({count}): {how}{f': {cause}' if cause else ''}; {log(first.log, has_log)}"
+
+
+def _few(names: Collection[str]) -> str:
+    """The first names, and how many there are if these are not all."""
+    listed = list(names)
+    return ", ".join(listed[:3]) + (f", … ({len(listed)} in all)" if len(listed) > 3 else "")
 
 
 def of_run(status: Status, state: QueueState | None, has_log: HasLog = Path.exists) -> list[str]:

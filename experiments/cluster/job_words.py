@@ -83,11 +83,9 @@ SIGNALS = {
 
 def waiting(task: str, state: str, reason: str) -> str:
     """ "job 12_3: Priority", with what to do where somebody has to do something."""
-    explained = WAITS.get(state) or _by_beginning(REASONS, reason)
-    said = (
-        f"{state}: {explained}" if state in WAITS else "; ".join(filter(None, (reason, explained)))
-    )
-    return f"job {task}: {said.replace('{id}', task) or state}"
+    explained = (WAITS.get(state) or _by_beginning(REASONS, reason)).replace("{id}", task)
+    known = f"{state}:" if state in WAITS else f"{reason};" if reason else ""
+    return f"job {task}: {' '.join(filter(None, (known, explained))).rstrip(';') or state}"
 
 
 def running(task: str, state: str, node: str) -> str:
@@ -111,7 +109,7 @@ def how(end: slurm.Ended | None) -> str:
     """ "TIMEOUT", "FAILED, exit code 1", "FAILED, killed by SIGKILL": as SLURM accounts for it."""
     if end is None:
         return KNOWN_NO_MORE
-    number = signal_of(end)
+    number = 0 if end.state.partition(" ")[0] in ENDS else signal_of(end)
     if number:
         return f"{end.state}, killed by {signal_name(number)}"
     return f"{end.state}, exit code {end.exit_code}" if end.exit_code else end.state

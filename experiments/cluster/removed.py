@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,8 +51,8 @@ def find(plan: Plan) -> list[Removed]:
 
     One question to each cluster, if there are any. Where it does not answer, ``state`` says so.
     """
-    arrays = submitted.load_here(plan.workspace.runs) if slurm.is_here() else []
-    found = [one for array in arrays if array.job for one in _of_array(array, plan)]
+    arrays, known = _sent_from(plan) if slurm.is_here() else [], _known(plan)
+    found = [one for array in arrays if array.job for one in _of_array(array, known)]
     answers = questions.ask(one.task for one in found)
     return [
         Removed(one.task, one.runs, one.matrix, one.is_moved, state_of(one.task, answers))
@@ -60,26 +60,42 @@ def find(plan: Plan) -> list[Removed]:
     ]
 
 
-def _of_array(array: SubmittedArray, plan: Plan) -> Iterable[Removed]:
-    known = {spec.id for spec in (*plan.expansion.runs, *_students(plan))}
-    unknown = [i for i, runs in enumerate(array.tasks) if known.isdisjoint(runs)]
-    if not unknown:
-        return
+def arrays_of_removed(plan: Plan) -> list[SubmittedArray]:
+    """The arrays that were sent from the plan's matrix for some runs that it no longer has.
+
+    Or from a matrix file that is not there any more.
+    """
+    known = _known(plan)
+    return [array for array in _sent_from(plan) if any(_removed_runs(array, known))]
+
+
+def _removed_runs(array: SubmittedArray, known: set[str]) -> Iterator[str]:
+    for i, runs in enumerate(array.tasks):
+        if not known.issuperset(runs) and not _is_probe(array, i, known):
+            yield from (run for run in runs if run not in known)
+
+
+def _of_array(array: SubmittedArray, known: set[str]) -> Iterator[Removed]:
+    """The tasks of an array of which no run is in the matrix any more."""
     is_moved = not Path(array.matrix).exists()
-    if not is_moved and not _is_same_file(array.matrix, plan.source):
-        return
-    for i in unknown:
-        if not _is_probe(array, i, known):
-            yield Removed(Task.of(array, i), array.tasks[i], array.matrix, is_moved)
+    for i, runs in enumerate(array.tasks):
+        if known.isdisjoint(runs) and not _is_probe(array, i, known):
+            yield Removed(Task.of(array, i), runs, array.matrix, is_moved)
 
 
-def _students(plan: Plan) -> Iterable[Any]:
-    """The runs that a plan of probes is about: they are of the same matrix."""
-    return plan.origin.expansion.runs if plan.origin else ()
+def _sent_from(plan: Plan) -> list[SubmittedArray]:
+    """Arrays that were sent from the plan's matrix file, or from one that is not there now."""
+    here, found = os.path.realpath(plan.source), []
+    for array in submitted.load_here(plan.workspace.runs):
+        if os.path.realpath(array.matrix) == here or not Path(array.matrix).exists():
+            found.append(array)
+    return found
 
 
-def _is_same_file(one: str, other: str) -> bool:
-    return os.path.realpath(one) == os.path.realpath(other)
+def _known(plan: Plan) -> set[str]:
+    """The ids of the matrix's runs; for a plan of probes, with those of their students."""
+    students = plan.origin.expansion.runs if plan.origin else ()
+    return {spec.id for spec in (*plan.expansion.runs, *students)}
 
 
 def _is_probe(array: SubmittedArray, index: int, students: set[str]) -> bool:
@@ -114,10 +130,10 @@ def lines(found: Sequence[Removed], cancel: str) -> list[str]:
         what = f"{plural(len(edited), 'job')} of runs no longer in the matrix"
         said.append(f"{what}: {_listed(edited)}; to cancel: {cancel} --removed")
     if moved:
-        arrays = list(dict.fromkeys(one.task.array for one in moved))
+        ids = [one.task.id for one in moved]
         places = ", ".join(dict.fromkeys(one.matrix for one in moved))
         what = f"{plural(len(moved), 'job')} of a matrix file that is not there any more ({places})"
-        said.append(f"{what}: {_listed(moved)}; to cancel: {cancel} --jobs {' '.join(arrays)}")
+        said.append(f"{what}: {_listed(moved)}; to cancel: {cancel} --jobs {' '.join(ids)}")
     return said
 
 

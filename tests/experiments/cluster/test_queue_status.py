@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from experiments import slurm
-from experiments.cluster import queue_status, questions, sbatch, submitted
+from experiments.cluster import queue_status, sbatch, submitted
 from experiments.cluster.questions import SILENT, UNKNOWN, Answers, QueueState, Task
 from experiments.matrix.slurm_options import SlurmOptions
 from experiments.rundir import claims

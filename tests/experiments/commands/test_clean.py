@@ -149,13 +149,30 @@ def sent_for_all(done: Place) -> submitted.SubmittedArray:
     return entry.with_job("17")
 
 
-def test_jobs_of_another_matrix_are_not_ours(fake, place, tmp_path):
+def test_jobs_of_another_matrix_are_not_ours(fake, place):
     place.write(trials=3)
     sending.send(place)
-    fake.move(FIRST, "CANCELLED")
-    fake.move(SECOND, "CANCELLED")
+    for task in (FIRST, SECOND):
+        fake.move(task, "CANCELLED")
+    place.matrix.rename(place.folder / "another.yaml")
     place.write(trials=2)
+    for sent in place.sent:
+        replace(sent, matrix=str(place.folder / "another.yaml")).write()
     assert place.call("clean", "--yes").out == "nothing to remove\n"
+
+
+def test_folders_of_jobs_of_an_edited_matrix_go_and_are_named(fake, place):
+    place.write(trials=3)
+    first, second = sending.send(place)
+    fake.move(str(second.job), "CANCELLED")
+    place.write(trials=1)
+    assert place.call("clean", "--yes", "--methods", "kd").out == "nothing to remove\n"
+    said = place.call("clean", "--yes")
+    assert listed(said) == {second.folder}
+    assert "1 folder of jobs of runs no longer in the matrix\n" in said.out
+    assert first.folder.exists()  # its jobs are in the queue
+    fake.move(FIRST, "CANCELLED")
+    assert listed(place.call("clean", "--yes")) == {first.folder}
 
 
 def test_copies_of_the_code_go_with_the_last_job_that_runs_from_them(fake, place):
