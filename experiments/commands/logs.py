@@ -6,7 +6,7 @@ import argparse
 import os
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from experiments.commands.common import Verbs, add_runs_flag, add_verb
 from experiments.errors import InputError
 
 if TYPE_CHECKING:
-    from experiments.cluster.questions import Task
+    from experiments.cluster.questions import Answers, Task
 
 _MOST = 16 * 2**20  # bytes of a log's end that are read
 
@@ -25,14 +25,20 @@ def logs(args: argparse.Namespace) -> int:
 
     A run that never began is found by what was submitted for it.
     """
+    from experiments import slurm
+    from experiments.cluster import questions
     from experiments.rundir.layout import BLOCKED, ERROR
+    from experiments.rundir.status import State
 
     directory, run, tasks = _found(args.runs, args.run)
     state = _state(directory) if directory else "never began"
+    answers = None if state == State.DONE or not slurm.is_here() else questions.ask(tasks)
+    if state == State.RUNNING and directory and answers and _is_lost(directory, tasks, answers):
+        state = State.LOST
     print(f"{directory or run}: {state}")
-    if state != "done":
-        for line in _ends(tasks):
-            print(line)
+    if state != State.DONE:
+        for task in tasks:
+            print(_line(task, answers))
     own = [directory / name for name in (ERROR, BLOCKED, "history.csv")] if directory else []
     for path in [*own, *(task.log for task in tasks if task.log)]:
         if path.is_file():
@@ -49,7 +55,7 @@ def _found(runs: Path, asked: str) -> tuple[Path | None, str, list[Task]]:
 
     begin = asked.rstrip("/…")  # as tables shorten ids
     sent = _sent(runs.absolute())
-    submitted_ids = {run for run in sent if begin and run.startswith(begin)}
+    submitted_ids = {run for run in sent if run.startswith(begin)}
     try:
         directory: Path | None = layout.find("logs", runs, asked)
     except InputError:
@@ -57,7 +63,7 @@ def _found(runs: Path, asked: str) -> tuple[Path | None, str, list[Task]]:
             raise
         directory = None
     ids = submitted_ids | ({directory.name.partition("-")[2]} if directory else set())
-    if len(ids) > 1 and not (directory and Path(asked).is_dir()):
+    if len(ids) > 1 and directory != Path(asked):
         some = ", ".join(sorted(ids)[:3])
         raise InputError(f"logs {asked}: {len(ids)} runs begin like this, e.g. {some}")
     run = directory.name.partition("-")[2] if directory else ids.pop()
@@ -77,29 +83,35 @@ def _sent(runs: Path) -> dict[str, list[Task]]:
     return found
 
 
-def _ends(tasks: Sequence[Task]) -> Iterable[str]:
-    """A line for each job of a run: what SLURM says of it, and its log if there is none."""
-    from experiments import slurm
+def _is_lost(directory: Path, tasks: Sequence[Task], answers: Answers) -> bool:
+    """Whether a run's claim is a task's that SLURM knows to be over."""
+    from experiments.cluster import questions
+    from experiments.rundir import claims
+
+    claim = claims.newest(directory)
+    address = claims.address_of(claim) if claim else None
+    holders = [questions.state_of(task, answers) for task in tasks if task.address == address]
+    return any(state is not None and not state.state for state in holders)
+
+
+def _line(task: Task, answers: Answers | None) -> str:
+    """What SLURM says of a job, and why it has no log if it has none."""
     from experiments.cluster import job_lines, job_words, questions
 
-    if not tasks:
-        return
-    answers = questions.ask(tasks) if slurm.is_here() else None
-    for task in tasks:
-        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(task.time))
-        state = questions.state_of(task, answers) if answers else None
-        if state is None:
-            words = f"job {task.id}: SLURM cannot be asked about it here"
-        elif state.state == questions.SILENT:
-            words = f"job {task.id}: SLURM does not answer ({state.reason})"
-        elif state.state:
-            words = job_words.present(task.id, state.state, state.reason)
-        else:
-            cause = job_words.cause(state.end)
-            words = job_words.ended(task.id, state.end) + (f": {cause}" if cause else "")
-            if not (task.log and task.log.exists()):
-                words += f"; {job_lines.log(task.log)}"
-        yield f"{words} (sent {when} by {task.user})"
+    state = questions.state_of(task, answers) if answers else None
+    if state is None:
+        words = f"job {task.id}: SLURM says nothing about it here"
+    elif state.state == questions.SILENT:
+        words = f"job {task.id}: SLURM does not answer ({state.reason})"
+    elif state.state:
+        words = job_words.present(task.id, state.state, state.reason)
+    else:
+        cause = job_words.cause(state.end)
+        words = job_words.ended(task.id, state.end) + (f": {cause}" if cause else "")
+        if task.log and not task.log.exists():
+            words += f"; {job_lines.log(task.log)}"
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(task.time))
+    return f"{words} (sent {when} by {task.user})"
 
 
 def _last(path: Path, lines: int) -> str:

@@ -55,7 +55,8 @@ def _watch(looks: Looks, args: argparse.Namespace) -> None:
         text, now = _text(looks.plan, looks(), args), time.strftime("%H:%M:%S")
         if sys.stdout.isatty():
             text = CLEAR + _first_lines(text, shutil.get_terminal_size().lines - 2)
-        streams.show(f"{text}\n---- {now}, again in {looks.pause:.0f} seconds, Ctrl-C ends")
+        every = "every" if args.watch else "again in"
+        streams.show(f"{text}\n---- {now}, {every} {looks.pause:.0f} seconds, Ctrl-C ends")
         time.sleep(looks.pause)
 
 
