@@ -209,21 +209,33 @@ def user() -> str:
 # ---- jobs ----------------------------------------------------------------------------------------
 
 
-def queue(jobs: Iterable[str], cluster: str | None = None) -> dict[str, Queued]:
-    """Array task ("123_4") -> its entry, for all tasks of these arrays in the queue. One call."""
+def known(jobs: Iterable[str], cluster: str | None = None) -> dict[str, Queued]:
     wanted = sorted(set(jobs))
     if not wanted:
         return {}
     try:
-        command = ("squeue", "-h", "-r", "-o", "%F|%K|%T|%j|%R", "-j", ",".join(wanted))
+        command = (
+            "squeue",
+            "-h",
+            "-r",
+            "-t",
+            "all",
+            "-o",
+            "%F|%K|%T|%j|%R",
+            "-j",
+            ",".join(wanted),
+        )
         table = call(*command)
     except SlurmError as error:
         if _UNKNOWN_JOB in str(error):  # the only job, or all of them, left the queue
             return {}
         raise
     rows = (line.split("|", 4) for line in table.splitlines())
-    states = {f"{r[0]}_{r[1]}": Queued(r[2], r[4].strip("()"), r[3]) for r in rows}
-    return {task: queued for task, queued in states.items() if queued.state not in ENDED}
+    return {f"{r[0]}_{r[1]}": Queued(r[2], r[4].strip("()"), r[3]) for r in rows}
+
+
+def queue(jobs: Iterable[str], cluster: str | None = None) -> dict[str, Queued]:
+    return {t: e for t, e in known(jobs).items() if not is_over(e.state)}
 
 
 def mine() -> int:

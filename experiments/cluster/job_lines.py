@@ -7,7 +7,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from experiments.cluster import job_words
-from experiments.cluster.queue_status import QueueState
+from experiments.cluster.questions import QueueState
+from experiments.cluster.queue_status import View
 from experiments.rundir.status import State, Status
 from experiments.wording import form, plural
 
@@ -17,12 +18,17 @@ NEED_SOMEBODY = {State.FAILED, State.BLOCKED, State.STALE, State.LOST}
 HasLog = Callable[[Path], bool]
 
 
-def silence(silent: Sequence[str], statuses: Iterable[Status]) -> list[str]:
-    """The first lines of `status` where SLURM does not answer; none where it does."""
-    unknown = sum(status.state == State.UNKNOWN for status in statuses)
+def silence(view: View) -> list[str]:
+    """The first lines of `status` where SLURM or its accounts do not answer; none where they do."""
+    unknown = sum(status.state == State.UNKNOWN for status in view.statuses.values())
     them = f"{plural(unknown, 'run')} sent to it {form(unknown, 'is', 'are')} unknown"
     rest = f"{them}, the others are as the disk says" if unknown else "states are as the disk says"
-    return [f"SLURM does not answer ({error}): {rest}" for error in silent]
+    lines = [f"SLURM does not answer ({error}): {rest}" for error in view.silent]
+    lacks = [error for error in view.lacks if not view.silent]
+    return lines + [
+        f"SLURM's accounts do not answer ({error}): how jobs ended may be unknown"
+        for error in lacks
+    ]
 
 
 def ends(

@@ -47,29 +47,36 @@ class Answers:
     """What SLURM said.
 
     asked   the arrays that it was asked about, with their clusters
-    silent  the clusters that did not answer, with the error
+    known   tasks as the controllers know them: they remember for minutes those that have ended
+    ends    the same by the accounts, with exit codes
+    silent  the clusters whose controller did not answer, with the error
+    lacks   the clusters whose accounts did not answer, with the error
     """
 
     asked: frozenset[Address] = frozenset()
-    queued: Mapping[Address, slurm.Queued] = field(default_factory=dict)
+    known: Mapping[Address, slurm.Queued] = field(default_factory=dict)
     ends: Mapping[Address, slurm.Ended] = field(default_factory=dict)
     silent: Mapping[str | None, str] = field(default_factory=dict)
+    lacks: Mapping[str | None, str] = field(default_factory=dict)
 
     def covers(self, task: Task) -> bool:
         """Whether SLURM was asked about a task."""
         return (task.cluster, task.array) in self.asked
 
     def entry(self, task: Task) -> slurm.Queued | None:
-        """A task's entry in the queue. Ids can be given out twice: the name must match, too."""
-        found = self.queued.get(task.address)
+        """A task as the controller knows it. Ids can be given out twice: the name must match."""
+        found = self.known.get(task.address)
         return found if found and task.name in (None, found.name) else None
 
     def end(self, task: Task) -> slurm.Ended | None:
-        """How a task ended by the accounts; None where they do not know its end."""
+        """How a task ended, by the accounts, else by the controller; None if neither knows."""
         found = self.ends.get(task.address)
-        if found is None or task.name not in (None, found.name):
+        if found and task.name in (None, found.name) and slurm.is_over(found.state):
+            return found
+        entry = self.entry(task)
+        if entry is None or not slurm.is_over(entry.state):
             return None
-        return found if slurm.is_over(found.state) else None
+        return slurm.Ended(entry.name, entry.state)
 
 
 @dataclass(frozen=True)
@@ -98,35 +105,42 @@ class QueueState:
 
 
 def ask(tasks: Iterable[Task]) -> Answers:
-    """Ask each cluster once about its tasks: squeue, then sacct for those not in the queue.
+    """Ask each cluster once about its tasks: squeue, then sacct for those that have ended.
 
-    A cluster that does not answer is one of ``silent``; its accounts may answer all the same.
+    Who does not answer is named in the answers. Where the controller does not, the accounts may.
     """
     by_cluster: dict[str | None, list[Task]] = {}
-    tasks = list(tasks)
     for task in tasks:
         by_cluster.setdefault(task.cluster, []).append(task)
-    queued: dict[Address, slurm.Queued] = {}
+    known: dict[Address, slurm.Queued] = {}
     ends: dict[Address, slurm.Ended] = {}
     silent: dict[str | None, str] = {}
+    lacks: dict[str | None, str] = {}
     for cluster, theirs in by_cluster.items():
         try:
-            found = slurm.queue({task.array for task in theirs}, cluster=cluster)
-            queued |= {(cluster, task): entry for task, entry in found.items()}
+            found = slurm.known({task.array for task in theirs}, cluster=cluster)
+            known |= {(cluster, task): entry for task, entry in found.items()}
         except slurm.SlurmError as error:
             silent[cluster] = str(error)
-        gone = {task.array for task in theirs if task.address not in queued}
-        accounted = slurm.accounted(gone, cluster=cluster)
-        ends |= {(cluster, task): end for task, end in accounted.items()}
-    asked = frozenset((task.cluster, task.array) for task in tasks)
-    return Answers(asked, queued, ends, silent)
+        gone = {task.array for task in theirs if not _is_queued(known.get(task.address))}
+        try:
+            accounted = slurm.accounted(gone, cluster=cluster)
+            ends |= {(cluster, task): end for task, end in accounted.items()}
+        except slurm.SlurmError as error:
+            lacks[cluster] = str(error)
+    asked = frozenset((c, task.array) for c, theirs in by_cluster.items() for task in theirs)
+    return Answers(asked, known, ends, silent, lacks)
+
+
+def _is_queued(entry: slurm.Queued | None) -> bool:
+    return entry is not None and not slurm.is_over(entry.state)
 
 
 def state_of(task: Task, answers: Answers) -> QueueState | None:
     """The state of one task; None of another person's that a cluster may hide."""
     entry, end = answers.entry(task), answers.end(task)
     place = QueueState(task.id, "", UNKNOWN, task.log, task.user, task.cluster, end)
-    if entry is not None and not slurm.is_over(entry.state):
+    if entry is not None and _is_queued(entry):
         return replace(place, state=entry.state, reason=entry.reason, end=None)
     if end is not None:
         return replace(place, reason=job_words.how(end))

@@ -51,6 +51,7 @@ class View:
     statuses: dict[str, Status]
     queue: dict[str, QueueState]
     silent: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()  # errors of accounts that did not answer
 
 
 # ---- looking -------------------------------------------------------------------------------------
@@ -76,7 +77,8 @@ def look(
         statuses = plan.statuses(measures, seen)
         holders = _holders(runs, statuses.values(), known.sent)
         queue = replace(known, holder=holders).states()
-    return View(merge(statuses, queue), queue, known.silent)
+    lacks = tuple(dict.fromkeys(known.answers.lacks.values()))
+    return View(merge(statuses, queue), queue, known.silent, lacks)
 
 
 def survey(plan: Plan) -> tuple[dict[str, Status], dict[str, QueueState]]:

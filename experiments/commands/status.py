@@ -76,7 +76,7 @@ def _text(plan: Plan, view: View, args: argparse.Namespace) -> str:
     statuses = view.statuses
     note_unreadable(statuses.values())
     header, rows = _each(plan, view) if args.each else _groups(plan, statuses)
-    first = job_lines.silence(view.silent, statuses.values())
+    first = job_lines.silence(view)
     first += [] if args.quiet else [format_counts(plan, statuses)]
     last = [] if args.quiet or args.each else job_lines.ends(statuses, view.queue)
     last += [] if args.quiet else _removed(plan, args)

@@ -9,6 +9,7 @@ import pytest
 from experiments import slurm
 from experiments.cluster import job_lines, job_words
 from experiments.cluster.questions import QueueState
+from experiments.cluster.queue_status import View
 from experiments.rundir.status import STATES, State, Status
 from experiments.slurm import Ended
 from tests.experiments import tiny
@@ -198,13 +199,22 @@ def test_the_exit_code_of_every_state(state):
     assert code == expected.get(state, 3 if state in to_come else 1)
 
 
+def look(*found: str, **more: tuple[str, ...]) -> View:
+    """A look at runs in these states, and the errors of who did not answer."""
+    statuses, queue = view(*((state, "7_0", None) for state in found))
+    return View(statuses, queue, **more)
+
+
 def test_silence_names_the_error_and_what_is_unknown():
-    statuses = [Status(SPEC, State.UNKNOWN), Status(SPEC, State.DONE)]
-    assert job_lines.silence(["squeue: no"], statuses) == [
+    silent = ("squeue: no",)
+    assert job_lines.silence(look(State.UNKNOWN, State.DONE, silent=silent)) == [
         "SLURM does not answer (squeue: no): 1 run sent to it is unknown, the others are as the "
         "disk says"
     ]
-    assert job_lines.silence(["squeue: no"], statuses[1:]) == [
+    assert job_lines.silence(look(State.DONE, silent=silent)) == [
         "SLURM does not answer (squeue: no): states are as the disk says"
     ]
-    assert job_lines.silence([], statuses) == []
+    assert job_lines.silence(look(State.LOST, lacks=("sacct: no",))) == [
+        "SLURM's accounts do not answer (sacct: no): how jobs ended may be unknown"
+    ]
+    assert job_lines.silence(look(State.DONE)) == []

@@ -152,6 +152,16 @@ def test_accounts_that_know_no_end_prove_none(end):
     assert given is not None and (given.state, given.reason) == ("", UNKNOWN)
 
 
+def test_the_controller_remembers_what_the_accounts_do_not_know_yet():
+    known = {("fake", LATEST): slurm.Queued("OUT_OF_MEMORY", "n1", "kd")}
+    answers = Answers(frozenset(), known, {}, {}, {"fake": "sacct: no"})
+    given = queue_status.decide(task(LATEST), None, answers)
+    assert given is not None and (given.state, given.reason) == ("", "OUT_OF_MEMORY")
+    other = {("fake", LATEST): slurm.Queued("OUT_OF_MEMORY", "n1", "somebody else's")}
+    given = queue_status.decide(task(LATEST), None, Answers(frozenset(), other))
+    assert given is not None and (given.state, given.reason) == ("", UNKNOWN)
+
+
 def test_accounts_speak_where_the_queue_is_silent():
     answers = said(latest="")
     silent = replace(answers, silent={"fake": "squeue: no answer"})
@@ -225,6 +235,8 @@ def test_without_accounting_it_is_known_at_least_that_it_ended(fake, tmp_path):
     send(fake, tmp_path, [runs])
     fake.move("100_0", "FAILED")
     fake.set(accounting=False)
+    assert states(queue_status.query(tmp_path, runs), runs) == [("100_0", "", "FAILED")]
+    fake.purge("100")
     assert states(queue_status.query(tmp_path, runs), runs) == [("100_0", "", UNKNOWN)]
 
 
@@ -307,6 +319,21 @@ def test_another_persons_job_that_is_shown_is_believed(fake, tmp_path):
     runs = statuses(1)
     replace(send(fake, tmp_path, [runs]), user="ada").write()
     assert states(queue_status.query(tmp_path, runs), runs) == [("100_0", "PENDING", "Priority")]
+
+
+def test_accounts_that_do_not_answer_leave_out_how_it_ended(fake, tmp_path):
+    """They are not needed to know that the controller has forgotten a job."""
+    runs = statuses(2)
+    send(fake, tmp_path, [[run] for run in runs])
+    fake.move("100_0", "TIMEOUT")
+    fake.refuse("sacct", "sacct: error: Problem talking to the database: Connection refused")
+    found = queue_status.query(tmp_path, runs)
+    assert states(found, runs) == [("100_0", "", "TIMEOUT"), ("100_1", "PENDING", "Priority")]
+    fake.purge("100")
+    assert states(queue_status.query(tmp_path, runs), runs) == [
+        ("100_0", "", UNKNOWN),
+        ("100_1", "", UNKNOWN),
+    ]
 
 
 def test_a_queue_that_does_not_answer_is_an_error_and_not_an_empty_one(fake, tmp_path):
