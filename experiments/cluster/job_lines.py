@@ -58,7 +58,7 @@ def _line(
     _, kind, how = key
     status, first = members[0]
     tasks = list(dict.fromkeys(state.task for _, state in members))
-    nodes = dict.fromkeys(state.end.node for _, state in members if state.end and state.end.node)
+    nodes = dict.fromkeys(filter(None, (job_words.node_of(state.end) for _, state in members)))
     cause = job_words.cause(first.end) if kind == State.LOST else ""
     cause = f"blocked: {status.blocked}" if status.blocked else cause
     job = f"{form(len(tasks), 'job', 'jobs')} {_few(tasks)}{' on ' if nodes else ''}{_few(nodes)}"
@@ -86,7 +86,7 @@ def log(path: Path | None, has_log: HasLog = Path.exists) -> str:
     if path is None:
         return "its log is not known"
     if not has_log(path):
-        return "no log: it ended before its script began (prolog, node, or no place to write it)"
+        return "no log: its script never began, or could not write there"
     return f"log {shlex.quote(str(path))}"
 
 

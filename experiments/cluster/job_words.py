@@ -120,6 +120,8 @@ def cause(end: slurm.Ended | None) -> str:
     if end is None:
         return ""
     state, _, by = end.state.partition(" by ")
+    if end.state == "CANCELLED" and end.exit_code is not None:  # the accounts name nobody
+        return "cancelled by SLURM: the job that it waited for did not end well?"
     if state in ENDS:
         return ENDS[state].format(by=f" by {_user(by)}" if by else "")
     number = signal_of(end)
@@ -150,6 +152,11 @@ def _by_beginning(table: Mapping[str, str], reason: str) -> str:
     """The longest entry that a reason begins with: "QOSMaxJobsPerUserLimit" is one of QOS."""
     fitting = [key for key in table if reason.startswith(key)]
     return table[max(fitting, key=len)] if fitting else ""
+
+
+def node_of(end: slurm.Ended | None) -> str:
+    """Where a job ran; empty if it never did ("None assigned")."""
+    return "" if end is None or " " in end.node else end.node
 
 
 def _user(uid: str) -> str:

@@ -120,7 +120,12 @@ def test_what_a_job_does_and_what_to_do(state, reason, said):
         (end("TIMEOUT", 0, 15), "TIMEOUT", "its time limit passed"),
         (end("CANCELLED by 0"), "CANCELLED by 0", "cancelled by root"),
         (end("CANCELLED by 4294967294"), "CANCELLED by 4294967294", "cancelled by 4294967294"),
-        (end("CANCELLED", 0, 15), "CANCELLED", "cancelled"),
+        (Ended("kd", "CANCELLED"), "CANCELLED", "cancelled"),
+        (
+            end("CANCELLED"),
+            "CANCELLED",
+            "cancelled by SLURM: the job that it waited for did not end well?",
+        ),
         (end("OUT_OF_MEMORY", 0, 125), "OUT_OF_MEMORY", "it used more memory than --mem gave"),
         (end("FAILED", 1), "FAILED, exit code 1", "see its log"),
         (
@@ -157,7 +162,10 @@ def view(*found: tuple[str, str, Ended | None]) -> tuple[dict[str, Status], dict
 
 def test_runs_of_an_array_that_ended_alike_share_a_line():
     found = [(State.LOST, f"7_{i}", end("FAILED", 127, node=f"n{i % 2}")) for i in range(5)]
-    found += [(State.LOST, "7_5", end("TIMEOUT")), (State.FAILED, "7_6", end("FAILED", 1))]
+    found += [
+        (State.LOST, "7_5", end("TIMEOUT", node="None assigned")),
+        (State.FAILED, "7_6", end("FAILED", 1)),
+    ]
     assert job_lines.ends(*view(*found), lambda path: True) == [
         "jobs 7_0, 7_1, 7_2, … (5 in all) on n0, n1 (5 runs lost): FAILED, exit code 127: a "
         "command of --setup, or python, was not found; log '/a b/7_0.out'",

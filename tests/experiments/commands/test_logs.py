@@ -146,7 +146,7 @@ def test_a_job_that_was_killed_before_its_script_has_no_log(fake, sent):
     place, run, _ = sent
     ended(fake, f"{FIRST}_1", "NODE_FAIL")
     said = logs(place, run).out
-    assert "no log: it ended before its script began" in said and "==>" not in said
+    assert "no log: its script never began" in said and "==>" not in said
 
 
 def test_a_job_that_waits_is_told_with_its_reason(fake, sent):

@@ -216,7 +216,7 @@ def test_a_line_for_each_array_and_end_says_where_to_look(fake, place):
     )
     assert (
         f"job {TEACHER_TASK} on n1 (1 run lost): FAILED, killed by SIGKILL: out of memory?; no "
-        "log: it ended before its script began (prolog, node, or no place to write it)" in said
+        "log: its script never began, or could not write there" in said
     )
     each = place.call("status", "--each").out
     (run,) = place.sent[0].tasks[1]
