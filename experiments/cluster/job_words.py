@@ -50,6 +50,8 @@ REASONS = {
     "with a shorter --time",
     "QOS": "a limit of the quality of service; it starts when that allows",
     "ReqNodeNotAvail": "a node that it needs is not available, or reserved",
+    "job requeued in held state": "`scontrol release {id}`, or `cancel`",
+    "job requeued in special exit state": "look at its log, then `scontrol release {id}`",
     "launch failed requeued held": "submit releases it",
 }
 # How a job ended; {by} is who cancelled it.
@@ -66,9 +68,9 @@ ENDS = {
     "TIMEOUT": "its time limit passed",
 }
 CODES = {
-    2: "bad input, or what --setup ran failed so: see its log",
-    3: "it was stopped, with everything saved",
-    BLOCKED_CODE: "its runs were blocked",
+    2: "bad input, or --setup ended so: see its log",
+    3: "stopped with everything saved, or --setup ended so: see its log",
+    BLOCKED_CODE: "its runs were blocked, or --setup ended so: see its log",
     126: "a command of --setup, or python, cannot be executed",
     127: "a command of --setup, or python, was not found",
 }

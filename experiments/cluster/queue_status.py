@@ -222,5 +222,6 @@ def _merge_one(status: Status, queue: QueueState) -> Status:
 def _claimed(status: Status, queue: QueueState) -> Status:
     """A run that is being trained; a job that stands still is named."""
     if queue.state in job_words.STAND_STILL:
-        return replace(status, detail=job_words.running(queue.task, queue.state, queue.reason))
+        detail = job_words.running(queue.task, queue.state, queue.reason)
+        return replace(status, detail=detail, seconds_left=None)
     return status
