@@ -45,7 +45,7 @@ class Queued:
 class Ended:
     """An array task as the accounts show it; ``state`` may be "CANCELLED by 1000".
 
-    Accounts also know jobs that wait or run: `is_over` tells. ``signal`` is what killed it or its steps;
+    Accounts also know jobs that wait or run: `is_over` tells. ``signal`` killed it or its steps;
     ``start`` and ``end`` are as sacct prints them, "Unknown" where there is none.
     """
 
@@ -119,7 +119,7 @@ def others() -> frozenset[str]:
         if any(words in str(error) for words in _NO_ACCOUNTS):
             return frozenset()
         raise
-    return frozenset(name for name, port in _rows(table, 2) if port.isdigit())
+    return frozenset(name.lower() for name, port in _rows(table, 2) if port.isdigit())
 
 
 def _at(cluster: str | None) -> list[str]:
@@ -127,7 +127,8 @@ def _at(cluster: str | None) -> list[str]:
 
     So nothing depends on accounting, where other clusters' addresses come from, without need.
     """
-    return [] if cluster is None or cluster == here() else ["-M", cluster]
+    is_local = cluster is None or cluster.lower() == (here() or "").lower()
+    return [] if is_local else ["-M", str(cluster)]
 
 
 def max_array_size() -> int:

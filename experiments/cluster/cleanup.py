@@ -30,7 +30,10 @@ def left_over(plan: Plan, is_whole: bool = False) -> list[Path]:
 
 def of_removed(plan: Plan) -> set[Path]:
     """Folders of arrays that were sent from this matrix for runs that it no longer has."""
-    return {array.folder for array in removed.arrays_of_removed(plan)}
+    try:
+        return {array.folder for array in removed.arrays_of_removed(plan)}
+    except slurm.SlurmError:
+        return set()
 
 
 def _left_in(status: Status, runs: Path) -> Iterator[Path]:
@@ -56,7 +59,7 @@ def _ended_jobs(plan: Plan, statuses: Mapping[str, Status], is_whole: bool) -> I
     edited = of_removed(plan) if is_whole else set()
     entries = [
         (sent, {run for task in sent.tasks for run in task})
-        for sent in submitted.load_here(plan.workspace.runs)
+        for sent in _arrays(plan.workspace.runs)
         if sent.job
     ]
     entries = [(a, ids) for a, ids in entries if ids <= set(statuses) or a.folder in edited]
@@ -65,6 +68,14 @@ def _ended_jobs(plan: Plan, statuses: Mapping[str, Status], is_whole: bool) -> I
         ended = over.get(sent.folder)
         if ended or (ended is None and ids <= done):
             yield sent.folder
+
+
+def _arrays(runs: Path) -> list[SubmittedArray]:
+    """The arrays that SLURM can be asked about; none where it does not answer: they stay."""
+    try:
+        return submitted.load_here(runs)
+    except slurm.SlurmError:
+        return []
 
 
 def _over(arrays: Iterable[SubmittedArray]) -> dict[Path, bool]:

@@ -25,12 +25,14 @@ class Task:
     name: str | None = None
     log: Path | None = None
     time: float = 0.0  # when it was submitted, in seconds since 1970
+    is_mine: bool = True  # else a cluster may hide it
 
     @classmethod
     def of(cls, array: SubmittedArray, index: int) -> Task:
         """A task of an array that has a job id."""
         task, log = f"{array.job}_{index}", array.log(index)
-        return cls(array.cluster, task, array.user, array.name, log, array.time)
+        known = (array.user, array.name, log, array.time, array.is_mine)
+        return cls(array.cluster, task, *known)
 
     @property
     def address(self) -> Address:
@@ -147,4 +149,4 @@ def state_of(task: Task, answers: Answers) -> QueueState | None:
     if task.cluster in answers.silent:
         return replace(place, state=SILENT, reason=answers.silent[task.cluster])
     # A cluster may hide other people's jobs: not seeing one of theirs proves nothing.
-    return place if task.user == slurm.user() else None
+    return place if task.is_mine else None

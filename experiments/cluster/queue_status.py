@@ -122,14 +122,16 @@ def _ask(runs: Path, statuses: Iterable[Status], failed: bool = False) -> Known:
     """Ask SLURM about the latest task of every unfinished run, and about claims' tasks."""
     wanted = (*NOT_STARTED, *ACTIVE, *([State.FAILED] if failed else []))
     unfinished = [status for status in statuses if status.state in wanted]
-    sent = submitted.load(runs) if slurm.is_here() and unfinished else []
-    if not sent:
+    if not slurm.is_here() or not unfinished:
         return Known()
     ids = {status.spec.id for status in unfinished}
     try:
-        slurm.config()
+        sent = submitted.load_here(runs)
     except slurm.SlurmError as error:  # which arrays are this cluster's cannot be said
-        latest = _latest_tasks(sent, ids)
+        latest = _latest_tasks(submitted.load(runs), ids)
+        silent = {task.cluster: str(error) for task in latest.values()}
+        return Known(latest, {}, Answers(silent=silent))
+    latest = _latest_tasks(sent, ids)
         silent = {task.cluster: str(error) for task in latest.values()}
         return Known(latest, {}, Answers(silent=silent))
     sent = submitted.load_here(runs)

@@ -43,7 +43,7 @@ class Removed:
 
     @property
     def is_mine(self) -> bool:
-        return self.task.user == slurm.user()
+        return self.task.is_mine
 
 
 def find(plan: Plan) -> list[Removed]:

@@ -79,7 +79,7 @@ def _text(plan: Plan, view: View, args: argparse.Namespace) -> str:
     first = job_lines.silence(view)
     first += [] if args.quiet else [format_counts(plan, statuses)]
     last = [] if args.quiet or args.each else job_lines.ends(statuses, view.queue)
-    last += [] if args.quiet else _removed(plan, args)
+    last += [] if args.quiet or view.silent else _removed(plan, args)
     text = "\n".join([*first, terminal.grid(rows, header, terminal.columns()), *last])
     return terminal.colored(printable(text))
 
