@@ -71,7 +71,12 @@ def _ended_jobs(plan: Plan, statuses: Mapping[str, Status], is_whole: bool) -> I
 
 
 def _arrays(runs: Path) -> list[SubmittedArray]:
-    """The arrays that SLURM can be asked about; none where it does not answer: they stay."""
+    """The arrays that SLURM can be asked about; none where it does not answer: they stay.
+
+    All where there is no SLURM: what is done needs no job.
+    """
+    if not slurm.is_here():
+        return submitted.load(runs)
     try:
         return submitted.load_here(runs)
     except slurm.SlurmError:

@@ -129,12 +129,8 @@ def _ask(runs: Path, statuses: Iterable[Status], failed: bool = False) -> Known:
         sent = submitted.load_here(runs)
     except slurm.SlurmError as error:  # which arrays are this cluster's cannot be said
         latest = _latest_tasks(submitted.load(runs), ids)
-        silent = {task.cluster: str(error) for task in latest.values()}
+        silent = dict.fromkeys([None, *(task.cluster for task in latest.values())], str(error))
         return Known(latest, {}, Answers(silent=silent))
-    latest = _latest_tasks(sent, ids)
-        silent = {task.cluster: str(error) for task in latest.values()}
-        return Known(latest, {}, Answers(silent=silent))
-    sent = submitted.load_here(runs)
     latest = _latest_tasks(sent, ids)
     holders = _holders(runs, unfinished, sent)
     return Known(latest, holders, questions.ask([*latest.values(), *holders.values()]), sent)
