@@ -22,9 +22,11 @@ def left_over(plan: Plan, is_whole: bool = False) -> list[Path]:
     ``is_whole``: the plan is of the whole matrix, so that runs that it lacks were removed from it:
     folders of their jobs are left over, too, once these have ended.
     """
-    runs, statuses = plan.workspace.runs, queue_status.statuses(plan)
-    paths = [path for status in statuses.values() for path in _left_in(status, runs)]
-    ended = list(_ended_jobs(plan, statuses, is_whole))
+    runs, view = plan.workspace.runs, queue_status.look(plan)
+    queue_status.note_silence(view)
+    paths = [path for status in view.statuses.values() for path in _left_in(status, runs)]
+    # Where SLURM does not answer, no folder of a job is; and it is not asked again and again.
+    ended = [] if view.silent else list(_ended_jobs(plan, view.statuses, is_whole))
     return list(dict.fromkeys([*paths, *ended, *_unused(runs, ended)]))
 
 

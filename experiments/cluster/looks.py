@@ -20,6 +20,7 @@ class Looks:
 
     seconds  the shortest pause, after a look that saw a change
     most     the longest one; equal to ``seconds`` for looks at equal intervals
+    failed   whether to ask about the jobs of failed runs, too
     """
 
     def __init__(
@@ -28,7 +29,9 @@ class Looks:
         seconds: float,
         most: float = MOST_SECONDS,
         clock: Callable[[], float] = time.monotonic,
+        failed: bool = False,
     ) -> None:
+        self.failed = failed
         self.plan, self.shortest, self.longest = plan, seconds, max(seconds, most)
         self.clock, self.pause = clock, seconds
         self.seen: Seen = {}
@@ -39,7 +42,7 @@ class Looks:
         if self.clock() >= self.afresh:
             self.seen.clear()
             self.afresh = self.clock() + AFRESH_SECONDS
-        view = look(self.plan, self.seen, failed=True)
+        view = look(self.plan, self.seen, failed=self.failed)
         for run in [run for run, status in self.seen.items() if status.state != State.DONE]:
             del self.seen[run]
         now = {run: (s.state, s.detail, s.epochs) for run, s in view.statuses.items()}

@@ -97,9 +97,14 @@ def statuses(plan: Plan, measures: bool = False) -> dict[str, Status]:
     ``measures``: see `Plan.statuses`.
     """
     view = look(plan, measures=measures)
+    note_silence(view)
+    return view.statuses
+
+
+def note_silence(view: View) -> None:
+    """Say on stderr who did not answer."""
     for error in view.silent:
         print(f"note: SLURM did not answer; showing what the disk says ({error})", file=sys.stderr)
-    return view.statuses
 
 
 def query(runs: Path, statuses: Iterable[Status]) -> dict[str, QueueState]:

@@ -28,7 +28,7 @@ def clean(args: argparse.Namespace) -> int:
     with activity(f"looking for what can be removed in {plan.workspace.runs}"):
         whole = not is_filtered(args)
         paths = cleanup.left_over(plan, whole)
-        gone_runs = cleanup.of_removed(plan).intersection(paths) if whole else set()
+        gone_runs = cleanup.of_removed(plan).intersection(paths) if whole and paths else set()
         sizes = [cleanup.size(path) for path in paths]
     if not paths:
         print("nothing to remove")

@@ -36,15 +36,14 @@ def status(args: argparse.Namespace) -> int:
     With --exit-code: 0 everything is done (or n/a); 1 something failed, is blocked, stale or lost;
     3 the rest is to do, pending, running or unknown.
     """
-    from experiments.cluster import job_lines
-    from experiments.cluster.looks import Looks
+    from experiments.cluster import job_lines, queue_status
+    from experiments.cluster.looks import MOST_SECONDS, Looks
 
     plan = planned(args, strict=False)
-    if args.watch is not None:  # with a number, at equal intervals
-        _watch(
-            Looks(plan, args.watch, args.watch) if args.watch else Looks(plan, WATCH_SECONDS), args
-        )
-    view = Looks(plan, WATCH_SECONDS)()
+    if args.watch is not None:
+        seconds = args.watch or WATCH_SECONDS  # with a number, at equal intervals
+        _watch(Looks(plan, seconds, args.watch or MOST_SECONDS, failed=True), args)
+    view = queue_status.look(plan, failed=True)
     streams.show(_text(plan, view, args))
     return job_lines.exit_code(view.statuses.values()) if args.exit_code else 0
 

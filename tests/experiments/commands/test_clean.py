@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from experiments import slurm
 from experiments.cluster import removal, snapshot, submission, submitted
 from experiments.rundir.status import State, count_states
 from tests.experiments import cli, sending
@@ -133,6 +134,18 @@ def test_where_slurm_does_not_say_no_jobs_folder_is_removed(fake, place, monkeyp
     said = place.call("clean", "--yes")
     assert said.out == "nothing to remove\n"
     assert first.folder.exists() and second.folder.exists() and Path(str(first.snapshot)).exists()
+
+
+def test_a_controller_that_is_down_is_asked_once(fake, place):
+    """It lets every question wait for many seconds."""
+    sending.send(place)
+    slurm.config.cache_clear()
+    for command in ("scontrol", "squeue", "sacct"):
+        fake.refuse(command, "Unable to contact slurm controller")
+    before = len(fake.calls())
+    said = place.call("clean", "--yes")
+    assert said.out == "nothing to remove\n" and "SLURM did not answer" in said.err
+    assert len(fake.calls()) == before + 1
 
 
 def test_folders_of_finished_runs_go_also_where_slurm_does_not_say(fake, done, monkeypatch):
