@@ -45,7 +45,7 @@ class Queued:
 class Ended:
     """An array task as the accounts show it; ``state`` may be "CANCELLED by 1000".
 
-    Accounts also know jobs that wait or run: `is_over` tells. ``signal`` is what killed it, or 0;
+    Accounts also know jobs that wait or run: `is_over` tells. ``signal`` killed it or its steps;
     ``start`` and ``end`` are as sacct prints them, "Unknown" where there is none.
     """
 
@@ -239,13 +239,16 @@ def accounted(jobs: Iterable[str], cluster: str | None = None) -> dict[str, Ende
     wanted = sorted(set(jobs))
     if not wanted:
         return {}
-    columns = "JobID,State,ExitCode,NodeList,Start,End,JobName"
+    columns = "JobID,State,ExitCode,DerivedExitCode,NodeList,Start,End,JobName"
     table = _sacct(cluster, "-o", columns, "-j", ",".join(wanted))
     ends = {}
-    for job, state, code, node, start, end, name in _rows(table, 7):
+    for job, state, code, of_steps, node, start, end, name in _rows(table, 8):
         exit_code, _, killed = code.partition(":")
         if exit_code.isdigit() and killed.isdigit():
-            found = Ended(name, state, int(exit_code), int(killed), node, start, end)
+            # What srun started was killed: srun ends with the signal's number as its exit code.
+            by = of_steps.partition(":")[2] if exit_code != "0" and killed == "0" else killed
+            number = int(by) if by.isdigit() else 0
+            found = Ended(name, state, int(exit_code), number, node, start, end)
             ends.update(dict.fromkeys(_elements(job), found))
     return ends
 

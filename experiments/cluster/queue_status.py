@@ -3,39 +3,82 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from experiments import slurm
-from experiments.cluster import submitted
+from experiments.cluster import job_words, questions, submitted
+from experiments.cluster.questions import SILENT, Answers, QueueState, Task, state_of
 from experiments.cluster.submitted import SubmittedArray
 from experiments.plan.plan import Plan
 from experiments.rundir import claims
-from experiments.rundir.status import ACTIVE, NOT_STARTED, State, Status
-
-UNKNOWN = "no longer known to SLURM"
+from experiments.rundir.status import ACTIVE, NOT_STARTED, Seen, State, Status
 
 
 @dataclass(frozen=True)
-class QueueState:
-    """The latest array task that was submitted for a run.
+class Known:
+    """Who was sent to train the runs, and what SLURM said: all that is needed for its part.
 
-    state   squeue's ("PENDING", "RUNNING", …), or "" if the task is no longer in the queue
-    reason  why it waits, its node, or how accounting says it ended
+    latest  run id -> the last array task that was sent for it
+    holder  run id -> the array task that its claim names, of runs that are claimed
+    sent    the arrays that were looked at
     """
 
-    task: str
-    state: str
-    reason: str
-    log: Path
-    user: str
-    cluster: str | None = None
+    latest: Mapping[str, Task] = field(default_factory=dict)
+    holder: Mapping[str, Task] = field(default_factory=dict)
+    answers: Answers = field(default_factory=Answers)
+    sent: Sequence[SubmittedArray] = ()
+
+    def states(self) -> dict[str, QueueState]:
+        """Run id -> the state of the task that decides about it."""
+        runs = dict.fromkeys([*self.latest, *self.holder])
+        found = {
+            run: decide(self.latest.get(run), self.holder.get(run), self.answers) for run in runs
+        }
+        return {run: state for run, state in found.items() if state is not None}
 
     @property
-    def is_held(self) -> bool:
-        """Whether SLURM holds the task indefinitely because a node could not start it."""
-        return self.state == "PENDING" and self.reason in slurm.HELD
+    def silent(self) -> tuple[str, ...]:
+        """The errors of clusters that did not answer, each once."""
+        return tuple(dict.fromkeys(self.answers.silent.values()))
+
+
+@dataclass(frozen=True)
+class View:
+    """A look at the runs: their statuses, SLURM's part of them, and who did not answer."""
+
+    statuses: dict[str, Status]
+    queue: dict[str, QueueState]
+    silent: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()  # errors of accounts that did not answer
+
+
+# ---- looking -------------------------------------------------------------------------------------
+
+
+def look(
+    plan: Plan, seen: Seen | None = None, measures: bool = False, failed: bool = False
+) -> View:
+    """Every run's status, from the disk and the queue; what SLURM does not answer is UNKNOWN.
+
+    The disk is read first. What then would be called lost is read again: its job may have ended
+    well in between. ``seen``: see `read_statuses`; ``failed``: ask about failed runs' jobs, too.
+    """
+    seen = {} if seen is None else seen
+    runs = plan.workspace.runs
+    statuses = plan.statuses(measures, seen)
+    known = _ask(runs, statuses.values(), failed)
+    queue = known.states()
+    over = [run for run, state in queue.items() if not state.state]
+    if any(statuses[run].state != State.FAILED for run in over):
+        for run in over:
+            seen.pop(run, None)
+        statuses = plan.statuses(measures, seen)
+        holders = _holders(runs, statuses.values(), known.sent)
+        queue = replace(known, holder=holders).states()
+    lacks = tuple(dict.fromkeys(known.answers.lacks.values()))
+    return View(merge(statuses, queue), queue, known.silent, lacks)
 
 
 def survey(plan: Plan) -> tuple[dict[str, Status], dict[str, QueueState]]:
@@ -43,23 +86,25 @@ def survey(plan: Plan) -> tuple[dict[str, Status], dict[str, QueueState]]:
 
     Raises SlurmError where SLURM is installed but does not answer.
     """
-    statuses = plan.statuses()
-    queue = query(plan.workspace.runs, statuses.values())
-    return merge(statuses, queue, plan.workspace.runs), queue
+    view = look(plan)
+    _require_answer(view.silent)
+    return view.statuses, view.queue
 
 
 def statuses(plan: Plan, measures: bool = False) -> dict[str, Status]:
-    """Every run's status; if SLURM does not answer, the disk's alone, with a note on stderr.
+    """Every run's status; if SLURM does not answer, with a note on stderr.
 
     ``measures``: see `Plan.statuses`.
     """
-    on_disk = plan.statuses(measures)
-    try:
-        queue = query(plan.workspace.runs, on_disk.values())
-    except slurm.SlurmError as error:
+    view = look(plan, measures=measures)
+    note_silence(view)
+    return view.statuses
+
+
+def note_silence(view: View) -> None:
+    """Say on stderr who did not answer."""
+    for error in view.silent:
         print(f"note: SLURM did not answer; showing what the disk says ({error})", file=sys.stderr)
-        return on_disk
-    return merge(on_disk, queue, plan.workspace.runs)
 
 
 def query(runs: Path, statuses: Iterable[Status]) -> dict[str, QueueState]:
@@ -68,78 +113,118 @@ def query(runs: Path, statuses: Iterable[Status]) -> dict[str, QueueState]:
     Empty where SLURM is not installed. Raises SlurmError where it is installed but does not answer:
     "not in the queue" and "unknown" must not be confused.
     """
-    unfinished = {s.spec.id for s in statuses if s.state in (*NOT_STARTED, *ACTIVE)}
-    latest = _latest_tasks(submitted.load_here(runs), unfinished) if slurm.is_here() else {}
-    if not latest:
-        return {}
-    states: dict[str, QueueState] = {}
-    for cluster in {array.cluster for array, _ in latest.values()}:
-        there = {run: (a, i) for run, (a, i) in latest.items() if a.cluster == cluster}
-        queued = slurm.queue({str(a.job) for a, _ in there.values()}, cluster=cluster)
-        gone = {str(a.job) for a, i in there.values() if f"{a.job}_{i}" not in queued}
-        ends = slurm.accounted(gone, cluster=cluster)
-        states |= {run: _state_of(a, i, queued, ends) for run, (a, i) in there.items()}
-    # A cluster may hide other people's jobs: not seeing one of theirs proves nothing.
-    return {
-        run: state
-        for run, state in states.items()
-        if state.state or state.user == slurm.user() or state.reason != UNKNOWN
-    }
+    known = _ask(runs, statuses)
+    _require_answer(known.silent)
+    return known.states()
 
 
-def _latest_tasks(
-    arrays: Iterable[SubmittedArray], wanted: set[str]
-) -> dict[str, tuple[SubmittedArray, int]]:
-    """Run -> the last array that contains it, and the task's index; only arrays with a job id."""
-    latest: dict[str, tuple[SubmittedArray, int]] = {}
+def _require_answer(silent: Collection[str]) -> None:
+    if silent:
+        raise slurm.SlurmError("; ".join(silent))
+
+
+def _ask(runs: Path, statuses: Iterable[Status], failed: bool = False) -> Known:
+    """Ask SLURM about the latest task of every unfinished run, and about claims' tasks."""
+    wanted = (*NOT_STARTED, *ACTIVE, *([State.FAILED] if failed else []))
+    unfinished = [status for status in statuses if status.state in wanted]
+    if not slurm.is_here() or not unfinished:
+        return Known()
+    ids = {status.spec.id for status in unfinished}
+    try:
+        sent = submitted.load_here(runs)
+    except slurm.SlurmError as error:  # which arrays are this cluster's cannot be said
+        latest = _latest_tasks(submitted.load(runs), ids)
+        silent = dict.fromkeys([None, *(task.cluster for task in latest.values())], str(error))
+        return Known(latest, {}, Answers(silent=silent))
+    latest = _latest_tasks(sent, ids)
+    holders = _holders(runs, unfinished, sent)
+    return Known(latest, holders, questions.ask([*latest.values(), *holders.values()]), sent)
+
+
+def _latest_tasks(arrays: Iterable[SubmittedArray], wanted: set[str]) -> dict[str, Task]:
+    """Run -> the last array task that contains it; only of arrays with a job id."""
+    latest: dict[str, Task] = {}
     for array in arrays:
         if array.job is None:
             continue
         for i, runs in enumerate(array.tasks):
-            latest.update({run: (array, i) for run in runs if run in wanted})
+            latest.update({run: Task.of(array, i) for run in runs if run in wanted})
     return latest
 
 
-def _state_of(
-    array: SubmittedArray,
-    i: int,
-    queued: Mapping[str, slurm.Queued],
-    ends: Mapping[str, slurm.Ended],
-) -> QueueState:
-    """The state of one task. Ids can be given out twice, so the job's name must match, too."""
-    task = f"{array.job}_{i}"
-    entry = queued.get(task)
-    end = ends.get(task, slurm.Ended(array.name, UNKNOWN))
-    if entry is not None and entry.name == array.name:
-        state, reason = entry.state, entry.reason
-    else:
-        state, reason = "", end.state if end.name == array.name else UNKNOWN
-    return QueueState(task, state, reason, array.log(i), array.user, array.cluster)
+def _holders(
+    runs: Path, statuses: Iterable[Status], sent: Iterable[SubmittedArray]
+) -> dict[str, Task]:
+    """Run -> the array task that its claim names, of claimed runs; of arrays sent from here.
+
+    A claim without a task, or of an unknown array, is not SLURM's to judge: it holds until stale.
+    """
+    arrays = {(array.cluster, array.job): array for array in sent if array.job}
+    found = {}
+    for status in statuses:
+        if status.state != State.RUNNING:
+            continue
+        claim = claims.newest(status.spec.directory(runs))
+        address = claims.address_of(claim) if claim else None
+        job, _, index = address[1].partition("_") if address else ("", "", "")
+        array = arrays.get((address[0], job)) if address else None
+        if array is not None and index.isdecimal():
+            found[status.spec.id] = Task.of(array, int(index))
+    return found
 
 
-def merge(
-    statuses: Mapping[str, Status], queue: Mapping[str, QueueState], runs: Path
-) -> dict[str, Status]:
+# ---- deciding: pure ------------------------------------------------------------------------------
+
+
+def decide(latest: Task | None, holder: Task | None, answers: Answers) -> QueueState | None:
+    """What SLURM says about a run; None if nothing.
+
+    latest  the last task that was sent for it
+    holder  the task that its claim names, if it is claimed: while that runs, the others say nothing
+    """
+    of_latest = state_of(latest, answers) if latest else None
+    asked = holder is not None and answers.covers(holder)
+    of_holder = state_of(holder, answers) if holder and asked else None
+    if of_holder is None:
+        return of_latest
+    if of_holder.state == SILENT or slurm.is_running(of_holder.state):
+        return of_holder
+    if of_holder.state or of_latest is None:  # it waits to go on
+        return replace(of_holder, frees=True)
+    return replace(of_latest, frees=True)
+
+
+def merge(statuses: Mapping[str, Status], queue: Mapping[str, QueueState]) -> dict[str, Status]:
     """The disk decides; the queue tells "pending" from "to do", and "lost" from "running"."""
     return {
-        run: _merge_one(status, queue[run], runs) if run in queue else status
+        run: _merge_one(status, queue[run]) if run in queue else status
         for run, status in statuses.items()
     }
 
 
-def _merge_one(status: Status, queue: QueueState, runs: Path) -> Status:
-    if status.state == State.RUNNING:
-        # A claim says so. If it is this task's and the task is not running, nobody renews it.
-        claim = claims.newest(status.spec.directory(runs))
-        is_this_tasks = claim is not None and claims.job_of(claim) == queue.task
-        if not is_this_tasks or queue.state not in ("", "PENDING"):
-            return status
-    elif status.state not in NOT_STARTED:
+def _merge_one(status: Status, queue: QueueState) -> Status:
+    if status.state == State.RUNNING and not queue.frees:
+        return _claimed(status, queue)
+    if status.state not in (*NOT_STARTED, State.RUNNING):
         return status
-    if not queue.state:
-        return replace(status, state=State.LOST, detail=f"job {queue.task} ended: {queue.reason}")
-    if queue.state == "PENDING":
-        hint = "; submit releases it" if queue.is_held else ""
-        detail = f"job {queue.task}: {queue.reason}{hint}"
-        return replace(status, state=State.PENDING, detail=detail)
-    return replace(status, state=State.RUNNING, detail=f"job {queue.task} on {queue.reason}")
+    task, state = queue.task, queue.state
+    if state == SILENT:
+        detail = f"SLURM does not answer; it was last sent as job {task}"
+        return replace(status, state=State.UNKNOWN, detail=detail)
+    if not state:
+        blocked = f"; blocked: {status.blocked}" if status.blocked else ""
+        detail = f"job {task} ended: {queue.reason}{blocked}"
+        return replace(status, state=State.LOST, detail=detail, seconds_left=None)
+    if slurm.is_running(state):
+        detail = job_words.running(task, state, queue.reason)
+        return replace(status, state=State.RUNNING, detail=detail)
+    detail = job_words.waiting(task, state, queue.reason)
+    return replace(status, state=State.PENDING, detail=detail, seconds_left=None)
+
+
+def _claimed(status: Status, queue: QueueState) -> Status:
+    """A run that is being trained; a job that stands still is named."""
+    if queue.state in job_words.STAND_STILL:
+        detail = job_words.running(queue.task, queue.state, queue.reason)
+        return replace(status, detail=detail, seconds_left=None)
+    return status

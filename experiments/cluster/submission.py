@@ -41,15 +41,25 @@ def submit_lock(runs: Path, note: Callable[[str], None]) -> Iterator[claims.Clai
     is_waiting = False
     while (claim := claims.take(folder)) is None:
         if time.monotonic() > deadline:
-            raise InputError(f"{folder}: another submit still holds the lock; try again later")
+            still = f"another submit{_holder(folder)} still holds the lock"
+            raise InputError(f"{folder}: {still}; end it there, or try again later")
         if not is_waiting:
-            note("another submit is working on these runs; waiting for it …")
+            note(
+                f"another submit{_holder(folder)} is working on these runs; waiting for it … (if "
+                f"it died: {claims.STALE_SECONDS / 60:.0f} minutes after its last sign of life)"
+            )
             is_waiting = True
         time.sleep(1.0)
     try:
         yield claim
     finally:
         claim.release()
+
+
+def _holder(folder: Path) -> str:
+    """Who holds the lock, in brackets."""
+    latest = claims.newest(folder)
+    return f" ({claims.describe(latest)})" if latest else ""
 
 
 def unfinished(runs: Path, queue: Mapping[str, QueueState]) -> bool:

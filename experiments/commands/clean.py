@@ -6,7 +6,14 @@ import argparse
 import sys
 
 from experiments.activity import activity
-from experiments.commands.common import Verbs, add_matrix_verb, add_yes_flag, confirm, planned
+from experiments.commands.common import (
+    Verbs,
+    add_matrix_verb,
+    add_yes_flag,
+    confirm,
+    is_filtered,
+    planned,
+)
 from experiments.wording import plural
 
 
@@ -19,7 +26,9 @@ def clean(args: argparse.Namespace) -> int:
 
     plan = planned(args, strict=False)
     with activity(f"looking for what can be removed in {plan.workspace.runs}"):
-        paths = cleanup.left_over(plan)
+        whole = not is_filtered(args)
+        paths = cleanup.left_over(plan, whole)
+        gone_runs = cleanup.of_removed(plan).intersection(paths) if whole and paths else set()
         sizes = [cleanup.size(path) for path in paths]
     if not paths:
         print("nothing to remove")
@@ -27,11 +36,13 @@ def clean(args: argparse.Namespace) -> int:
     for path, size in zip(paths, sizes, strict=True):
         print(f"{size / 1e6:10.2f} MB  {path}")
     print(f"{sum(sizes) / 1e6:10.2f} MB in all; results, weights and histories of the runs stay")
+    if gone_runs:
+        print(f"{plural(len(gone_runs), 'folder')} of jobs of runs no longer in the matrix")
     if not confirm(args, "remove?"):
         return 1
     with cleanup.no_submit(plan.workspace.runs):
         # Look again: a submit may have begun to need something while the question was open.
-        unneeded = set(cleanup.left_over(plan)).intersection(paths)
+        unneeded = set(cleanup.left_over(plan, whole)).intersection(paths)
         with activity("removing"):
             kept = {path: removal.remove(path) for path in paths if path in unneeded}
     for line in (line for lines in kept.values() for line in lines):

@@ -228,13 +228,18 @@ def states_to_train(args: argparse.Namespace) -> set[str]:
 def command(args: argparse.Namespace, verb: str) -> str:
     """The command line of another command about the same runs."""
     given = [(f"--{name}", getattr(args, name)) for name in ("runs", "data")]
-    words = ["python", sys.argv[0], verb, args.matrix]
+    words = ["python", sys.argv[0], verb, *([args.matrix] if args.matrix else [])]
     for flag, path in given:
         words += [flag, path] if path != CHECKOUT / flag[2:] else []
     words += ["--transfer", args.transfer] if args.transfer else []
     for path in args.plugin:
         words += ["--plugin", path]
     return " ".join(shlex.quote(str(word)) for word in words)
+
+
+def is_filtered(args: argparse.Namespace) -> bool:
+    """Whether only a part of the matrix is meant."""
+    return bool(args.methods or args.pairs or args.trials)
 
 
 def level(args: argparse.Namespace) -> int:

@@ -10,34 +10,53 @@ from typing import TYPE_CHECKING
 
 from experiments.commands import streams, terminal
 from experiments.commands.arguments import positive
-from experiments.commands.common import Verbs, add_matrix_verb, note_unreadable, planned
+from experiments.commands.common import (
+    Verbs,
+    add_matrix_verb,
+    command,
+    is_filtered,
+    note_unreadable,
+    planned,
+)
 from results.printable import printable
 
 if TYPE_CHECKING:
+    from experiments.cluster.looks import Looks
+    from experiments.cluster.queue_status import View
     from experiments.plan.plan import Plan
     from experiments.rundir.status import Status
 
-WATCH_SECONDS = 5  # between two looks; a look at thousands of runs takes a second
+WATCH_SECONDS = 5.0  # between two looks that see something change
 CLEAR = "\x1b[H\x1b[2J"  # the cursor to the top, nothing on the screen
 
 
 def status(args: argparse.Namespace) -> int:
-    """Show how many trials of each pair and method are in which state, and why some failed."""
+    """Show how many trials of each pair and method are in which state, and why some failed.
+
+    With --exit-code: 0 everything is done (or n/a); 1 something failed, is blocked, stale or lost;
+    3 the rest is to do, pending, running or unknown.
+    """
+    from experiments.cluster import job_lines, queue_status
+    from experiments.cluster.looks import MOST_SECONDS, Looks
+
     plan = planned(args, strict=False)
-    if args.watch:
-        _watch(plan, args)
-    streams.show(_text(plan, args))
-    return 0
+    if args.watch is not None:
+        seconds = args.watch or WATCH_SECONDS  # with a number, at equal intervals
+        _watch(Looks(plan, seconds, args.watch or MOST_SECONDS, failed=True), args)
+    view = queue_status.look(plan, failed=True)
+    streams.show(_text(plan, view, args))
+    return job_lines.exit_code(view.statuses.values()) if args.exit_code else 0
 
 
-def _watch(plan: Plan, args: argparse.Namespace) -> None:
+def _watch(looks: Looks, args: argparse.Namespace) -> None:
     """Print the table again and again, until Ctrl-C."""
     while True:
-        text, now = _text(plan, args), time.strftime("%H:%M:%S")
+        text, now = _text(looks.plan, looks(), args), time.strftime("%H:%M:%S")
         if sys.stdout.isatty():
             text = CLEAR + _first_lines(text, shutil.get_terminal_size().lines - 2)
-        streams.show(f"{text}\n---- {now}, every {args.watch} seconds, Ctrl-C ends")
-        time.sleep(args.watch)
+        every = "every" if args.watch else "again in"
+        streams.show(f"{text}\n---- {now}, {every} {looks.pause:.0f} seconds, Ctrl-C ends")
+        time.sleep(looks.pause)
 
 
 def _first_lines(text: str, count: int) -> str:
@@ -48,29 +67,47 @@ def _first_lines(text: str, count: int) -> str:
     return "\n".join([*lines[: count - 1], f"… {len(lines) - count + 1} more lines"])
 
 
-def _text(plan: Plan, args: argparse.Namespace) -> str:
-    """The counts and a table, as wide as the terminal."""
-    from experiments.cluster import queue_status
+def _text(plan: Plan, view: View, args: argparse.Namespace) -> str:
+    """Who does not answer, the counts, a table as wide as the terminal, and what to look at."""
+    from experiments.cluster import job_lines
     from experiments.plan.summary import format_counts
 
-    statuses = queue_status.statuses(plan)
+    statuses = view.statuses
     note_unreadable(statuses.values())
-    header, rows = _each(plan, statuses) if args.each else _groups(plan, statuses)
-    counts = "" if args.quiet else format_counts(plan, statuses) + "\n"
-    text = counts + terminal.grid(rows, header, terminal.columns())
+    header, rows = _each(plan, view) if args.each else _groups(plan, statuses)
+    first = job_lines.silence(view)
+    first += [] if args.quiet else [format_counts(plan, statuses)]
+    last = [] if args.quiet or args.each else job_lines.ends(statuses, view.queue)
+    last += [] if args.quiet or view.silent else _removed(plan, args)
+    text = "\n".join([*first, terminal.grid(rows, header, terminal.columns()), *last])
     return terminal.colored(printable(text))
+
+
+def _removed(plan: Plan, args: argparse.Namespace) -> list[str]:
+    """Lines about jobs of runs that are no longer in the matrix; a part of it cannot tell."""
+    from experiments.cluster import removed
+
+    if is_filtered(args):
+        return []
+    return removed.lines(removed.find(plan), command(args, "cancel"))
 
 
 Table = tuple[list[str], list[tuple[str, ...]]]
 
 
-def _each(plan: Plan, statuses: dict[str, Status]) -> Table:
-    """One row per run, in the words of the matrix."""
+def _each(plan: Plan, view: View) -> Table:
+    """One row per run, in the words of the matrix; lost and failed ones with their job's log."""
+    from experiments.cluster import job_lines
     from experiments.plan.summary import format_status, labels, run_name
 
     shown = labels(plan)
     rows: list[tuple[str, ...]] = [
-        (run, run_name(s.spec, shown.get(run)), format_status(s)) for run, s in statuses.items()
+        (
+            run,
+            run_name(s.spec, shown.get(run)),
+            "; ".join([format_status(s), *job_lines.of_run(s, view.queue.get(run))]),
+        )
+        for run, s in view.statuses.items()
     ]
     return ["run", "what", "state"], rows
 
@@ -94,6 +131,12 @@ def register(verbs: Verbs) -> None:
         metavar="SECONDS",
         nargs="?",
         type=positive,
-        const=WATCH_SECONDS,
-        help=f"print it again every so often, until Ctrl-C (default: {WATCH_SECONDS} seconds)",
+        const=0,
+        help=f"print it again every so often, until Ctrl-C (default: after {WATCH_SECONDS:.0f} "
+        "seconds, up to a minute while nothing changes)",
+    )
+    verb.add_argument(
+        "--exit-code",
+        action="store_true",
+        help="exit with 0 if everything is done, 1 if something failed or is lost, else 3",
     )

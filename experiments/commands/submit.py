@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from experiments.rundir.status import Status
 
 COHORT_SIZE = 8  # runs per job: most of what sharing a teacher saves, and little to lose at once
-FOLLOW_SECONDS = 10.0  # between two looks of --wait
+FOLLOW_SECONDS = 10.0  # between two looks of --wait that see something change
 OPTIONS = (
     "partition",
     "account",
@@ -159,19 +159,25 @@ def _note(line: str) -> None:
 
 def follow(plan: Plan, level: int = 0) -> int:
     """Watch until no run is in the queue or running; 1 if something is not done then."""
-    from experiments.cluster import queue_status
+    from experiments.cluster.looks import Looks
     from experiments.local.progress import Progress
     from experiments.plan.summary import format_counts, labels
     from experiments.rundir.status import ACTIVE, State
 
-    statuses = queue_status.statuses(plan)
+    looks = Looks(plan, FOLLOW_SECONDS)
+    statuses = looks().statuses
     active = [s for s in statuses.values() if s.state in ACTIVE]
     progress = Progress(active, len(active), labels(plan), level=level)
+    silent: tuple[str, ...] = ()
     try:
         while any(s.state in ACTIVE for s in statuses.values()):
-            time.sleep(FOLLOW_SECONDS)
-            before, statuses = statuses, queue_status.statuses(plan)
+            time.sleep(looks.pause)
+            before, view = statuses, looks()
+            statuses = view.statuses
             progress.moved(before, statuses)
+            if view.silent and not silent:
+                progress.note(f"SLURM does not answer, watching on: {'; '.join(view.silent)}")
+            silent = view.silent
     except KeyboardInterrupt:
         progress.note("no longer watching; the jobs continue")
     progress.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 from itertools import islice
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def check(path: Path, text: str) -> bool:
     InputError when there is no such file.
     """
     if not path.exists():
-        hint = beside(path) or f": write it with --output {path}"
+        hint = beside(path) or f": write it with --output {shlex.quote(str(path))}"
         raise InputError(f"--check {path}: no such file{hint}")
     if not path.is_file():
         raise InputError(f"--check {path}: expected a file")

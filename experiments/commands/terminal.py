@@ -19,6 +19,7 @@ _COLORS = {  # of `rundir.status.State`'s words, a test compares them; "to do" h
     "stale": 33,
     "failed": 31,
     "n/a": 2,
+    "unknown": 33,
 }
 # A state is followed by what ends its part of a cell: details may contain the same words.
 _STATE = re.compile(

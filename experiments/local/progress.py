@@ -14,10 +14,11 @@ from tqdm import tqdm
 from experiments.local.eta import Eta, Work
 from experiments.matrix.run_spec import RunSpec
 from experiments.plan.summary import run_name
+from experiments.rundir import epochs
 from experiments.rundir.outcome import Outcome
 from experiments.rundir.status import ACTIVE, Status
 from experiments.wording import plural
-from experiments.worker.job import describe
+from experiments.worker.job import describe, epoch_of
 
 LOG_SECONDS = 30.0  # between two lines about epochs in a log: an hour is 120 lines, not thousands
 BAR = 10  # characters of the bar that are kept for it on a narrow terminal
@@ -61,9 +62,9 @@ class Progress:
     def epoch(self, spec: RunSpec, row: dict[str, Any]) -> None:
         """Report that a run finished an epoch."""
         seconds = self._took(spec, row)
-        if row.get("stage") != "initial":  # those come on top of the recipe's epochs
+        if row.get("stage") != "initial" or epochs.planned_initially(spec):  # else not in the sum
             self.eta.epochs(spec.id, 1, time.monotonic(), seconds)
-        self.last = self._short(spec, f"epoch {row['epoch']}/{spec.recipe.epochs}", row)
+        self.last = self._short(spec, epoch_of(spec, row), row)
         if self.level == VERBOSE:
             self.note(describe(spec, row, self.name(spec)))
         elif not self.on_terminal and self.level == NORMAL and self._is_due():
@@ -83,7 +84,8 @@ class Progress:
     def moved(self, before: Mapping[str, Status], now: Mapping[str, Status]) -> None:
         """Report what changed between two readings of the statuses."""
         for run, status in now.items():
-            self.eta.epochs(run, max(0, status.epoch - before[run].epoch), time.monotonic())
+            done = before[run].epochs.left - status.epochs.left
+            self.eta.epochs(run, max(0, done), time.monotonic())
             if status.state != before[run].state and status.state not in ACTIVE:
                 top1 = status.record.top1 if status.record else None
                 end = {"error": status.detail} if top1 is None else {"top1": top1}
@@ -173,7 +175,7 @@ def _works(todo: Iterable[Status], seconds: Mapping[str, float | None]) -> dict[
     awaited = {s.spec.teacher.run for s in todo if s.spec.teacher}
     works = {}
     for s in todo:
-        left = s.spec.recipe.epochs - s.epoch
+        left = s.epochs.left
         predicted = seconds.get(s.spec.id)
         kind = (s.spec.pair, s.spec.method, repr(s.spec.options))
         per_epoch = predicted / left if predicted and left > 0 else None

@@ -33,7 +33,7 @@ from experiments.plan.workspace import (
     teacher_path,
 )
 from experiments.rundir.layout import weights_of
-from experiments.rundir.status import State, Status, probe_statuses, read_statuses
+from experiments.rundir.status import Seen, State, Status, probe_statuses, read_statuses
 from experiments.wording import plural
 from experiments.worker.job import Job
 
@@ -55,17 +55,19 @@ class Plan:
     stale: Mapping[str, Earlier] = field(default_factory=dict)
     accepted: Mapping[str, Earlier] = field(default_factory=dict)
 
-    def statuses(self, measures: bool = False) -> dict[str, Status]:
+    def statuses(self, measures: bool = False, seen: Seen | None = None) -> dict[str, Status]:
         """Every run's status at this moment, by run id, teachers first.
 
-        ``measures``: records of a board file have theirs.
+        ``measures``: records of a board file have theirs. ``seen``: see `read_statuses`.
         Raises InputError if a method cannot be built at all and the plan is ``strict``.
         """
         stale = {run: earlier.detail for run, earlier in self.stale.items()}
         runs, place = self.expansion.runs, self.workspace.runs
         with activity(f"reading the states of {plural(len(runs), 'run')}"):
-            statuses = read_statuses(runs, place, self._why_not, stale, measures)
-        return probe_statuses(statuses, self.origin.statuses()) if self.origin else statuses
+            statuses = read_statuses(runs, place, self._why_not, stale, measures, seen)
+        if self.origin is None:
+            return statuses
+        return probe_statuses(statuses, self.origin.statuses(seen=seen))
 
     @property
     def sources(self) -> dict[str, Path]:

@@ -53,7 +53,7 @@ def summarize(group: Iterable[Status]) -> str:
     group = list(group)
     parts = [f"{sum(s.state == State.DONE for s in group)}/{len(group)} done"]
     for s in group:
-        if s.state == State.DONE or (s.state == State.TODO and not s.epoch and not s.detail):
+        if s.state == State.DONE or (s.state == State.TODO and not str(s.epochs) and not s.detail):
             continue
         parts.append(format_status(s))
     return "; ".join(dict.fromkeys(parts))
@@ -62,8 +62,8 @@ def summarize(group: Iterable[Status]) -> str:
 def format_status(s: Status) -> str:
     """One run's state with epoch, time left, the reason, and where to read more."""
     notes = []
-    if s.epoch and s.state in (*NOT_STARTED, *ACTIVE):
-        notes.append(f"epoch {s.epoch}/{s.spec.recipe.epochs}")
+    if str(s.epochs) and s.state in (*NOT_STARTED, *ACTIVE):
+        notes.append(str(s.epochs))
     if s.seconds_left:
         notes.append(f"{duration(s.seconds_left)} left")
     notes += [s.detail] if s.detail else []

@@ -13,6 +13,7 @@ import contextlib
 import errno
 import json
 import os
+import pwd
 import re
 import secrets
 import socket
@@ -25,6 +26,7 @@ from experiments import slurm
 
 _HIGHEST_PID = 2**31 - 1  # what the kernel's type for it holds
 BEAT_SECONDS = 30.0
+_LATEST = 2.0**32  # seconds since 1970: what every machine can show as a time
 _MOST = 65536  # bytes of a claim: it has some hundred
 _NAME = re.compile("claim-[0-9]{4,18}", re.ASCII)
 STALE_SECONDS = 600.0  # 20 missed beats: a step may compile, an evaluation or a disk be slow
@@ -88,7 +90,7 @@ def take(directory: Path) -> Claim | None:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             pid = os.getpid()
             me = {"host": _host(), "pid": pid, "started": _start_time(pid), "slurm": _slurm()}
-            json.dump(me, file)
+            json.dump({**me, "time": time.time()}, file)
     except OSError:  # a full disk: an empty claim would block the run until it is stale
         path.unlink(missing_ok=True)
         raise
@@ -128,10 +130,50 @@ def is_alive(path: Path) -> bool:
         return False
 
 
+def describe(path: Path) -> str:
+    """Who holds a claim, for whoever waits: "pid 7 of ada on login2, since 20:15:03".
+
+    With the seconds since the last sign of life, if the file is there still.
+    """
+    holder = _holder(path)
+    host = str(holder.get("host", "an unknown machine")).partition(":")[0]
+    since = holder.get("time")
+    words = f"pid {holder.get('pid', '?')} of {_owner(path)} on {host}"
+    if isinstance(since, float) and 0 < since < _LATEST:  # another clock's, or anything
+        words += time.strftime(", since %H:%M:%S", time.localtime(since))
+    with contextlib.suppress(FileNotFoundError):
+        silent = max(0.0, _now(path.parent) - path.lstat().st_mtime)
+        words += f", last sign of life {silent:.0f} s ago"
+    return words
+
+
+def _owner(path: Path) -> str:
+    """The name of a claim's user, or the number of one that is unknown here."""
+    try:
+        owner = path.lstat().st_uid
+        return pwd.getpwuid(owner).pw_name
+    except FileNotFoundError:
+        return "an unknown user"
+    except KeyError:
+        return f"user {owner}"
+
+
 def job_of(path: Path) -> str | None:
     """The SLURM array task ("123_4") that holds a claim, if any."""
     task = _of_slurm(_holder(path)).get("task")
     return task if isinstance(task, str) else None
+
+
+def address_of(path: Path) -> tuple[str | None, str] | None:
+    """The cluster and the array task that hold a claim of this user's; None for any other claim.
+
+    Clusters may hide other users' jobs: what SLURM does not say of them proves nothing.
+    """
+    known = _of_slurm(_holder(path))
+    task, cluster = known.get("task"), known.get("cluster")
+    if not isinstance(task, str) or not _is_mine(path):
+        return None
+    return (cluster if isinstance(cluster, str) else None), task
 
 
 def _of_slurm(holder: Mapping[str, Any]) -> dict[str, Any]:

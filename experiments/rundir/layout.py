@@ -13,6 +13,7 @@ CHECKPOINT = "checkpoint"
 HEAD = "method.safetensors"  # for methods that predict with modules of their own
 WEIGHTS = "weights.safetensors"  # what a finished run leaves in its directory
 ERROR = "error.txt"  # why a run failed; while it is there, nobody tries again
+BLOCKED = "blocked.txt"  # why a run could not be tried, in one line; stops nobody
 
 
 def weights_of(directory: Path) -> Path:
@@ -41,8 +42,7 @@ def find(verb: str, runs: Path, run: str) -> Path:
     if Path(run).is_dir() and (Path(run) / "spec.yaml").exists():
         return Path(run)
     begin = run.rstrip("/…")  # as tables shorten ids
-    named = sorted(p for p in runs.glob("*/*/*/*-*") if ".stale-" not in p.name)
-    paths = [p for p in named if _is_called(p.name, begin)]
+    paths = called(runs, begin)
     if len(paths) == 1:
         return paths[0]
     if paths:
@@ -50,6 +50,12 @@ def find(verb: str, runs: Path, run: str) -> Path:
     raise InputError(
         f"{verb} {run}: no such run in {runs}{beside(Path(run))}; `status MATRIX --each` lists ids"
     )
+
+
+def called(runs: Path, begin: str) -> list[Path]:
+    """The runs' directories whose name or id begins so."""
+    named = sorted(p for p in runs.glob("*/*/*/*-*") if ".stale-" not in p.name)
+    return [path for path in named if _is_called(path.name, begin)]
 
 
 def _is_called(name: str, begin: str) -> bool:

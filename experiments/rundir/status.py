@@ -13,8 +13,9 @@ from types import MappingProxyType
 from typing import Any
 
 from experiments.matrix.run_spec import RunSpec, is_current
-from experiments.rundir import claims, start_log, stored_spec
-from experiments.rundir.layout import CHECKPOINT, ERROR
+from experiments.rundir import claims, epochs, start_log, stored_spec
+from experiments.rundir.epochs import Epochs
+from experiments.rundir.layout import BLOCKED, CHECKPOINT, ERROR
 from results import board_file, files, records
 from results.garbage import no_collection
 from results.schema import Record
@@ -32,11 +33,12 @@ class State:
     FAILED = "failed"
     STALE = "stale"
     UNSUPPORTED = "n/a"
+    UNKNOWN = "unknown"  # it was sent to SLURM, which does not answer (see `cluster.queue_status`)
 
 
 STATES = tuple(value for name, value in vars(State).items() if name.isupper())  # in this order
 NOT_STARTED = (State.TODO, State.LOST)  # nobody works on it; `run` and `submit` start it
-ACTIVE = (State.RUNNING, State.PENDING)
+ACTIVE = (State.RUNNING, State.PENDING, State.UNKNOWN)  # somebody works on it, or may
 _LONGEST_REASON = 500  # characters of an error.txt, whose first line may be anything
 
 
@@ -47,18 +49,28 @@ class Status:
     ``crashes`` counts the starts since the last progress that ended before one step was saved;
     ``seconds_left`` is extrapolated from the epochs since the present start. ``problem`` is what is
     wrong with its result, with the file's path, where it has one that cannot be understood.
+    ``blocked`` is why it could not be trained when it was last tried; nothing stops the next try.
     """
 
     spec: RunSpec
     state: str
     detail: str = ""
-    epoch: int = 0  # epochs done and saved
+    epoch: int = 0  # epochs of the main stage, done and saved
     record: Record | None = None
     crashes: int = 0
     seconds_left: float | None = None
     problem: str = ""
+    initial: int = 0  # epochs of an initial stage, done and saved
+    blocked: str = ""
+
+    @property
+    def epochs(self) -> Epochs:
+        """How far it is, in epochs of all its stages."""
+        ahead = epochs.planned_initially(self.spec)
+        return Epochs(self.initial, ahead, self.epoch, self.spec.recipe.epochs)
 
 
+Seen = dict[str, Status]  # run id -> what its directory said
 WhyNot = Callable[[Mapping[str, Status]], Mapping[str, str]]  # run id -> reason
 
 
@@ -68,6 +80,7 @@ def read_statuses(
     why_not: WhyNot = lambda statuses: {},
     stale: Mapping[str, str] = MappingProxyType({}),
     measures: bool = False,
+    seen: Seen | None = None,
 ) -> dict[str, Status]:
     """Run id -> status. ``why_not`` says which of them are impossible; what is done is not.
 
@@ -77,13 +90,18 @@ def read_statuses(
     ``runs`` is the directory of the runs, or a board file with the records of finished ones; these
     have their measures only if asked for. A run that is to do is blocked while its teacher, among
     ``specs``, is failed or stale.
+
+    ``seen`` holds runs whose directories are not read again, and gets those that are: whoever looks
+    more than once removes from it what may have changed.
     """
+    seen = {} if seen is None else seen
     with no_collection():
         if board_file.is_board_file(runs):
             board = board_file.read(runs, measures)
             statuses = {spec.id: _recorded(spec, board.get(spec.id)) for spec in specs}
         else:
-            statuses = {spec.id: read_status(spec, runs) for spec in specs}
+            statuses = {spec.id: seen.get(spec.id) or read_status(spec, runs) for spec in specs}
+            seen.update(statuses)
     for run in stale.keys() & statuses.keys():
         status = statuses[run]
         if status.state == State.TODO and not status.spec.directory(runs).exists():
@@ -156,18 +174,23 @@ def read_status(spec: RunSpec, runs: Path) -> Status:
 
 def _unfinished(spec: RunSpec, directory: Path, names: Sequence[str]) -> Status:
     """The state of a run without a result; ``names`` is what is in its directory."""
-    epoch = _epochs_saved(directory, names)
+    initial, epoch = _epochs_saved(directory, names)
     problem = _problem(directory) if records.RESULT in names else ""
     begun = start_log.read(directory) if start_log.FILE in names else []
+    found = Status(spec, State.RUNNING, epoch=epoch, initial=initial, problem=problem)
     if any(name.startswith("claim-") for name in names) and is_claimed(directory):
-        left = _seconds_left(directory, begun, epoch, spec.recipe.epochs)
-        return Status(spec, State.RUNNING, epoch=epoch, seconds_left=left, problem=problem)
+        return replace(found, seconds_left=_seconds_left(directory, begun, found))
     if ERROR in names:
-        reason = _cut(_text(directory / ERROR).partition("\n")[0])
-        return Status(spec, State.FAILED, reason, epoch, problem=problem)
-    broken = "result.json was unreadable" if records.RESULT in names else ""
+        return replace(found, state=State.FAILED, detail=_first_line(directory / ERROR))
     crashes = len(start_log.crashed(begun))
-    return Status(spec, State.TODO, broken, epoch, crashes=crashes, problem=problem)
+    blocked = _first_line(directory / BLOCKED) if BLOCKED in names else ""
+    detail = f"blocked when it was last tried: {blocked}" if blocked else ""
+    detail = "result.json was unreadable" if records.RESULT in names else detail
+    return replace(found, state=State.TODO, detail=detail, crashes=crashes, blocked=blocked)
+
+
+def _first_line(path: Path) -> str:
+    return _cut(_text(path).partition("\n")[0])
 
 
 def _problem(directory: Path) -> str:
@@ -195,12 +218,11 @@ def _other_spec(directory: Path, names: Sequence[str], spec: RunSpec) -> dict[st
     return None if text is None or text == spec.as_yaml() else stored_spec.parsed(text)
 
 
-def _epochs_saved(directory: Path, names: Sequence[str]) -> int:
-    """Epochs of the main stage: those of an initial stage come on top of the recipe's."""
+def _epochs_saved(directory: Path, names: Sequence[str]) -> tuple[int, int]:
+    """Epochs of the initial and of the main stage: the first come on top of the recipe's."""
     if CHECKPOINT not in names or "history.csv" not in names:
-        return 0
-    lines = _text(directory / "history.csv").splitlines()
-    return sum(line.startswith("main,") for line in lines)
+        return 0, 0
+    return epochs.counted(_text(directory / "history.csv"))
 
 
 def _text(path: Path, errors: str = "replace") -> str:
@@ -212,24 +234,22 @@ def _text(path: Path, errors: str = "replace") -> str:
 
 
 def _seconds_left(
-    directory: Path, begun: Sequence[Mapping[str, Any]], epoch: int, epochs: int
+    directory: Path, begun: Sequence[Mapping[str, Any]], status: Status
 ) -> float | None:
     """At the pace since the present start; None before it has finished an epoch."""
-    if not begun or not epoch:
+    here = epochs.since(status.initial, status.epoch, begun[-1]) if begun else None
+    if here is None:
         return None
     try:
-        here = epoch + 1 - begun[-1].get("epoch", epoch + 1)
         started = datetime.strptime(begun[-1]["time"], "%Y-%m-%dT%H:%M:%S%z").timestamp()
     except (KeyError, TypeError, ValueError, OverflowError):  # a start that nobody here has logged
-        return None
-    if not isinstance(here, int) or not 1 <= here <= epochs:
         return None
     try:
         saved = (directory / "history.csv").stat().st_mtime
     except FileNotFoundError:  # removed since it was read
         return None
     per_epoch = (saved - started) / here
-    return max(0.0, per_epoch * (epochs - epoch) - (time.time() - saved))
+    return max(0.0, per_epoch * status.epochs.left - (time.time() - saved))
 
 
 def _difference(stored: Mapping[str, Any], today: Mapping[str, Any], prefix: str = "") -> str:

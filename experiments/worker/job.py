@@ -6,7 +6,7 @@ import itertools
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from experiments.environment import CHECKOUT
 from experiments.errors import InputError
 from experiments.matrix.run_spec import RunSpec
+from experiments.rundir import epochs
 from results import files, records
 
 REFUSED, STOPPED = 2, 3  # exit codes: bad input; stopped on request, with everything saved
@@ -125,8 +126,14 @@ def describe(spec: RunSpec, row: dict[str, Any], name: str | None = None) -> str
     scores = [f"loss {row['train_loss']:.4f}"]
     parts = ("train", "validation", "test")  # an epoch may lack some
     scores += [f"{part} {row[f'{part}_top1']:.2f} %" for part in parts if f"{part}_top1" in row]
-    stage = "initial stage, " if row["stage"] == "initial" else ""
-    return f"{name}: {stage}epoch {row['epoch']}/{spec.recipe.epochs}: {', '.join(scores)}"
+    return f"{name}: {epoch_of(spec, row)}: {', '.join(scores)}"
+
+
+def epoch_of(spec: RunSpec, row: Mapping[str, Any]) -> str:
+    """ "epoch 17/240", "initial stage, epoch 12/30"."""
+    if row.get("stage") == "initial":
+        return epochs.in_initial(row["epoch"], epochs.planned_initially(spec))
+    return f"epoch {row['epoch']}/{spec.recipe.epochs}"
 
 
 def command(path: Path, as_json: bool) -> list[str]:

@@ -94,6 +94,7 @@ STATES = {  # what those mean that a person has to know
     "stale": "made with other options or code than today's: never mixed in, never overwritten",
     "lost": "its job ended early; it goes on from its last save when it is trained again",
     "n/a": "the method cannot serve this pair",
+    "unknown": "it was sent to a cluster that does not answer",
 }
 
 

@@ -168,6 +168,7 @@ def sacct(state, arguments):
             for task in job["tasks"]:
                 cells = {"JobID": f"{job['id']}_{task['index']}", "JobName": job["name"]}
                 cells["State"], cells["ExitCode"] = task["state"], task.get("code", "0:0")
+                cells["DerivedExitCode"] = task.get("derived", "0:0")
                 cells |= {"NodeList": task.get("node", ""), "Start": "Unknown", "End": "Unknown"}
                 rows.append("|".join(cells[column] for column in columns))
     return "".join(f"{row}\n" for row in rows)

@@ -282,7 +282,9 @@ def test_reasons_may_hold_anything(monkeypatch):
     ids=range(7),
 )
 def test_how_jobs_ended(monkeypatch, table, expected):
-    printing(monkeypatch, "".join(f"{row}|1:9|n3|Unknown|2026-01-01T00:00:00|a\n" for row in table))
+    printing(
+        monkeypatch, "".join(f"{row}|1:9|0:0|n3|Unknown|2026-01-01T00:00:00|a\n" for row in table)
+    )
     ends = slurm.accounted(["7", "9"])
     assert {job: (end.name, end.state) for job, end in ends.items()} == {
         job: ("a", state) for job, state in expected.items()
@@ -290,6 +292,23 @@ def test_how_jobs_ended(monkeypatch, table, expected):
     for end in ends.values():
         assert (end.exit_code, end.signal, end.node) == (1, 9, "n3")
         assert (end.start, end.end) == ("Unknown", "2026-01-01T00:00:00")
+
+
+@pytest.mark.parametrize(
+    ("codes", "exit_code", "killed"),
+    [
+        ("9:0|0:9", 9, 9),  # what srun says of a task that was killed
+        ("9:0|9:0", 9, 0),  # a line of --setup that ended so
+        ("0:9|0:0", 0, 9),
+        ("137:0|0:0", 137, 0),
+        ("0:0|0:9", 0, 0),  # it ended well in spite of a step
+        ("1:0|", 1, 0),
+    ],
+)
+def test_the_signal_that_killed_a_job_or_its_step(monkeypatch, codes, exit_code, killed):
+    printing(monkeypatch, f"7_0|FAILED|{codes}|n3|Unknown|Unknown|a\n")
+    (end,) = slurm.accounted(["7"]).values()
+    assert (end.exit_code, end.signal) == (exit_code, killed)
 
 
 def test_a_job_is_found_by_its_name_in_the_queue_or_in_the_accounts(fake, tmp_path):

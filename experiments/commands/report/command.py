@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -198,7 +199,8 @@ def _write_events(folder: Path, contents: Sequence[Content]) -> None:
     from experiments.commands.report import tensorboard
 
     runs = tensorboard.write(contents, folder)
-    print(f"wrote {plural(runs, 'run')} in {folder}: tensorboard --logdir {folder}")
+    shown = shlex.quote(str(folder))
+    print(f"wrote {plural(runs, 'run')} in {folder}: tensorboard --logdir {shown}")
 
 
 def register(verbs: Verbs) -> None:

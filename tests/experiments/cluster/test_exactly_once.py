@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import socket
 import threading
 import time
 from types import SimpleNamespace
 
 import pytest
 
+from experiments import slurm
 from experiments.cluster import arrays, queue_status, recovery, sbatch, submission, submitted
 from experiments.cluster.arrays import Limits
 from experiments.cluster.submitted import SubmittedArray
@@ -163,14 +166,48 @@ def test_the_second_submitter_waits_and_then_sees_what_the_first_sent(fake, plac
         assert ends == []
     thread.join(30)
     assert ends == [2]
-    assert notes == ["another submit is working on these runs; waiting for it …"]
+    assert len(notes) == 1
+    assert re.fullmatch(
+        rf"another submit \(pid {os.getpid()} of \w+ on {socket.gethostname()}, since "
+        r"\d\d:\d\d:\d\d, last sign of life \d+ s ago\) is working on these runs; waiting for it … "
+        r"\(if it died: 10 minutes after its last sign of life\)",
+        notes[0],
+    )
+
+
+@pytest.mark.parametrize(
+    ("holder", "words"),
+    [
+        (
+            {"host": "login2:n:boot", "pid": 7, "started": "5", "time": 1.7e9},
+            rf" \(pid 7 of {slurm.user()} on login2, since \d\d:\d\d:\d\d, last sign of life 2\d",
+        ),
+        (
+            {"host": "login2", "pid": 7},
+            r" \(pid 7 of \w+ on login2, last sign of life 2\d\d s ago\)",
+        ),
+        ({"host": "login2", "pid": 7, "time": 1e300}, r" \(pid 7 of \w+ on login2, last"),
+        ({}, r" \(pid \? of \w+ on an unknown machine, last"),
+    ],
+    ids=["known", "of an earlier version", "odd time", "cut"],
+)
+def test_a_submitter_that_died_elsewhere_is_named(place, monkeypatch, holder, words):
+    folder = place.runs / submitted.FOLDER
+    folder.mkdir(parents=True)
+    (folder / "claim-0001").write_text(json.dumps(holder))
+    past = time.time() - 250
+    os.utime(folder / "claim-0001", (past, past))
+    monkeypatch.setattr(submission, "WAIT_SECONDS", -1.0)
+    told = pytest.raises(InputError, match=f"another submit{words}.*still holds the lock")
+    with told, submission.submit_lock(place.runs, print):
+        pass
 
 
 def test_patience_has_an_end(place, monkeypatch):
     monkeypatch.setattr(submission, "WAIT_SECONDS", -1.0)
     with (
         submission.submit_lock(place.runs, print),
-        pytest.raises(InputError, match="another submit still holds the lock"),
+        pytest.raises(InputError, match=r"another submit \(pid .*\) still holds the lock"),
         submission.submit_lock(place.runs, print),
     ):
         pass

@@ -10,7 +10,7 @@ import pytest
 
 from experiments import slurm
 from experiments.cluster import queue_status, sbatch, submitted
-from experiments.cluster.queue_status import UNKNOWN, QueueState
+from experiments.cluster.questions import SILENT, UNKNOWN, Answers, QueueState, Task
 from experiments.matrix.slurm_options import SlurmOptions
 from experiments.rundir import claims
 from experiments.rundir.status import STATES, State, Status
@@ -18,6 +18,7 @@ from tests.experiments import tiny
 
 SPEC = tiny.spec("vanilla")
 DONE, RUNNING, PENDING, TODO, LOST = STATES[:5]
+LATEST, EARLIER = "100_0", "90_0"
 UNTOUCHED = [DONE, State.BLOCKED, State.FAILED, State.STALE, State.UNSUPPORTED]
 
 
@@ -34,8 +35,8 @@ def claim(runs: Path, task: str | None) -> None:
     (directory / "claim-0001").write_text(json.dumps(holder))
 
 
-def merged(runs: Path, status: Status, given: QueueState | None) -> Status:
-    found = queue_status.merge({SPEC.id: status}, {SPEC.id: given} if given else {}, runs)
+def merged(status: Status, given: QueueState | None) -> Status:
+    found = queue_status.merge({SPEC.id: status}, {SPEC.id: given} if given else {})
     return found[SPEC.id]
 
 
@@ -44,9 +45,9 @@ def merged(runs: Path, status: Status, given: QueueState | None) -> Status:
 
 @pytest.mark.parametrize("queued", ["PENDING", "RUNNING", "COMPLETING", "SUSPENDED", "", None])
 @pytest.mark.parametrize("state", UNTOUCHED)
-def test_what_the_disk_has_settled_no_hint_changes(tmp_path, state, queued):
+def test_what_the_disk_has_settled_no_hint_changes(state, queued):
     status = Status(SPEC, state, "as the disk says", epoch=2)
-    assert merged(tmp_path, status, None if queued is None else hint(queued)) == status
+    assert merged(status, None if queued is None else hint(queued)) == status
 
 
 @pytest.mark.parametrize("state", [TODO, LOST])
@@ -55,54 +56,127 @@ def test_what_the_disk_has_settled_no_hint_changes(tmp_path, state, queued):
     [
         (hint("PENDING", "Priority"), PENDING, "job 100_0: Priority"),
         (hint("RUNNING", "n1"), RUNNING, "job 100_0 on n1"),
-        (hint("COMPLETING", "n1"), RUNNING, "job 100_0 on n1"),
-        (hint("SUSPENDED", "n1"), RUNNING, "job 100_0 on n1"),
+        (hint("COMPLETING", "n1"), RUNNING, "job 100_0 on n1, COMPLETING: it is ending"),
+        (
+            hint("STAGE_OUT", "n1"),
+            RUNNING,
+            "job 100_0 on n1, STAGE_OUT: its files are being copied back",
+        ),
+        (hint("CONFIGURING", "n1"), PENDING, "job 100_0: CONFIGURING: its nodes are being started"),
         (hint("", "TIMEOUT"), LOST, "job 100_0 ended: TIMEOUT"),
         (hint("", UNKNOWN), LOST, "job 100_0 ended: no longer known to SLURM"),
     ],
-    ids=["pending", "running", "completing", "suspended", "timeout", "unknown"],
+    ids=["pending", "running", "completing", "staging", "configuring", "timeout", "unknown"],
 )
-def test_what_is_to_do_is_as_its_task_is(tmp_path, state, given, state_now, detail):
-    found = merged(tmp_path, Status(SPEC, state, "its teacher …", epoch=1), given)
+def test_what_is_to_do_is_as_its_task_is(state, given, state_now, detail):
+    found = merged(Status(SPEC, state, "its teacher …", epoch=1), given)
     assert (found.state, found.detail, found.epoch) == (state_now, detail, 1)
 
 
 @pytest.mark.parametrize("state", [*UNTOUCHED, TODO, LOST, RUNNING])
-def test_without_a_hint_the_disk_speaks(tmp_path, state):
+def test_without_a_hint_the_disk_speaks(state):
     status = Status(SPEC, state, "so it is")
-    assert merged(tmp_path, status, None) is status
+    assert merged(status, None) is status
+
+
+def said(**states: str) -> Answers:
+    """latest="PENDING": what SLURM says of the tasks; "" is known to be over, None is silence."""
+    tasks = {"latest": LATEST, "earlier": EARLIER}
+    queued, ends, silent = {}, {}, {}
+    for name, state in states.items():
+        address = ("fake", tasks[name])
+        if state == SILENT:
+            silent["fake"] = "squeue: no answer"
+        elif state:
+            queued[address] = slurm.Queued(state, "n1", "kd")
+        else:
+            ends[address] = slurm.Ended("kd", "FAILED", 3)
+    asked = frozenset(("fake", tasks[name].partition("_")[0]) for name in states)
+    return Answers(asked, queued, ends, silent)
+
+
+def task(name: str, user: str | None = None) -> Task:
+    return Task("fake", name, user or slurm.user(), "kd", Path("log"))
 
 
 @pytest.mark.parametrize(
-    ("holder", "queued", "expected"),
+    ("holder", "states", "expected", "job"),
     [
         # the claim's heart beats still, but its job is known to have ended
-        ("100_0", "", LOST),
+        (LATEST, {"latest": ""}, LOST, LATEST),
         # requeued: it will take its own claim over
-        ("100_0", "PENDING", PENDING),
-        ("100_0", "RUNNING", RUNNING),
-        ("100_0", "COMPLETING", RUNNING),
-        # somebody else has it: an older array's task, another cluster's, a `run` elsewhere
-        ("99_0", "", RUNNING),
-        ("99_0", "PENDING", RUNNING),
-        ("100_1", "", RUNNING),
-        (None, "", RUNNING),
-        (None, "PENDING", RUNNING),
-        (None, "RUNNING", RUNNING),
+        (LATEST, {"latest": "PENDING"}, PENDING, LATEST),
+        (LATEST, {"latest": "REQUEUE_HOLD"}, PENDING, LATEST),
+        (LATEST, {"latest": "RUNNING"}, RUNNING, None),
+        (LATEST, {"latest": "COMPLETING"}, RUNNING, None),
+        (LATEST, {"latest": "SUSPENDED"}, RUNNING, LATEST),
+        # the claim is an earlier job's: the later one may have died before it could take it over
+        (EARLIER, {"latest": "", "earlier": ""}, LOST, LATEST),
+        (EARLIER, {"latest": "PENDING", "earlier": ""}, PENDING, LATEST),
+        (EARLIER, {"latest": "RUNNING", "earlier": ""}, RUNNING, LATEST),
+        (EARLIER, {"latest": "", "earlier": "RUNNING"}, RUNNING, None),
+        (EARLIER, {"latest": "", "earlier": "PENDING"}, PENDING, EARLIER),
+        (EARLIER, {"latest": SILENT, "earlier": SILENT}, RUNNING, None),
+        # somebody else has it: another cluster's, another person's, a `run` elsewhere
+        (EARLIER, {"latest": ""}, RUNNING, None),
+        (None, {"latest": ""}, RUNNING, None),
+        (None, {"latest": "PENDING"}, RUNNING, None),
+        (None, {"latest": "RUNNING"}, RUNNING, None),
     ],
 )
-def test_a_claimed_run_is_running_unless_its_own_job_is_not(tmp_path, holder, queued, expected):
-    claim(tmp_path, holder)
+def test_a_claimed_run_is_running_unless_its_own_job_is_not(holder, states, expected, job):
+    """Of the job that the claim names SLURM is asked, not only of the latest."""
     status = Status(SPEC, RUNNING, epoch=1, seconds_left=50.0)
-    found = merged(tmp_path, status, hint(queued))
-    assert found.state == expected
-    assert found.epoch == 1
-    if expected == RUNNING:
+    claimed = task(holder) if holder else None
+    given = queue_status.decide(task(LATEST), claimed, said(**states))
+    found = merged(status, given)
+    assert (found.state, found.epoch) == (expected, 1)
+    if job is None:
         assert found == status
+    else:
+        assert f"job {job}" in found.detail
 
 
-def test_a_claim_that_went_meanwhile_is_nobodys(tmp_path):
-    assert merged(tmp_path, Status(SPEC, RUNNING), hint("")).state == RUNNING
+def test_a_job_that_only_the_claim_names_is_enough():
+    given = queue_status.decide(None, task(EARLIER), said(earlier=""))
+    found = merged(Status(SPEC, RUNNING, seconds_left=5.0), given)
+    assert (found.state, found.detail) == (LOST, f"job {EARLIER} ended: FAILED, exit code 3")
+    assert found.seconds_left is None
+
+
+@pytest.mark.parametrize("end", [None, "PENDING", "RUNNING", "SUSPENDED"])
+def test_accounts_that_know_no_end_prove_none(end):
+    """A job that neither the queue nor the accounts' ends know is only no longer known."""
+    ends = {("fake", LATEST): slurm.Ended("kd", end)} if end else {}
+    given = queue_status.decide(task(LATEST), None, Answers(frozenset(), {}, ends))
+    assert given is not None and (given.state, given.reason) == ("", UNKNOWN)
+
+
+def test_the_controller_remembers_what_the_accounts_do_not_know_yet():
+    known = {("fake", LATEST): slurm.Queued("OUT_OF_MEMORY", "n1", "kd")}
+    answers = Answers(frozenset(), known, {}, {}, {"fake": "sacct: no"})
+    given = queue_status.decide(task(LATEST), None, answers)
+    assert given is not None and (given.state, given.reason) == ("", "OUT_OF_MEMORY")
+    other = {("fake", LATEST): slurm.Queued("OUT_OF_MEMORY", "n1", "somebody else's")}
+    given = queue_status.decide(task(LATEST), None, Answers(frozenset(), other))
+    assert given is not None and (given.state, given.reason) == ("", UNKNOWN)
+
+
+def test_accounts_speak_where_the_queue_is_silent():
+    answers = said(latest="")
+    silent = replace(answers, silent={"fake": "squeue: no answer"})
+    given = queue_status.decide(task(LATEST), None, silent)
+    assert given is not None and (given.state, given.reason) == ("", "FAILED, exit code 3")
+    given = queue_status.decide(task(LATEST), None, said(latest=SILENT))
+    found = merged(Status(SPEC, TODO, epoch=1), given)
+    assert (found.state, found.epoch) == (State.UNKNOWN, 1)
+    assert found.detail == f"SLURM does not answer; it was last sent as job {LATEST}"
+
+
+def test_why_a_lost_run_was_blocked_is_told():
+    given = queue_status.decide(task(LATEST), None, said(latest=""))
+    found = merged(Status(SPEC, TODO, "…", blocked="its data changed"), given)
+    assert found.detail == f"job {LATEST} ended: FAILED, exit code 3; blocked: its data changed"
 
 
 # ---- gathering -----------------------------------------------------------------------------------
@@ -161,6 +235,8 @@ def test_without_accounting_it_is_known_at_least_that_it_ended(fake, tmp_path):
     send(fake, tmp_path, [runs])
     fake.move("100_0", "FAILED")
     fake.set(accounting=False)
+    assert states(queue_status.query(tmp_path, runs), runs) == [("100_0", "", "FAILED")]
+    fake.purge("100")
     assert states(queue_status.query(tmp_path, runs), runs) == [("100_0", "", UNKNOWN)]
 
 
@@ -243,6 +319,21 @@ def test_another_persons_job_that_is_shown_is_believed(fake, tmp_path):
     runs = statuses(1)
     replace(send(fake, tmp_path, [runs]), user="ada").write()
     assert states(queue_status.query(tmp_path, runs), runs) == [("100_0", "PENDING", "Priority")]
+
+
+def test_accounts_that_do_not_answer_leave_out_how_it_ended(fake, tmp_path):
+    """They are not needed to know that the controller has forgotten a job."""
+    runs = statuses(2)
+    send(fake, tmp_path, [[run] for run in runs])
+    fake.move("100_0", "TIMEOUT")
+    fake.refuse("sacct", "sacct: error: Problem talking to the database: Connection refused")
+    found = queue_status.query(tmp_path, runs)
+    assert states(found, runs) == [("100_0", "", "TIMEOUT"), ("100_1", "PENDING", "Priority")]
+    fake.purge("100")
+    assert states(queue_status.query(tmp_path, runs), runs) == [
+        ("100_0", "", UNKNOWN),
+        ("100_1", "", UNKNOWN),
+    ]
 
 
 def test_a_queue_that_does_not_answer_is_an_error_and_not_an_empty_one(fake, tmp_path):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from experiments import slurm
 from experiments.cluster import removal, snapshot, submission, submitted
 from experiments.rundir.status import State, count_states
 from tests.experiments import cli, sending
@@ -135,6 +136,18 @@ def test_where_slurm_does_not_say_no_jobs_folder_is_removed(fake, place, monkeyp
     assert first.folder.exists() and second.folder.exists() and Path(str(first.snapshot)).exists()
 
 
+def test_a_controller_that_is_down_is_asked_once(fake, place):
+    """It lets every question wait for many seconds."""
+    sending.send(place)
+    slurm.config.cache_clear()
+    for command in ("scontrol", "squeue", "sacct"):
+        fake.refuse(command, "Unable to contact slurm controller")
+    before = len(fake.calls())
+    said = place.call("clean", "--yes")
+    assert said.out == "nothing to remove\n" and "SLURM did not answer" in said.err
+    assert len(fake.calls()) == before + 1
+
+
 def test_folders_of_finished_runs_go_also_where_slurm_does_not_say(fake, done, monkeypatch):
     sent = sent_for_all(done)
     monkeypatch.setenv("PATH", str(done.folder))
@@ -149,13 +162,30 @@ def sent_for_all(done: Place) -> submitted.SubmittedArray:
     return entry.with_job("17")
 
 
-def test_jobs_of_another_matrix_are_not_ours(fake, place, tmp_path):
+def test_jobs_of_another_matrix_are_not_ours(fake, place):
     place.write(trials=3)
     sending.send(place)
-    fake.move(FIRST, "CANCELLED")
-    fake.move(SECOND, "CANCELLED")
+    for task in (FIRST, SECOND):
+        fake.move(task, "CANCELLED")
+    place.matrix.rename(place.folder / "another.yaml")
     place.write(trials=2)
+    for sent in place.sent:
+        replace(sent, matrix=str(place.folder / "another.yaml")).write()
     assert place.call("clean", "--yes").out == "nothing to remove\n"
+
+
+def test_folders_of_jobs_of_an_edited_matrix_go_and_are_named(fake, place):
+    place.write(trials=3)
+    first, second = sending.send(place)
+    fake.move(str(second.job), "CANCELLED")
+    place.write(trials=1)
+    assert place.call("clean", "--yes", "--methods", "kd").out == "nothing to remove\n"
+    said = place.call("clean", "--yes")
+    assert listed(said) == {second.folder}
+    assert "1 folder of jobs of runs no longer in the matrix\n" in said.out
+    assert first.folder.exists()  # its jobs are in the queue
+    fake.move(FIRST, "CANCELLED")
+    assert listed(place.call("clean", "--yes")) == {first.folder}
 
 
 def test_copies_of_the_code_go_with_the_last_job_that_runs_from_them(fake, place):
@@ -214,7 +244,7 @@ def test_clean_waits_for_a_submit_that_is_at_work(fake, place, monkeypatch):
     with submission.submit_lock(place.runs, print):
         said = place.call("clean", "--yes")
     assert said.code == 2
-    assert "another submit still holds the lock" in said.err
+    assert re.search(r"another submit \(pid .*\) still holds the lock", said.err)
     assert len(place.sent) == 2
     assert TEACHER_TASK in fake.queue
 

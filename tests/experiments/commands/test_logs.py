@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import re
 import shutil
 
 import pytest
 
 from experiments.rundir.status import State, count_states
-from tests.experiments import cli, sending
-from tests.experiments.sending import Place, claimed
+from tests.experiments import cli, fake_slurm_commands, sending
+from tests.experiments.sending import FIRST, SECOND, Place, claimed
 
 
 def logs(place: Place, run: object, *more: str) -> cli.Called:
@@ -92,6 +94,145 @@ def test_the_state_of_a_run(place, make, state):
     (run, _) = place.specs("vanilla")
     make(place.directory(run))
     assert logs(place, run.id).out.startswith(f"{run.directory(place.runs)}: {state}\n")
+
+
+# ---- logs of runs that never began ---------------------------------------------------------------
+
+
+def ended(fake, task: str, state: str, code: str = "0:0") -> None:
+    with fake.state() as content:
+        for _, found in fake_slurm_commands.tasks(content, [task]):
+            found.update(state=state, code=code, node="n1")
+        fake_slurm_commands.look_after(content)
+
+
+@pytest.fixture
+def sent(fake, place) -> tuple[Place, str, sending.SubmittedArray]:
+    """Everything was sent; a run that has its task alone, and its array."""
+    array, _ = sending.send(place)
+    return place, array.tasks[1][0], array
+
+
+@pytest.mark.parametrize(
+    ("state", "code", "words"),
+    [
+        (
+            "FAILED",
+            "127:0",
+            "FAILED, exit code 127: a command of --setup, or python, was not found",
+        ),
+        ("FAILED", "0:9", "FAILED, killed by SIGKILL: out of memory?"),
+        ("FAILED", "1:0", "FAILED, exit code 1: see its log"),
+        ("OUT_OF_MEMORY", "0:125", "OUT_OF_MEMORY: it used more memory than --mem gave"),
+        ("NODE_FAIL", "0:0", "NODE_FAIL: its node failed"),
+        ("TIMEOUT", "0:0", "TIMEOUT: its time limit passed"),
+    ],
+)
+def test_a_run_that_never_began_is_found_by_what_was_sent(fake, sent, state, code, words):
+    """Its directory was never made: the first day's failures."""
+    place, run, array = sent
+    ended(fake, f"{FIRST}_1", state, code)
+    array.log(1).write_text("bash: line 9: modul: command not found\n")
+    for name in (run, run[:6], f"{run[:6]}…"):
+        said = logs(place, name)
+        assert said.code == 0, said.err
+        first, second, *_ = said.out.splitlines()
+        assert first == f"{run}: never began"
+        assert second.startswith(f"job {FIRST}_1 ended: {words} (sent 2")
+        assert f"\n==> {array.log(1)}\nbash: line 9: modul: command not found\n" in said.out
+
+
+def test_a_job_that_was_killed_before_its_script_has_no_log(fake, sent):
+    place, run, _ = sent
+    ended(fake, f"{FIRST}_1", "NODE_FAIL")
+    said = logs(place, run).out
+    assert "no log: its script never began" in said and "==>" not in said
+
+
+def test_a_job_that_waits_is_told_with_its_reason(fake, sent):
+    place, run, _ = sent
+    with fake.state() as content:
+        for _, found in fake_slurm_commands.tasks(content, [f"{FIRST}_1"]):
+            found["reason"] = "JobHeldUser"
+    assert f"job {FIRST}_1: JobHeldUser; held by its user: `scontrol release {FIRST}_1`" in (
+        logs(place, run).out
+    )
+
+
+def test_every_job_of_a_run_is_told(fake, sent):
+    place, run, _ = sent
+    ended(fake, FIRST, "TIMEOUT")
+    ended(fake, SECOND, "CANCELLED by 0")
+    sending.send(place)
+    said = logs(place, run).out
+    assert said.index(f"job {FIRST}_1 ended: TIMEOUT") < said.index("job 107_1: Priority")
+
+
+@pytest.mark.parametrize("why", ["silent", "missing", "hidden"])
+def test_where_slurm_says_nothing_it_is_not_said_to_have(fake, sent, monkeypatch, why):
+    place, run, array = sent
+    if why == "silent":
+        fake.refuse("squeue", "Unable to contact slurm controller")
+        fake.set(accounting=False)
+    elif why == "missing":
+        monkeypatch.setenv("PATH", str(place.folder))
+    else:
+        fake.set(hidden=[array.user], accounting=False)
+        dataclasses.replace(array, user="ada").write()
+    expected = {
+        "silent": f"job {FIRST}_1: SLURM does not answer (squeue: Unable",
+        "missing": f"job {FIRST}_1: SLURM says nothing about it here (sent",
+        "hidden": f"job {FIRST}_1: SLURM says nothing about it here (sent",
+    }
+    said = logs(place, run)
+    assert said.code == 0 and expected[why] in said.out
+
+
+def test_the_beginning_of_several_runs_is_none(fake, sent):
+    """Of one that began, and of one that did not."""
+    place, run, array = sent
+    twin = dataclasses.replace(
+        array, folder=array.folder.with_name("kd-twin"), tasks=((run[:4] + "zzzz",),)
+    )
+    twin.folder.mkdir()
+    twin.write()
+    for began in (False, True):
+        if began:
+            (spec,) = [s for s in place.plan().expansion.runs if s.id == run]
+            place.directory(spec)
+        said = logs(place, run[:4])
+        assert said.code == 2
+        assert said.err.startswith(f"error: logs {run[:4]}: 2 runs begin like this, e.g. ")
+        assert logs(place, run).code == 0
+    assert logs(place, "").code == 2
+
+
+def test_why_a_run_was_blocked_is_shown(fake, sent):
+    place, run, _ = sent
+    (spec,) = [s for s in place.plan().expansion.runs if s.id == run]
+    (place.directory(spec) / "blocked.txt").write_text("its teacher's weights are cut\n")
+    ended(fake, f"{FIRST}_1", "FAILED", "4:0")
+    said = logs(place, run).out
+    assert "FAILED, exit code 4: its runs were blocked" in said
+    assert "blocked.txt\nits teacher's weights are cut\n" in said
+
+
+def test_a_fresh_claim_of_a_job_that_has_ended_is_a_lost_run(fake, sent):
+    place, run, _ = sent
+    (spec,) = [s for s in place.plan().expansion.runs if s.id == run]
+    job = {"cluster": "fake", "job": "1", "task": f"{FIRST}_1", "restart": 0}
+    claim = {"host": "n1", "pid": 7, "started": "5", "slurm": job}
+    (place.directory(spec) / "claim-0001").write_text(json.dumps(claim))
+    fake.move(f"{FIRST}_1", "RUNNING", "n1")
+    assert logs(place, run).out.startswith(f"{spec.directory(place.runs)}: running\n")
+    ended(fake, f"{FIRST}_1", "FAILED", "0:9")
+    assert logs(place, run).out.startswith(f"{spec.directory(place.runs)}: lost\n")
+
+
+def test_of_a_finished_run_slurm_is_not_asked(fake, done):
+    before = len(fake.calls())
+    assert logs(done, done.specs("kd")[0].id).code == 0
+    assert len(fake.calls()) == before
 
 
 # ---- retry ---------------------------------------------------------------------------------------

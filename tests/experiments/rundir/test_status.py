@@ -183,3 +183,56 @@ def test_students_wait_for_a_teacher_but_not_for_a_failed_or_stale_one(tmp_path,
         assert student.detail == f"its teacher (resnet14, vanilla, trial 0): {teacher}"
     else:
         assert student.state == State.TODO
+
+
+# ---- blocked when it was last tried --------------------------------------------------------------
+
+
+def test_why_it_could_not_be_tried_is_said_and_stops_nobody(spec, here, tmp_path):
+    progress(here, "main")
+    (here / "blocked.txt").write_text("its teacher's weights are damaged\nmore\n")
+    found = read_status(spec, tmp_path)
+    assert (found.state, found.epoch) == (State.TODO, 1)
+    assert found.blocked == "its teacher's weights are damaged"
+    assert found.detail == "blocked when it was last tried: its teacher's weights are damaged"
+
+
+def test_a_run_that_is_being_trained_or_done_is_not_blocked(spec, here, tmp_path):
+    (here / "blocked.txt").write_text("its data changed\n")
+    claims.take(here)
+    assert state(spec, tmp_path)[:2] == (State.RUNNING, "")
+    result(here, spec)
+    assert state(spec, tmp_path)[:2] == (State.DONE, "")
+
+
+# ---- looking again -------------------------------------------------------------------------------
+
+
+def test_what_was_seen_is_not_read_again(tmp_path, monkeypatch):
+    found = expansion(methods=["vanilla", "kd"], trials=1)
+    seen: dict[str, Status] = {}
+    first = read_statuses(found.runs, tmp_path, seen=seen)
+    assert seen == first
+    read = []
+    monkeypatch.setattr(
+        "experiments.rundir.status.read_status",
+        lambda spec, runs: read.append(spec.id) or read_status(spec, runs),
+    )
+    gone = next(iter(seen))
+    del seen[gone]
+    assert read_statuses(found.runs, tmp_path, seen=seen) == first
+    assert read == [gone] and gone in seen
+
+
+def test_what_was_seen_of_students_follows_their_teacher(tmp_path):
+    """Kept is what the disk said, not what followed from it."""
+    found = expansion(methods=["kd"], trials=1)
+    (teacher,), (entry,) = found.teachers, found.entries
+    directory = teacher.directory(tmp_path)
+    directory.mkdir(parents=True)
+    (directory / "error.txt").write_text("Diverged\n")
+    seen: dict[str, Status] = {}
+    read_statuses(found.runs, tmp_path, seen=seen)
+    (directory / "error.txt").unlink()
+    del seen[teacher.id]
+    assert read_statuses(found.runs, tmp_path, seen=seen)[entry.spec.id].state == State.TODO
