@@ -236,7 +236,7 @@ class Cohort:
         learner = member.learner
         member.check_claim()
         learner.starts[-1]["progress"] = True  # as the result says, which only exists if it is so
-        top1 = result.finish(learner)
+        top1 = result.finish(learner, member.check_claim)
         if member.claim is not None:
             _clean(learner.directory)
         self._report_end(learner.spec, Outcome.DONE, top1=top1)
