@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 
 from experiments.commands import streams, terminal
 from experiments.commands.arguments import positive
-from experiments.commands.common import Verbs, add_matrix_verb, note_unreadable, planned
+from experiments.commands.common import (
+    Verbs,
+    add_matrix_verb,
+    note_unreadable,
+    planned,
+    warn_of_damage,
+)
 from results.printable import printable
 
 if TYPE_CHECKING:
@@ -55,6 +61,7 @@ def _text(plan: Plan, args: argparse.Namespace) -> str:
 
     statuses = queue_status.statuses(plan)
     note_unreadable(statuses.values())
+    warn_of_damage(args, statuses)
     header, rows = _each(plan, statuses) if args.each else _groups(plan, statuses)
     counts = "" if args.quiet else format_counts(plan, statuses) + "\n"
     text = counts + terminal.grid(rows, header, terminal.columns())

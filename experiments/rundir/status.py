@@ -47,6 +47,8 @@ class Status:
     ``crashes`` counts the starts since the last progress that ended before one step was saved;
     ``seconds_left`` is extrapolated from the epochs since the present start. ``problem`` is what is
     wrong with its result, with the file's path, where it has one that cannot be understood.
+    ``damage`` is what is wrong with the weights of a finished run that others need: its result, in
+    ``record``, counts all the same (see `plan.weights`).
     """
 
     spec: RunSpec
@@ -57,6 +59,7 @@ class Status:
     crashes: int = 0
     seconds_left: float | None = None
     problem: str = ""
+    damage: str = ""
 
 
 WhyNot = Callable[[Mapping[str, Status]], Mapping[str, str]]  # run id -> reason
