@@ -102,14 +102,14 @@ def test_a_table_counts_the_result_of_a_damaged_teacher(half: Place):
     """It is a baseline, too."""
     half.write(pairs=["resnet14 -> resnet8", "resnet14 -> resnet14"], methods=["vanilla", "kd"])
     before = rows(half)
-    assert len(before["resnet14 → resnet14"]) == 1
+    assert len(before) == 2
     teacher_weights(half).unlink()
     assert rows(half) == before
 
 
 def rows(place: Place) -> dict[str, set[float]]:
     """By pair, the accuracies of the student alone that the table counts."""
-    cells = [cell for cell in board_of(place.plan()).cells if cell.method == "student alone"]
+    cells = [cell for cell in board_of(place.plan()).cells if cell.method == "Student alone"]
     found: dict[str, set[float]] = {}
     for cell in cells:
         if cell.record is not None:
