@@ -84,7 +84,7 @@ class Claim:
 def take(directory: Path) -> Claim | None:
     """Claim a run's directory; None if a live process holds it."""
     latest = newest(directory)
-    if latest is not None and is_alive(latest) and not _job_has_ended(latest):
+    if latest is not None and _is_respected(latest):
         return None
     number = _number(latest) + 1 if latest is not None else 1
     path, nonce = directory / f"claim-{number:04d}", secrets.token_hex(8)
@@ -107,6 +107,16 @@ def take(directory: Path) -> Claim | None:
     if latest is not None:
         latest.unlink(missing_ok=True)
     return claim
+
+
+def is_held(directory: Path) -> bool:
+    """Whether `take` would fail: a process that may still be working holds the run."""
+    latest = newest(directory)
+    return latest is not None and _is_respected(latest)
+
+
+def _is_respected(path: Path) -> bool:
+    return is_alive(path) and not _job_has_ended(path)
 
 
 def remove_all(directory: Path) -> None:

@@ -19,8 +19,8 @@ from datasets import Data, DataError, Stream
 from distillers import Unsupported
 from experiments import environment
 from experiments.matrix.run_spec import RunSpec
-from experiments.rundir import claims, start_log
-from experiments.rundir.layout import CHECKPOINT, ERROR
+from experiments.rundir import blocked, claims, start_log
+from experiments.rundir.layout import BLOCKED, CHECKPOINT, ERROR
 from experiments.rundir.outcome import Outcome
 from experiments.train import checkpoint, result
 from experiments.train.distributed import SINGLE, Broken, ProcessGroup, is_known_to_all
@@ -163,6 +163,7 @@ class Cohort:
             start["processes"] = self.group.size
         starts = start_log.begin(directory, spec.id, start, self.code)
         records.write_atomic(directory / "spec.yaml", yaml.safe_dump(spec.dump(), sort_keys=False))
+        blocked.clear(directory)
         return starts
 
     # ---- what members share --------------------------------------------------------------------
@@ -302,7 +303,7 @@ def _skip_reason(directory: Path, claim: claims.Claim | None) -> dict[str, Any]:
 
 def _clean(directory: Path) -> None:
     """Remove what a run needs only until its result exists; what cannot be removed stays."""
-    for name in (CHECKPOINT, start_log.FILE):
+    for name in (CHECKPOINT, start_log.FILE, BLOCKED):
         with contextlib.suppress(OSError):
             (directory / name).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
