@@ -80,6 +80,7 @@ class Cohort:
     sources       weights of the students that probes read, by run id
     states        how runs ended, by run id
     members       the runs that have joined and not left
+    joining       the claim of the run that is joining
     """
 
     specs: list[RunSpec]
@@ -96,6 +97,7 @@ class Cohort:
     sources: Mapping[str, Path] = field(default_factory=dict)
     states: dict[str, str] = field(default_factory=dict)
     members: list[Member] = field(default_factory=list)
+    joining: claims.Claim | None = None
 
     def at(self, position: tuple[str, int], stream: Stream) -> list[Member]:
         """The members that are in this (stage, epoch) and train on this stream."""
@@ -103,10 +105,14 @@ class Cohort:
         return [m for m in at_position if m.learner.stream == stream]
 
     def beat(self) -> None:
-        """Show other processes that the claims of all members are still held."""
-        for member in self.members:
-            if member.claim is not None:
-                member.claim.beat()
+        """Show other processes that the claims of all members are still held.
+
+        Called after every piece of work, be it a batch or a network that is built, and never by a
+        clock: a process that hangs must lose its claims.
+        """
+        for claim in (*(member.claim for member in self.members), self.joining):
+            if claim is not None:
+                claim.beat()
 
     # ---- joining -------------------------------------------------------------------------------
 
@@ -118,7 +124,7 @@ class Cohort:
         def take() -> dict[str, Any]:
             nonlocal claim
             directory.mkdir(parents=True, exist_ok=True)
-            claim = claims.take(directory)
+            claim = self.joining = claims.take(directory)
             return _skip_reason(directory, claim)
 
         watch = self.permanent.watch
@@ -133,6 +139,8 @@ class Cohort:
             self._record_failure(spec, claim, error)
             self.permanent.restore()
             return None
+        finally:
+            self.joining = None
         self.members.append(member)
         return member
 
@@ -147,8 +155,10 @@ class Cohort:
         learner = Learner(
             spec, self.data, teacher, self.device, directory, self.group, source, self.predictions
         )
-        learner.starts = starts
+        learner.starts, learner.progressed = starts, self.beat
+        self.beat()
         checkpoint.resume(learner)
+        self.beat()
         starts[-1].update(epoch=learner.epoch, steps=learner.steps_taken)
         self.group.on_main(lambda: start_log.write(directory, learner.starts))
         return learner

@@ -44,8 +44,10 @@ def _publish(learner: Learner, test: dict[str, float] | None, rows: Rows) -> flo
         save_weights(learner.student, learner.directory / WEIGHTS, facts)
         if learner.has_own_head:
             save_weights(learner.distiller, learner.directory / HEAD)
+    learner.progressed()
     checkpoint.write_history(learner)
     _write_predictions(learner, rows)
+    learner.progressed()
     content = record(learner, test)
     records.publish(learner.directory, content)
     return content.top1
