@@ -129,17 +129,16 @@ def retry(args: argparse.Namespace) -> int:
 
     plan = planned(args, strict=False)
     states = {State.FAILED} | ({State.STALE} if args.redo_stale else set())
-    if args.redo_teacher:
-        _redo_teachers(plan, args)
-    elif not args.redo_stale:
+    count = _redo_teachers(plan, args) if args.redo_teacher else 0
+    if not args.redo_teacher and not args.redo_stale:
         warn_of_damage(args, plan.statuses())
-    count = reset(plan, states)
+    count += reset(plan, states)
     print(f"{plural(count, 'run')} will be tried again by the next `run` or `submit`")
     return 0
 
 
-def _redo_teachers(plan: Plan, args: argparse.Namespace) -> None:
-    """Set aside what others need and whose weights are damaged, and say what follows."""
+def _redo_teachers(plan: Plan, args: argparse.Namespace) -> int:
+    """Set aside what others need and whose weights are damaged; say what follows, and count it."""
     from experiments.plan.retry import redo_teachers
 
     redone = redo_teachers(plan)
@@ -154,6 +153,7 @@ def _redo_teachers(plan: Plan, args: argparse.Namespace) -> None:
             )
     if redone and args.transfer:
         print("they are students: `run` or `submit` the matrix without --transfer first")
+    return len(redone)
 
 
 def register(verbs: Verbs) -> None:

@@ -149,6 +149,7 @@ def test_a_teacher_that_comes_out_as_it_was_keeps_its_students(half: Place):
     assert called.code == 0
     assert "resnet14, vanilla, trial 0: set aside as 0-" in called.out
     assert "its 1 finished reader will be stale" in called.out
+    assert called.out.endswith("1 run will be tried again by the next `run` or `submit`\n")
     assert count_states(statuses(half).values()) == {State.DONE: 3, State.TODO: 4}
     assert half.call("run", "--workers", "1").code == 0
     assert teacher_weights(half).read_bytes() == before
