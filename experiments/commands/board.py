@@ -147,13 +147,14 @@ def _trained_by(entry: Entry) -> str:
 
 def _cell(entry: Entry, statuses: Mapping[str, Status]) -> Cell:
     status = statuses[entry.spec.id]
+    is_done = status.state == State.DONE or bool(status.damage)  # a result counts without weights
     return Cell(
         arrow(entry.pair),
         entry.label,
         entry.spec.trial,
-        record=status.record if status.state == State.DONE else None,
-        reason=status.detail or None,
-        state=State.TODO if is_waiting(status) else status.state,
+        record=status.record if is_done else None,
+        reason=None if is_done else status.detail or None,
+        state=State.DONE if is_done else State.TODO if is_waiting(status) else status.state,
         run=entry.spec.id,
         spec=_described(entry.spec),
     )
@@ -260,7 +261,7 @@ def _accepted(plan: Plan) -> list[str]:
 
 
 def _stale(statuses: Mapping[str, Status]) -> list[str]:
-    stale = [s for s in statuses.values() if s.state == State.STALE]
+    stale = [s for s in statuses.values() if s.state == State.STALE and not s.damage]
     if not stale:
         return []
     first = f"{stale[0].spec}: {stale[0].detail}"

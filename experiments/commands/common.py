@@ -11,7 +11,7 @@ import inspect
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -214,6 +214,18 @@ def note_unreadable(statuses: Iterable[Status]) -> None:
         print(f"note: left out: {problem}", file=sys.stderr)
     if problems[MOST:]:
         print(f"note: left out: … and {len(problems) - MOST} more results", file=sys.stderr)
+
+
+def warn_of_damage(args: argparse.Namespace, statuses: Mapping[str, Status]) -> None:
+    """Name, on standard error, the weights that unfinished runs need and that are damaged."""
+    from experiments.plan import weights
+
+    damaged = weights.lines(statuses)
+    for line in damaged:
+        print(f"warning: {line}", file=sys.stderr)
+    if damaged:
+        again = command(args, "retry")
+        print(f"to train what is damaged again: {again} --redo-teacher", file=sys.stderr)
 
 
 def states_to_train(args: argparse.Namespace) -> set[str]:

@@ -14,6 +14,7 @@ from experiments.commands.common import (
     note_unreadable,
     planned,
     print_note,
+    warn_of_damage,
 )
 from experiments.wording import plural
 
@@ -34,6 +35,7 @@ def plan(args: argparse.Namespace) -> int:
     print_note(_about_runs(prepared))
     statuses = queue_status.statuses(prepared)
     note_unreadable(statuses.values())
+    warn_of_damage(args, statuses)
     print(format_counts(prepared, statuses))
     print_methods_not_compute_matched(prepared.expansion)
     for text in _warnings(prepared, statuses.values()):

@@ -19,6 +19,7 @@ from experiments.commands.common import (
     planned,
     print_note,
     states_to_train,
+    warn_of_damage,
 )
 from experiments.commands.entry import INTERRUPTED
 from experiments.commands.plan import print_teacher_notes
@@ -46,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
     if any(s.state in states | {State.TODO} for s in before.values()):
         print_note(check_writable(plan.workspace.runs))
     _note(args, format_counts(plan, before))
+    warn_of_damage(args, before)
     # Teachers are measured before errors are put aside: bad input changes nothing.
     plan.check_accuracies(s.spec for s in before.values() if s.state in states)
     if not args.quiet:  # a GPU's memory is left to the workers
@@ -127,9 +129,31 @@ def retry(args: argparse.Namespace) -> int:
 
     plan = planned(args, strict=False)
     states = {State.FAILED} | ({State.STALE} if args.redo_stale else set())
-    count = reset(plan, states)
+    count = _redo_teachers(plan, args) if args.redo_teacher else 0
+    if not args.redo_teacher and not args.redo_stale:
+        warn_of_damage(args, plan.statuses())
+    count += reset(plan, states)
     print(f"{plural(count, 'run')} will be tried again by the next `run` or `submit`")
     return 0
+
+
+def _redo_teachers(plan: Plan, args: argparse.Namespace) -> int:
+    """Set aside what others need and whose weights are damaged; say what follows, and count it."""
+    from experiments.plan.retry import redo_teachers
+
+    redone = redo_teachers(plan)
+    if not redone:
+        print("no weights that unfinished runs need are missing or damaged")
+    for one in redone:
+        print(f"{one.status.spec}: set aside as {one.kept.name} ({one.status.detail})")
+        if one.readers:
+            print(
+                f'its {plural(one.readers, "finished reader")} will be stale ("trained again '
+                'since") unless the new weights are the same, bit for bit'
+            )
+    if redone and args.transfer:
+        print("they are students: `run` or `submit` the matrix without --transfer first")
+    return len(redone)
 
 
 def register(verbs: Verbs) -> None:
@@ -142,4 +166,10 @@ def register(verbs: Verbs) -> None:
     )
     add_sharing_flag(verb, "run this many workers on each GPU; on a CPU, so many times as many")
     add_training_flags(verb, cohort_size="train at most this many runs in one process")
-    add_redo_flag(add_matrix_verb(verbs, "retry", retry))
+    again = add_matrix_verb(verbs, "retry", retry)
+    add_redo_flag(again)
+    again.add_argument(
+        "--redo-teacher",
+        action="store_true",
+        help="also train again the teachers (with --transfer: the students) whose weights are gone",
+    )

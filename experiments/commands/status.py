@@ -17,6 +17,7 @@ from experiments.commands.common import (
     is_filtered,
     note_unreadable,
     planned,
+    warn_of_damage,
 )
 from results.printable import printable
 
@@ -74,6 +75,7 @@ def _text(plan: Plan, view: View, args: argparse.Namespace) -> str:
 
     statuses = view.statuses
     note_unreadable(statuses.values())
+    warn_of_damage(args, statuses)
     header, rows = _each(plan, view) if args.each else _groups(plan, statuses)
     first = job_lines.silence(view)
     first += [] if args.quiet else [format_counts(plan, statuses)]

@@ -23,6 +23,7 @@ from experiments.commands.common import (
     planned,
     print_note,
     states_to_train,
+    warn_of_damage,
 )
 from experiments.commands.plan import print_teacher_notes
 from experiments.errors import InputError
@@ -69,6 +70,7 @@ def submit(args: argparse.Namespace) -> int:
     for line in recovery.left_alone(plan.workspace.runs):
         _note(line)
     statuses = recovery.held_back(plan.workspace.runs, statuses)
+    warn_of_damage(args, statuses)
     statuses = preview.as_reset(statuses, states_to_train(args))
     settings = _settings(args, plan, statuses.values(), options)
     view = arrays.plan_submission(plan, statuses, known, settings, preview.limits(options))

@@ -14,17 +14,18 @@ from experiments.local.queue import LocalQueue, handling
 from experiments.matrix.run_spec import RunSpec
 from experiments.plan.jobs import Task
 from experiments.rundir.outcome import Outcome
-from experiments.worker.job import STOPPED, Job, describe
+from experiments.worker.job import BLOCKED, STOPPED, Job, describe
 from experiments.worker.signals import requeue_or_wait
 
-ENDED_WELL = (Outcome.DONE, Outcome.HELD, Outcome.BLOCKED)  # as for a task of one worker
+ENDED_WELL = (Outcome.DONE, Outcome.HELD)  # as for a task of one worker
 
 
 def work(files: list[Path]) -> int:
     """Train the jobs of ``files`` at once, a worker each; returns the exit code of the process.
 
-    It is that of a task of one worker: 1 if a run failed or was lost, STOPPED after a stop request
-    that left something to train. Then the job is handed back to SLURM, once all workers have saved.
+    It is that of a task of one worker: 1 if a run failed or was lost, BLOCKED if one is blocked,
+    STOPPED after a stop request that left something to train. Then the job is handed back to SLURM,
+    once all workers have saved.
     """
     tasks = [Task(Job.read(path)) for path in files]
     device = "cuda:0" if tasks[0].job.device == "cuda" else tasks[0].job.device
@@ -36,7 +37,8 @@ def work(files: list[Path]) -> int:
         if queue.stops and None in ended:
             requeue_or_wait(queue)
             return STOPPED
-    return 0 if all(state in ENDED_WELL for state in ended) else 1
+    bad = {state for state in ended if state not in ENDED_WELL}
+    return BLOCKED if bad == {Outcome.BLOCKED} else 1 if bad else 0
 
 
 class PackedQueue(LocalQueue):

@@ -62,7 +62,8 @@ class LocalQueue:
         self.running: dict[int, tuple[Task, str, subprocess.Popen[str]]] = {}
         self.events: queue.Queue[tuple[int, dict[str, Any] | int]] = queue.Queue()
         self.states: dict[str, str] = {}  # run id -> how it ended
-        self.specs = {spec.id: spec for task in waiting for spec in task.job.specs}
+        # By the ids that they were planned with, in a job of SLURM perhaps by other code.
+        self.specs = {task.job.id_of(spec): spec for task in waiting for spec in task.job.specs}
         self.stops = self.stops_passed_on = 0
         self.started = 0
 
@@ -121,7 +122,7 @@ class LocalQueue:
         for spec in task.job.specs:
             if spec.teacher:
                 reason = f"its teacher (run {task.after}): {self.states[task.after or '']}"
-                self._settle(spec, Outcome.BLOCKED, reason)
+                self._settle(task.job, spec, Outcome.BLOCKED, reason)
 
     def _start(self, task: Task, device: str, folder: Path) -> None:
         self.started += 1
@@ -162,13 +163,14 @@ class LocalQueue:
     # ---- workers' reports ----------------------------------------------------------------------
 
     def _report(self, pid: int, event: dict[str, Any]) -> None:
-        spec = self.specs.get(event.pop("run", ""))
+        run = event.pop("run", "")
+        spec = self.specs.get(run)
         if spec is None:
             self._note(self.running[pid][0], str(event.get("note", event)))
         elif "state" not in event:
             self.progress.epoch(spec, event)
         else:
-            self.states[spec.id] = event["state"]
+            self.states[run] = event["state"]
             self.progress.ended(spec, event)
 
     def _note(self, task: Task, line: str) -> None:
@@ -179,13 +181,13 @@ class LocalQueue:
         """A worker has ended. Its unfinished runs get another worker, then one worker each."""
         task, device, _ = self.running.pop(pid)
         self.free.append(device)
-        left = tuple(spec for spec in task.job.specs if spec.id not in self.states)
+        left = tuple(s for s in task.job.specs if task.job.id_of(s) not in self.states)
         if not left or self.stops:
             return
         again = task.job.only(left)  # without the runs that have ended
         if code == REFUSED:  # the worker has printed why
             for spec in left:
-                self._settle(spec, "not run", "its job was refused; repeat the command")
+                self._settle(again, spec, "not run", "its job was refused; repeat the command")
         elif len(left) > 1 and (task.deaths + 1 >= DEATHS_ALLOWED or _without_progress(again)):
             # One worker each shows which run is the cause, and lets the others finish.
             alone = [task.job.only((spec,)) for spec in left]
@@ -194,10 +196,10 @@ class LocalQueue:
             self.waiting.insert(0, replace(task, job=again, deaths=task.deaths + 1))
         else:
             reason = f"its worker died ({_death(code)}); repeat the command"
-            self._settle(left[0], "lost", reason)
+            self._settle(again, left[0], "lost", reason)
 
-    def _settle(self, spec: RunSpec, state: str, error: str) -> None:
-        self.states[spec.id] = state
+    def _settle(self, job: Job, spec: RunSpec, state: str, error: str) -> None:
+        self.states[job.id_of(spec)] = state
         self.progress.ended(spec, {"state": state, "error": error})
 
     # ---- stopping ------------------------------------------------------------------------------

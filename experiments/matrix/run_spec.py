@@ -121,17 +121,18 @@ class RunSpec(_Frozen):
         method = "probe" if self.source else self.method
         return f"{self.pair}, {method}, trial {self.trial}"
 
-    def directory(self, runs: Path) -> Path:
+    def directory(self, runs: Path, run: str | None = None) -> Path:
         """runs/<dataset>/<teacher>--<student>/<method>/<trial>-<id>, "/" in names as ".".
 
-        A probe has its student's data set and method in place of teacher and method.
+        A probe has its student's data set and method in place of teacher and method. ``run``: the
+        id that it had when it was planned, instead of today's.
         """
         teacher, method = self.teacher.name if self.teacher else "none", self.method
         if self.source:
             teacher, method = self.source.dataset, self.source.method
         parts = (self.dataset.name, f"{teacher}--{self.student}", method)
         cell = "/".join(part.replace("/", ".") for part in parts)
-        return runs / f"{cell}/{self.trial}-{self.id}"
+        return runs / f"{cell}/{self.trial}-{run or self.id}"
 
     def dump(self) -> dict[str, Any]:
         """Plain data with every key, for spec.yaml and result.json."""

@@ -34,7 +34,9 @@ def tasks(
     wanted = {s.spec.teacher.run for s in statuses if s.spec.teacher and s.spec.teacher.run}
     teachers = [s for s in statuses if s.spec.id in wanted]  # those that the harness trains
     first = [
-        replace(_task([s], template, {}), alone=True) for s in teachers if s.state in NOT_STARTED
+        replace(_task([s], replace(template, awaited=True), {}), alone=True)
+        for s in teachers
+        if s.state in NOT_STARTED
     ]
     busy = {s.spec.id for s in teachers if s.state in ACTIVE} - set(under_way)
     to_come = {s.spec.id for s in teachers if s.state != State.DONE}

@@ -20,7 +20,7 @@ from experiments.matrix.run_spec import RunSpec, build_dataset
 from experiments.matrix.schema import Matrix
 from experiments.matrix.select import select
 from experiments.memo import Memo
-from experiments.plan import preflight
+from experiments.plan import preflight, weights
 from experiments.plan.capability import Capabilities, Kind, kind, remembered
 from experiments.plan.earlier_code import Earlier, reconcile
 from experiments.plan.preflight import Given
@@ -36,6 +36,7 @@ from experiments.rundir.layout import weights_of
 from experiments.rundir.status import Seen, State, Status, probe_statuses, read_statuses
 from experiments.wording import plural
 from experiments.worker.job import Job
+from results import board_file
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,19 @@ class Plan:
         runs, place = self.expansion.runs, self.workspace.runs
         with activity(f"reading the states of {plural(len(runs), 'run')}"):
             statuses = read_statuses(runs, place, self._why_not, stale, measures, seen)
-        if self.origin is None:
+        return self._with_weights(statuses, seen)
+
+    def _with_weights(self, statuses: dict[str, Status], seen: Seen | None) -> dict[str, Status]:
+        """The statuses, knowing what they read: students of probes, and whose weights are whole."""
+        runs, memo = self.workspace.runs, Memo(self.workspace.data)
+        students = self.origin.statuses(seen=seen) if self.origin else None
+        if students is not None:
+            statuses = probe_statuses(statuses, students)
+        if board_file.is_board_file(runs):  # it holds records alone
             return statuses
-        return probe_statuses(statuses, self.origin.statuses(seen=seen))
+        if students is not None:
+            return weights.of_sources(statuses, students, runs, memo)
+        return weights.of_teachers(statuses, runs, memo)
 
     @property
     def sources(self) -> dict[str, Path]:

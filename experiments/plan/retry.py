@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
+from experiments.memo import Memo
+from experiments.plan import weights
 from experiments.plan.plan import Plan
-from experiments.rundir.status import State, is_claimed
+from experiments.rundir.status import State, Status, is_claimed
 from results import records
 
 
@@ -27,6 +30,42 @@ def reset(plan: Plan, states: set[str]) -> int:
                 directory.mkdir(parents=True)
             count += 1
     return count
+
+
+@dataclass(frozen=True)
+class Redone:
+    """A finished run whose weights others need and that were damaged; it is to be trained again.
+
+    kept     where it lies now
+    readers  finished runs that learned from the weights it had
+    """
+
+    status: Status
+    kept: Path
+    readers: int
+
+
+def redo_teachers(plan: Plan) -> list[Redone]:
+    """Set aside the teachers of unfinished runs whose weights are missing or damaged.
+
+    Of a plan of probes: the students that they read. Nothing is deleted; runs that are done stay so
+    if the weights come out as they were, bit for bit.
+    """
+    statuses, runs = plan.statuses(), plan.workspace.runs
+    damaged = {run: status for run, status in statuses.items() if status.damage}
+    if plan.origin:
+        memo = Memo(plan.workspace.data)
+        damaged = weights.damaged_sources(statuses, plan.origin.statuses(), runs, memo)
+    done = [weights.read_by(s) for s in statuses.values() if s.state == State.DONE]
+    redone = []
+    for run, status in damaged.items():
+        directory = status.spec.directory(runs)
+        if is_claimed(directory):
+            continue
+        kept = _free_name(directory)
+        directory.rename(kept)
+        redone.append(Redone(status, kept, done.count(run)))
+    return redone
 
 
 def _free_name(directory: Path) -> Path:

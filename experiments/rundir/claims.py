@@ -3,8 +3,9 @@
 A claim is a file ``claim-0001`` in the run's directory, created with O_EXCL. It is taken over only
 by creating the next number, and only if its holder is proven dead (by the process table of this
 machine, or by SLURM) or its heartbeat, the file's modification time, is stale by the file system's
-own clock. A holder looks for a higher number before every save. Nothing beyond what NFS guarantees
-is relied on.
+own clock. A holder looks before every save whether the claim with the highest number is its own, by
+number and nonce: numbers begin again at 1 once the claims of a finished run are deleted, or its
+directory is moved away. Nothing beyond what NFS guarantees is relied on.
 """
 
 from __future__ import annotations
@@ -37,30 +38,37 @@ class Lost(RuntimeError):  # noqa: N818  (describes a claim)
 
 
 class Claim:
-    """A claim of this process."""
+    """A claim of this process; ``nonce`` is in its file and in no other."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, nonce: str) -> None:
+        self.path, self.nonce = path, nonce
         self.number = _number(path)
         self._last_beat = time.monotonic()
 
     def beat(self) -> None:
-        """Touch the file, at most every BEAT_SECONDS."""
+        """Touch the file, at most every BEAT_SECONDS, if it is still this claim's."""
         if time.monotonic() - self._last_beat > BEAT_SECONDS:
             self._last_beat = time.monotonic()
             with contextlib.suppress(OSError):  # taken over, or no disk: the next save notices
-                os.utime(self.path, follow_symlinks=False)
+                if self._is_own():
+                    os.utime(self.path, follow_symlinks=False)
 
     def is_held(self) -> bool:
-        """False once there is a higher number: this holder must stop and save nothing."""
+        """False once another claim is the newest: this holder must stop and save nothing."""
         latest = newest(self.path.parent)
-        return latest is not None and _number(latest) == self.number
+        return latest is not None and _number(latest) == self.number and self._is_own()
+
+    def _is_own(self) -> bool:
+        """Whether the file holds what `take` wrote; one that is still empty is another's."""
+        return _holder(self.path).get("nonce") == self.nonce
 
     def release(self) -> None:
-        """Give the claim up. The file stays, so that its number is never used again.
+        """Give the claim up. The file stays, and with it its number.
 
-        Otherwise an earlier holder that was suspended could mistake a new claim for its own.
+        A link that somebody put in its place becomes stale at once; no process has made it.
         """
+        if self.path.is_symlink():
+            os.utime(self.path, (0, 0), follow_symlinks=False)
         if not self.is_held():
             return
         try:
@@ -78,10 +86,10 @@ class Claim:
 def take(directory: Path) -> Claim | None:
     """Claim a run's directory; None if a live process holds it."""
     latest = newest(directory)
-    if latest is not None and is_alive(latest) and not _job_has_ended(latest):
+    if latest is not None and _is_respected(latest):
         return None
     number = _number(latest) + 1 if latest is not None else 1
-    path = directory / f"claim-{number:04d}"
+    path, nonce = directory / f"claim-{number:04d}", secrets.token_hex(8)
     try:
         handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
     except FileExistsError:
@@ -90,17 +98,27 @@ def take(directory: Path) -> Claim | None:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             pid = os.getpid()
             me = {"host": _host(), "pid": pid, "started": _start_time(pid), "slurm": _slurm()}
-            json.dump({**me, "time": time.time()}, file)
+            json.dump({**me, "time": time.time(), "nonce": nonce}, file)
     except OSError:  # a full disk: an empty claim would block the run until it is stale
         path.unlink(missing_ok=True)
         raise
-    claim = Claim(path)
+    claim = Claim(path, nonce)
     if not claim.is_held():  # the listing missed a higher number: files changed while it was read
         path.unlink(missing_ok=True)
         return None
     if latest is not None:
         latest.unlink(missing_ok=True)
     return claim
+
+
+def is_held(directory: Path) -> bool:
+    """Whether `take` would fail: a process that may still be working holds the run."""
+    latest = newest(directory)
+    return latest is not None and _is_respected(latest)
+
+
+def _is_respected(path: Path) -> bool:
+    return is_alive(path) and not _job_has_ended(path)
 
 
 def remove_all(directory: Path) -> None:

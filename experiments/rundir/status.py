@@ -50,6 +50,8 @@ class Status:
     ``seconds_left`` is extrapolated from the epochs since the present start. ``problem`` is what is
     wrong with its result, with the file's path, where it has one that cannot be understood.
     ``blocked`` is why it could not be trained when it was last tried; nothing stops the next try.
+    ``damage`` is what is wrong with the weights of a finished run that others need: its result, in
+    ``record``, counts all the same (see `plan.weights`).
     """
 
     spec: RunSpec
@@ -62,6 +64,7 @@ class Status:
     problem: str = ""
     initial: int = 0  # epochs of an initial stage, done and saved
     blocked: str = ""
+    damage: str = ""
 
     @property
     def epochs(self) -> Epochs:

@@ -19,8 +19,8 @@ from datasets import Data, DataError, Stream
 from distillers import Unsupported
 from experiments import environment
 from experiments.matrix.run_spec import RunSpec
-from experiments.rundir import claims, start_log
-from experiments.rundir.layout import CHECKPOINT, ERROR
+from experiments.rundir import blocked, claims, start_log
+from experiments.rundir.layout import BLOCKED, CHECKPOINT, ERROR
 from experiments.rundir.outcome import Outcome
 from experiments.train import checkpoint, result
 from experiments.train.distributed import SINGLE, Broken, ProcessGroup, is_known_to_all
@@ -80,6 +80,7 @@ class Cohort:
     sources       weights of the students that probes read, by run id
     states        how runs ended, by run id
     members       the runs that have joined and not left
+    joining       the claim of the run that is joining
     """
 
     specs: list[RunSpec]
@@ -96,6 +97,7 @@ class Cohort:
     sources: Mapping[str, Path] = field(default_factory=dict)
     states: dict[str, str] = field(default_factory=dict)
     members: list[Member] = field(default_factory=list)
+    joining: claims.Claim | None = None
 
     def at(self, position: tuple[str, int], stream: Stream) -> list[Member]:
         """The members that are in this (stage, epoch) and train on this stream."""
@@ -103,10 +105,14 @@ class Cohort:
         return [m for m in at_position if m.learner.stream == stream]
 
     def beat(self) -> None:
-        """Show other processes that the claims of all members are still held."""
-        for member in self.members:
-            if member.claim is not None:
-                member.claim.beat()
+        """Show other processes that the claims of all members are still held.
+
+        Called after every piece of work, be it a batch or a network that is built, and never by a
+        clock: a process that hangs must lose its claims.
+        """
+        for claim in (*(member.claim for member in self.members), self.joining):
+            if claim is not None:
+                claim.beat()
 
     # ---- joining -------------------------------------------------------------------------------
 
@@ -118,7 +124,7 @@ class Cohort:
         def take() -> dict[str, Any]:
             nonlocal claim
             directory.mkdir(parents=True, exist_ok=True)
-            claim = claims.take(directory)
+            claim = self.joining = claims.take(directory)
             return _skip_reason(directory, claim)
 
         watch = self.permanent.watch
@@ -133,6 +139,8 @@ class Cohort:
             self._record_failure(spec, claim, error)
             self.permanent.restore()
             return None
+        finally:
+            self.joining = None
         self.members.append(member)
         return member
 
@@ -147,8 +155,10 @@ class Cohort:
         learner = Learner(
             spec, self.data, teacher, self.device, directory, self.group, source, self.predictions
         )
-        learner.starts = starts
+        learner.starts, learner.progressed = starts, self.beat
+        self.beat()
         checkpoint.resume(learner)
+        self.beat()
         starts[-1].update(epoch=learner.epoch, steps=learner.steps_taken)
         self.group.on_main(lambda: start_log.write(directory, learner.starts))
         return learner
@@ -163,6 +173,7 @@ class Cohort:
             start["processes"] = self.group.size
         starts = start_log.begin(directory, spec.id, start, self.code)
         records.write_atomic(directory / "spec.yaml", yaml.safe_dump(spec.dump(), sort_keys=False))
+        blocked.clear(directory)
         return starts
 
     # ---- what members share --------------------------------------------------------------------
@@ -236,7 +247,7 @@ class Cohort:
         learner = member.learner
         member.check_claim()
         learner.starts[-1]["progress"] = True  # as the result says, which only exists if it is so
-        top1 = result.finish(learner)
+        top1 = result.finish(learner, member.check_claim)
         if member.claim is not None:
             _clean(learner.directory)
         self._report_end(learner.spec, Outcome.DONE, top1=top1)
@@ -302,7 +313,7 @@ def _skip_reason(directory: Path, claim: claims.Claim | None) -> dict[str, Any]:
 
 def _clean(directory: Path) -> None:
     """Remove what a run needs only until its result exists; what cannot be removed stays."""
-    for name in (CHECKPOINT, start_log.FILE):
+    for name in (CHECKPOINT, start_log.FILE, BLOCKED):
         with contextlib.suppress(OSError):
             (directory / name).unlink(missing_ok=True)
     with contextlib.suppress(OSError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,9 @@ class Learner:
     methods), "main" and, after the last step, "done". Files are read and written by `checkpoint`
     and `result`. Nothing here names a method, a network or a data set.
     """
+
+    # Called after every piece of work that is no step, such as a batch of a test.
+    progressed: Callable[[], None] = staticmethod(lambda: None)
 
     def __init__(
         self,
@@ -271,7 +275,7 @@ class Learner:
         """Scores of the method's prediction on "test" or "validation": see `networks.evaluate`."""
         self.distiller.eval()
         self._reseed(seed(self.id, self.stage, self.epoch, "evaluate"))
-        batches = self.data.test_batches(split)
+        batches = self._noted(self.data.test_batches(split))
         needs, predict = self.distiller.needs, self.distiller.predict
         with self.as_tested():
             scores = networks.evaluate(
@@ -279,6 +283,11 @@ class Learner:
             )
         self.distiller.train()
         return scores
+
+    def _noted(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        for batch in batches:
+            yield batch
+            self.progressed()
 
     def repeat_last_test(self) -> None:
         """Collect the predictions of a run that was killed between its last test and its result.

@@ -5,6 +5,7 @@ Their formats: `results.predictions`, `results.schema`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from experiments.rundir.layout import HEAD, WEIGHTS
@@ -16,8 +17,12 @@ from results import predictions, provenance, records
 from results.schema import MeasuredTeacher, Record, Start
 
 
-def finish(learner: Learner) -> float:
-    """Write weights, history and, last, the result; returns the headline accuracy."""
+def finish(learner: Learner, check: Callable[[], None] = lambda: None) -> float:
+    """Write weights, history and, last, the result; returns the headline accuracy.
+
+    ``check`` is called before the first write, since the last test may take minutes; it raises if
+    another process has taken the run over.
+    """
     test = None
     if "validation" in learner.data.sizes:  # epochs were scored on it: the test set is read here
         learner.collected = collector(learner.data, learner.predictions)
@@ -26,17 +31,23 @@ def finish(learner: Learner) -> float:
         learner.repeat_last_test()
     assert learner.collected is not None
     rows = learner.collected.gathered(learner.group)
+    check()
     return learner.group.on_main(lambda: _publish(learner, test, rows))
 
 
 def _publish(learner: Learner, test: dict[str, float] | None, rows: Rows) -> float:
+    published = records.read(learner.directory)
+    if published is not None:  # by another process: its weights are those that its result names
+        return published.top1
     with learner.as_tested():
         facts = {"dataset": learner.spec.dataset.name}
         save_weights(learner.student, learner.directory / WEIGHTS, facts)
         if learner.has_own_head:
             save_weights(learner.distiller, learner.directory / HEAD)
+    learner.progressed()
     checkpoint.write_history(learner)
     _write_predictions(learner, rows)
+    learner.progressed()
     content = record(learner, test)
     records.publish(learner.directory, content)
     return content.top1

@@ -143,6 +143,7 @@ def step(cohort: Cohort, members: list[Member], batch: Batch) -> list[Member]:
     for member in taking:
         with cohort.isolate_failure(member), _timed(member.learner), cohort.blamed(member, watch):
             member.learner.take_step(batch, outputs)
+        cohort.beat()  # a first step may compile
         changed = cohort.changed(watch)
         if changed:  # the others get what they would have got without this member
             cohort.expel(member, changed)

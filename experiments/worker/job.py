@@ -19,7 +19,9 @@ from experiments.matrix.run_spec import RunSpec
 from experiments.rundir import epochs
 from results import files, records
 
-REFUSED, STOPPED = 2, 3  # exit codes: bad input; stopped on request, with everything saved
+# Exit codes: bad input; stopped on request, with everything saved; of a task of an array, of which
+# a run is blocked: SLURM must not count it as completed.
+REFUSED, STOPPED, BLOCKED = 2, 3, 4
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Job:
     predictions   how those of the last test are stored (`results.predictions.WANTED`)
     tensorboard   where event files are written; None for none
     stated_teachers  given teachers whose accuracy the matrix states
+    awaited       whether others, its students, wait for its result
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -54,6 +57,7 @@ class Job:
     predictions: str = "auto"
     tensorboard: Path | None = None
     stated_teachers: tuple[str, ...] = ()
+    awaited: bool = False
 
     def write(self, path: Path) -> None:
         """Write the job as JSON, which stays readable after an upgrade of the harness."""
@@ -86,11 +90,14 @@ class Job:
         ids = tuple(run for spec, run in planned if any(spec is chosen for chosen in specs))
         return replace(self, specs=tuple(specs), ids=ids)
 
-    def check_ids(self) -> None:
-        """Raise InputError if today's code gives the runs other ids (a default was edited)."""
-        for spec, planned in zip(self.specs, self.ids, strict=True):
-            if spec.id != planned:
-                raise InputError(f"{spec}: the code changed since it was planned")
+    def id_of(self, spec: RunSpec) -> str:
+        """The id that a run had when it was planned; today's code may give it another, or none."""
+        planned = zip(self.specs, self.ids, strict=True) if self.ids else ()
+        return next((run for own, run in planned if own is spec), None) or spec.id
+
+    def directory(self, spec: RunSpec) -> Path:
+        """Where a run is, by the id that it was planned with."""
+        return spec.directory(self.runs, self.id_of(spec))
 
 
 def _plain(value: Any) -> Any:

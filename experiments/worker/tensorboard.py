@@ -14,6 +14,7 @@ from experiments.errors import InputError
 from experiments.matrix.run_spec import RunSpec
 from experiments.rundir import event_files
 from experiments.rundir.event_files import EventFile
+from experiments.rundir.outcome import Outcome
 from experiments.train.cohort import Report
 from results.records import HISTORY
 
@@ -31,6 +32,8 @@ class Observer:
 
     def __call__(self, spec: RunSpec, row: dict[str, Any]) -> None:
         self.report(spec, row)
+        if row.get("state") == Outcome.BLOCKED:  # it has no file; its method may be unknown
+            return
         if "state" in row:
             self._try(lambda: self._end(spec))
         else:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,9 @@ from experiments.train.cohort import Cohort, Report
 from experiments.train.distributed import ProcessGroup
 from experiments.train.memory import shortage
 from experiments.train.waits import Interrupted, Waits
-from experiments.worker import rendezvous, tensorboard
-from experiments.worker.job import STOPPED, Job, command, describe, task_file
+from experiments.worker import holders, rendezvous, tensorboard
+from experiments.worker.blocking import REFUSALS, Blocker
+from experiments.worker.job import BLOCKED, STOPPED, Job, command, describe, task_file
 from experiments.worker.signals import Stop, requeue_or_wait
 
 
@@ -51,17 +53,51 @@ def work(path: Path, as_json: bool) -> int:
         contextlib.suppress(Interrupted),  # before training: there was nothing to save
     ):
         _train_or_tell(job, stop, observer, group, states)
+        if in_array and job.awaited:
+            _train_what_is_held(job, stop, observer, group, states)
     group.close()
     if not group.is_main:  # srun treats any other code as a crash, and kills the main process
         return 0
-    if stop.requested and any(spec.id not in states for spec in job.specs):
+    if stop.requested and any(run not in states for run in job.ids):
         if in_array:
             requeue_or_wait(stop)
         return STOPPED
-    bad = {Outcome.FAILED, Outcome.INTERRUPTED}
-    if not in_array:  # a blocked task of an array ends well: its teacher's job has failed already
-        bad.add(Outcome.BLOCKED)
-    return 1 if bad & set(states.values()) else 0
+    return _exit_code(set(states.values()), in_array)
+
+
+def _exit_code(states: set[str], in_array: bool) -> int:
+    """Of a process whose runs have ended like this; a blocked run is an error everywhere."""
+    if states & {Outcome.FAILED, Outcome.INTERRUPTED}:
+        return 1
+    if Outcome.BLOCKED in states:
+        return BLOCKED if in_array else 1
+    return 0
+
+
+def _train_what_is_held(
+    job: Job, stop: Stop, report: Report, group: ProcessGroup, states: dict[str, str]
+) -> None:
+    """Wait for the results of runs that other processes train; take over those that are given up.
+
+    At a stop request they have no state, so that the job is handed back and waits on later.
+    """
+    say = _say if group.is_main else _say_nothing
+    while held := [s for s in job.specs if states.get(job.id_of(s)) == Outcome.HELD]:
+        waiting = job.only(held)
+        goes_on = holders.wait(waiting, stop, group, say)
+        for run in waiting.ids:
+            del states[run]
+        if not goes_on:
+            return
+        _train_or_tell(waiting, stop, report, group, states)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _say_nothing(line: str) -> None:
+    """The words of processes other than the main one."""
 
 
 def _task_number(folder: Path) -> int:
@@ -89,44 +125,49 @@ def _train_or_tell(
 
     def report_and_note(spec: RunSpec, row: dict[str, Any]) -> None:
         if "state" in row:
-            states[spec.id] = row["state"]
+            states[job.id_of(spec)] = row["state"]
         report(spec, row)
 
+    block = Blocker(job, report_and_note, writes=group.is_main)
     try:
-        _train(job, stop, report_and_note, group)
+        _train(job, stop, report_and_note, group, block)
     except DataError as error:
         if group.size > 1:  # the others wait for this process
             raise
-        _tell_rest(job, states, report_and_note, Outcome.BLOCKED, str(error))
+        for spec in _without_end(job, states):
+            block(spec, str(error))
+    except REFUSALS as error:
+        block.store_refusal(_without_end(job, states), error)
+        raise
     except RuntimeError as error:  # while the data or the teacher were loaded
         reason = shortage(error)
         if reason is None:
             raise
-        _tell_rest(job, states, report_and_note, Outcome.INTERRUPTED, reason)
+        for spec in _without_end(job, states):
+            report_and_note(spec, {"state": Outcome.INTERRUPTED, "error": reason})
 
 
-def _tell_rest(job: Job, states: dict[str, str], report: Report, state: str, reason: str) -> None:
-    """Report the runs that have not ended yet."""
-    for spec in job.specs:
-        if spec.id not in states:
-            report(spec, {"state": state, "error": reason})
+def _without_end(job: Job, states: Mapping[str, str]) -> list[RunSpec]:
+    """The runs that have not ended yet."""
+    return [spec for spec in job.specs if job.id_of(spec) not in states]
 
 
-def _train(job: Job, stop: Stop, report: Report, group: ProcessGroup) -> None:
+def _train(job: Job, stop: Stop, report: Report, group: ProcessGroup, block: Blocker) -> None:
     """Train all runs of a job that can be trained."""
     for plugin in job.plugins:
         distillers.load_plugin(plugin)
-    job.check_ids()
-    device = torch.device(job.device)
-    numerics.check(job.specs[0].recipe, job.device)
-    numerics.set_numerics(job.specs[0].recipe, device)
-    first, shard = job.specs[0], (group.rank, group.size)
+    specs = block.with_planned_ids()
+    if not specs:
+        return
+    first, shard, device = specs[0], (group.rank, group.size), torch.device(job.device)
+    numerics.check(first.recipe, job.device)
+    numerics.set_numerics(first.recipe, device)
     options = {**first.dataset.options, **job.data_options}
     data = build_dataset(first.dataset, first.recipe, job.data_root, options, job.device, shard)
     data.while_waiting = Waits(stop, group)
-    specs = [spec for spec in job.specs if _is_as_planned(spec, data, report)]
-    specs = [spec for spec in specs if _has_source(spec, job, report)]
-    specs, teacher = _load_teacher(job, specs, data, device, report, group)
+    specs = [spec for spec in specs if _is_as_planned(spec, data, block)]
+    specs = [spec for spec in specs if _has_source(spec, job, block)]
+    specs, teacher = _load_teacher(job, specs, data, device, block, group)
     if specs:
         cohort = Cohort(
             specs=specs,
@@ -145,17 +186,17 @@ def _train(job: Job, stop: Stop, report: Report, group: ProcessGroup) -> None:
         trainer.train(cohort)
 
 
-def _is_as_planned(spec: RunSpec, data: Data, report: Report) -> bool:
+def _is_as_planned(spec: RunSpec, data: Data, block: Blocker) -> bool:
     """Whether plugins and a user's own data are still those that the run's id was made from."""
     same_data = spec.dataset.content in (None, data.fingerprint)
     if set(spec.plugins) <= expand.code_hashes(spec) and same_data:
         return True
     what = "data" if not same_data else "plugin"
-    report(spec, {"state": Outcome.BLOCKED, "error": f"its {what} changed since it was planned"})
+    block(spec, f"its {what} changed since it was planned")
     return False
 
 
-def _has_source(spec: RunSpec, job: Job, report: Report) -> bool:
+def _has_source(spec: RunSpec, job: Job, block: Blocker) -> bool:
     """Whether the student that a probe reads exists, with the weights that its result names."""
     if spec.source is None:
         return True
@@ -163,7 +204,7 @@ def _has_source(spec: RunSpec, job: Job, report: Report) -> bool:
     try:
         teachers.checked_hash(trained, job.sources[spec.source.run], "student")
     except teachers.Blocked as error:
-        report(spec, {"state": Outcome.BLOCKED, "error": str(error)})
+        block(spec, str(error))
         return False
     return True
 
@@ -173,7 +214,7 @@ def _load_teacher(
     specs: list[RunSpec],
     data: Data,
     device: torch.device,
-    report: Report,
+    block: Blocker,
     group: ProcessGroup,
 ) -> tuple[list[RunSpec], teachers.Teacher | None]:
     """The runs that can be trained, and their teacher. Without it, its runs are blocked."""
@@ -187,7 +228,7 @@ def _load_teacher(
     except (teachers.Blocked, models.ModelError) as error:
         for spec in specs:
             if spec.teacher:
-                report(spec, {"state": Outcome.BLOCKED, "error": str(error)})
+                block(spec, str(error))
         return [spec for spec in specs if not spec.teacher], None
     made = predictions.of_teacher(
         teacher, first.teacher, job.runs, data, recipe, job.predictions, first.dataset.name, group
@@ -197,7 +238,9 @@ def _load_teacher(
 
 def _report_json(spec: RunSpec, row: dict[str, Any]) -> None:
     with contextlib.suppress(BrokenPipeError):  # the queue is gone: `Stop` notices
-        print("\n" + json.dumps({"run": spec.id, **row}), flush=True)
+        if "run" not in row:  # a blocked run's is the one that it was planned with
+            row = {"run": spec.id, **row}
+        print("\n" + json.dumps(row), flush=True)
 
 
 def _report_text(spec: RunSpec, row: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from experiments.matrix.slurm_options import SlurmOptions, merged
 from experiments.rundir.layout import WEIGHTS
 from experiments.rundir.status import State, count_states
 from experiments.slurm import ABOUT_TO_TIME_OUT
-from experiments.worker.job import STOPPED
+from experiments.worker.job import BLOCKED, STOPPED
 from models.checkpoints.files import sha256
 from tests.experiments import cli, forked, sending
 from tests.experiments.cluster.test_arrays import A, flat, made, spec, students, task, trials
@@ -252,23 +252,23 @@ def test_stopped_in_the_middle_requeued_and_resumed(fake, place, tmp_path, monke
     assert ended.out.count("epoch 8/8") == 2 and ended.out.count("epoch 1/8") < 2
 
 
-def test_one_cohort_fails_and_the_other_goes_on(fake, sent, finished):
-    """The job then counts as failed, as that of one worker does; nothing is retried in it."""
+def test_one_cohort_is_blocked_and_the_other_goes_on(fake, sent, finished):
+    """The job then counts as failed, as that of one worker does; nothing is tried again in it."""
     teacher, _, taught, _ = tasks(fake)
     fake.run(teacher)
     path = sent.sent[2].folder / "task-0-0.json"
     job = json.loads(path.read_text())
     path.write_text(json.dumps({**job, "ids": ["of another day"]}))
     ended = fake.run(taught)
-    assert ended.code == 1
+    assert ended.code == BLOCKED
     assert ended.out.count(": done: top-1 ") == 1
-    assert "] error: resnet14 -> resnet8" in ended.out and "since it was planned" in ended.out
+    assert ": blocked: the code changed since it was planned" in ended.out
     assert "Traceback" not in ended.out + ended.err
 
 
-def test_without_its_teacher_it_reports_blocked_and_ends_well(fake, sent):
+def test_without_its_teacher_it_is_blocked_and_looks_failed(fake, sent):
     ended = fake.run(tasks(fake)[2])
-    assert (ended.code, ended.err) == (0, "")
+    assert (ended.code, ended.err) == (BLOCKED, "")
     assert ended.out.count(": blocked: teacher resnet14: ") == 2
 
 

@@ -232,3 +232,69 @@ def test_a_holder_without_a_process_is_judged_by_the_clock(tmp_path, pid):
     assert claims.take(tmp_path) is None
     grow_old(path)
     assert claims.take(tmp_path).number == 4
+
+
+# ---- numbers that begin again --------------------------------------------------------------------
+
+
+def held_by(number: int, directory: Path, nonce: str = "another's") -> Path:
+    """The claim of another process on another machine."""
+    path = directory / f"claim-{number:04d}"
+    path.write_text(
+        json.dumps({"host": "elsewhere:1234", "pid": 1, "started": "5", "nonce": nonce})
+    )
+    return path
+
+
+@pytest.mark.parametrize("text", [None, "", "[]", json.dumps({"released": True})])
+def test_a_claim_of_the_same_number_is_not_the_holders(tmp_path, monkeypatch, text):
+    """The directory's claims were deleted with its result, and somebody else began at 1."""
+    claim = claims.take(tmp_path)
+    claims.remove_all(tmp_path)
+    other = held_by(claim.number, tmp_path)
+    if text is not None:  # just created, cut, or given up
+        other.write_text(text)
+    grow_old(other)
+    before = other.read_text(), other.stat().st_mtime_ns
+    assert not claim.is_held()
+    monkeypatch.setattr(claims, "BEAT_SECONDS", 0.0)
+    claim.beat()
+    claim.release()
+    assert (other.read_text(), other.stat().st_mtime_ns) == before
+
+
+def test_an_older_version_s_claim_is_read_as_before(tmp_path):
+    """It has no nonce; it holds until it is stale."""
+    assert claims.take(tmp_path).path.read_text().count("nonce") == 1
+    claims.remove_all(tmp_path)
+    path = by_another(tmp_path)
+    assert "nonce" not in path.read_text()
+    assert claims.take(tmp_path) is None
+    grow_old(path)
+    assert claims.take(tmp_path).number == 4
+
+
+def test_of_many_takers_whose_numbers_begin_again_each_knows_its_own(tmp_path):
+    """Real processes: each takes claim-0001 after the one before was deleted."""
+    held = FORK.Queue()
+
+    def taker(turn: int) -> None:
+        claim = claims.take(tmp_path)
+        assert claim is not None and claim.number == 1
+        (tmp_path / f"took-{turn}").touch()
+        while not (tmp_path / "all").exists():
+            time.sleep(0.01)
+        held.put((turn, claim.is_held()))
+
+    processes = []
+    for turn in range(TAKERS):
+        claims.remove_all(tmp_path)
+        processes.append(FORK.Process(target=taker, args=(turn,)))
+        processes[-1].start()
+        while not (tmp_path / f"took-{turn}").exists():
+            time.sleep(0.01)
+    (tmp_path / "all").touch()
+    found = sorted(held.get(timeout=30) for _ in processes)
+    for process in processes:
+        process.join(30)
+    assert found == [(turn, turn == TAKERS - 1) for turn in range(TAKERS)]
