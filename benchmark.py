@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with activity.activity("loading PyTorch"):  # two seconds, or ten on a busy machine
             import torch  # noqa: F401
     code: int = args.action(args)
-    return code
+    return code or int(args.is_partial)
 
 
 def work(args: argparse.Namespace) -> int:
@@ -108,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.set_defaults(debug=False, quiet=False, action=None, loads_torch=False)
+    parser.set_defaults(debug=False, quiet=False, action=None, loads_torch=False, is_partial=False)
     parser.add_argument("--version", action=_ShowVersion, nargs=0, help="print it, and the commit")
     verbs = parser.add_subparsers(metavar="COMMAND")
     for command in COMMANDS:

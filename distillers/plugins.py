@@ -16,6 +16,7 @@ import importlib.util
 import os
 import pkgutil
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,15 +85,23 @@ def load_plugin(path: str | Path) -> str:
                     "it registers nothing: expected a class under @distillers.register(…) or a "
                     "call of models.register(…)"
                 )
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script that was never meant to be imported exits
         _forget(plugin)  # so that the corrected file can be loaded
         kind = "" if isinstance(error, PluginError) else f"{type(error).__name__}: "
-        raise MethodError(f"plugin {path}: {kind}{error}{_remedy(plugin, error)}") from error
+        where = _place(plugin, error)
+        raise MethodError(f"plugin {path}: {kind}{error}{where}{_remedy(plugin, error)}") from error
     return plugin.digest
 
 
 def read_plugin(path: str | Path) -> Plugin:
-    """What a plugin consists of; nothing is imported. Raises MethodError if it is not there."""
+    """What a plugin consists of; nothing is imported. Raises MethodError if it cannot be read."""
+    try:
+        return _read(path)
+    except OSError as error:  # e.g. it may not be read
+        raise MethodError(f"plugin {path}: {error.strerror or error}") from error
+
+
+def _read(path: str | Path) -> Plugin:
     file = Path(path).expanduser().resolve()
     if file.is_dir():
         files = _below(file)
@@ -152,7 +161,8 @@ def _older(file: Path) -> str:
 def _parsed(file: Path) -> ast.Module:
     try:
         return ast.parse(file.read_bytes(), str(file))
-    except (SyntaxError, ValueError) as error:  # ValueError: null bytes
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        # ValueError: null bytes; the last two: nested too deeply for Python's parser
         raise MethodError(f"plugin {file}: {type(error).__name__}: {error}") from error
 
 
@@ -341,7 +351,15 @@ _SIBLINGS = _Siblings()
 sys.meta_path.append(_SIBLINGS)
 
 
-def _remedy(plugin: Plugin, error: Exception) -> str:
+def _place(plugin: Plugin, error: BaseException) -> str:
+    """Where in the plugin's own files an import failed; a syntax error says it itself."""
+    files = {str(file): file.name for file in plugin.files}
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f"{files[f.filename]}:{f.lineno}" for f in frames if f.filename in files]
+    return f" (at {own[-1]})" if own else ""
+
+
+def _remedy(plugin: Plugin, error: BaseException) -> str:
     """What to do about an import that failed because of how siblings are imported."""
     if not isinstance(error, ImportError):
         return ""

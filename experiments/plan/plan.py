@@ -19,7 +19,8 @@ from experiments.matrix.run_spec import RunSpec, build_dataset
 from experiments.matrix.schema import Matrix
 from experiments.matrix.select import select
 from experiments.memo import Memo
-from experiments.plan import preflight
+from experiments.plan import broken_plugins, preflight
+from experiments.plan.broken_plugins import LeftOut
 from experiments.plan.capability import Capabilities, Kind, kind, remembered
 from experiments.plan.earlier_code import Earlier, reconcile
 from experiments.plan.preflight import Given
@@ -53,6 +54,7 @@ class Plan:
     # Finished runs of earlier code of their plugins, see `earlier_code`:
     stale: Mapping[str, Earlier] = field(default_factory=dict)
     accepted: Mapping[str, Earlier] = field(default_factory=dict)
+    left_out: LeftOut = LeftOut()  # runs of the matrix whose plugin is broken
 
     def statuses(self, measures: bool = False) -> dict[str, Status]:
         """Every run's status at this moment, by run id, teachers first.
@@ -200,7 +202,10 @@ def prepare(
     matrix = schema.load(source, processes=workspace.processes)
     folder = Path(source).resolve().parent
     plugins = tuple(resolve(folder, p.expanduser()) for p in matrix.plugins) + workspace.plugins
-    load_plugins(source, plugins, len(matrix.plugins))
+    broken = load_plugins(source, plugins, len(matrix.plugins), strict)
+    matrix, left_out = broken_plugins.without(matrix, list(broken.values()), source)
+    broken_plugins.tell(left_out)
+    plugins = tuple(plugin for plugin in plugins if plugin not in broken)
     expand.check_names(matrix, source)
     data, content = _required_data(source, matrix, workspace, strict)
     files = {name: teacher_path(name, matrix, workspace) for name in matrix.teachers}
@@ -216,7 +221,8 @@ def prepare(
             with activity(f"loading teacher {name}"):
                 preflight.check_teacher_fits(Given.of(source, name, matrix, path), data)
     plan = Plan(source, matrix, reconciled.expansion, data, workspace, plugins, files, strict)
-    return replace(plan, stale=reconciled.stale, accepted=reconciled.accepted)
+    found = {"stale": reconciled.stale, "accepted": reconciled.accepted}
+    return replace(plan, left_out=left_out, **found)
 
 
 def _probes(origin: Plan, name: str, strict: bool) -> Plan:

@@ -49,16 +49,33 @@ class Workspace:
         return replace(self, device=device, runs=runs, data=data, plugins=plugins)
 
 
-def load_plugins(source: str, plugins: Sequence[Path], of_matrix: int) -> None:
-    """Import users' files; the first ``of_matrix`` of them are named in the matrix."""
+def load_plugins(
+    source: str, plugins: Sequence[Path], of_matrix: int, strict: bool = True
+) -> dict[Path, str]:
+    """Import users' files; the first ``of_matrix`` of them are named in the matrix.
+
+    Returns what is wrong with those that cannot be imported, a line each. Raises InputError instead
+    if such a file was named on the command line and the plan is ``strict``.
+    """
+    broken = {}
     for i, plugin in enumerate(plugins):
         where = f"{source}: plugins.{i}" if i < of_matrix else "--plugin"
+        problem = _load(plugin)
+        if problem and strict and i >= of_matrix:
+            raise InputError(f"{where}: {problem}")
+        broken |= {plugin: f"{where}: {problem}"} if problem else {}
+    return broken
+
+
+def _load(plugin: Path) -> str | None:
+    """Import one user's file; what is wrong with it, in one line."""
+    try:
         if not plugin.exists():
-            raise InputError(f"{where}: no file at {plugin}{beside(plugin)}")
-        try:
-            distillers.load_plugin(plugin)
-        except distillers.MethodError as error:
-            raise InputError(f"{where}: {error}") from error
+            return f"no file at {plugin}{beside(plugin)}"
+        distillers.load_plugin(plugin)
+    except (distillers.MethodError, OSError) as error:  # OSError: its folder may not be read
+        return " ".join(str(error).split())
+    return None
 
 
 def resolve(folder: Path, path: Path) -> Path:

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 
-import distillers
 import models
 from datasets import Data, DataError
 from experiments.errors import InputError
@@ -25,7 +24,7 @@ from experiments.train.cohort import Cohort, Report
 from experiments.train.distributed import ProcessGroup
 from experiments.train.memory import shortage
 from experiments.train.waits import Interrupted, Waits
-from experiments.worker import rendezvous, tensorboard
+from experiments.worker import plugins, rendezvous, tensorboard
 from experiments.worker.job import STOPPED, Job, command, describe, task_file
 from experiments.worker.signals import Stop, requeue_or_wait
 
@@ -114,8 +113,9 @@ def _tell_rest(job: Job, states: dict[str, str], report: Report, state: str, rea
 
 def _train(job: Job, stop: Stop, report: Report, group: ProcessGroup) -> None:
     """Train all runs of a job that can be trained."""
-    for plugin in job.plugins:
-        distillers.load_plugin(plugin)
+    job = plugins.load(job, report)
+    if not job.specs:
+        return
     job.check_ids()
     device = torch.device(job.device)
     numerics.check(job.specs[0].recipe, job.device)

@@ -91,10 +91,9 @@ def edit(task: Path, **changes: object) -> None:
     ("spoil", "said"),
     [
         (lambda task: edit(task, ids=["of another day"]), "the code changed since it was planned"),
-        (lambda task: edit(task, plugins=["/gone.py"]), "gone.py"),
         (lambda task: task.unlink(), "No such file or directory"),
     ],
-    ids=["other code", "no plugin", "no job"],
+    ids=["other code", "no job"],
 )
 def test_an_invalid_job_is_refused_in_one_line(fake, place, spoil, said):
     spoil(place.sent[0].folder / "task-0.json")

@@ -1,0 +1,42 @@
+"""A job's plugins: one that cannot be imported blocks its own runs, not the others of the job."""
+
+from __future__ import annotations
+
+import sys
+
+import distillers
+import models
+from experiments.matrix.run_spec import RunSpec
+from experiments.rundir.outcome import Outcome
+from experiments.train.cohort import Report
+from experiments.worker.job import Job
+
+
+def load(job: Job, report: Report) -> Job:
+    """Import a job's plugins; returns it without the runs that lack one, reported as blocked."""
+    broken = []
+    for plugin in job.plugins:
+        try:
+            distillers.load_plugin(plugin)
+        except distillers.MethodError as error:
+            broken.append(" ".join(str(error).split()))
+            print(f"note: left out a plugin that is broken: {broken[-1]}", file=sys.stderr)
+    if not broken:
+        return job
+    lacking = [spec for spec in job.specs if spec.plugins and not _is_known(spec)]
+    for spec in lacking:
+        report(spec, {"state": Outcome.BLOCKED, "error": "; ".join(broken)})
+    return job.only([spec for spec in job.specs if spec not in lacking])
+
+
+def _is_known(spec: RunSpec) -> bool:
+    """Whether its method and networks are registered."""
+    method = spec.source.method if spec.source else spec.method
+    names = [spec.student, *([spec.teacher.name] if spec.teacher else [])]
+    try:
+        distillers.find(method)
+        for name in names:
+            models.check(name)
+    except (distillers.MethodError, models.ModelError):
+        return False
+    return True
