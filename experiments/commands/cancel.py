@@ -14,7 +14,7 @@ def cancel(args: argparse.Namespace) -> int:
     from experiments.cluster import cancellation, queue_status
 
     slurm.require()
-    plan = planned(args, strict=False)
+    plan = planned(args, strict=False, looks=True)
     runs = plan.workspace.runs
     known = queue_status.query(runs, plan.statuses().values())
     spared = cancellation.spared_teachers(plan, known)
@@ -39,4 +39,6 @@ def cancel(args: argparse.Namespace) -> int:
 
 def register(verbs: Verbs) -> None:
     """Add the verb and its flags to the command line."""
-    add_yes_flag(add_matrix_verb(verbs, "cancel", cancel))
+    verb = add_matrix_verb(verbs, "cancel", cancel)
+    verb.set_defaults(loads_torch=False)
+    add_yes_flag(verb)

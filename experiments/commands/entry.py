@@ -84,14 +84,14 @@ def _is_broken_installation(error: Exception) -> bool:
 def _is_bad_input(error: Exception) -> bool:
     """Whether the message is meant for the user.
 
-    The families are imported here, after the fact: their modules import torch and pydantic.
+    The families are imported here, after the fact: some of their modules import pydantic.
     """
-    import datasets
-    import distillers
-    import models
+    from datasets.errors import DataError
+    from distillers.errors import MethodError
     from experiments.errors import InputError
+    from models.errors import ModelError
     from results.layout import TableError
     from results.records import RecordError
 
-    families = (models.ModelError, datasets.DataError, distillers.MethodError)
+    families = (ModelError, DataError, MethodError)
     return isinstance(error, (OSError, InputError, RecordError, TableError, *families))

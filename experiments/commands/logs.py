@@ -57,6 +57,7 @@ def _job_logs(runs: Path, run: str) -> list[Path]:
 def register(verbs: Verbs) -> None:
     """Add the verb and its flags to the command line."""
     verb = add_verb(verbs, "logs", logs)
+    verb.set_defaults(loads_torch=False)
     verb.add_argument(
         "run", help="a run's id (as status shows it), its directory or the name of that"
     )

@@ -23,7 +23,7 @@ CLEAR = "\x1b[H\x1b[2J"  # the cursor to the top, nothing on the screen
 
 def status(args: argparse.Namespace) -> int:
     """Show how many trials of each pair and method are in which state, and why some failed."""
-    plan = planned(args, strict=False)
+    plan = planned(args, strict=False, looks=True)
     if args.watch:
         _watch(plan, args)
     streams.show(_text(plan, args))
@@ -88,6 +88,7 @@ def _groups(plan: Plan, statuses: dict[str, Status]) -> Table:
 def register(verbs: Verbs) -> None:
     """Add the verb and its flags to the command line."""
     verb = add_matrix_verb(verbs, "status", status)
+    verb.set_defaults(loads_torch=False)
     verb.add_argument("--each", action="store_true", help="print one line per run, with its id")
     verb.add_argument(
         "--watch",

@@ -20,13 +20,14 @@ from pydantic import (
 
 import datasets
 import distillers
-from datasets import Data
 from experiments.matrix.recipe import Recipe, differences
 from experiments.matrix.schema import DatasetEntry
 from models.normalisation import Normalisation
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # in typing from Python 3.11
+
+    from datasets import Data
 
 
 class _Frozen(BaseModel):

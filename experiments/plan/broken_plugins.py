@@ -35,13 +35,16 @@ class LeftOut:
         return bool(self.broken)
 
 
+NOTHING = LeftOut()
+
+
 def without(matrix: Matrix, broken: Sequence[str], source: str) -> tuple[Matrix, LeftOut]:
     """The part of a matrix that does not need its ``broken`` plugins, and what is left out.
 
     Raises InputError with all of ``broken`` where nothing is left.
     """
     if not broken:
-        return matrix, LeftOut()
+        return matrix, NOTHING
     unknown = [*_unknown_methods(matrix.methods), *_unknown_models(matrix.pairs)]
     methods = tuple(m for m in matrix.methods if m.name not in unknown)
     pairs = tuple(p for p in matrix.pairs if not {p.teacher, p.student} & set(unknown))
@@ -95,7 +98,11 @@ def _known_only(matrix: Matrix, pairs: Sequence[PairEntry]) -> dict[str, object]
     teachers = {pair.teacher for pair in pairs}
     known = models.names()
     rates = matrix.recipe.lr_exceptions
-    kept = {pattern: rate for pattern, rate in rates.items() if any(fnmatchcase(n, pattern) for n in known)}
+    kept = {
+        pattern: rate
+        for pattern, rate in rates.items()
+        if any(fnmatchcase(n, pattern) for n in known)
+    }
     return {
         "teachers": {n: entry for n, entry in matrix.teachers.items() if n in teachers},
         "recipe": matrix.recipe.model_copy(update={"lr_exceptions": kept}),

@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
 import distillers
 from experiments.activity import activity
 from experiments.errors import InputError, beside
 from experiments.matrix.schema import Matrix
-from models.checkpoints.files import sha256
+from models.checkpoints.hashing import sha256
 
 
 @dataclass(frozen=True)
@@ -35,18 +33,25 @@ class Workspace:
     here: bool = True  # False: other machines train
     processes: int | None = None  # overrides the matrix's
 
-    def resolved(self) -> Workspace:
+    def resolved(self, looks: bool = False) -> Workspace:
         """With absolute paths and "auto" replaced: a GPU if there is one, else the CPU.
 
+        looks  nothing is to compute: "auto" may stay, which spares the import of PyTorch
         Raises InputError if "cuda" is asked for and this machine, which is to train, has none.
         """
+        device = self.device if looks and self.device != "cuda" else self._usable_device()
+        plugins = tuple(plugin.expanduser().absolute() for plugin in self.plugins)
+        runs, data = self.runs.absolute(), self.data.absolute()
+        return replace(self, device=device, runs=runs, data=data, plugins=plugins)
+
+    def _usable_device(self) -> str:
+        import torch
+
         available = torch.cuda.is_available()
         device = ("cuda" if available else "cpu") if self.device == "auto" else self.device
         if device == "cuda" and not available and self.here:
             raise InputError("--device cuda: this machine has no usable CUDA device; try cpu")
-        plugins = tuple(plugin.expanduser().absolute() for plugin in self.plugins)
-        runs, data = self.runs.absolute(), self.data.absolute()
-        return replace(self, device=device, runs=runs, data=data, plugins=plugins)
+        return device
 
 
 def load_plugins(
@@ -57,7 +62,7 @@ def load_plugins(
     Returns what is wrong with those that cannot be imported, a line each. Raises InputError instead
     if such a file was named on the command line and the plan is ``strict``.
     """
-    broken = {}
+    broken: dict[Path, str] = {}
     for i, plugin in enumerate(plugins):
         where = f"{source}: plugins.{i}" if i < of_matrix else "--plugin"
         problem = _load(plugin)

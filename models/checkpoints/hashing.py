@@ -1,0 +1,20 @@
+"""The identity of a file of weights."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """The file's SHA-256 in hexadecimal: it identifies given weights independently of their path.
+
+    Raises ModelError if there is no such file.
+    """
+    from .reading import require_file  # imports torch
+
+    digest = hashlib.sha256()
+    with require_file(path).open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
