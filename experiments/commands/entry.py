@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Sequence
 
 from experiments.commands import streams
-from experiments.doctor import packages
 from experiments.errors import problems_of
 
 BAD_INPUT = 2
@@ -44,6 +43,8 @@ def call(action: Callable[[], int], debug: bool = False) -> int:
         if debug:
             raise
         if _is_broken_installation(error):
+            from experiments.doctor import packages
+
             return packages.explain(error)
         if isinstance(error, UnicodeEncodeError) and error.encoding == sys.getfilesystemencoding():
             error = _unnamable(error)
