@@ -196,13 +196,11 @@ def decoded(plain: Mapping[str, Any]) -> Expansion:
 def _spec(row: Sequence[Any], shared: Mapping[str, Sequence[Any]]) -> RunSpec:
     """A run; it was valid when it was stored, and checking it again would take most of the time."""
     run, student, method, method_version, trial, recipe_version, *places = row
-    spec = RunSpec.model_construct(
+    return RunSpec.model_construct(
         student=student,
         method=method,
         method_version=method_version,
         trial=trial,
         recipe_version=recipe_version,
         **{name: values[i] for (name, values), i in zip(shared.items(), places, strict=True)},
-    )
-    spec.__dict__["id"] = run  # a cached property, which would need the defaults of the code
-    return spec
+    ).known_as(run)

@@ -23,10 +23,10 @@ def load(job: Job, report: Report) -> Job:
             print(f"note: left out a plugin that is broken: {broken[-1]}", file=sys.stderr)
     if not broken:
         return job
-    lacking = [spec for spec in job.specs if spec.plugins and not _is_known(spec)]
-    for spec in lacking:
-        report(spec, {"state": Outcome.BLOCKED, "error": "; ".join(broken)})
-    return job.only([spec for spec in job.specs if spec not in lacking])
+    for spec, run in zip(job.specs, job.ids, strict=True):
+        if not _is_known(spec):  # without its defaults its id cannot be made again
+            report(spec.known_as(run), {"state": Outcome.BLOCKED, "error": "; ".join(broken)})
+    return job.only([spec for spec in job.specs if _is_known(spec)])
 
 
 def _is_known(spec: RunSpec) -> bool:

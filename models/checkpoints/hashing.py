@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from pathlib import Path
 
 
 def sha256(path: str | os.PathLike[str]) -> str:
@@ -11,10 +12,12 @@ def sha256(path: str | os.PathLike[str]) -> str:
 
     Raises ModelError if there is no such file.
     """
-    from .reading import require_file  # imports torch
+    digest, path = hashlib.sha256(), Path(path)
+    if not path.is_file():
+        from .reading import require_file  # imports torch; says what is there instead
 
-    digest = hashlib.sha256()
-    with require_file(path).open("rb") as file:
+        require_file(path)
+    with path.open("rb") as file:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
