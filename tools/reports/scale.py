@@ -74,7 +74,7 @@ COMMANDS = (
     Command("submit", ("--dry-run", "--no-timing"), fresh=True),
     Command("submit", ("--dry-run", "--no-timing")),
 )
-SLURM = ("squeue", "sacct", "sacctmgr", "scontrol", "sbatch", "scancel")
+SLURM = ("squeue", "sacct", "sacctmgr", "scontrol", "sbatch", "scancel", "sinfo")
 
 
 @dataclass(frozen=True)
