@@ -113,7 +113,7 @@ def _tell_rest(job: Job, states: dict[str, str], report: Report, state: str, rea
 
 def _train(job: Job, stop: Stop, report: Report, group: ProcessGroup) -> None:
     """Train all runs of a job that can be trained."""
-    job = plugins.load(job, report)
+    job = plugins.without_broken(job, report)
     if not job.specs:
         return
     job.check_ids()
