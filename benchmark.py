@@ -30,44 +30,37 @@ from __future__ import annotations
 import argparse
 import atexit
 import gc
+import importlib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments import activity, environment
-from experiments.commands import (
-    accept,
-    cancel,
-    check,
-    clean,
-    collect,
-    completion,
-    doctor,
-    evaluate,
-    export,
-    listing,
-    logs,
-    plan,
-    run,
-    status,
-    submit,
-    table,
-)
+from experiments.commands import completion
 from experiments.commands.arguments import Parser
 from experiments.commands.entry import entry_point
-from experiments.commands.report import command as report
 
-COMMANDS = (
-    listing, check, plan, run, submit, status, doctor, logs, cancel, accept, table, report,
-    collect, evaluate, export, clean,
-)  # fmt: skip
+# Verbs and the modules of `experiments.commands` that register them, in the order of the help. One
+# verb needs one of them: every module and every flag is a few requests to the disk more.
+COMMANDS = {
+    "list": "listing", "check": "check", "plan": "plan", "run": "run", "retry": "run",
+    "submit": "submit", "status": "status", "doctor": "doctor", "logs": "logs",
+    "cancel": "cancel", "accept": "accept", "table": "table", "report": "report.command",
+    "collect": "collect", "evaluate": "evaluate", "export": "export", "clean": "clean",
+}  # fmt: skip
+
+
+# Otherwise pydantic reads a file of every installed package, to see whether one is a plugin of it.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 
 @entry_point
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; bad input is one line per problem and exit code 2."""
-    parser = _parser()
+    words = sys.argv[1:] if arguments is None else arguments
+    parser = _parser(COMMANDS.get(words[0]) if words else None)
     args = parser.parse_args(arguments)
     if args.action is None:
         parser.print_help()
@@ -77,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with activity.activity("loading PyTorch"):  # two seconds, or ten on a busy machine
             import torch  # noqa: F401
     code: int = args.action(args)
-    return code
+    return code or int(args.is_partial)
 
 
 def work(args: argparse.Namespace) -> int:
@@ -101,18 +94,20 @@ class _ShowVersion(argparse.Action):
         parser.exit()
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(only: str | None = None) -> argparse.ArgumentParser:
+    """The command line; ``only`` with the verbs of that module, as far as it is well-formed."""
+    Parser.add_all = _parser
     parser = Parser(
         prog="benchmark.py",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.set_defaults(debug=False, quiet=False, action=None, loads_torch=False)
+    parser.set_defaults(debug=False, quiet=False, action=None, loads_torch=False, is_partial=False)
     parser.add_argument("--version", action=_ShowVersion, nargs=0, help="print it, and the commit")
     verbs = parser.add_subparsers(metavar="COMMAND")
-    for command in COMMANDS:
-        command.register(verbs)
+    for module in dict.fromkeys([only] if only else COMMANDS.values()):
+        importlib.import_module(f"experiments.commands.{module}").register(verbs)
     completion.register(verbs, _parser)
     worker_verb = verbs.add_parser("work")  # no help: people do not start workers
     worker_verb.set_defaults(action=work)

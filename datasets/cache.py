@@ -28,6 +28,7 @@ from safetensors import SafetensorError, safe_open
 
 from .errors import DataError
 from .memory import Images, Part
+from .places import folders
 
 VERSION = 1  # of the decoding: raised when the same files give different pixels
 STALE = 60.0  # seconds without a heartbeat after which a lock is taken over
@@ -101,15 +102,6 @@ def cached(spec: CacheSpec, root: Path, cache: str | None) -> Cached:
             return load(path)
     tried = " or ".join(map(str, candidates))
     raise DataError(f"{spec.name}: cannot write {tried}; name a folder with option cache")
-
-
-def folders(root: Path, cache: str | None) -> list[Path]:
-    """Folders that may hold cache files, in order of preference."""
-    if cache is not None:
-        return [Path(os.path.expanduser(cache))]
-    home = Path(os.path.expanduser(os.environ.get("XDG_CACHE_HOME") or "~/.cache"))
-    own = [home / "kd-datasets"] if home.is_absolute() else []  # not every user has a home
-    return [root / ".cache", *own]
 
 
 def load(path: Path) -> Cached:

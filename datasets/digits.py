@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import importlib.util
 import warnings
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -31,13 +34,9 @@ def digits(settings: Settings) -> Data:
 
     Training shifts images by up to two pixels (one of the original), but never mirrors digits.
     """
-    with warnings.catch_warnings():  # joblib's, about a read-only /dev/shm that nothing here needs
-        warnings.simplefilter("ignore")
-        from sklearn.datasets import load_digits  # slow to import, and used only here
-
-    bunch = load_digits()
-    images = torch.from_numpy(upsample(bunch.images.astype(np.int64)))
-    whole = Part(images[:, None].repeat(1, 3, 1, 1), torch.from_numpy(bunch.target).long())
+    pixels, labels = _read()
+    images = torch.from_numpy(upsample(pixels))
+    whole = Part(images[:, None].repeat(1, 3, 1, 1), torch.from_numpy(labels))
     test = stratified(whole.labels, TEST_SIZE, generator("digits", "test part"))
     train = torch.ones(len(images), dtype=torch.bool).index_fill(0, test, False).nonzero()[:, 0]
     return MemoryData(
@@ -52,6 +51,32 @@ def digits(settings: Settings) -> Data:
             flip=False,
         ),
     )
+
+
+def _read() -> tuple[np.ndarray, np.ndarray]:
+    """The images (N, 8, 8), values 0 … 16, and the labels (N,), both int64.
+
+    From scikit-learn's file: importing the package imports SciPy and pandas, a thousand modules
+    that no job needs.
+    """
+    package = importlib.util.find_spec("sklearn")
+    folder = Path(package.origin).parent if package and package.origin else Path()
+    file = folder / "datasets" / "data" / "digits.csv.gz"
+    if not file.is_file():
+        return _from_package()
+    with gzip.open(file, "rt", encoding="ascii") as lines:
+        rows = np.loadtxt(lines, delimiter=",", dtype=np.int64)
+    return rows[:, :-1].reshape(-1, 8, 8), rows[:, -1].copy()
+
+
+def _from_package() -> tuple[np.ndarray, np.ndarray]:
+    """`_read` by scikit-learn's own means, whose file may lie elsewhere in another version."""
+    with warnings.catch_warnings():  # joblib's, about a read-only /dev/shm that nothing here needs
+        warnings.simplefilter("ignore")
+        from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    return bunch.images.astype(np.int64), bunch.target.astype(np.int64)
 
 
 def upsample(images: np.ndarray) -> np.ndarray:

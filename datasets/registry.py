@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -15,6 +16,7 @@ import torch
 from .base import Data, Settings
 from .errors import DataError, near
 from .image_files import Listing
+from .places import is_own_data
 
 # factory(settings, **options) -> Data; its keyword-only parameters are the data set's options.
 Factory = Callable[..., Data]
@@ -28,7 +30,6 @@ LARGEST_SIDE = 4096  # pixels of an image: five times what the largest published
 # reader(root, options) -> the image files of the training and the test part
 FileReader = Callable[[Path, Mapping[str, Any]], tuple[Listing, Listing]]
 _FILE_READERS: dict[str, FileReader] = {}
-OWN_DATA = ("file", "folder")  # options that give the path of a user's own images
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ def register(
 
 def names() -> list[str]:
     """All registered data sets, sorted."""
+    importlib.import_module("datasets.contents")  # each set registers itself
     return sorted(_FACTORIES)
 
 
@@ -134,11 +136,6 @@ def is_placement(name: str, option: str) -> bool:
     return is_own_data(option) or option in _PLACEMENT.get(_find(name), ())
 
 
-def is_own_data(option: str) -> bool:
-    """Whether an option gives the path of a user's own images."""
-    return option in OWN_DATA
-
-
 def check_label(name: str, label: object) -> None:
     """Raise DataError unless an option ``label`` is one line of text, or not given."""
     if label is not None and not (isinstance(label, str) and label.strip() and label.isprintable()):
@@ -185,6 +182,8 @@ def _options(factory: Factory) -> dict[str, Any]:
 
 
 def _find(name: str) -> Factory:
+    if name not in _FACTORIES:
+        importlib.import_module("datasets.contents")
     if name not in _FACTORIES:
         raise DataError(f"unknown data set {name!r}: {near(name, _FACTORIES)}")
     return _FACTORIES[name]

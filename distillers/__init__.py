@@ -1,27 +1,34 @@
-"""Distillation methods: one file and one registered class each; `base.Distiller` has the hooks."""
+"""Distillation methods: one file and one registered class each; `base.Distiller` has the hooks.
 
-from .base import Distiller, InitStage, MethodError, Unsupported
-from .compose import Wrapper
-from .explain import explain
-from .needs import Needs
-from .plugins import load_plugin
-from .registry import (
-    build,
-    defaults,
-    find,
-    find_wrapper,
-    import_methods,
-    names,
-    parts,
-    register,
-    resolve,
-    title,
-    wrappers,
-)
+What it offers (`contents`) is imported when a name of it is first used: PyTorch takes seconds and
+thousands of files, and a command that only looks at results needs none of it.
+"""
 
-import_methods(__name__, list(__path__))
+# ruff: noqa: F405
+from __future__ import annotations
 
-__all__ = [
+import importlib.util
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .contents import *  # noqa: F403
+else:
+
+    def __getattr__(name: str) -> object:
+        """A name that the package offers, or one of its modules."""
+        if name in __all__:
+            contents = importlib.import_module(f"{__name__}.contents")
+            globals().update({key: getattr(contents, key) for key in __all__})
+            return globals()[name]
+        if name.startswith("_") or importlib.util.find_spec(f"{__name__}.{name}") is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return importlib.import_module(f"{__name__}.{name}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
+
+
+__all__ = [  # the same as `contents` has
     "Distiller",
     "InitStage",
     "MethodError",

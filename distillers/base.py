@@ -17,20 +17,13 @@ from datasets.randomness import generator
 from models import MissingOutputError, Outputs
 from models.registry import near
 
+from .errors import MethodError, Unsupported
 from .losses import cross_entropy, kl_divergence
 from .needs import Needs
 from .places import place
 
 ABOVE_ZERO = math.ulp(0.0)  # the smallest float: as the lower end of an option's range, excludes 0
 REFERENCE_EPOCHS = 240  # the literature's CIFAR schedule; options give warm-ups in its epochs
-
-
-class MethodError(ValueError):
-    """An unknown method or option, or an invalid value; the message is one line."""
-
-
-class Unsupported(MethodError):  # noqa: N818  (describes a pair, not a failure)
-    """This method cannot serve this pair of networks; the plan shows n/a and this message."""
 
 
 class UnknownOption(MethodError, AttributeError):  # noqa: N818  (hasattr works, as elsewhere)

@@ -17,8 +17,10 @@ from .base import Distiller, MethodError
 from .compose import Wrapper, composed
 from .values import checked
 
-REGISTRY: Registry[type[Distiller]] = Registry("method", MethodError)
-WRAPPERS: Registry[type[Wrapper]] = Registry("wrapper", MethodError)  # names that precede a "+"
+REGISTRY: Registry[type[Distiller]] = Registry("method", MethodError, "distillers.contents")
+WRAPPERS: Registry[type[Wrapper]] = Registry(  # names that precede a "+"
+    "wrapper", MethodError, "distillers.contents"
+)
 
 
 def register(

@@ -10,7 +10,6 @@ import platform
 import socket
 import subprocess
 import time
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,8 @@ LARGEST = 1 << 20  # bytes of a file that are hashed; code is smaller, stray dat
 
 def start_record(device: torch.device) -> dict[str, Any]:
     """One start of a run: time, machine, device, versions and `code`."""
+    from importlib import metadata
+
     import torch
 
     return {

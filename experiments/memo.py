@@ -11,12 +11,14 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Mapping
-from importlib import metadata
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from datasets.places import folders
 from experiments.environment import CHECKOUT
+from results import files
 
 Key = Mapping[str, Any]
 
@@ -32,18 +34,21 @@ class Memo:
         """``root``: where data sets are; None to remember nothing."""
         self.root = root
 
-    def known(self, kind: str, key: Key) -> Any:
-        """The value under ``key``, or None."""
+    def known(self, kind: str, key: Key, name: str | None = None) -> Any:
+        """The value under ``key``, or None. ``name``: see `store`."""
         text = _text(key)
         for folder in self._folders():
-            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                entry = json.loads((folder / _file(kind, text)).read_text(encoding="utf-8"))
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+                entry = json.loads(files.read_bytes(folder / _file(kind, name or text)))
                 if entry["key"] == json.loads(text):  # not only the same hash
                     return entry["value"]
         return None
 
-    def store(self, kind: str, key: Key, value: Any) -> None:
-        """Remember ``value``, if a folder can be written."""
+    def store(self, kind: str, key: Key, value: Any, name: str | None = None) -> None:
+        """Remember ``value``, if a folder can be written.
+
+        A value under a ``name`` replaces the one that had another key: only the last is of use.
+        """
         text = _text(key)
         for folder in self._folders():
             draft = folder / f".{kind}-{secrets.token_hex(4)}"
@@ -51,14 +56,12 @@ class Memo:
                 folder.mkdir(parents=True, exist_ok=True)
                 with draft.open("x", encoding="utf-8") as file:
                     json.dump({"key": json.loads(text), "value": value}, file)
-                os.replace(draft, folder / _file(kind, text))
+                os.replace(draft, folder / _file(kind, name or text))
                 return
 
     def _folders(self) -> list[Path]:
         if self.root is None or not self.root.is_dir():
             return []
-        from datasets.cache import folders  # imports torch
-
         return folders(self.root, None)
 
 
@@ -70,15 +73,51 @@ def _file(kind: str, text: str) -> str:
     return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
 
 
-def versions() -> dict[str, str | None]:
-    """Of the packages whose networks and arithmetic a value may depend on; None if absent."""
-    found: dict[str, str | None] = {}
-    for package in ("torch", "torchvision", "timm"):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = None
+def versions(packages: Sequence[str] = ("torch", "torchvision", "timm")) -> dict[str, str | None]:
+    """Of the packages whose networks and arithmetic a value may depend on; None if absent.
+
+    By the names of their folders: `importlib.metadata` reads files, a new one for every package.
+    """
+    listed = _installed()
+    return {package: listed.get(package) for package in packages}
+
+
+@functools.cache
+def _installed() -> dict[str, str]:
+    """Package -> version of all that were installed with their metadata, the first on the path."""
+    found: dict[str, str] = {}
+    for place in sys.path:
+        with contextlib.suppress(OSError):
+            names = (name for name in os.listdir(place or ".") if name.endswith(".dist-info"))
+            for name in names:
+                package, _, version = name.removesuffix(".dist-info").partition("-")
+                found.setdefault(package.lower(), version)
     return found
+
+
+def code_stamp(*folders: str) -> str:
+    """A hash of the sizes and times of change of all Python files in these folders or files.
+
+    It changes with the code, and reads none of it; `code_digest` is the same wherever the same code
+    lies.
+    """
+    total = hashlib.sha256(f"{CHECKOUT}\0".encode())
+    for folder in folders:
+        place = CHECKOUT / folder
+        for name in sorted(_python_files(place)) if place.is_dir() else [str(place)]:
+            found = os.stat(name)
+            total.update(f"{name}\0{found.st_size}\0{found.st_mtime_ns}\0".encode())
+    return total.hexdigest()
+
+
+def _python_files(folder: str | Path) -> Iterator[str]:
+    """Those below a folder; a directory's entries say what they are without a look at each."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.endswith(".py"):
+                yield entry.path
+            elif entry.is_dir() and entry.name != "__pycache__":
+                yield from _python_files(entry.path)
 
 
 @functools.cache

@@ -1,17 +1,34 @@
-"""The model zoo: build a network by name, load anyone's checkpoint into it."""
+"""The model zoo: build a network by name, load anyone's checkpoint into it.
 
-from .base import Classifier, ModelError, build, check, import_families, names, register
-from .outputs import MissingOutputError, Outputs
+What it offers (`contents`) is imported when a name of it is first used: PyTorch takes seconds and
+thousands of files, and a command that only looks at results needs none of it.
+"""
 
-import_families(__name__, list(__path__))
+# ruff: noqa: F405
+from __future__ import annotations
 
-# Below the families: both modules look networks up by name.
-from .aliases import canonical  # noqa: E402
-from .checkpoints.files import load_checkpoint  # noqa: E402
-from .probe import LinearProbe, restored  # noqa: E402
-from .staged import StagedClassifier  # noqa: E402
+import importlib.util
+from typing import TYPE_CHECKING
 
-__all__ = [
+if TYPE_CHECKING:
+    from .contents import *  # noqa: F403
+else:
+
+    def __getattr__(name: str) -> object:
+        """A name that the package offers, or one of its modules."""
+        if name in __all__:
+            contents = importlib.import_module(f"{__name__}.contents")
+            globals().update({key: getattr(contents, key) for key in __all__})
+            return globals()[name]
+        if name.startswith("_") or importlib.util.find_spec(f"{__name__}.{name}") is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return importlib.import_module(f"{__name__}.{name}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
+
+
+__all__ = [  # the same as `contents` has
     "Classifier",
     "LinearProbe",
     "MissingOutputError",

@@ -11,16 +11,12 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from .errors import ModelError
 from .outputs import Outputs
 from .registry import Registry
 
-
-class ModelError(ValueError):
-    """A model or checkpoint cannot be used; the message is one line."""
-
-
 Factory = Callable[..., "Classifier"]
-REGISTRY: Registry[Factory] = Registry("model", ModelError)
+REGISTRY: Registry[Factory] = Registry("model", ModelError, "models.contents")
 PREFIXES: dict[str, Callable[[str], Factory]] = {}  # "timm/" and the like
 
 
@@ -80,9 +76,10 @@ def register_prefix(prefix: str, resolve: Callable[[str], Factory]) -> None:
 def find(name: str) -> Factory:
     """The factory of that name; raises ModelError with near matches if it is unknown."""
     # A listed name needs no resolver, which would import the library only to check it.
-    for prefix, resolve in PREFIXES.items():
-        if name.startswith(prefix) and name not in REGISTRY:
-            return resolve(name)
+    if name not in REGISTRY:
+        for prefix, resolve in PREFIXES.items():
+            if name.startswith(prefix):
+                return resolve(name)
     return REGISTRY.get(name)
 
 

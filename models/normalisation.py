@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictFloat
-from torch import Tensor
 
-from .base import Classifier, ModelError
-from .outputs import Outputs
+from .errors import ModelError
 from .registry import near
+
+if TYPE_CHECKING:
+    from .base import Classifier
 
 PerChannel = Annotated[tuple[StrictFloat, ...], Field(min_length=3, max_length=3)]
 _EXACT = 1e-6  # about the rounding of float32: no map between constants that are this close
@@ -122,22 +122,6 @@ def _check(name: str, values: object) -> None:
 # ---- the input of a network ----------------------------------------------------------------------
 
 
-class _Renormalised(Classifier):
-    """Mixed into a network's class by `renormalise`."""
-
-    _input_scale: Tensor
-    _input_shift: Tensor
-
-    def outputs(self, x: Tensor, preacts: bool = False, blocks: bool = False) -> Outputs:
-        # In the input's own type: the map is outside the operations that autocast runs in half
-        # precision, and pixels come in the precision of the parameters.
-        scale, shift = self._input_scale.to(x.dtype), self._input_shift.to(x.dtype)
-        return super().outputs(x * scale + shift, preacts, blocks)  # type: ignore[safe-super]
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.outputs(x).logits  # also where the network has a forward() of its own
-
-
 def renormalise(model: Classifier, data: Normalisation, own: Normalisation) -> Classifier:
     """Make ``model``, trained on pixels under ``own``, take pixels under those of ``data``.
 
@@ -146,15 +130,6 @@ def renormalise(model: Classifier, data: Normalisation, own: Normalisation) -> C
     stay as they are. Does nothing where both are equal. Call it before the network is placed on
     its device and compiled.
     """
-    if own.equals(data):
-        return model
-    mean, std, their_mean, their_std = (
-        torch.tensor(values, dtype=torch.float64).view(1, 3, 1, 1)
-        for values in (own.mean, own.std, data.mean, data.std)
-    )
-    # Buffers follow the network to its device; they are in no file of weights.
-    model.register_buffer("_input_scale", their_std / std, persistent=False)
-    model.register_buffer("_input_shift", (their_mean - mean) / std, persistent=False)
-    cls = type(model)
-    model.__class__ = type(cls.__name__, (_Renormalised, cls), {"__module__": cls.__module__})
-    return model
+    from .renormalised import renormalised  # imports torch
+
+    return model if own.equals(data) else renormalised(model, data, own)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 from collections.abc import Iterable, Iterator
 from typing import Generic, TypeVar
 
@@ -34,11 +35,31 @@ def _some(name: str, lowered: dict[str, str]) -> str:
 
 
 class Registry(Generic[T]):
-    """Entries by name. ``kind`` is what error messages call an entry, for example "model"."""
+    """Entries by name. ``kind`` is what error messages call an entry, for example "model".
 
-    def __init__(self, kind: str, error: type[ValueError]) -> None:
+    ``contents`` is the module whose import registers what the harness brings along; it is imported
+    before an entry is looked for.
+    """
+
+    def __init__(self, kind: str, error: type[ValueError], contents: str | None = None) -> None:
         self.kind, self.error = kind, error
-        self._entries: dict[str, tuple[T, str]] = {}
+        self._contents = contents
+        self._found: dict[str, tuple[T, str]] = {}
+
+    @property
+    def _entries(self) -> dict[str, tuple[T, str]]:
+        contents, self._contents = self._contents, None  # its own registrations come back here
+        try:
+            if contents:
+                importlib.import_module(contents)
+        except BaseException:
+            self._contents = contents
+            raise
+        return self._found
+
+    @_entries.setter
+    def _entries(self, entries: dict[str, tuple[T, str]]) -> None:
+        self._found = entries
 
     def add(self, name: str, entry: T, source: str) -> None:
         """Register ``entry``; ``source`` is its module, which later conflicts are reported with.
@@ -46,18 +67,18 @@ class Registry(Generic[T]):
         Raises ``error`` if the name is taken.
         """
         self.check_free(name, source)
-        self._entries[name] = (entry, source)
+        self._found[name] = (entry, source)
 
     def check_free(self, name: str, source: str) -> None:
         """Raise ``error`` if the name is taken.
 
         Names that differ only in case conflict too: people type them from papers.
         """
-        taken = {known.lower(): known for known in self._entries}.get(name.lower())
+        taken = {known.lower(): known for known in self._found}.get(name.lower())
         if taken is not None:
             raise self.error(
                 f"{self.kind} {name!r} of {source}: the name is taken by "
-                f"{taken!r} of {self._entries[taken][1]}"
+                f"{taken!r} of {self._found[taken][1]}"
             )
 
     def get(self, name: str) -> T:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from distillers.plugins import read_plugin
+from distillers.identity import read_plugin
 from experiments import environment
 from experiments.cluster import removal
 from experiments.environment import CHECKOUT

@@ -6,6 +6,7 @@ import argparse
 import math
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
@@ -35,6 +36,7 @@ class Parser(argparse.ArgumentParser):
     """Reports wrong arguments in one line, like all other bad input."""
 
     flags: ClassVar[set[str]] = set()  # of all commands: a typo may be meant for another one
+    add_all: ClassVar[Callable[[], object]] = lambda: None  # fills them, where not all are made yet
 
     def __init__(self, *positional: Any, **settings: Any) -> None:
         super().__init__(*positional, **settings)
@@ -65,8 +67,9 @@ class Parser(argparse.ArgumentParser):
         unknown = message.removeprefix("unrecognized arguments: ")
         hint = ""
         if unknown != message:
-            from models.registry import near  # imports torch: only after a typo
+            from models.registry import near
 
+            Parser.add_all()
             hint = f": {near(unknown.split()[0], self.flags)}"
         if len(message) > _LONGEST:
             message = f"{message[:_LONGEST]}…"

@@ -36,7 +36,7 @@ def cancel(args: argparse.Namespace) -> int:
     slurm.require()
     if args.jobs:
         return _cancel_jobs(args)
-    plan = planned(args, strict=False)
+    plan = planned(args, strict=False, looks=True)
     return _cancel_removed(plan, args) if args.removed else _cancel_runs(plan, args)
 
 
@@ -136,6 +136,7 @@ def _confirmed(
 def register(verbs: Verbs) -> None:
     """Add the verb and its flags to the command line."""
     verb = add_verb(verbs, "cancel", cancel)
+    verb.set_defaults(loads_torch=False)
     add_file(verb, "matrix", nargs="?", help="a YAML file; not needed with --jobs")
     add_matrix_flags(verb)
     verb.add_argument(

@@ -24,7 +24,7 @@ def clean(args: argparse.Namespace) -> int:
     """
     from experiments.cluster import cleanup, removal
 
-    plan = planned(args, strict=False)
+    plan = planned(args, strict=False, looks=True)
     with activity(f"looking for what can be removed in {plan.workspace.runs}"):
         whole = not is_filtered(args)
         paths = cleanup.left_over(plan, whole)
@@ -54,4 +54,6 @@ def clean(args: argparse.Namespace) -> int:
 
 def register(verbs: Verbs) -> None:
     """Add the verb and its flags to the command line."""
-    add_yes_flag(add_matrix_verb(verbs, "clean", clean))
+    verb = add_matrix_verb(verbs, "clean", clean)
+    verb.set_defaults(loads_torch=False)
+    add_yes_flag(verb)

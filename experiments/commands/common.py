@@ -167,8 +167,13 @@ def add_yes_flag(verb: argparse.ArgumentParser) -> None:
 # ---- what commands do with them ------------------------------------------------------------------
 
 
-def planned(args: argparse.Namespace, strict: bool = True, here: bool = True) -> Plan:
-    """The plan that a command's arguments describe; see `plan.prepare` for ``strict``."""
+def planned(
+    args: argparse.Namespace, strict: bool = True, here: bool = True, looks: bool = False
+) -> Plan:
+    """The plan that a command's arguments describe; see `plan.prepare` for ``strict``, ``looks``.
+
+    A strict plan without the runs of a broken plugin makes the command's exit code 1 (is_partial).
+    """
     from experiments.plan.plan import prepare
     from experiments.plan.workspace import Selection, Workspace
 
@@ -176,7 +181,9 @@ def planned(args: argparse.Namespace, strict: bool = True, here: bool = True) ->
     processes = getattr(args, "processes", None)
     workspace = Workspace(args.runs, args.data, args.device, tuple(args.plugin), here, processes)
     selection = Selection(args.methods, args.pairs, args.trials)
-    return prepare(args.matrix, workspace, selection, strict, args.transfer)
+    plan = prepare(args.matrix, workspace, selection, strict, args.transfer, looks)
+    args.is_partial |= strict and bool(plan.left_out)
+    return plan
 
 
 def _check_runs(runs: Path) -> None:

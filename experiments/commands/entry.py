@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Sequence
 
 from experiments.commands import streams
-from experiments.doctor import packages
 from experiments.errors import problems_of
 
 BAD_INPUT = 2
@@ -44,6 +43,8 @@ def call(action: Callable[[], int], debug: bool = False) -> int:
         if debug:
             raise
         if _is_broken_installation(error):
+            from experiments.doctor import packages
+
             return packages.explain(error)
         if isinstance(error, UnicodeEncodeError) and error.encoding == sys.getfilesystemencoding():
             error = _unnamable(error)
@@ -84,14 +85,14 @@ def _is_broken_installation(error: Exception) -> bool:
 def _is_bad_input(error: Exception) -> bool:
     """Whether the message is meant for the user.
 
-    The families are imported here, after the fact: their modules import torch and pydantic.
+    The families are imported here, after the fact: some of their modules import pydantic.
     """
-    import datasets
-    import distillers
-    import models
+    from datasets.errors import DataError
+    from distillers.errors import MethodError
     from experiments.errors import InputError
+    from models.errors import ModelError
     from results.layout import TableError
     from results.records import RecordError
 
-    families = (models.ModelError, datasets.DataError, distillers.MethodError)
+    families = (ModelError, DataError, MethodError)
     return isinstance(error, (OSError, InputError, RecordError, TableError, *families))

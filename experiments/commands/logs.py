@@ -136,6 +136,7 @@ def _state(directory: Path) -> str:
 def register(verbs: Verbs) -> None:
     """Add the verb and its flags to the command line."""
     verb = add_verb(verbs, "logs", logs)
+    verb.set_defaults(loads_torch=False)
     verb.add_argument(
         "run", help="a run's id (as status shows it), its directory or the name of that"
     )

@@ -40,7 +40,7 @@ def status(args: argparse.Namespace) -> int:
     from experiments.cluster import job_lines, queue_status
     from experiments.cluster.looks import MOST_SECONDS, Looks
 
-    plan = planned(args, strict=False)
+    plan = planned(args, strict=False, looks=True)
     if args.watch is not None:
         seconds = args.watch or WATCH_SECONDS  # with a number, at equal intervals
         _watch(Looks(plan, seconds, args.watch or MOST_SECONDS, failed=True), args)
@@ -127,6 +127,7 @@ def _groups(plan: Plan, statuses: dict[str, Status]) -> Table:
 def register(verbs: Verbs) -> None:
     """Add the verb and its flags to the command line."""
     verb = add_matrix_verb(verbs, "status", status)
+    verb.set_defaults(loads_torch=False)
     verb.add_argument("--each", action="store_true", help="print one line per run, with its id")
     verb.add_argument(
         "--watch",

@@ -8,20 +8,22 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 import datasets
 import distillers
 import models
-from distillers import plugins
+from datasets.places import is_own_data
 from experiments.errors import InputError, explain, together
 from experiments.matrix.recipe import Recipe
 from experiments.matrix.run_spec import DataSpec, RunSpec, TeacherSpec, data_defaults
 from experiments.matrix.schema import NONE, Matrix, MethodEntry
-from models.base import REGISTRY as MODELS
 from models.registry import near
+
+if TYPE_CHECKING:
+    from distillers.plugins import Plugin
 
 
 @dataclass(frozen=True)
@@ -215,7 +217,7 @@ def data_spec(matrix: Matrix, facts: Facts) -> DataSpec:
 
 def needs_content(matrix: Matrix) -> bool:
     """Whether the data is the user's own, so that its content is part of the runs' identity."""
-    return any(datasets.is_own_data(option) for option in matrix.dataset.options)
+    return any(is_own_data(option) for option in matrix.dataset.options)
 
 
 class Recipes:
@@ -286,12 +288,16 @@ class _Teachers:
 
 def _plugins(method: str, student: str, teacher: str | None) -> tuple[str, ...]:
     """The first digits of the digests of the plugins that define a run's method and models."""
+    from distillers import plugins
+
     found = plugins.of_modules(modules_of(method, student, teacher))
     return tuple(sorted(plugin.digest[: plugins.DIGITS] for plugin in found))
 
 
-def plugins_of(spec: RunSpec) -> list[plugins.Plugin]:
+def plugins_of(spec: RunSpec) -> list[Plugin]:
     """The plugins, as loaded, that define a run's method and networks."""
+    from distillers import plugins
+
     return plugins.of_modules(modules_of(*_names(spec)))
 
 
@@ -305,6 +311,8 @@ def code_hashes(spec: RunSpec) -> set[str]:
 
 def known_hashes(method: str, student: str, teacher: str | None) -> set[str]:
     """`code_hashes` of a run by its names."""
+    from distillers import plugins
+
     modules = modules_of(method, student, teacher)
     built_in = {plugins.digest_of_module(module) for module in modules}
     return built_in.union(*(plugin.hashes for plugin in plugins.of_modules(modules)))
@@ -317,8 +325,10 @@ def _names(spec: RunSpec) -> tuple[str, str, str | None]:
 
 def modules_of(method: str, student: str, teacher: str | None) -> list[str]:
     """The modules that define a run's method and networks."""
+    from models.base import REGISTRY
+
     registered = [
-        name for name in (student, teacher) if name and name in MODELS
+        name for name in (student, teacher) if name and name in REGISTRY
     ]  # timm's are not registered
     classes = distillers.find(method).__mro__  # a wrapped method's file counts as well
-    return [*(cls.__module__ for cls in classes), *map(MODELS.source, registered)]
+    return [*(cls.__module__ for cls in classes), *map(REGISTRY.source, registered)]

@@ -9,20 +9,22 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterable
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from torch import nn
 
 from experiments.wording import plural
 
+if TYPE_CHECKING:  # a recipe is plain data; who only looks at results must not wait for PyTorch
+    import torch
+    from torch import nn
+
 SWITCHES = ("channels_last", "compile", "tf32", "deterministic")
-PRECISIONS = {
-    "fp32": torch.float32,
-    "bf16": torch.bfloat16,
-    "fp16": torch.float16,
-    "fp64": torch.float64,  # for checks: everything in double precision
+PRECISIONS = {  # torch's names
+    "fp32": "float32",
+    "bf16": "bfloat16",
+    "fp16": "float16",
+    "fp64": "float64",  # for checks: everything in double precision
 }
 
 MOST = 1_000_000  # epochs, or images in a batch: far beyond what anyone has trained
@@ -121,6 +123,8 @@ class Recipe(BaseModel):
         Weight decay applies to all of them, as in the reference implementations, unless
         ``decay_exempt`` says otherwise.
         """
+        import torch
+
         groups: list[dict[str, Any]] = [{"params": list(params)}]
         if self.decay_exempt == "vectors":
             kept = [p for p in groups[0]["params"] if not is_vector(p)]
@@ -135,11 +139,16 @@ class Recipe(BaseModel):
     @property
     def dtype(self) -> torch.dtype:
         """The type that the networks compute in."""
-        return PRECISIONS[self.precision]
+        import torch
+
+        dtype: torch.dtype = getattr(torch, PRECISIONS[self.precision])
+        return dtype
 
     @property
     def parameter_dtype(self) -> torch.dtype:
         """The type of parameters and losses: half precision is for activations only."""
+        import torch
+
         return torch.float64 if self.precision == "fp64" else torch.float32
 
     @property

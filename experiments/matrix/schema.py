@@ -24,8 +24,7 @@ from experiments.matrix import yaml_loader
 from experiments.matrix.recipe import SWITCHES, Recipe
 from experiments.matrix.slurm_options import SlurmOptions
 from experiments.wording import plural
-from models import normalisation
-from models.normalisation import Normalisation
+from models.normalisation import Normalisation, stated
 from models.registry import near
 from results import published_rows
 
@@ -170,7 +169,7 @@ class TeacherEntry(_Strict):
     @property
     def pixels(self) -> Normalisation | None:
         """The normalisation that it was trained under, if the entry states one."""
-        return normalisation.stated(self.normalisation, self.mean, self.std)
+        return stated(self.normalisation, self.mean, self.std)
 
 
 class RecipeEntry(Recipe):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -13,67 +11,11 @@ from torch import Tensor, nn
 import distillers
 import models
 from datasets import Info
-from distillers import plugins
 from experiments.errors import InputError
-from experiments.matrix.recipe import Recipe
 from experiments.matrix.run_spec import RunSpec
-from experiments.memo import Memo, code_digest, versions
+from experiments.plan.kinds import Kind, kind
 from experiments.train import one_sample
 from models import Outputs
-
-Kind = tuple[str, str, str, Recipe]
-# What a verdict depends on, beside the data and the versions of packages.
-CODE = (
-    "models",
-    "distillers",
-    "experiments/plan/capability.py",
-    "experiments/matrix/recipe.py",
-    "experiments/train/one_sample.py",
-)
-
-
-def kind(spec: RunSpec) -> Kind:
-    """Runs of one kind can either all be trained or none.
-
-    The recipe is part of it because a method may refuse an optimizer.
-    """
-    return spec.pair, spec.method, repr(spec.options), spec.recipe
-
-
-def remembered(
-    specs: Sequence[RunSpec], memo: Memo, root: Path, compute: Callable[[], Capabilities | None]
-) -> dict[str, str]:
-    """`Capabilities.reasons`, without building anything that was built before by the same code.
-
-    For looking at results, which must not take seconds: nothing is read but the memory. What is
-    not known is computed by ``compute()``, unless that has no data. ``root`` is where the data is.
-    """
-    key = {
-        "dataset": specs[0].dataset.model_dump(mode="json"),
-        "root": str(root),
-        "plugins": plugins.digests(),
-        "packages": versions(),
-        "code": code_digest(*CODE),
-    }
-    known: dict[str, str | None] = memo.known("capability", key) or {}
-    names = {spec.id: _name(spec) for spec in specs}
-    unknown = list({names[s.id]: s for s in specs if names[s.id] not in known}.values())
-    if unknown:
-        capabilities = compute()
-        if capabilities is None:
-            return {}
-        reasons = capabilities.reasons(unknown)
-        known |= {names[spec.id]: reasons.get(spec.id) for spec in unknown}
-        memo.store("capability", key, known)
-    found = {run: known[name] for run, name in names.items()}
-    return {run: reason for run, reason in found.items() if reason is not None}
-
-
-def _name(spec: RunSpec) -> str:
-    """A `kind` as a short text."""
-    pair, method, options, recipe = kind(spec)
-    text = "\0".join((pair, method, options, recipe.model_dump_json()))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 class Capabilities:

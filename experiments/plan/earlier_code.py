@@ -6,9 +6,10 @@ runs would vanish from the matrix; here they are found again beside the place of
 
 from __future__ import annotations
 
+import functools
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -60,14 +61,17 @@ class Reconciled:
     accepted: dict[str, Earlier] = field(default_factory=dict)
 
 
-def reconcile(expansion: Expansion, runs: Path) -> Reconciled:
+def reconcile(
+    expansion: Expansion, runs: Path, load_code: Callable[[], object] = lambda: None
+) -> Reconciled:
     """Look for the runs of an expansion under the ids that other code of their plugins gave them.
 
-    A run that has a directory of its own is not looked for.
+    A run that has a directory of its own is not looked for. ``load_code`` imports the plugins; it
+    is called before stored runs are compared with today's.
     """
     if not runs.is_dir():
         return Reconciled(expansion)
-    search = _Search(runs)
+    search = _Search(runs, load_code)
     now = {spec.id: search.spec(spec) for spec in expansion.runs}
     return Reconciled(
         Expansion(
@@ -90,8 +94,9 @@ def accept(earlier: Iterable[Earlier], runs: Path) -> None:
 class _Search:
     """One pass over an expansion; teachers come first, since students carry their ids."""
 
-    def __init__(self, runs: Path) -> None:
+    def __init__(self, runs: Path, load_code: Callable[[], object]) -> None:
         self.runs = runs
+        self.load_code = functools.cache(load_code)
         self.cells: dict[Path, list[str]] = {}
         self.stored: dict[Path, dict[str, Any] | None] = {}
         self.teachers: dict[str, str] = {}  # id -> id under which it is stored
@@ -148,6 +153,7 @@ class _Search:
             stored = self._stored(cell / name)
             if stored is None:
                 continue
+            self.load_code()
             candidate = self._as_stored(spec, stored)
             if candidate is not None and candidate.id == run:
                 yield _described(candidate, spec, original, cell / name)

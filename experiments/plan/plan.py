@@ -7,12 +7,11 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import datasets
-from datasets import Data
 from experiments import environment
 from experiments.activity import activity
-from experiments.check import dry_step
 from experiments.errors import InputError
 from experiments.matrix import expand, schema, transfer
 from experiments.matrix.expand import Expansion, Facts
@@ -20,10 +19,11 @@ from experiments.matrix.run_spec import RunSpec, build_dataset
 from experiments.matrix.schema import Matrix
 from experiments.matrix.select import select
 from experiments.memo import Memo
-from experiments.plan import preflight, weights
-from experiments.plan.capability import Capabilities, Kind, kind, remembered
+from experiments.plan import broken_plugins, weights
+from experiments.plan.broken_plugins import LeftOut
 from experiments.plan.earlier_code import Earlier, reconcile
-from experiments.plan.preflight import Given
+from experiments.plan.kinds import Code, Kind, kind, remembered
+from experiments.plan.stored_expansion import ExpansionMemo
 from experiments.plan.workspace import (
     Selection,
     Workspace,
@@ -37,6 +37,11 @@ from experiments.rundir.status import Seen, State, Status, probe_statuses, read_
 from experiments.wording import plural
 from experiments.worker.job import Job
 from results import board_file
+
+if TYPE_CHECKING:  # what imports PyTorch is imported where it is used: `status` does without
+    from datasets import Data
+    from experiments.plan.capability import Capabilities
+    from experiments.plan.preflight import Given
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,8 @@ class Plan:
     # Finished runs of earlier code of their plugins, see `earlier_code`:
     stale: Mapping[str, Earlier] = field(default_factory=dict)
     accepted: Mapping[str, Earlier] = field(default_factory=dict)
+    left_out: LeftOut = broken_plugins.NOTHING  # runs of the matrix whose plugin is broken
+    code: Code | None = None  # of an expansion that was remembered; no plugin is imported then
 
     def statuses(self, measures: bool = False, seen: Seen | None = None) -> dict[str, Status]:
         """Every run's status at this moment, by run id, teachers first.
@@ -89,6 +96,9 @@ class Plan:
     @functools.cached_property
     def _capabilities(self) -> Capabilities | None:
         """None without data. Computed on first use, because reading data takes a second."""
+        from experiments.plan.capability import Capabilities
+
+        self.load_code()
         data = self.data
         if data is None:
             try:
@@ -113,7 +123,8 @@ class Plan:
         try:
             with activity("checking which methods can serve which pairs"):
                 if not self.strict:
-                    return remembered(specs, Memo(root), root, lambda: self._capabilities)
+                    memo = Memo(root)
+                    return remembered(specs, memo, root, lambda: self._capabilities, self.code)
                 assert self._capabilities is not None  # a strict plan has its data
                 reasons = self._capabilities.reasons(specs)
             self._try_plugins([spec for spec in specs if spec.id not in reasons])
@@ -128,6 +139,8 @@ class Plan:
 
         Raises InputError with the first finding.
         """
+        from experiments.check import dry_step
+
         assert self.data is not None  # a strict plan has its data
         for spec in specs:
             key = kind(spec)
@@ -139,6 +152,11 @@ class Plan:
                 raise InputError(f"{spec.pair}, {spec.method}: {found[0]}{more}")
             self._tried.add(key)
 
+    def load_code(self) -> None:
+        """Import the plugins, which a plan whose expansion was remembered has not done."""
+        if self.code:
+            load_plugins(self.source, self.plugins, len(self.plugins), strict=False)
+
     @functools.cached_property
     def _tried(self) -> set[Kind]:
         return set()
@@ -148,6 +166,8 @@ class Plan:
 
         Raises InputError where one is off by more than its tolerance.
         """
+        from experiments.plan import preflight
+
         assert self.data is not None  # a strict plan has its data
         memo, recipe = Memo(self.workspace.data), self.matrix.recipe
         for teacher in self.given_teachers(specs):
@@ -156,6 +176,8 @@ class Plan:
 
     def given_teachers(self, specs: Iterable[RunSpec]) -> list[Given]:
         """Those that ``specs`` learn from, by name."""
+        from experiments.plan.preflight import Given
+
         needed = {spec.teacher.name for spec in specs if spec.teacher and spec.teacher.sha256}
         return [
             Given.of(self.source, name, self.matrix, self.teacher_files[name])
@@ -197,6 +219,7 @@ def prepare(
     selection: Selection | None = None,
     strict: bool = True,
     transfer_to: str | None = None,
+    looks: bool = False,
 ) -> Plan:
     """Read a matrix, resolve it, and check everything that can be checked before training.
 
@@ -205,35 +228,79 @@ def prepare(
     strict       False to look at results only: what only training needs (data, given teachers,
                  this machine's numerics) is not required
     transfer_to  a data set of the matrix's ``transfer:`` block; the plan is then about the probes
+    looks        only states are asked for: a plan that is not strict may come from memory, without
+                 the code that the runs are made by
 
     Raises InputError, MethodError, ModelError or DataError in one line.
     """
     if transfer_to is not None:
         return _probes(prepare(source, workspace, selection, strict=False), transfer_to, strict)
-    workspace = workspace.resolved()
+    workspace = workspace.resolved(looks)
     matrix = schema.load(source, processes=workspace.processes)
     folder = Path(source).resolve().parent
     plugins = (
-        tuple(resolve(folder, Path(os.path.expanduser(p))) for p in matrix.plugins)
-        + workspace.plugins
+        *(resolve(folder, Path(os.path.expanduser(p))) for p in matrix.plugins),
+        *workspace.plugins,
     )
-    load_plugins(source, plugins, len(matrix.plugins))
+    if looks and not strict:
+        plan = _looked_at(source, matrix, workspace, plugins)
+    else:
+        plan = _resolved(source, matrix, workspace, plugins, strict)
+    expansion = select(plan.expansion, **vars(selection)) if selection else plan.expansion
+    with activity("looking for runs of earlier code"):
+        found = reconcile(expansion, workspace.runs, plan.load_code)
+    if strict:
+        _check_teachers(plan)
+    return replace(plan, expansion=found.expansion, stale=found.stale, accepted=found.accepted)
+
+
+def _looked_at(
+    source: str, matrix: Matrix, workspace: Workspace, plugins: tuple[Path, ...]
+) -> Plan:
+    """The plan of a matrix whose states are asked for: as remembered, else resolved and kept."""
+    files = {name: teacher_path(name, matrix, workspace) for name in matrix.teachers}
+    memo = ExpansionMemo(source, matrix, workspace.data, plugins, tuple(files.values()))
+    stored = memo.known()
+    if stored:
+        runs, code = stored.expansion, stored.code
+        return Plan(source, matrix, runs, None, workspace, plugins, files, False, code=code)
+    with activity("loading PyTorch"):  # two seconds, or ten on a busy machine
+        import torch  # noqa: F401
+    plan = _resolved(source, matrix, workspace, plugins, strict=False)
+    if not plan.left_out:
+        memo.store(plan.expansion)
+    return plan
+
+
+def _resolved(
+    source: str, matrix: Matrix, workspace: Workspace, plugins: tuple[Path, ...], strict: bool
+) -> Plan:
+    """The plan of a whole matrix, its plugins imported and its names and options checked."""
+    broken = load_plugins(source, plugins, len(matrix.plugins), strict)
+    matrix, left_out = broken_plugins.without(matrix, list(broken.values()), source)
+    broken_plugins.tell(left_out)
+    plugins = tuple(plugin for plugin in plugins if plugin not in broken)
     expand.check_names(matrix, source)
     data, content = _required_data(source, matrix, workspace, strict)
     files = {name: teacher_path(name, matrix, workspace) for name in matrix.teachers}
     hashes = {n: teacher_hash(source, n, matrix, path, strict) for n, path in files.items()}
     with activity("expanding the matrix"):
         expansion = expand.expand(matrix, Facts(teacher_sha256=hashes, content=content), source)
-    if selection:
-        expansion = select(expansion, **vars(selection))
-    with activity("looking for runs of earlier code"):
-        reconciled = reconcile(expansion, workspace.runs)
-    if strict and data:
-        for name, path in files.items():
-            with activity(f"loading teacher {name}"):
-                preflight.check_teacher_fits(Given.of(source, name, matrix, path), data)
-    plan = Plan(source, matrix, reconciled.expansion, data, workspace, plugins, files, strict)
-    return replace(plan, stale=reconciled.stale, accepted=reconciled.accepted)
+    return Plan(
+        source, matrix, expansion, data, workspace, plugins, files, strict, left_out=left_out
+    )
+
+
+def _check_teachers(plan: Plan) -> None:
+    """Raise InputError for a given teacher whose file does not fit the matrix."""
+    from experiments.plan import preflight
+    from experiments.plan.preflight import Given
+
+    assert plan.data is not None  # a strict plan has its data
+    for name, path in plan.teacher_files.items():
+        with activity(f"loading teacher {name}"):
+            given = Given.of(plan.source, name, plan.matrix, path)
+            preflight.check_teacher_fits(given, plan.data)
 
 
 def _probes(origin: Plan, name: str, strict: bool) -> Plan:
@@ -266,6 +333,8 @@ def _required_data(
     content's hash where the data are the user's own.
     """
     if strict and (workspace.here or workspace.device == "cpu"):
+        from experiments.plan import preflight
+
         preflight.check_numerics(source, matrix, workspace.device)
     is_own = expand.needs_content(matrix)
     data = build_data(matrix, workspace, source) if strict or is_own else None

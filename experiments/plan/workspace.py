@@ -7,13 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
 import distillers
 from experiments.activity import activity
 from experiments.errors import InputError, beside
 from experiments.matrix.schema import Matrix
-from models.checkpoints.files import sha256
+from models.checkpoints.hashing import sha256
 
 
 @dataclass(frozen=True)
@@ -36,30 +34,54 @@ class Workspace:
     here: bool = True  # False: other machines train
     processes: int | None = None  # overrides the matrix's
 
-    def resolved(self) -> Workspace:
+    def resolved(self, looks: bool = False) -> Workspace:
         """With absolute paths and "auto" replaced: a GPU if there is one, else the CPU.
 
+        looks  nothing is to compute: "auto" may stay, which spares the import of PyTorch
         Raises InputError if "cuda" is asked for and this machine, which is to train, has none.
         """
-        available = torch.cuda.is_available()
-        device = ("cuda" if available else "cpu") if self.device == "auto" else self.device
-        if device == "cuda" and not available and self.here:
-            raise InputError("--device cuda: this machine has no usable CUDA device; try cpu")
+        device = self.device if looks and self.device != "cuda" else self._usable_device()
         plugins = tuple(Path(os.path.expanduser(plugin)).absolute() for plugin in self.plugins)
         runs, data = self.runs.absolute(), self.data.absolute()
         return replace(self, device=device, runs=runs, data=data, plugins=plugins)
 
+    def _usable_device(self) -> str:
+        import torch
 
-def load_plugins(source: str, plugins: Sequence[Path], of_matrix: int) -> None:
-    """Import users' files; the first ``of_matrix`` of them are named in the matrix."""
+        available = torch.cuda.is_available()
+        device = ("cuda" if available else "cpu") if self.device == "auto" else self.device
+        if device == "cuda" and not available and self.here:
+            raise InputError("--device cuda: this machine has no usable CUDA device; try cpu")
+        return device
+
+
+def load_plugins(
+    source: str, plugins: Sequence[Path], of_matrix: int, strict: bool = True
+) -> dict[Path, str]:
+    """Import users' files; the first ``of_matrix`` of them are named in the matrix.
+
+    Returns what is wrong with those that cannot be imported, a line each. Raises InputError instead
+    if such a file was named on the command line and the plan is ``strict``.
+    """
+    broken: dict[Path, str] = {}
     for i, plugin in enumerate(plugins):
         where = f"{source}: plugins.{i}" if i < of_matrix else "--plugin"
+        problem = _load(plugin)
+        if problem and strict and i >= of_matrix:
+            raise InputError(f"{where}: {problem}")
+        broken |= {plugin: f"{where}: {problem}"} if problem else {}
+    return broken
+
+
+def _load(plugin: Path) -> str | None:
+    """Import one user's file; what is wrong with it, in one line."""
+    try:
         if not plugin.exists():
-            raise InputError(f"{where}: no file at {plugin}{beside(plugin)}")
-        try:
-            distillers.load_plugin(plugin)
-        except distillers.MethodError as error:
-            raise InputError(f"{where}: {error}") from error
+            return f"no file at {plugin}{beside(plugin)}"
+        distillers.load_plugin(plugin)
+    except (distillers.MethodError, OSError) as error:  # OSError: its folder may not be read
+        return " ".join(str(error).split())
+    return None
 
 
 def resolve(folder: Path, path: Path) -> Path:

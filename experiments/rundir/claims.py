@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import json
 import os
 import pwd
@@ -298,11 +299,15 @@ def _now(directory: Path) -> float:
 
 def _host() -> str:
     """This machine and its current boot: a reboot ends every process."""
+    return ":".join([socket.gethostname(), os.environ.get("SLURMD_NODENAME", ""), *_boot()])
+
+
+@functools.cache  # `status` asks for every claim
+def _boot() -> list[str]:
     boot, pids = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
-    parts = [socket.gethostname(), os.environ.get("SLURMD_NODENAME", "")]
-    parts += [boot.read_text(encoding="utf-8").strip()[:8]] if boot.exists() else []
+    parts = [boot.read_text(encoding="utf-8").strip()[:8]] if boot.exists() else []
     parts += [os.readlink(pids)] if pids.is_symlink() else []  # each container numbers its own
-    return ":".join(parts)
+    return parts
 
 
 def _start_time(pid: int) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import distillers
@@ -37,13 +37,13 @@ class Blocker:
             blocked.store(directory, reason)
         self.report(spec, {"run": run, "state": Outcome.BLOCKED, "error": reason})
 
-    def with_planned_ids(self) -> list[RunSpec]:
-        """The runs to which today's code gives the ids that they were planned with.
+    def with_planned_ids(self, specs: Iterable[RunSpec]) -> list[RunSpec]:
+        """Those of ``specs`` to which today's code gives the ids that they were planned with.
 
         The others are blocked: an option's default or a version was edited meanwhile, and under the
         planned id other numbers are expected.
         """
-        return [spec for spec in self.job.specs if self._is_as_planned(spec)]
+        return [spec for spec in specs if self._is_as_planned(spec)]
 
     def _is_as_planned(self, spec: RunSpec) -> bool:
         try:

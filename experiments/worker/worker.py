@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 
-import distillers
 import models
 from datasets import Data, DataError
 from experiments.errors import InputError
@@ -26,7 +25,7 @@ from experiments.train.cohort import Cohort, Report
 from experiments.train.distributed import ProcessGroup
 from experiments.train.memory import shortage
 from experiments.train.waits import Interrupted, Waits
-from experiments.worker import holders, rendezvous, tensorboard
+from experiments.worker import holders, plugins, rendezvous, tensorboard
 from experiments.worker.blocking import REFUSALS, Blocker
 from experiments.worker.job import BLOCKED, STOPPED, Job, command, describe, task_file
 from experiments.worker.signals import Stop, requeue_or_wait
@@ -154,9 +153,7 @@ def _without_end(job: Job, states: Mapping[str, str]) -> list[RunSpec]:
 
 def _train(job: Job, stop: Stop, report: Report, group: ProcessGroup, block: Blocker) -> None:
     """Train all runs of a job that can be trained."""
-    for plugin in job.plugins:
-        distillers.load_plugin(plugin)
-    specs = block.with_planned_ids()
+    specs = block.with_planned_ids(plugins.without_broken(job, block))
     if not specs:
         return
     first, shard, device = specs[0], (group.rank, group.size), torch.device(job.device)

@@ -12,8 +12,9 @@ from distillers import Distiller, Unsupported, register
 from distillers.fitnet import FitNet
 from experiments.errors import InputError
 from experiments.memo import Memo
-from experiments.plan import capability, plan
-from experiments.plan.capability import Capabilities, remembered
+from experiments.plan import kinds, plan
+from experiments.plan.capability import Capabilities
+from experiments.plan.kinds import remembered
 from experiments.plan.plan import prepare
 from experiments.plan.workspace import Workspace
 from experiments.rundir.status import State
@@ -176,7 +177,7 @@ def test_other_code_is_another_memory(tmp_path, monkeypatch):
     specs = expansion(methods=["fitnet"], trials=1).runs
     memo, asked = Memo(tmp_path), []
     for digest in ("one", "two", "two"):
-        monkeypatch.setattr(capability, "code_digest", lambda *_, digest=digest: digest)
+        monkeypatch.setattr(kinds, "code_digest", lambda *_, digest=digest: digest)
         remembered(specs, memo, tmp_path, lambda: asked.append(1) or capabilities())
     assert len(asked) == 2
 

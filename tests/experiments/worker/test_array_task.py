@@ -137,10 +137,10 @@ def edit(task: Path, **changes: object) -> None:
 @pytest.mark.parametrize(
     ("spoil", "said", "stored"),
     [
-        (lambda task: edit(task, plugins=["/gone.py"]), "gone.py", True),
+        (lambda task: edit(task, device="cuda"), "CUDA", True),
         (lambda task: task.unlink(), "No such file or directory", False),
     ],
-    ids=["no plugin", "no job"],
+    ids=["no GPU", "no job"],
 )
 def test_an_invalid_job_is_refused_in_one_line(fake, place, spoil, said, stored):
     spoil(place.sent[0].folder / "task-0.json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 
 import pytest
@@ -72,13 +73,24 @@ def test_report(made):
     ]
     fresh, runs = "plan --no-timing, nothing run yet", str(made.count)
     assert rows == [
-        [fresh, runs, "2.0", "1.9", "700", ""],
-        [fresh, runs, "5.0", "4.9", "750", "2.6×"],
-        ["status", runs, "3.0", "2.9", "800", ""],
+        [fresh, runs, "2.0", "1.9", "700", "", "–", "–"],
+        [fresh, runs, "5.0", "4.9", "750", "2.6×", "–", "–"],
+        ["status", runs, "3.0", "2.9", "800", "", "–", "–"],
     ]
     assert f"the {made.count} runs: {made.kinds['done']} done" in text
     assert "- 1.5 s (1.4 of CPU) and 600 MB of each are the start alone" in text
     assert "- and so on" in text
+
+
+def test_report_of_two_checkouts(made):
+    status, plan = Command("status"), Command("plan")
+    now = {status: Taken(1.0, 0.9, 10**8, 3_000, 5_000), plan: Taken(1.0, 0.5, 10**8)}
+    then = {status: Taken(4.0, 3.9, 7 * 10**8, 47_000, 90_000)}
+    text = scale.report([made], [now], now[status], [], [then])
+    (row,) = (line for line in text.splitlines() if line.startswith("| status"))
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[6:] == ["3,000", "5,000", "3.9", "700", "47,000", "90,000"]
+    assert text.count("–") == 6  # plan: not counted, and not there before
 
 
 @pytest.fixture
@@ -94,6 +106,13 @@ def test_what_a_process_takes_is_measured(stand_in):
     assert taken.peak_bytes > 200_000_000
     assert taken.cpu > 0
     assert 0 < taken.seconds < 60
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+def test_system_calls_are_counted(stand_in, tmp_path):
+    stand_in.write_text("import os\nfor i in range(700): os.path.exists('/none')\n")
+    taken = scale.counted(Taken(1.0, 1.0, 1), [], None, tmp_path)
+    assert 700 < taken.looks < 1500 and taken.looks < taken.calls < 5000
 
 
 def test_a_command_that_fails_is_skipped_with_its_reason(stand_in, made, capsys):

@@ -1,0 +1,113 @@
+"""Go on without a matrix's plugins that cannot be imported: only their own runs are left out.
+
+What a broken plugin would register is not known, so the runs that are left out are those of methods
+and networks that nobody registers. They are named; nothing is counted of them.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import datasets
+import distillers
+import models
+from experiments.errors import together
+from experiments.matrix.schema import NONE, Matrix, MethodEntry, PairEntry
+from experiments.wording import plural
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What a plan lacks: ``runs`` of the matrix, because of the plugins in ``broken``.
+
+    broken  one line per plugin, with file and line
+    names   the methods and networks that are unknown without them
+    """
+
+    broken: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    runs: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.broken)
+
+
+NOTHING = LeftOut()
+
+
+def without(matrix: Matrix, broken: Sequence[str], source: str) -> tuple[Matrix, LeftOut]:
+    """The part of a matrix that does not need its ``broken`` plugins, and what is left out.
+
+    Raises InputError with all of ``broken`` where nothing is left.
+    """
+    if not broken:
+        return matrix, NOTHING
+    unknown = [*_unknown_methods(matrix.methods), *_unknown_models(matrix.pairs)]
+    methods = tuple(m for m in matrix.methods if m.name not in unknown)
+    pairs = tuple(p for p in matrix.pairs if not {p.teacher, p.student} & set(unknown))
+    if not methods or not pairs or matrix.dataset.name not in datasets.names():
+        error = together(broken)
+        assert error is not None  # there is at least one
+        raise error
+    part = matrix.model_copy(
+        update={"methods": methods, "pairs": pairs, **_known_only(matrix, pairs)}
+    )
+    left = LeftOut(tuple(broken), tuple(dict.fromkeys(unknown)), _count(matrix) - _count(part))
+    return part, left
+
+
+def tell(left: LeftOut) -> None:
+    """Say on standard error what is left out and why, one line per plugin."""
+    for problem in left.broken:
+        print(f"note: left out a plugin that is broken: {problem}", file=sys.stderr)
+    if left.runs:
+        names = ", ".join(left.names)
+        print(f"note: left out its {plural(left.runs, 'run')}, of {names}", file=sys.stderr)
+
+
+def _unknown_methods(methods: Iterable[MethodEntry]) -> list[str]:
+    return [method.name for method in methods if not _is_known_method(method.name)]
+
+
+def _is_known_method(name: str) -> bool:
+    try:
+        distillers.find(name)
+    except distillers.MethodError:
+        return False
+    return True
+
+
+def _unknown_models(pairs: Iterable[PairEntry]) -> list[str]:
+    names = dict.fromkeys(name for pair in pairs for name in (pair.teacher, pair.student))
+    return [name for name in names if name != NONE and not _is_known_model(name)]
+
+
+def _is_known_model(name: str) -> bool:
+    try:
+        models.check(name)
+    except models.ModelError:
+        return False
+    return True
+
+
+def _known_only(matrix: Matrix, pairs: Sequence[PairEntry]) -> dict[str, object]:
+    """Other keys of the matrix that name networks, without those that are left out."""
+    teachers = {pair.teacher for pair in pairs}
+    known = models.names()
+    rates = matrix.recipe.lr_exceptions
+    kept = {
+        pattern: rate
+        for pattern, rate in rates.items()
+        if any(fnmatchcase(n, pattern) for n in known)
+    }
+    return {
+        "teachers": {n: entry for n, entry in matrix.teachers.items() if n in teachers},
+        "recipe": matrix.recipe.model_copy(update={"lr_exceptions": kept}),
+    }
+
+
+def _count(matrix: Matrix) -> int:
+    return len(matrix.methods) * len(matrix.pairs) * matrix.trials
