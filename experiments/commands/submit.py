@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -26,6 +27,8 @@ from experiments.commands.common import (
 )
 from experiments.commands.plan import print_teacher_notes
 from experiments.errors import InputError
+from experiments.matrix.slurm_grammar import gpu_type
+from experiments.wording import plural
 
 if TYPE_CHECKING:
     from experiments.cluster.arrays import Settings
@@ -95,7 +98,7 @@ def _options(args: argparse.Namespace) -> SlurmOptions:
     site = site_file(args.site)
     given = {name: getattr(args, name) for name in OPTIONS}
     given |= {"setup": args.setup, "array_parallelism": args.array_parallelism}
-    given |= {"max_jobs": args.max_jobs, "sbatch": parsed(args.sbatch) or None}
+    given |= {"after": args.after, "max_jobs": args.max_jobs, "sbatch": parsed(args.sbatch) or None}
     return merged(site, schema.load(args.matrix).slurm, given)
 
 
@@ -107,8 +110,20 @@ def _check(plan: Plan, options: SlurmOptions) -> None:
     if processes % nodes:
         raise InputError(f"slurm.nodes: {processes} processes cannot be spread over {nodes} evenly")
     check_sharing(options.workers_per_gpu, processes)
-    if "%" in str(runs):
-        raise InputError(f"--runs {runs}: SLURM would expand the % in the names of log files")
+    if re.search(r"[\\\x00-\x1f]|%[AaJjt]", str(runs)):  # submitit expands those of its own
+        raise InputError(f"--runs {str(runs)!r}: SLURM cannot write logs to such a path")
+    _check_gpus(options.gpus, processes // nodes)
+
+
+def _check_gpus(asked: int | str | None, per_node: int) -> None:
+    """Refuse "a100:2" unless two processes of a job use one each."""
+    count = int(asked.partition(":")[2]) if isinstance(asked, str) else 1
+    if count not in (1, per_node):
+        raise InputError(
+            f"slurm.gpus: {asked}: a cohort trains on one GPU, and a job has "
+            f"{plural(per_node, 'process', 'processes')} per node; expected "
+            f"{gpu_type(asked)}:1, or more processes (`processes: {count}`)"
+        )
 
 
 def _settings(
@@ -184,7 +199,7 @@ def register(verbs: Verbs) -> None:
     add("--time", help="time limit of every job: minutes, or 12:00:00 (default: from the cost)")
     add("--mem", help="memory of every job, e.g. 16G")
     add("--nodes", type=int, help="spread the processes of a job over this many nodes (default: 1)")
-    add("--gpus", type=int, help="GPUs per process, 0 or 1")
+    add("--gpus", help="GPUs per process, 0 or 1, or with a type, e.g. a100:1")
     add("--cpus", type=int, help="cores per process; of all workers that share a GPU")
     add_sharing_flag(verb, "train this many cohorts at once in a job, on its one GPU")
     add("--setup", action="append", default=[], help="run this shell line first (repeatable)")
@@ -199,6 +214,7 @@ def register(verbs: Verbs) -> None:
     add_training_flags(
         verb, cohort_size="train at most this many runs in one worker (default: 8 per job)"
     )
+    add("--after", metavar="JOB[,JOB]", help="begin when these jobs have ended, well or not")
     add("--array-parallelism", type=positive, help="run at most this many jobs of an array at once")
     add("--max-jobs", type=positive, help="have at most this many jobs in the queue at once")
     add("--no-timing", action="store_true", help="do not time training steps on this machine")

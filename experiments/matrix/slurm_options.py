@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -43,9 +44,20 @@ def _line(value: Any) -> Any:
     return value
 
 
+def _jobs(value: Any) -> Any:
+    """ "12,13_4" or a list of such ids of jobs."""
+    listed = value if isinstance(value, (list, tuple)) else str(value).split(",")
+    ids = [str(part).strip() for part in listed]
+    odd = next((job for job in ids if not re.fullmatch(r"\d+(_\d+)?", job, re.ASCII)), None)
+    if odd is not None:
+        raise ValueError(f"expected ids of jobs such as 1234 or 1234_5, not {odd!r}")
+    return tuple(dict.fromkeys(ids))
+
+
 Line = Annotated[str, BeforeValidator(_line)]
 Minutes = Annotated[int, BeforeValidator(slurm_grammar.minutes)]
 Memory = Annotated[str, BeforeValidator(slurm_grammar.memory)]
+Jobs = Annotated[tuple[str, ...], BeforeValidator(_jobs)]
 Gpus = Annotated[int | str, BeforeValidator(slurm_grammar.gpus)]
 
 
@@ -69,6 +81,7 @@ class SlurmOptions(BaseModel):
     array_parallelism: int | None = Field(None, ge=1, strict=True)  # jobs of an array at once
     max_array_size: int | None = Field(None, ge=1, strict=True)  # if lower than SLURM's own
     max_jobs: int | None = Field(None, ge=1, strict=True)  # of the user's in the queue at once
+    after: Jobs = ()  # ids of jobs that must have ended, well or not, before any job begins
     sbatch: dict[str, str | int | bool] = Field(default_factory=dict)  # any other option of sbatch
 
     _whole: frozenset[str] = frozenset()  # of cpus and mem, those given for a job, not a worker

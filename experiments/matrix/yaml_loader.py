@@ -148,9 +148,7 @@ _Loader.add_implicit_resolver(
 )
 
 
-def load(
-    path: str | Path, expected: str, texts: Sequence[tuple[str, ...]] = ()
-) -> dict[str, Any]:
+def load(path: str | Path, expected: str, texts: Sequence[tuple[str, ...]] = ()) -> dict[str, Any]:
     """The mapping in a YAML file; ``expected`` says what should be in it.
 
     ``texts`` are paths of keys below which scalars are texts, whatever YAML would make of them.

@@ -85,7 +85,8 @@ def sbatch(state, arguments):
         for i in range(count)
     ]
     job = {"id": number, "name": options["job-name"], "user": state["user"], "tasks": made}
-    job |= {"after": options.get("dependency", "").removeprefix("afterok:"), "purged": False}
+    after = options.get("dependency", "").rpartition("afterok:")
+    job |= {"after": after[1] and after[2], "purged": False}
     job |= {"script": script, "options": options, "environment": dict(os.environ)}
     state["jobs"].append(job)
     look_after(state)
