@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from experiments import slurm
-from experiments.cluster import sbatch, submission, submitted
+from experiments.cluster import policies, sbatch, site, submission, submitted
 from experiments.cluster.arrays import Limits, Settings, SubmissionPlan
 from experiments.environment import CHECKOUT
 from experiments.matrix.slurm_options import SlurmOptions
@@ -16,20 +16,23 @@ from experiments.rundir.status import NOT_STARTED, State, Status
 from experiments.wording import form, plural
 
 
-def limits(options: SlurmOptions) -> Limits:
-    """What the cluster allows, lowered by the user's own limits.
+def limits(options: SlurmOptions, there: site.Site | None = None) -> Limits:
+    """What the cluster allows, lowered by the user's own limits; ``there``, if it is known already.
 
     Without SLURM (a dry run on a laptop) SLURM's defaults.
     """
     if not slurm.is_here():
         return Limits(options.max_array_size or 1001, None, options.max_jobs)
-    bounds = [slurm.submit_limit(options.account, options.qos), options.max_jobs]
-    known = [bound for bound in bounds if bound is not None]
+    there = there or site.of(options)
+    count = policies.Counter(policies.addressed(options)).jobs
+    bounds = [policies.room(there, count)]
+    if options.max_jobs:
+        bounds.append(max(0, options.max_jobs - slurm.mine()))
     return Limits(
         array_size=options.max_array_size or slurm.max_array_size(),
-        minutes=slurm.partition_limit(options.partition),
-        room=max(0, min(known) - slurm.mine()) if known else None,
-        default=slurm.partition_default(options.partition),
+        minutes=there.shortest[0] if there.shortest else None,
+        room=min((bound for bound in bounds if bound is not None), default=None),
+        default=there.default,
     )
 
 
@@ -66,10 +69,22 @@ def describe(view: SubmissionPlan, settings: Settings) -> None:
             "without --time the partition's default limit applies; "
             "jobs that hit it are requeued and resume"
         )
+    _describe_cuts(view, settings.options)
     if view.left_out:
         print(
             f"{plural(view.left_out, 'more job')} {form(view.left_out, 'exceeds', 'exceed')} your "
             f"limit of jobs in the queue; the next submit sends the rest"
+        )
+
+
+def _describe_cuts(view: SubmissionPlan, options: SlurmOptions) -> None:
+    """Say that predicted times exceed what any job may have."""
+    cut = [array for array in view.arrays if array.is_cut]
+    if cut and not options.time:
+        count = sum(len(array.jobs) for array in cut)
+        print(
+            f"{plural(count, 'job')} may need more than {cut[0].minutes} minutes, the longest that "
+            f"is allowed here: such jobs are requeued at the limit and resume"
         )
 
 

@@ -6,11 +6,12 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from experiments import slurm
-from experiments.cluster import removal, sbatch, snapshot, submitted
+from experiments.cluster import refusals, removal, sbatch, snapshot, submitted
 from experiments.cluster.arrays import Array, Settings, SubmissionPlan
 from experiments.cluster.queue_status import QueueState
 from experiments.cluster.submitted import SubmittedArray
@@ -109,10 +110,7 @@ def send(
 
     Arrays submitted before that stay submitted and recorded; nothing is left of the refused one.
     """
-    runs = plan.workspace.runs
-    code, plugins = CHECKOUT, plan.plugins
-    if settings.snapshot:
-        code, plugins = snapshot.make(runs / submitted.FOLDER, plugins)
+    sender = _Sender(plan, settings)
     teachers = dict(submission.under_way)  # run id -> the array task that trains it
     sent: list[SubmittedArray] = []
     for array in submission.arrays:
@@ -121,17 +119,48 @@ def send(
             raise InputError("another submit has taken over; look at `status`, then submit again")
         if array.after is not None and array.after not in teachers:
             continue  # its teacher did not fit into the limits
-        tasks = [[replace(t.job, plugins=plugins) for t in together] for together in array.jobs]
-        copied_code = str(code) if settings.snapshot else None
-        entry = _entry(plan, array, tasks[0][0].code, teachers.get(array.after or ""), copied_code)
         try:
-            entry = _send_one(entry, tasks, settings.options.of_job(array.most), code)
+            for entry in refusals.in_pieces(array, partial(sender.send, teachers)):
+                sent.append(entry)
+                note(_summary(entry))
+                teachers |= {
+                    r: f"{entry.job}_{i}" for i, ids in enumerate(entry.tasks) for r in ids
+                }
+        except refusals.LimitReached as error:
+            if not sent:
+                raise _explained(error, sent) from error
+            note(_reached(error))
+            break
         except slurm.SlurmError as error:
             raise _explained(error, sent) from error
-        sent.append(entry)
-        note(_summary(entry))
-        teachers |= {run: f"{entry.job}_{i}" for i, ids in enumerate(entry.tasks) for run in ids}
     return sent
+
+
+class _Sender:
+    """Sends arrays of one submission, all from the same code."""
+
+    def __init__(self, plan: Plan, settings: Settings) -> None:
+        self.plan, self.settings = plan, settings
+        self.code, self.plugins = CHECKOUT, plan.plugins
+        if settings.snapshot:
+            folder = plan.workspace.runs / submitted.FOLDER
+            self.code, self.plugins = snapshot.make(folder, plan.plugins)
+
+    def send(self, teachers: Mapping[str, str], array: Array) -> SubmittedArray:
+        """Send an array; ``teachers`` are the tasks that train them, by run id."""
+        tasks = [[replace(t.job, plugins=self.plugins) for t in jobs] for jobs in array.jobs]
+        copied_code = str(self.code) if self.settings.snapshot else None
+        after = teachers.get(array.after or "")
+        entry = _entry(self.plan, array, tasks[0][0].code, after, copied_code)
+        return _send_one(entry, tasks, self.settings.options.of_job(array.most), self.code)
+
+
+def _reached(error: refusals.LimitReached) -> str:
+    jobs = slurm.mine()
+    return (
+        f"SLURM admits no more of your jobs now ({error.limit}); `--max-jobs {jobs}` keeps to "
+        f"that. The next submit sends the rest"
+    )
 
 
 def runs_of_jobs(array: Array) -> list[list[str]]:

@@ -6,7 +6,7 @@ import argparse
 import math
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from experiments.commands.arguments import positive
@@ -32,6 +32,8 @@ from experiments.wording import plural
 
 if TYPE_CHECKING:
     from experiments.cluster.arrays import Settings
+    from experiments.cluster.site import Site
+    from experiments.doctor.disk import Need
     from experiments.matrix.slurm_options import SlurmOptions
     from experiments.plan.plan import Plan
     from experiments.rundir.status import Status
@@ -55,7 +57,7 @@ OPTIONS = (
 def submit(args: argparse.Namespace) -> int:
     """Send whatever is not done yet to SLURM: teachers first, students in arrays."""
     from experiments import slurm
-    from experiments.cluster import arrays, preview, queue_status, submission
+    from experiments.cluster import arrays, preview, queue_status, site, submission
     from experiments.plan.preflight import check_writable
     from experiments.plan.summary import format_counts
     from experiments.rundir.status import NOT_STARTED
@@ -70,8 +72,9 @@ def submit(args: argparse.Namespace) -> int:
     print_note(check_writable(plan.workspace.runs))
     statuses, known = queue_status.survey(plan)
     statuses = preview.as_reset(statuses, states_to_train(args))
-    settings = _settings(args, plan, statuses.values(), options)
-    view = arrays.plan_submission(plan, statuses, known, settings, preview.limits(options))
+    settings, need = _settings(args, plan, statuses.values(), options)
+    there = site.of(options) if slurm.is_here() else None
+    view = arrays.plan_submission(plan, statuses, known, settings, preview.limits(options, there))
     if not (args.quiet and args.yes):  # without --yes, people are asked about what this shows
         print(format_counts(plan, statuses), flush=True)
         preview.describe(view, settings)
@@ -82,11 +85,12 @@ def submit(args: argparse.Namespace) -> int:
     if not view.arrays and not submission.unfinished(plan.workspace.runs, known):
         print("nothing to send")
     else:
+        _examine(plan, options, there, need, statuses)
         plan.check_accuracies(s.spec for s in statuses.values() if s.state in NOT_STARTED)
         print_teacher_notes(plan, statuses, measure=False)
         if not confirm(args, "submit?"):
             return 1
-        _send(args, plan, settings)
+        _send(args, plan, settings, there)
     return follow(plan, level(args)) if args.wait else 0
 
 
@@ -103,7 +107,7 @@ def _options(args: argparse.Namespace) -> SlurmOptions:
 
 
 def _check(plan: Plan, options: SlurmOptions) -> None:
-    """Refuse what SLURM would get wrong."""
+    """Refuse what SLURM would get wrong, whatever the cluster."""
     from experiments.local.devices import check_sharing
 
     processes, nodes, runs = plan.processes, options.nodes, plan.workspace.runs
@@ -128,20 +132,40 @@ def _check_gpus(asked: int | str | None, per_node: int) -> None:
 
 def _settings(
     args: argparse.Namespace, plan: Plan, statuses: Iterable[Status], options: SlurmOptions
-) -> Settings:
+) -> tuple[Settings, Need]:
+    """How to divide and submit, and what the runs will leave on the disk."""
     from experiments.cluster.arrays import Settings
-    from experiments.plan.cost import predict_cost
+    from experiments.doctor.disk import Need
+    from experiments.plan.cost import predict_cost, predictions_bytes
 
     assert plan.data is not None  # a strict plan has its data
     timed = not (args.no_timing or options.time)  # a given limit needs no prediction
     size = args.cohort_size or math.ceil(COHORT_SIZE / options.workers_per_gpu)
     cost = predict_cost(statuses, plan.data, plan.workspace.device, timed, plan.processes, size)
-    return Settings(
+    settings = Settings(
         options, size, args.save_minutes, args.snapshot, cost.of, tensorboard=args.tensorboard
     )
+    stored = predictions_bytes(cost, plan.data, plan.matrix.predictions)
+    return settings, Need(len(cost.of), cost.disk_bytes, stored)
 
 
-def _send(args: argparse.Namespace, plan: Plan, settings: Settings) -> None:
+def _examine(
+    plan: Plan,
+    options: SlurmOptions,
+    there: Site | None,
+    need: Need,
+    statuses: Mapping[str, Status],
+) -> None:
+    """The cheap checks of `doctor`; raises InputError for what no job would survive."""
+    from experiments.cluster.site import Site
+    from experiments.doctor.before_submit import check
+
+    runs = plan.workspace.runs
+    for line in check(there or Site(), options, plan.processes, runs, need, statuses):
+        print_note(line)
+
+
+def _send(args: argparse.Namespace, plan: Plan, settings: Settings, there: Site | None) -> None:
     """Plan again under the lock, with what others may have sent meanwhile, and send."""
     from experiments.cluster import arrays, preview, queue_status, submission
     from experiments.plan.retry import reset
@@ -154,7 +178,7 @@ def _send(args: argparse.Namespace, plan: Plan, settings: Settings) -> None:
         for _ in range(submission.ROUNDS):
             statuses, known = queue_status.survey(plan)
             submission.release(known, _note)
-            limits = preview.limits(settings.options)
+            limits = preview.limits(settings.options, there)
             view = arrays.plan_submission(plan, statuses, known, settings, limits)
             sent = submission.send(plan, view, settings, claim, _note)
             if not submission.dropped(sent):

@@ -13,29 +13,57 @@ _TO_MEGABYTES = {"K": 2**-10, "M": 1, "G": 2**10, "T": 2**20}
 
 # sbatch's options that take no value, and those that may go without one; all others need one.
 # From the manual pages of SLURM 22.05 to 24.11. A site's own plugins may add more.
-SWITCHES = """contiguous exclusive get-user-env help hold ignore-pbs nice no-kill no-requeue
-    overcommit oversubscribe parsable propagate quiet reboot requeue share spread-job stepmgr
-    test-only usage use-min-nodes verbose version wait""".split()
-OPTIONAL = ("exclusive", "get-user-env", "nice", "no-kill", "propagate")
+_SWITCHES = """contiguous exclusive get-user-env help hold ignore-pbs nice no-kill no-requeue
+overcommit oversubscribe parsable propagate quiet reboot requeue share spread-job stepmgr test-only
+usage use-min-nodes verbose version wait"""
 _VALUED = """account acctg-freq array batch bb bbf begin chdir cluster-constraint clusters comment
-    constraint container container-id core-spec cores-per-socket cpu-freq cpus-per-gpu cpus-per-task
-    deadline delay-boot dependency distribution error exclude export export-file extra
-    extra-node-info gid gpu-bind gpu-freq gpus gpus-per-node gpus-per-socket gpus-per-task gres
-    gres-flags hint input job-name kill-on-invalid-dep licenses mail-type mail-user mcs-label mem
-    mem-bind mem-per-cpu mem-per-gpu mincpus network nodefile nodelist nodes ntasks ntasks-per-core
-    ntasks-per-gpu ntasks-per-node ntasks-per-socket open-mode oom-kill-step output partition power
-    prefer priority profile qos reservation resv-ports segment signal sockets-per-node switches
-    tasks-per-node thread-spec threads-per-core time time-min tmp tres-bind tres-per-task uid
-    wait-all-nodes wckey wrap""".split()
-KNOWN = frozenset((*SWITCHES, *_VALUED))
+constraint container container-id core-spec cores-per-socket cpu-freq cpus-per-gpu cpus-per-task
+deadline delay-boot dependency distribution error exclude export export-file extra extra-node-info
+gid gpu-bind gpu-freq gpus gpus-per-node gpus-per-socket gpus-per-task gres gres-flags hint input
+job-name kill-on-invalid-dep licenses mail-type mail-user mcs-label mem mem-bind mem-per-cpu
+mem-per-gpu mincpus network nodefile nodelist nodes ntasks ntasks-per-core ntasks-per-gpu
+ntasks-per-node ntasks-per-socket open-mode oom-kill-step output partition power prefer priority
+profile qos reservation resv-ports segment signal sockets-per-node switches tasks-per-node
+thread-spec threads-per-core time time-min tmp tres-bind tres-per-task uid wait-all-nodes wckey
+wrap"""
+SWITCHES = frozenset(_SWITCHES.split())
+OPTIONAL = ("exclusive", "get-user-env", "nice", "no-kill", "propagate")
+KNOWN = SWITCHES | frozenset(_VALUED.split())
 SHORT = {
-    **{"A": "account", "B": "extra-node-info", "C": "constraint", "D": "chdir", "F": "nodefile"},
-    **{"G": "gpus", "H": "hold", "J": "job-name", "L": "licenses", "M": "clusters", "N": "nodes"},
-    **{"O": "overcommit", "Q": "quiet", "S": "core-spec", "V": "version", "W": "wait"},
-    **{"a": "array", "b": "begin", "c": "cpus-per-task", "d": "dependency", "e": "error"},
-    **{"h": "help", "i": "input", "k": "no-kill", "m": "distribution", "n": "ntasks"},
-    **{"o": "output", "p": "partition", "q": "qos", "s": "oversubscribe", "t": "time"},
-    **{"v": "verbose", "w": "nodelist", "x": "exclude"},
+    "A": "account",
+    "B": "extra-node-info",
+    "C": "constraint",
+    "D": "chdir",
+    "F": "nodefile",
+    "G": "gpus",
+    "H": "hold",
+    "J": "job-name",
+    "L": "licenses",
+    "M": "clusters",
+    "N": "nodes",
+    "O": "overcommit",
+    "Q": "quiet",
+    "S": "core-spec",
+    "V": "version",
+    "W": "wait",
+    "a": "array",
+    "b": "begin",
+    "c": "cpus-per-task",
+    "d": "dependency",
+    "e": "error",
+    "h": "help",
+    "i": "input",
+    "k": "no-kill",
+    "m": "distribution",
+    "n": "ntasks",
+    "o": "output",
+    "p": "partition",
+    "q": "qos",
+    "s": "oversubscribe",
+    "t": "time",
+    "v": "verbose",
+    "w": "nodelist",
+    "x": "exclude",
 }
 _YES, _NO = ("true", "yes", "on"), ("false", "no", "off")
 

@@ -152,7 +152,7 @@ def test_a_count_of_gpus_is_that_of_the_processes(fake, place):
         (["--time", "never"], "error: command line: time: expected minutes, or a time such as"),
         (["--sbatch", "array=0-5"], "error: command line: sbatch: array is set by submit itself"),
         (["--sbatch", "arr=0-5"], "error: command line: sbatch: array is set by submit itself"),
-        (["--sbatch", "-J=x"], "error: command line: sbatch: job-name is set by submit itself"),
+        (["--sbatch", "J=x"], "error: command line: sbatch: job-name is set by submit itself"),
         (["--after", "me"], "error: command line: after: expected ids of jobs such as 1234"),
         (["--sbatch", "=5"], "error: --sbatch '=5': expected KEY=VALUE"),
         (["--site", "nowhere.yaml"], "error: nowhere.yaml: cannot be read: no such file"),

@@ -206,8 +206,14 @@ def test_gpus_with_and_without_a_type(given, expected):
 def test_what_is_written_in_yaml_reaches_sbatch(tmp_path):
     """YAML's own reading: 20240501, 7, an error, True, 1000.0, 12:30 (1.2: 750), 8."""
     written = {
-        **{"reservation": "2024_05_01", "wckey": "007", "begin": "2026-12-01", "comment": "yes"},
-        **{"licenses": "1e3", "deadline": "12:30", "exclude": "010", "mail-type": "off"},
+        "reservation": "2024_05_01",
+        "wckey": "007",
+        "begin": "2026-12-01",
+        "comment": "yes",
+        "licenses": "1e3",
+        "deadline": "12:30",
+        "exclude": "010",
+        "mail-type": "off",
     }
     block = "".join(f"    {key}: {value}\n" for key, value in written.items())
     own = "  account: 2024_05_01\n  partition: 007\n  qos: on\n  mem: 16000\n"
