@@ -137,7 +137,7 @@ def squeue(state, arguments):
 def fill(form, job, task):
     shown = task["reason"] if task["state"] != "PENDING" else f"({task['reason']})"
     cells = {"F": job["id"], "K": task["index"], "T": task["state"], "R": shown}
-    cells |= {"i": f"{job['id']}_{task['index']}", "j": job["name"]}
+    cells |= {"i": f"{job['id']}_{task['index']}", "j": job["name"], "A": task["raw"]}
     for letter, value in cells.items():
         form = form.replace(f"%{letter}", str(value))
     return form
@@ -153,7 +153,8 @@ def sacct(state, arguments):
         if job["id"] in (jobs or job["id"]).split(",") and name in (None, job["name"]):
             for task in job["tasks"]:
                 cells = {"JobID": f"{job['id']}_{task['index']}", "JobName": job["name"]}
-                cells["State"] = task["state"]
+                cells["State"], cells["ExitCode"] = task["state"], task.get("code", "0:0")
+                cells |= {"NodeList": task.get("node", ""), "Start": "Unknown", "End": "Unknown"}
                 rows.append("|".join(cells[column] for column in columns))
     return "".join(f"{row}\n" for row in rows)
 

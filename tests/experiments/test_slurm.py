@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from experiments import slurm
+from experiments import job_states, slurm
 from experiments.cluster import sbatch
 from experiments.matrix.slurm_options import SlurmOptions
 from experiments.slurm import Queued, SlurmError
@@ -104,6 +104,39 @@ def test_forgotten_jobs_are_not_in_the_queue(fake, jobs):
     assert slurm.queue(jobs) == {}
 
 
+def test_every_state_of_slurm_is_over_or_waits_or_runs():
+    """Those of `man squeue` (22.05), and later ones."""
+    manual = (
+        "BOOT_FAIL CANCELLED COMPLETED CONFIGURING COMPLETING DEADLINE FAILED NODE_FAIL "
+        "OUT_OF_MEMORY PENDING PREEMPTED RUNNING RESV_DEL_HOLD REQUEUE_FED REQUEUE_HOLD REQUEUED "
+        "RESIZING REVOKED SIGNALING SPECIAL_EXIT STAGE_OUT STOPPED SUSPENDED TIMEOUT"
+    )
+    assert set(manual.split()) <= set(job_states.STATES)
+    for state in (*manual.split(), "LAUNCH_FAILED", "OF_A_LATER_SLURM"):
+        kinds = (slurm.is_over(state), slurm.is_waiting(state), slurm.is_running(state))
+        assert kinds.count(True) == 1, state
+
+
+@pytest.mark.parametrize(
+    ("state", "over", "waits"),
+    [
+        ("CANCELLED by 1000", True, False),
+        ("CANCELLED+", True, False),  # cut by sacct
+        ("PREEMPTED", True, False),
+        ("LAUNCH_FAILED", True, False),
+        ("SPECIAL_EXIT", False, True),
+        ("RESV_DEL_HOLD", False, True),
+        ("COMPLETING", False, False),
+        ("COMPLETI+", False, False),
+        ("STAGE_OUT", False, False),
+        ("OF_A_LATER_SLURM", False, False),
+        ("", False, False),
+    ],
+)
+def test_what_a_state_means(state, over, waits):
+    assert (slurm.is_over(state), slurm.is_waiting(state)) == (over, waits)
+
+
 @pytest.mark.parametrize("state", slurm.ENDED)
 def test_what_has_ended_is_not_in_the_queue_though_squeue_shows_it(monkeypatch, state):
     printing(monkeypatch, f"7|0|{state}|kd-a|n1\n7|1|PENDING|kd-a|(Resources)\n")
@@ -118,19 +151,25 @@ def test_reasons_may_hold_anything(monkeypatch):
 @pytest.mark.parametrize(
     ("table", "expected"),
     [
-        ("7_0|a|COMPLETED\n7_1|a|TIMEOUT\n", {"7_0": "COMPLETED", "7_1": "TIMEOUT"}),
-        ("7_0|a|CANCELLED by 1000\n", {"7_0": "CANCELLED by 1000"}),
-        ("7_[0-1]|a|CANCELLED\n", {"7_0": "CANCELLED", "7_1": "CANCELLED"}),
-        ("7_[0-1,5]|a|PENDING\n", {"7_0": "PENDING", "7_1": "PENDING", "7_5": "PENDING"}),
-        ("7_[3,4-5%2]|a|PENDING\n", {"7_3": "PENDING", "7_4": "PENDING", "7_5": "PENDING"}),
-        ("9|a|COMPLETED\n", {"9": "COMPLETED"}),
-        ("", {}),
+        (["7_0|COMPLETED", "7_1|TIMEOUT"], {"7_0": "COMPLETED", "7_1": "TIMEOUT"}),
+        (["7_0|CANCELLED by 1000"], {"7_0": "CANCELLED by 1000"}),
+        (["7_[0-1]|CANCELLED"], {"7_0": "CANCELLED", "7_1": "CANCELLED"}),
+        (["7_[0-1,5]|PENDING"], {"7_0": "PENDING", "7_1": "PENDING", "7_5": "PENDING"}),
+        (["7_[3,4-5%2]|PENDING"], {"7_3": "PENDING", "7_4": "PENDING", "7_5": "PENDING"}),
+        (["9|COMPLETED"], {"9": "COMPLETED"}),
+        ([], {}),
     ],
     ids=range(7),
 )
 def test_how_jobs_ended(monkeypatch, table, expected):
-    printing(monkeypatch, table)
-    assert slurm.accounted(["7", "9"]) == {job: ("a", state) for job, state in expected.items()}
+    printing(monkeypatch, "".join(f"{row}|1:9|n3|Unknown|2026-01-01T00:00:00|a\n" for row in table))
+    ends = slurm.accounted(["7", "9"])
+    assert {job: (end.name, end.state) for job, end in ends.items()} == {
+        job: ("a", state) for job, state in expected.items()
+    }
+    for end in ends.values():
+        assert (end.exit_code, end.signal, end.node) == (1, 9, "n3")
+        assert (end.start, end.end) == ("Unknown", "2026-01-01T00:00:00")
 
 
 def test_a_job_is_found_by_its_name_in_the_queue_or_in_the_accounts(fake, tmp_path):
