@@ -27,7 +27,7 @@ def limits(options: SlurmOptions, there: site.Site | None = None) -> Limits:
     count = policies.Counter(policies.addressed(options)).jobs
     bounds = [policies.room(there, count)]
     if options.max_jobs:
-        bounds.append(max(0, options.max_jobs - slurm.mine()))
+        bounds.append(max(0, options.max_jobs - slurm.mine(policies.addressed(options))))
     return Limits(
         array_size=options.max_array_size or slurm.max_array_size(),
         minutes=there.shortest[0] if there.shortest else None,

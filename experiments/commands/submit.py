@@ -80,6 +80,7 @@ def submit(args: argparse.Namespace) -> int:
         preview.describe(view, settings)
         preview.describe_waiting(view, statuses)
     if args.dry_run:
+        _warn(there, plan, options)
         preview.show_scripts(plan, view, options)
         return 0
     if not view.arrays and not submission.unfinished(plan.workspace.runs, known):
@@ -147,6 +148,15 @@ def _settings(
     )
     stored = predictions_bytes(cost, plan.data, plan.matrix.predictions)
     return settings, Need(len(cost.of), cost.disk_bytes, stored)
+
+
+def _warn(there: Site | None, plan: Plan, options: SlurmOptions) -> None:
+    """Say what `submit` would refuse."""
+    from experiments.cluster.site import Site
+    from experiments.doctor import before_submit, requests
+
+    for finding in requests.problems(there or Site(), options, plan.processes):
+        print_note(f"note: {before_submit.line(finding)}")
 
 
 def _examine(

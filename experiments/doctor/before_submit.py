@@ -38,13 +38,14 @@ def check(
         *disk.check_inodes(runs, need),
         *_weights(statuses, runs),
     ]
-    error = together(f"{_line(f)} (nothing was submitted)" for f in found if f.level == FAIL)
+    error = together(f"{line(f)} (nothing was submitted)" for f in found if f.level == FAIL)
     if error:
         raise error
-    return [f"note: {_line(finding)}" for finding in found if finding.level == WARN]
+    return [f"note: {line(finding)}" for finding in found if finding.level == WARN]
 
 
-def _line(finding: Finding) -> str:
+def line(finding: Finding) -> str:
+    """A finding and its fix in one line."""
     said = f"{finding.subject}: {finding.message}"
     return " ".join(f"{said}; {finding.fix}".split()) if finding.fix else said
 
