@@ -55,8 +55,12 @@ class Array:
         return min(self.workers, len(self.tasks))
 
     @property
+    def specs(self) -> list[RunSpec]:
+        return [spec for task in self.tasks for spec in task.job.specs]
+
+    @property
     def runs(self) -> list[str]:
-        return [spec.id for task in self.tasks for spec in task.job.specs]
+        return [spec.id for spec in self.specs]
 
 
 def arrays(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from experiments import slurm
-from experiments.cluster import policies, sbatch, site, submission, submitted
+from experiments.cluster import naming, policies, sbatch, site, submission, submitted
 from experiments.cluster.arrays import Limits, Settings, SubmissionPlan
 from experiments.environment import CHECKOUT
 from experiments.matrix.slurm_options import SlurmOptions
@@ -130,6 +130,7 @@ def show_scripts(plan: Plan, view: SubmissionPlan, options: SlurmOptions) -> Non
             plan.workspace.runs,
             plan.source,
             submission.runs_of_jobs(array),
+            naming.teacher(array.specs),
             after=after,
             minutes=array.minutes,
         )
@@ -137,5 +138,5 @@ def show_scripts(plan: Plan, view: SubmissionPlan, options: SlurmOptions) -> Non
         runs, jobs = plural(len(array.runs), "run"), plural(len(array.jobs), "job")
         print(f"\n# ---- {runs} in {jobs}, beginning with {first}")
         options_of_job = options.of_job(array.most)
-        about = submission.parameters(entry, options_of_job, CHECKOUT, plan.processes)
+        about = submission.parameters(entry, options_of_job, CHECKOUT, array.specs, plan.processes)
         print(sbatch.script(entry.folder, **about))

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from experiments import slurm
-from experiments.cluster import refusals, removal, sbatch, snapshot, submitted
+from experiments.cluster import naming, refusals, removal, sbatch, snapshot, submitted
 from experiments.cluster.arrays import Array, Settings, SubmissionPlan
 from experiments.cluster.queue_status import QueueState
 from experiments.cluster.submitted import SubmittedArray
 from experiments.environment import CHECKOUT
 from experiments.errors import InputError
+from experiments.matrix.run_spec import RunSpec
 from experiments.matrix.slurm_options import SlurmOptions
 from experiments.plan.plan import Plan
 from experiments.rundir import claims
@@ -176,6 +177,7 @@ def _entry(
         plan.workspace.runs,
         str(Path(plan.source).absolute()),
         runs_of_jobs(array),
+        naming.teacher(array.specs),
         after=after,
         minutes=array.minutes,
         code=code,
@@ -192,9 +194,10 @@ def _send_one(
         for k, job in enumerate(together):
             job.write(entry.folder / (task_file(i, k) if len(together) > 1 else task_file(i)))
     entry.write()
+    specs = [spec for jobs in tasks for job in jobs for spec in job.specs]
     try:
         job_id = sbatch.send(
-            entry.folder, **parameters(entry, options, code, tasks[0][0].processes)
+            entry.folder, **parameters(entry, options, code, specs, tasks[0][0].processes)
         )
     except slurm.SlurmError as error:
         if not _is_unclear(error):
@@ -204,9 +207,13 @@ def _send_one(
 
 
 def parameters(
-    entry: SubmittedArray, options: SlurmOptions, code: Path, processes: int = 1
+    entry: SubmittedArray,
+    options: SlurmOptions,
+    code: Path,
+    specs: Sequence[RunSpec],
+    processes: int = 1,
 ) -> dict[str, object]:
-    """The arguments of `sbatch.script` and `sbatch.send` for an array."""
+    """The arguments of `sbatch.script` and `sbatch.send` for an array of these runs."""
     return {
         "name": entry.name,
         "tasks": len(entry.tasks),
@@ -215,6 +222,7 @@ def parameters(
         "after": entry.after,
         "code": code,
         "processes": processes,
+        "comment": naming.comment(entry.matrix, specs),
     }
 
 

@@ -9,7 +9,6 @@ run is done.
 from __future__ import annotations
 
 import json
-import secrets
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from experiments import slurm
+from experiments.cluster import naming
 from results import files, records
 
 FOLDER = ".slurm"  # under the runs directory
@@ -83,11 +83,14 @@ def new(
     runs: Path,
     matrix: str,
     tasks: Iterable[Iterable[str]],
+    about: str = "",
     **more: Any,
 ) -> SubmittedArray:
-    """Name an array that is about to be submitted; ``tasks`` are run ids. Writes nothing."""
-    stem = "".join(c if c.isalnum() or c in "-_" else "-" for c in Path(matrix).stem)
-    name = f"kd-{stem[:40]}-{secrets.token_hex(4)}"
+    """Name an array that is about to be submitted; ``tasks`` are run ids. Writes nothing.
+
+    ``about`` becomes part of the name.
+    """
+    name = naming.name(matrix, about)
     return SubmittedArray(
         folder=runs / FOLDER / name,
         name=name,
