@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 import pwd
-import re
 import shutil
 import signal
 import time
@@ -119,7 +118,7 @@ def others() -> frozenset[str]:
         if any(words in str(error) for words in _NO_ACCOUNTS):
             return frozenset()
         raise
-    return frozenset(name for name, port in _rows(table, 2) if port.isdigit())
+    return frozenset(name.lower() for name, port in _rows(table, 2) if port.isdigit())
 
 
 def _at(cluster: str | None) -> list[str]:
@@ -127,7 +126,8 @@ def _at(cluster: str | None) -> list[str]:
 
     So nothing depends on accounting, where other clusters' addresses come from, without need.
     """
-    return [] if cluster is None or cluster == here() else ["-M", cluster]
+    is_local = cluster is None or cluster.lower() == (here() or "").lower()
+    return [] if is_local else ["-M", str(cluster)]
 
 
 def max_array_size() -> int:

@@ -13,7 +13,7 @@ from experiments.errors import InputError
 
 # What SLURM's commands read from the environment, and what of it says where the cluster is.
 _VARIABLES = ("SLURM", "SBATCH_", "SQUEUE_", "SACCT", "SINFO_", "SCANCEL_", "SCONTROL_")
-_KEPT = ("SLURM_CONF", "SLURM_JWT", "SLURM_SACK_")
+KEPT = ("SLURM_CONF", "SLURM_JWT", "SLURM_SACK_")
 
 
 class SlurmError(InputError):
@@ -33,7 +33,7 @@ def environment() -> dict[str, str]:
     return {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(_VARIABLES) or name.startswith(_KEPT)
+        if not name.startswith(_VARIABLES) or name.startswith(KEPT)
     }
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from experiments import slurm
+from experiments.cluster import addresses
 from experiments.matrix.slurm_options import SlurmOptions
 
 if TYPE_CHECKING:
@@ -27,8 +28,9 @@ def asked(options: SlurmOptions, key: str) -> str | None:
 
 
 def addressed(options: SlurmOptions) -> str | None:
-    """The cluster that jobs are sent to, if the options name one."""
-    return str(options.sbatch["clusters"]) if "clusters" in options.sbatch else None
+    """The cluster that jobs are sent to, if the options name one; None also where sbatch chooses."""
+    names = addresses.clusters(options)
+    return names[0] if len(names) == 1 and names[0] != addresses.EVERY else None
 
 
 def on(cluster: str | None) -> list[str]:

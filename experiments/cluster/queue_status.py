@@ -30,6 +30,7 @@ class QueueState:
     reason: str
     log: Path
     user: str
+    cluster: str | None = None
 
     @property
     def is_held(self) -> bool:
@@ -113,7 +114,7 @@ def _state_of(
         state, reason = entry.state, entry.reason
     else:
         state, reason = "", end.state if end.name == array.name else UNKNOWN
-    return QueueState(task, state, reason, array.log(i), array.user)
+    return QueueState(task, state, reason, array.log(i), array.user, array.cluster)
 
 
 def merge(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from experiments import slurm
-from experiments.cluster import policies
+from experiments.cluster import addresses, policies
 from experiments.cluster.policies import Row, addressed, asked, has_flag, on
 from experiments.matrix.slurm_grammar import UNLIMITED, minutes
 from experiments.matrix.slurm_options import SlurmOptions
@@ -93,8 +93,13 @@ class Site:
 
 
 def of(options: SlurmOptions) -> Site:
-    """What applies to jobs with these options. Raises SlurmError where SLURM does not answer."""
+    """What applies to jobs with these options; nothing is known where sbatch chooses a cluster.
+
+    Raises SlurmError where SLURM does not answer.
+    """
     cluster = addressed(options)
+    if cluster is None and addresses.clusters(options):
+        return Site()
     known = _partitions(cluster)
     parts = _chosen(known, asked(options, "partition"))
     names = {part.name for part in parts}

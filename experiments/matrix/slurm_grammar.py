@@ -23,8 +23,7 @@ gid gpu-bind gpu-freq gpus gpus-per-node gpus-per-socket gpus-per-task gres gres
 job-name kill-on-invalid-dep licenses mail-type mail-user mcs-label mem mem-bind mem-per-cpu
 mem-per-gpu mincpus network nodefile nodelist nodes ntasks ntasks-per-core ntasks-per-gpu
 ntasks-per-node ntasks-per-socket open-mode oom-kill-step output partition power prefer priority
-profile qos reservation resv-ports segment signal sockets-per-node switches tasks-per-node
-thread-spec threads-per-core time time-min tmp tres-bind tres-per-task uid wait-all-nodes wckey
+profile qos reservation resv-ports segment signal sockets-per-node switches thread-spec threads-per-core time time-min tmp tres-bind tres-per-task uid wait-all-nodes wckey
 wrap"""
 SWITCHES = frozenset(_SWITCHES.split())
 OPTIONAL = ("exclusive", "get-user-env", "nice", "no-kill", "propagate")
@@ -65,6 +64,7 @@ SHORT = {
     "w": "nodelist",
     "x": "exclude",
 }
+SAME = {"cluster": "clusters", "tasks-per-node": "ntasks-per-node"}  # as sbatch has it
 _YES, _NO = ("true", "yes", "on"), ("false", "no", "off")
 
 
@@ -174,7 +174,7 @@ def option_name(key: str, own: Collection[str] = ()) -> str:
         raise ValueError(f"{key!r} is no option of sbatch: expected a name such as mail-type")
     if bare in SHORT:
         return SHORT[bare]
-    name = bare.replace("_", "-")
+    name = SAME.get(bare, bare.replace("_", "-"))
     if name in KNOWN or name in own or bare in own:
         return name
     found = sorted(option for option in KNOWN if option.startswith(name))

@@ -34,7 +34,7 @@ RESERVED = (
     "wait",
     "wrap",
 )
-PROCESSES = ("ntasks", "ntasks-per-node", "tasks-per-node")  # more would run a worker several times
+PROCESSES = ("ntasks", "ntasks-per-node")  # more would run a worker several times
 
 
 def _line(value: Any) -> Any:

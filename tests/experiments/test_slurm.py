@@ -13,7 +13,7 @@ from experiments.slurm import Queued, SlurmError
 def send(fake, folder, tasks: int = 2, name: str = "kd-test", after: str | None = None) -> str:
     folder.mkdir(exist_ok=True)
     about = {"options": SlurmOptions(), "minutes": 5, "after": after, "code": folder}
-    return sbatch.send(folder, name=name, tasks=tasks, **about)
+    return sbatch.send(folder, name=name, tasks=tasks, **about).job
 
 
 def printing(monkeypatch, text: str) -> None:

@@ -152,7 +152,7 @@ def test_srun_hands_on_what_the_script_has_set_whatever_sbatch_exports():
         assert "--export=ALL" in shlex.split(script.splitlines()[-1])
 
 
-@pytest.mark.parametrize("name", ["50% off", "100%%", "%u%x"])
+@pytest.mark.parametrize("name", ["50% off", "100%%", "%u%x", "%j %A_%a %t"])
 def test_a_percent_sign_of_the_folder_is_no_pattern(name):
     script = rendered(Path(f"/a/{name}/kd-1"))
     written = f"/a/{name.replace('%', '%%')}/kd-1"
@@ -204,7 +204,7 @@ def test_python_is_this_one_unless_told_otherwise():
 
 def send(folder: Path, **changes) -> str:
     folder.mkdir(exist_ok=True)
-    return sbatch.send(folder, **about(**changes))
+    return sbatch.send(folder, **about(**changes)).job
 
 
 def test_the_answer_is_the_job(fake, tmp_path):
