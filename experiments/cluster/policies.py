@@ -28,7 +28,7 @@ def asked(options: SlurmOptions, key: str) -> str | None:
 
 
 def addressed(options: SlurmOptions) -> str | None:
-    """The cluster that jobs are sent to, if the options name one; None also where sbatch chooses."""
+    """The cluster that the options name, if they name just one."""
     names = addresses.clusters(options)
     return names[0] if len(names) == 1 and names[0] != addresses.EVERY else None
 

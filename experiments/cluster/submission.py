@@ -114,7 +114,8 @@ def send(
                     teachers |= dict.fromkeys(ids, (entry.cluster, f"{entry.job}_{i}"))
         except refusals.LimitReached as error:
             if not sent:
-                raise _explained(error, sent) from error
+                explained = str(_explained(error, sent))
+                raise refusals.LimitReached(error.limit, explained) from error
             note(_reached(error, options))
             break
         except slurm.SlurmError as error:

@@ -7,6 +7,8 @@ import math
 import re
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from experiments.commands.arguments import positive
@@ -31,8 +33,10 @@ from experiments.matrix.slurm_grammar import gpu_type
 from experiments.wording import plural
 
 if TYPE_CHECKING:
+    from experiments.cluster.again import Tally
     from experiments.cluster.arrays import Settings
     from experiments.cluster.site import Site
+    from experiments.cluster.submitted import SubmittedArray
     from experiments.doctor.disk import Need
     from experiments.matrix.slurm_options import SlurmOptions
     from experiments.plan.plan import Plan
@@ -57,7 +61,16 @@ OPTIONS = (
 def submit(args: argparse.Namespace) -> int:
     """Send whatever is not done yet to SLURM: teachers first, students in arrays."""
     from experiments import slurm
-    from experiments.cluster import arrays, preview, queue_status, recovery, site, submission
+    from experiments.cluster import (
+        arrays,
+        preview,
+        queue_status,
+        recovery,
+        site,
+        submission,
+        waiting,
+    )
+    from experiments.cluster.again import Tally
     from experiments.plan.preflight import check_writable
     from experiments.plan.summary import format_counts
     from experiments.rundir.status import NOT_STARTED
@@ -66,6 +79,8 @@ def submit(args: argparse.Namespace) -> int:
         slurm.require()
     check_tensorboard(args)
     options = _options(args)
+    if slurm.is_here():
+        options = waiting.checked(options, print_note)
     args.device = options.device if args.device == "auto" else args.device
     plan = planned(args, here=False)
     _check(plan, options)
@@ -84,6 +99,7 @@ def submit(args: argparse.Namespace) -> int:
         _warn(there, plan, options)
         preview.show_scripts(plan, view, options)
         return 0
+    tally = Tally()
     if not view.arrays and not submission.unfinished(plan.workspace.runs, known):
         print("nothing to send")
     else:
@@ -92,7 +108,9 @@ def submit(args: argparse.Namespace) -> int:
         print_teacher_notes(plan, statuses, measure=False)
         if not confirm(args, "submit?"):
             return 1
-        _send(args, plan, settings, there)
+        tally.count(_send(args, plan, settings, there, tally), statuses)
+    if args.keep_going:
+        return _keep_going(args, plan, settings, there, tally)
     return follow(plan, level(args)) if args.wait else 0
 
 
@@ -177,27 +195,70 @@ def _examine(
         print_note(line)
 
 
-def _send(args: argparse.Namespace, plan: Plan, settings: Settings, there: Site | None) -> None:
+def _send(
+    args: argparse.Namespace, plan: Plan, settings: Settings, there: Site | None, tally: Tally
+) -> list[SubmittedArray]:
     """Plan again under the lock, with what others may have sent meanwhile, and send."""
     from experiments.cluster import arrays, preview, queue_status, recovery, submission
     from experiments.plan.retry import reset
 
     runs = plan.workspace.runs
+    everything: list[SubmittedArray] = []
+    settings = replace(settings, options=tally.excluding(settings.options))
     with submission.submit_lock(runs, _note) as claim:
         for line in recovery.recover(runs):
             _note(f"left by an earlier submit: {line}")
-        reset(plan, states_to_train(args))
+        if not tally.sent:
+            reset(plan, states_to_train(args))
         for _ in range(submission.ROUNDS):
             statuses, known = queue_status.survey(plan)
-            statuses = recovery.held_back(runs, statuses)
+            statuses = tally.without(recovery.held_back(runs, statuses))
             submission.release(known, _note)
             limits = preview.limits(settings.options, there)
             view = arrays.plan_submission(plan, statuses, known, settings, limits)
             sent = submission.send(plan, view, settings, claim, _note)
+            everything += sent
             if not submission.dropped(sent):
                 break
             _note("a teacher's job ended meanwhile and SLURM dropped its students; looking again")
-    print(f"check progress: {command(args, 'status')}")
+    if everything or not tally.sent:
+        print(f"check progress: {command(args, 'status')}")
+    return everything
+
+
+def _keep_going(
+    args: argparse.Namespace, plan: Plan, settings: Settings, there: Site | None, tally: Tally
+) -> int:
+    """Follow, and send again what was lost; ends as `follow` does."""
+    from experiments.cluster import queue_status
+    from experiments.commands.keep_going import keep_going
+    from experiments.local.progress import Progress
+    from experiments.plan.summary import labels
+    from experiments.rundir.status import ACTIVE
+
+    statuses = queue_status.statuses(plan)
+    active = [s for s in statuses.values() if s.state in ACTIVE]
+    progress = Progress(active, len(active), labels(plan), level=level(args))
+    try:
+        send = partial(_send, args, plan, settings, there)
+        statuses = keep_going(plan, tally, send, progress.note, progress.moved)
+    except KeyboardInterrupt:
+        progress.note("no longer watching, nothing is sent again; the jobs continue")
+        statuses = queue_status.statuses(plan)
+    progress.close()
+    if tally.given_up(statuses):
+        _note(tally.summary(statuses))
+    return _outcome(plan, statuses)
+
+
+def _outcome(plan: Plan, statuses: Mapping[str, Status]) -> int:
+    """Print how many runs are in which state; 1 if any is not done."""
+    from experiments.plan.summary import format_counts
+    from experiments.rundir.status import State
+
+    print(format_counts(plan, statuses))
+    good = (State.DONE, State.UNSUPPORTED)
+    return 0 if all(s.state in good for s in statuses.values()) else 1
 
 
 def _note(line: str) -> None:
@@ -208,8 +269,8 @@ def follow(plan: Plan, level: int = 0) -> int:
     """Watch until no run is in the queue or running; 1 if something is not done then."""
     from experiments.cluster import queue_status
     from experiments.local.progress import Progress
-    from experiments.plan.summary import format_counts, labels
-    from experiments.rundir.status import ACTIVE, State
+    from experiments.plan.summary import labels
+    from experiments.rundir.status import ACTIVE
 
     statuses = queue_status.statuses(plan)
     active = [s for s in statuses.values() if s.state in ACTIVE]
@@ -222,9 +283,7 @@ def follow(plan: Plan, level: int = 0) -> int:
     except KeyboardInterrupt:
         progress.note("no longer watching; the jobs continue")
     progress.close()
-    print(format_counts(plan, statuses))
-    good = (State.DONE, State.UNSUPPORTED)
-    return 0 if all(s.state in good for s in statuses.values()) else 1
+    return _outcome(plan, statuses)
 
 
 def register(verbs: Verbs) -> None:
@@ -258,4 +317,5 @@ def register(verbs: Verbs) -> None:
     add("--snapshot", action="store_true", help="run the jobs from a copy of today's code")
     add("--dry-run", action="store_true", help="only print the sbatch scripts")
     add("--wait", action="store_true", help="follow until all jobs have ended")
+    add("--keep-going", action="store_true", help="as --wait, and send lost runs again by itself")
     add_yes_flag(verb)

@@ -23,8 +23,8 @@ gid gpu-bind gpu-freq gpus gpus-per-node gpus-per-socket gpus-per-task gres gres
 job-name kill-on-invalid-dep licenses mail-type mail-user mcs-label mem mem-bind mem-per-cpu
 mem-per-gpu mincpus network nodefile nodelist nodes ntasks ntasks-per-core ntasks-per-gpu
 ntasks-per-node ntasks-per-socket open-mode oom-kill-step output partition power prefer priority
-profile qos reservation resv-ports segment signal sockets-per-node switches thread-spec threads-per-core time time-min tmp tres-bind tres-per-task uid wait-all-nodes wckey
-wrap"""
+profile qos reservation resv-ports segment signal sockets-per-node switches thread-spec
+threads-per-core time time-min tmp tres-bind tres-per-task uid wait-all-nodes wckey wrap"""
 SWITCHES = frozenset(_SWITCHES.split())
 OPTIONAL = ("exclusive", "get-user-env", "nice", "no-kill", "propagate")
 KNOWN = SWITCHES | frozenset(_VALUED.split())

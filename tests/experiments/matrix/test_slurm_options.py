@@ -13,8 +13,6 @@ from experiments.matrix.slurm_grammar import UNLIMITED, gpus, memory, minutes
 from experiments.matrix.slurm_options import RESERVED, SlurmOptions, merged, parsed
 from tests.experiments import cli
 
-FIELDS = list(SlurmOptions.model_fields)
-
 
 @pytest.mark.parametrize(
     ("given", "expected"),
@@ -100,7 +98,7 @@ def test_a_time_of_a_matrix_is_no_number_to_the_base_of_60(tmp_path):
 
 BAD = [
     ({"partion": "gpu"}, "partion: unknown key: did you mean partition"),
-    ({"switches": 5}, f"switches: unknown key: known: {', '.join(sorted(FIELDS))}"),
+    ({"switches": 5}, "switches: unknown key: known: sbatch, cpus, time, after, nodes"),
     ({"time": "soon"}, "time: expected minutes, or a time such as 12:00:00 or 2-00:00:00"),
     ({"time": 0}, "time: must be positive (UNLIMITED: no limit), got '0'"),
     ({"time": 1.5}, "time: expected minutes"),
