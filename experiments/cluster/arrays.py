@@ -149,6 +149,7 @@ class Settings:
     snapshot      whether jobs run from a copy of the code
     seconds       predicted time of each run that is to do, by run id; None if unknown
     tensorboard   where the jobs write event files; None for none
+    gpus          names of the GPUs whose results the predictions come from
     """
 
     options: SlurmOptions
@@ -157,6 +158,7 @@ class Settings:
     snapshot: bool
     seconds: Mapping[str, float | None]
     tensorboard: Path | None = None
+    gpus: tuple[str, ...] = ()
 
     def cost(self, status: Status) -> float:
         """What cohorts are balanced by; runs of unknown cost count equally."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from experiments import slurm
 from experiments.cluster import naming, policies, sbatch, site, submission, submitted
 from experiments.cluster.arrays import Limits, Settings, SubmissionPlan
 from experiments.environment import CHECKOUT
+from experiments.matrix.slurm_grammar import gpu_type
 from experiments.matrix.slurm_options import SlurmOptions
 from experiments.plan.plan import Plan
 from experiments.plan.summary import duration
@@ -62,6 +64,7 @@ def describe(view: SubmissionPlan, settings: Settings) -> None:
     if len(known) == len(seconds) and known:
         kind = "GPU" if settings.options.device == "cuda" else "CPU job"
         cost = f"about {duration(sum(known))} of one {kind}"
+        cost += _source(settings.gpus)
     print(f"to send: {plural(jobs, 'job')} in {plural(len(view.arrays), 'array')}, {cost}")
     _describe_sharing(view, settings.options)
     if not known and not settings.options.time:
@@ -75,6 +78,22 @@ def describe(view: SubmissionPlan, settings: Settings) -> None:
             f"{plural(view.left_out, 'more job')} {form(view.left_out, 'exceeds', 'exceed')} your "
             f"limit of jobs in the queue; the next submit sends the rest"
         )
+
+
+def gpu_wanted(options: SlurmOptions) -> str | None:
+    """The type of GPU that jobs ask for, as far as SLURM's options tell; None for any."""
+    gres = re.match(r"gpu:([A-Za-z][\w.-]*)", str(options.sbatch.get("gres", "")))
+    per_task = re.match(r"([A-Za-z][\w.-]*):", str(options.sbatch.get("gpus-per-task", "")))
+    found = gres or per_task
+    return gpu_type(options.gpus) or (found[1] if found else None)
+
+
+def _source(gpus: Sequence[str]) -> str:
+    """Which GPUs a prediction comes from: others may be slower."""
+    if not gpus:
+        return ""
+    slowest = "" if len(gpus) == 1 else " (the slowest of them for each run)"
+    return f", from results on {', '.join(gpus)}{slowest}"
 
 
 def _describe_cuts(view: SubmissionPlan, options: SlurmOptions) -> None:

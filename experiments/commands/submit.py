@@ -156,15 +156,18 @@ def _settings(
 ) -> tuple[Settings, Need]:
     """How to divide and submit, and what the runs will leave on the disk."""
     from experiments.cluster.arrays import Settings
+    from experiments.cluster.preview import gpu_wanted
     from experiments.doctor.disk import Need
     from experiments.plan.cost import predict_cost, predictions_bytes
 
     assert plan.data is not None  # a strict plan has its data
     timed = not (args.no_timing or options.time)  # a given limit needs no prediction
     size = args.cohort_size or math.ceil(COHORT_SIZE / options.workers_per_gpu)
-    cost = predict_cost(statuses, plan.data, plan.workspace.device, timed, plan.processes, size)
+    wanted = gpu_wanted(options)
+    device = plan.workspace.device
+    cost = predict_cost(statuses, plan.data, device, timed, plan.processes, size, gpu=wanted)
     settings = Settings(
-        options, size, args.save_minutes, args.snapshot, cost.of, tensorboard=args.tensorboard
+        options, size, args.save_minutes, args.snapshot, cost.of, args.tensorboard, cost.gpus
     )
     stored = predictions_bytes(cost, plan.data, plan.matrix.predictions)
     return settings, Need(len(cost.of), cost.disk_bytes, stored)
@@ -236,7 +239,7 @@ def _keep_going(
     from experiments.plan.summary import labels
     from experiments.rundir.status import ACTIVE
 
-    statuses = queue_status.statuses(plan)
+    statuses: Mapping[str, Status] = queue_status.statuses(plan)
     active = [s for s in statuses.values() if s.state in ACTIVE]
     progress = Progress(active, len(active), labels(plan), level=level(args))
     try:
