@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 import pwd
-import re
 import shutil
 import signal
 import time
@@ -134,56 +133,6 @@ def _at(cluster: str | None) -> list[str]:
 def max_array_size() -> int:
     """The number of tasks that an array may have: indices run from 0 to MaxArraySize - 1."""
     return int(config().get("MaxArraySize", "1001"))
-
-
-def partition_limit(partition: str | None) -> int | None:
-    """The longest job of a partition in minutes, None without a limit.
-
-    ``partition`` None is the default one; of several ("a,b"), the shortest limit applies.
-    """
-    return _shortest(partition, "%l")
-
-
-def partition_default(partition: str | None) -> int | None:
-    """The time limit in minutes of jobs that ask for none, if the partition has one."""
-    return _shortest(partition, "%L")
-
-
-def _shortest(partition: str | None, what: str) -> int | None:
-    name = [f"--partition={partition}"] if partition else []
-    table = call("sinfo", "-h", "-o", f"%P|{what}", *name)
-    lines = [line.partition("|") for line in table.splitlines()]
-    limits = [_minutes(limit) for name, _, limit in lines if partition or name.endswith("*")]
-    return min((limit for limit in limits if limit is not None), default=None)
-
-
-def _minutes(limit: str) -> int | None:
-    match = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", limit.strip())
-    if match is None:  # "infinite"
-        return None
-    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    return days * 1440 + hours * 60 + minutes + (seconds > 0)
-
-
-def submit_limit(account: str | None, qos: str | None) -> int | None:
-    """The number of jobs that the user may have in the queue, if accounting limits it.
-
-    It is the lowest limit of the association (with ``account``, or any) and its quality of service.
-    """
-    try:
-        command = ["sacctmgr", "-n", "-P", "show", "assoc", f"user={user()}"]
-        table = call(*command, "format=account,defaultqos,maxsubmitjobs,grpsubmitjobs")
-        rows = _rows(table, 4)
-        rows = [row for row in rows if account in (None, row[0])]
-        names = {qos} if qos else {row[1] or "normal" for row in rows}
-        limits = "format=name,maxsubmitjobsperuser,maxsubmitjobsperaccount"
-        table = call("sacctmgr", "-n", "-P", "show", "qos", limits)
-    except SlurmError:  # without accounting there is no such limit
-        return None
-    services = _rows(table, 3)
-    cells = [cell for row in rows for cell in row[2:]]
-    cells += [cell for row in services if row[0] in names for cell in row[1:]]
-    return min((int(cell) for cell in cells if cell.isdigit()), default=None)
 
 
 def user() -> str:

@@ -27,6 +27,7 @@ class Array:
     after    the run of the teacher that must be done first, if it is not done yet
     minutes  time limit, None: the partition's default
     seconds  predicted sum over all tasks, None if unknown
+    is_cut   whether the prediction asks for more minutes than any job may have
     """
 
     tasks: tuple[Task, ...]
@@ -34,6 +35,13 @@ class Array:
     minutes: int | None
     seconds: float | None
     workers: int = 1
+    is_cut: bool = False
+
+    def part(self, first: int, last: int | None = None) -> Array:
+        """The array of some of its jobs."""
+        start = first * self.workers
+        stop = None if last is None else last * self.workers
+        return replace(self, tasks=self.tasks[start:stop])
 
     @property
     def jobs(self) -> list[tuple[Task, ...]]:
@@ -47,8 +55,12 @@ class Array:
         return min(self.workers, len(self.tasks))
 
     @property
+    def specs(self) -> list[RunSpec]:
+        return [spec for task in self.tasks for spec in task.job.specs]
+
+    @property
     def runs(self) -> list[str]:
-        return [spec.id for task in self.tasks for spec in task.job.specs]
+        return [spec.id for spec in self.specs]
 
 
 def arrays(
@@ -106,7 +118,9 @@ def _array(
 ) -> Array:
     times = [seconds for _, seconds in group]
     known = None if None in times else sum(t for t in times if t is not None)
-    return Array(tuple(task for task, _ in group), after, minutes, known, workers)
+    needed = (_limit(None if s is None else workers * s, None) or 0 for s in times)
+    is_cut = minutes is not None and max(needed, default=0) > minutes
+    return Array(tuple(task for task, _ in group), after, minutes, known, workers, is_cut)
 
 
 def admitted(planned: Iterable[Array], room: int | None) -> tuple[list[Array], int]:
@@ -122,7 +136,7 @@ def admitted(planned: Iterable[Array], room: int | None) -> tuple[list[Array], i
         room = None if room is None else room - fits
         left_out += jobs - fits
         if fits:
-            sent.append(replace(array, tasks=array.tasks[: fits * array.workers]))
+            sent.append(array.part(0, fits))
     return sent, left_out
 
 
@@ -135,6 +149,7 @@ class Settings:
     snapshot      whether jobs run from a copy of the code
     seconds       predicted time of each run that is to do, by run id; None if unknown
     tensorboard   where the jobs write event files; None for none
+    gpus          names of the GPUs whose results the predictions come from
     """
 
     options: SlurmOptions
@@ -143,6 +158,7 @@ class Settings:
     snapshot: bool
     seconds: Mapping[str, float | None]
     tensorboard: Path | None = None
+    gpus: tuple[str, ...] = ()
 
     def cost(self, status: Status) -> float:
         """What cohorts are balanced by; runs of unknown cost count equally."""

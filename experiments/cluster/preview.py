@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from experiments import slurm
-from experiments.cluster import sbatch, submission, submitted
+from experiments.cluster import naming, policies, sbatch, site, submission, submitted
 from experiments.cluster.arrays import Limits, Settings, SubmissionPlan
 from experiments.environment import CHECKOUT
+from experiments.matrix.slurm_grammar import gpu_type
 from experiments.matrix.slurm_options import SlurmOptions
 from experiments.plan.plan import Plan
 from experiments.plan.summary import duration
@@ -16,20 +18,23 @@ from experiments.rundir.status import NOT_STARTED, State, Status
 from experiments.wording import form, plural
 
 
-def limits(options: SlurmOptions) -> Limits:
-    """What the cluster allows, lowered by the user's own limits.
+def limits(options: SlurmOptions, there: site.Site | None = None) -> Limits:
+    """What the cluster allows, lowered by the user's own limits; ``there``, if it is known already.
 
     Without SLURM (a dry run on a laptop) SLURM's defaults.
     """
     if not slurm.is_here():
         return Limits(options.max_array_size or 1001, None, options.max_jobs)
-    bounds = [slurm.submit_limit(options.account, options.qos), options.max_jobs]
-    known = [bound for bound in bounds if bound is not None]
+    there = there or site.of(options)
+    count = policies.Counter(policies.addressed(options)).jobs
+    bounds = [policies.room(there, count)]
+    if options.max_jobs:
+        bounds.append(max(0, options.max_jobs - slurm.mine(policies.addressed(options))))
     return Limits(
         array_size=options.max_array_size or slurm.max_array_size(),
-        minutes=slurm.partition_limit(options.partition),
-        room=max(0, min(known) - slurm.mine()) if known else None,
-        default=slurm.partition_default(options.partition),
+        minutes=there.shortest[0] if there.shortest else None,
+        room=min((bound for bound in bounds if bound is not None), default=None),
+        default=there.default,
     )
 
 
@@ -59,6 +64,7 @@ def describe(view: SubmissionPlan, settings: Settings) -> None:
     if len(known) == len(seconds) and known:
         kind = "GPU" if settings.options.device == "cuda" else "CPU job"
         cost = f"about {duration(sum(known))} of one {kind}"
+        cost += _source(settings.gpus)
     print(f"to send: {plural(jobs, 'job')} in {plural(len(view.arrays), 'array')}, {cost}")
     _describe_sharing(view, settings.options)
     if not known and not settings.options.time:
@@ -66,10 +72,38 @@ def describe(view: SubmissionPlan, settings: Settings) -> None:
             "without --time the partition's default limit applies; "
             "jobs that hit it are requeued and resume"
         )
+    _describe_cuts(view, settings.options)
     if view.left_out:
         print(
             f"{plural(view.left_out, 'more job')} {form(view.left_out, 'exceeds', 'exceed')} your "
             f"limit of jobs in the queue; the next submit sends the rest"
+        )
+
+
+def gpu_wanted(options: SlurmOptions) -> str | None:
+    """The type of GPU that jobs ask for, as far as SLURM's options tell; None for any."""
+    gres = re.match(r"gpu:([A-Za-z][\w.-]*)", str(options.sbatch.get("gres", "")))
+    per_task = re.match(r"([A-Za-z][\w.-]*):", str(options.sbatch.get("gpus-per-task", "")))
+    found = gres or per_task
+    return gpu_type(options.gpus) or (found[1] if found else None)
+
+
+def _source(gpus: Sequence[str]) -> str:
+    """Which GPUs a prediction comes from: others may be slower."""
+    if not gpus:
+        return ""
+    slowest = "" if len(gpus) == 1 else " (the slowest of them for each run)"
+    return f", from results on {', '.join(gpus)}{slowest}"
+
+
+def _describe_cuts(view: SubmissionPlan, options: SlurmOptions) -> None:
+    """Say that predicted times exceed what any job may have."""
+    cut = [array for array in view.arrays if array.is_cut]
+    if cut and not options.time:
+        count = sum(len(array.jobs) for array in cut)
+        print(
+            f"{plural(count, 'job')} may need more than {cut[0].minutes} minutes, the longest that "
+            f"is allowed here: such jobs are requeued at the limit and resume"
         )
 
 
@@ -115,6 +149,7 @@ def show_scripts(plan: Plan, view: SubmissionPlan, options: SlurmOptions) -> Non
             plan.workspace.runs,
             plan.source,
             submission.runs_of_jobs(array),
+            naming.teacher(array.specs),
             after=after,
             minutes=array.minutes,
         )
@@ -122,5 +157,5 @@ def show_scripts(plan: Plan, view: SubmissionPlan, options: SlurmOptions) -> Non
         runs, jobs = plural(len(array.runs), "run"), plural(len(array.jobs), "job")
         print(f"\n# ---- {runs} in {jobs}, beginning with {first}")
         options_of_job = options.of_job(array.most)
-        about = submission.parameters(entry, options_of_job, CHECKOUT, plan.processes)
+        about = submission.parameters(entry, options_of_job, CHECKOUT, array.specs, plan.processes)
         print(sbatch.script(entry.folder, **about))

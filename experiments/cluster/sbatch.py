@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from submitit.helpers import clean_env
 from experiments import slurm
 from experiments.activity import activity
 from experiments.cluster.answer import Sent, UnclearError, understood
+from experiments.matrix.slurm_grammar import UNLIMITED, gpu_type
 from experiments.matrix.slurm_options import SlurmOptions
 from experiments.slurm import ABOUT_TO_TIME_OUT
 from experiments.slurm_command import KEPT
@@ -26,6 +29,8 @@ SETUP = (
 )
 # Options that users set for all their jobs in variables such as SBATCH_ACCOUNT.
 DEFAULTS = ("account", "partition", "qos", "constraint", "reservation")
+# Stands for a "%" of the folder's own while submitit puts SLURM's ("%A") into the names of files.
+_PERCENT = "\ue0e0\ue0e1"
 SCRIPT = "submission.sh"  # in the array's folder, beside the logs
 SIGNAL_SECONDS = 180  # before the time limit: a step, a save, and SLURM's own minute of slack
 
@@ -45,6 +50,13 @@ class _Executor(submitit.SlurmExecutor):
 
     def script(self, command: str) -> str:
         return self._make_submission_file_text(command, "")
+
+    def _make_submission_file_text(self, command: str, uid: str) -> str:
+        """submitit's script. SLURM expands "%" in names of files: one of the folder's is "%%"."""
+        masked = copy.copy(self)
+        masked.folder = Path(str(self.folder).replace("%", _PERCENT))
+        text = super(_Executor, masked)._make_submission_file_text(command, uid)
+        return text.replace(_PERCENT, "%%")
 
 
 def script(folder: Path, **parameters: Any) -> str:
@@ -95,7 +107,14 @@ def _prepared(
     after: str | None,
     code: Path,
     processes: int = 1,
+    comment: str | None = None,
 ) -> tuple[_Executor, str]:
+    """The executor with all options set, and the command that its script runs.
+
+    after    the array task that must have ended well before any job begins
+    minutes  the time limit; None: the partition's default
+    comment  what queues show of the array, unless the options have a comment of their own
+    """
     executor = _Executor(folder)
     cpus, per_node = options.cpus, processes // options.nodes
     executor.update_parameters(
@@ -104,12 +123,13 @@ def _prepared(
         account=options.account,
         qos=options.qos,
         constraint=options.constraint,
-        time=minutes,
+        time="UNLIMITED" if minutes == UNLIMITED else minutes,
         mem=options.mem,
         cpus_per_task=cpus,
-        gpus_per_node=options.gpus * per_node if options.gpus else None,
+        gpus_per_node=_gpus(options.gpus, per_node),
         **_several(processes, options.nodes),
-        dependency=f"afterok:{after}" if after else None,
+        dependency=_dependency(options.after, after),
+        comment=comment,
         array_parallelism=options.array_parallelism or tasks,
         setup=[*SETUP, *options.setup],
         srun_args=_srun(cpus, processes),
@@ -124,12 +144,31 @@ def _prepared(
     return executor, f"{python} -u {program} work {place}"
 
 
+def _gpus(asked: int | str | None, per_node: int) -> int | str | None:
+    """The GPUs that a job asks for on each node: one for each of its processes there."""
+    if not asked:
+        return None
+    kind = gpu_type(asked)
+    return f"{kind}:{per_node}" if kind else per_node
+
+
+def _dependency(jobs: Sequence[str], teacher: str | None) -> str | None:
+    """The end, good or bad, of what a person wants to wait for; and the teacher's good one."""
+    parts = [f"afterany:{':'.join(jobs)}"] if jobs else []
+    parts += [f"afterok:{teacher}"] if teacher else []
+    return ",".join(parts) or None
+
+
 def _srun(cpus: int | None, processes: int) -> list[str]:
-    """Options that srun does not inherit from sbatch (since SLURM 22.05), or that only srun has."""
+    """Options that srun does not inherit from sbatch (since SLURM 22.05), or that only srun has.
+
+    With ``export: NONE``, here or in the site's own settings, srun would withhold from Python what
+    the script's lines have set.
+    """
     several = (
         ["--kill-on-bad-exit=1"] if processes > 1 else []
     )  # the others would wait for a dead one
-    return [*([f"--cpus-per-task={cpus}"] if cpus else []), *several]
+    return ["--export=ALL", *([f"--cpus-per-task={cpus}"] if cpus else []), *several]
 
 
 def _additional(options: SlurmOptions, minutes: int | None) -> dict[str, Any]:
@@ -138,8 +177,13 @@ def _additional(options: SlurmOptions, minutes: int | None) -> dict[str, Any]:
         "requeue": True,
         "kill-on-invalid-dep": "yes",
         "signal": f"{ABOUT_TO_TIME_OUT.name.removeprefix('SIG')}@{_signal_seconds(minutes)}",
-        **{key: value for key, value in options.sbatch.items() if value is not False},
+        **{k: _escaped(value) for k, value in options.sbatch.items() if value is not False},
     }
+
+
+def _escaped(value: str | int | bool) -> str | int | bool:
+    """sbatch takes a backslash in its script for an escape, within quotes, too."""
+    return value.replace("\\", "\\\\") if isinstance(value, str) else value
 
 
 def _several(processes: int, nodes: int) -> dict[str, int]:

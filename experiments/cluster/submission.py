@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from experiments import slurm
-from experiments.cluster import addresses, recovery, removal, sbatch, snapshot, submitted
+from experiments.cluster import (
+    addresses,
+    naming,
+    policies,
+    recovery,
+    refusals,
+    removal,
+    sbatch,
+    snapshot,
+    submitted,
+)
 from experiments.cluster.addresses import Address
 from experiments.cluster.answer import UnclearError
 from experiments.cluster.arrays import Array, Settings, SubmissionPlan
@@ -18,6 +29,7 @@ from experiments.cluster.queue_status import QueueState
 from experiments.cluster.submitted import SubmittedArray
 from experiments.environment import CHECKOUT
 from experiments.errors import InputError
+from experiments.matrix.run_spec import RunSpec
 from experiments.matrix.slurm_options import SlurmOptions
 from experiments.plan.plan import Plan
 from experiments.rundir import claims
@@ -89,11 +101,8 @@ def send(
 
     Arrays submitted before that stay submitted and recorded; nothing is left of the refused one.
     """
-    runs = plan.workspace.runs
-    code, plugins = CHECKOUT, plan.plugins
-    if settings.snapshot:
-        code, plugins = snapshot.make(runs / submitted.FOLDER, plugins)
-    teachers = addresses.of_teachers(runs, submission.under_way)
+    sender = _Sender(plan, settings)
+    teachers = addresses.of_teachers(plan.workspace.runs, submission.under_way)
     sent: list[SubmittedArray] = []
     apart: dict[Address | None, list[str]] = {}
     for array in submission.arrays:
@@ -107,20 +116,49 @@ def send(
         if options is None:
             apart.setdefault(teacher, []).extend(array.runs)
             continue
-        tasks = [[replace(t.job, plugins=plugins) for t in together] for together in array.jobs]
-        copied_code = str(code) if settings.snapshot else None
-        entry = _entry(plan, array, tasks[0][0].code, teacher, copied_code, options)
         try:
-            entry = _send_one(entry, tasks, options.of_job(array.most), code)
+            for entry in refusals.in_pieces(array, partial(sender.send, teacher, options)):
+                sent.append(entry)
+                note(_summary(entry))
+                for i, ids in enumerate(entry.tasks):
+                    teachers |= dict.fromkeys(ids, (entry.cluster, f"{entry.job}_{i}"))
+        except refusals.LimitReached as error:
+            if not sent:
+                explained = str(_explained(error, sent))
+                raise refusals.LimitReached(error.limit, explained) from error
+            note(_reached(error, options))
+            break
         except slurm.SlurmError as error:
             raise _explained(error, sent) from error
-        sent.append(entry)
-        note(_summary(entry))
-        for i, ids in enumerate(entry.tasks):
-            teachers |= dict.fromkeys(ids, (entry.cluster, f"{entry.job}_{i}"))
     for line in _apart(apart):
         note(line)
     return sent
+
+
+class _Sender:
+    """Sends arrays of one submission, all from the same code."""
+
+    def __init__(self, plan: Plan, settings: Settings) -> None:
+        self.plan, self.settings = plan, settings
+        self.code, self.plugins = CHECKOUT, plan.plugins
+        if settings.snapshot:
+            folder = plan.workspace.runs / submitted.FOLDER
+            self.code, self.plugins = snapshot.make(folder, plan.plugins)
+
+    def send(self, teacher: Address | None, options: SlurmOptions, array: Array) -> SubmittedArray:
+        """Send an array that waits for ``teacher``, the task that trains it."""
+        tasks = [[replace(t.job, plugins=self.plugins) for t in jobs] for jobs in array.jobs]
+        copied_code = str(self.code) if self.settings.snapshot else None
+        entry = _entry(self.plan, array, tasks[0][0].code, teacher, copied_code, options)
+        return _send_one(entry, tasks, options.of_job(array.most), self.code)
+
+
+def _reached(error: refusals.LimitReached, options: SlurmOptions) -> str:
+    jobs = slurm.mine(policies.addressed(options))
+    return (
+        f"SLURM admits no more of your jobs now ({error.limit}); `--max-jobs {jobs}` keeps to "
+        f"that. The next submit sends the rest"
+    )
 
 
 def _apart(waiting: Mapping[Address | None, list[str]]) -> Iterator[str]:
@@ -153,6 +191,7 @@ def _entry(
         plan.workspace.runs,
         str(Path(plan.source).absolute()),
         runs_of_jobs(array),
+        naming.teacher(array.specs),
         after=teacher[1] if teacher else None,
         minutes=array.minutes,
         code=code,
@@ -170,8 +209,10 @@ def _send_one(
         for k, job in enumerate(together):
             job.write(entry.folder / (task_file(i, k) if len(together) > 1 else task_file(i)))
     entry.write()
+    specs = [spec for jobs in tasks for job in jobs for spec in job.specs]
     try:
-        found = sbatch.send(entry.folder, **parameters(entry, options, code, tasks[0][0].processes))
+        about = parameters(entry, options, code, specs, tasks[0][0].processes)
+        found = sbatch.send(entry.folder, **about)
     except UnclearError:
         raise  # the token stays: the next submit finds out
     except slurm.SlurmError:
@@ -183,9 +224,13 @@ def _send_one(
 
 
 def parameters(
-    entry: SubmittedArray, options: SlurmOptions, code: Path, processes: int = 1
+    entry: SubmittedArray,
+    options: SlurmOptions,
+    code: Path,
+    specs: Sequence[RunSpec],
+    processes: int = 1,
 ) -> dict[str, object]:
-    """The arguments of `sbatch.script` and `sbatch.send` for an array."""
+    """The arguments of `sbatch.script` and `sbatch.send` for an array of these runs."""
     return {
         "name": entry.name,
         "tasks": len(entry.tasks),
@@ -194,6 +239,7 @@ def parameters(
         "after": entry.after,
         "code": code,
         "processes": processes,
+        "comment": naming.comment(entry.matrix, specs),
     }
 
 

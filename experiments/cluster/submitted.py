@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from experiments import slurm
+from experiments.cluster import naming
 from results import files, records
 
 FOLDER = ".slurm"  # under the runs directory
@@ -107,14 +107,15 @@ def new(
     runs: Path,
     matrix: str,
     tasks: Iterable[Iterable[str]],
+    about: str = "",
     **more: Any,
 ) -> SubmittedArray:
     """Name an array that is about to be submitted; ``tasks`` are run ids. Writes nothing.
 
-    ``more``: other fields; without ``cluster``, it is for the one of this machine.
+    ``about`` becomes part of the name. ``more``: other fields; without ``cluster``, it is for the
+    one of this machine.
     """
-    stem = "".join(c if c.isalnum() or c in "-_" else "-" for c in Path(matrix).stem)
-    name = f"kd-{stem[:40]}-{secrets.token_hex(4)}"
+    name = naming.name(matrix, about)
     return SubmittedArray(
         folder=runs / FOLDER / name,
         name=name,

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from experiments.commands.arguments import positive
@@ -27,9 +30,15 @@ from experiments.commands.common import (
 )
 from experiments.commands.plan import print_teacher_notes
 from experiments.errors import InputError
+from experiments.matrix.slurm_grammar import gpu_type
+from experiments.wording import plural
 
 if TYPE_CHECKING:
+    from experiments.cluster.again import Tally
     from experiments.cluster.arrays import Settings
+    from experiments.cluster.site import Site
+    from experiments.cluster.submitted import SubmittedArray
+    from experiments.doctor.disk import Need
     from experiments.matrix.slurm_options import SlurmOptions
     from experiments.plan.plan import Plan
     from experiments.rundir.status import Status
@@ -53,7 +62,16 @@ OPTIONS = (
 def submit(args: argparse.Namespace) -> int:
     """Send whatever is not done yet to SLURM: teachers first, students in arrays."""
     from experiments import slurm
-    from experiments.cluster import arrays, preview, queue_status, recovery, submission
+    from experiments.cluster import (
+        arrays,
+        preview,
+        queue_status,
+        recovery,
+        site,
+        submission,
+        waiting,
+    )
+    from experiments.cluster.again import Tally
     from experiments.plan.preflight import check_writable
     from experiments.plan.summary import format_counts
     from experiments.rundir.status import NOT_STARTED
@@ -62,6 +80,8 @@ def submit(args: argparse.Namespace) -> int:
         slurm.require()
     check_tensorboard(args)
     options = _options(args)
+    if slurm.is_here():
+        options = waiting.checked(options, print_note)
     args.device = options.device if args.device == "auto" else args.device
     plan = planned(args, here=False)
     _check(plan, options)
@@ -72,23 +92,29 @@ def submit(args: argparse.Namespace) -> int:
     statuses = recovery.held_back(plan.workspace.runs, statuses)
     warn_of_damage(args, statuses)
     statuses = preview.as_reset(statuses, states_to_train(args))
-    settings = _settings(args, plan, statuses.values(), options)
-    view = arrays.plan_submission(plan, statuses, known, settings, preview.limits(options))
+    settings, need = _settings(args, plan, statuses.values(), options)
+    there = site.of(options) if slurm.is_here() else None
+    view = arrays.plan_submission(plan, statuses, known, settings, preview.limits(options, there))
     if not (args.quiet and args.yes):  # without --yes, people are asked about what this shows
         print(format_counts(plan, statuses), flush=True)
         preview.describe(view, settings)
         preview.describe_waiting(view, statuses)
     if args.dry_run:
+        _warn(there, plan, options)
         preview.show_scripts(plan, view, options)
         return 0
+    tally = Tally()
     if not view.arrays and not submission.unfinished(plan.workspace.runs, known):
         print("nothing to send")
     else:
+        _examine(plan, options, there, need, statuses)
         plan.check_accuracies(s.spec for s in statuses.values() if s.state in NOT_STARTED)
         print_teacher_notes(plan, statuses, measure=False)
         if not confirm(args, "submit?"):
             return 1
-        _send(args, plan, settings)
+        tally.count(_send(args, plan, settings, there, tally), statuses)
+    if args.keep_going:
+        return _keep_going(args, plan, settings, there, tally)
     return follow(plan, level(args)) if args.wait else 0
 
 
@@ -101,58 +127,145 @@ def _options(args: argparse.Namespace) -> SlurmOptions:
     site = site_file(args.site)
     given = {name: getattr(args, name) for name in OPTIONS}
     given |= {"setup": args.setup, "array_parallelism": args.array_parallelism}
-    given |= {"max_jobs": args.max_jobs, "sbatch": parsed(args.sbatch) or None}
+    given |= {"after": args.after, "max_jobs": args.max_jobs, "sbatch": parsed(args.sbatch) or None}
     return addresses.resolved(merged(site, schema.load(args.matrix).slurm, given))
 
 
 def _check(plan: Plan, options: SlurmOptions) -> None:
-    """Refuse what SLURM would get wrong."""
+    """Refuse what SLURM would get wrong, whatever the cluster."""
     from experiments.local.devices import check_sharing
 
     processes, nodes, runs = plan.processes, options.nodes, plan.workspace.runs
     if processes % nodes:
         raise InputError(f"slurm.nodes: {processes} processes cannot be spread over {nodes} evenly")
     check_sharing(options.workers_per_gpu, processes)
-    if "%" in str(runs):
-        raise InputError(f"--runs {runs}: SLURM would expand the % in the names of log files")
+    if re.search(r"[\\\x00-\x1f]", str(runs)):
+        raise InputError(f"--runs {str(runs)!r}: SLURM cannot write logs to such a path")
+    _check_gpus(options.gpus, processes // nodes)
+
+
+def _check_gpus(asked: int | str | None, per_node: int) -> None:
+    """Refuse "a100:2" unless two processes of a job use one each."""
+    count = int(asked.partition(":")[2]) if isinstance(asked, str) else 1
+    if count not in (1, per_node):
+        raise InputError(
+            f"slurm.gpus: {asked}: a cohort trains on one GPU, and a job has "
+            f"{plural(per_node, 'process', 'processes')} per node; expected "
+            f"{gpu_type(asked)}:1, or more processes (`processes: {count}`)"
+        )
 
 
 def _settings(
     args: argparse.Namespace, plan: Plan, statuses: Iterable[Status], options: SlurmOptions
-) -> Settings:
+) -> tuple[Settings, Need]:
+    """How to divide and submit, and what the runs will leave on the disk."""
     from experiments.cluster.arrays import Settings
-    from experiments.plan.cost import predict_cost
+    from experiments.cluster.preview import gpu_wanted
+    from experiments.doctor.disk import Need
+    from experiments.plan.cost import predict_cost, predictions_bytes
 
     assert plan.data is not None  # a strict plan has its data
     timed = not (args.no_timing or options.time)  # a given limit needs no prediction
     size = args.cohort_size or math.ceil(COHORT_SIZE / options.workers_per_gpu)
-    cost = predict_cost(statuses, plan.data, plan.workspace.device, timed, plan.processes, size)
-    return Settings(
-        options, size, args.save_minutes, args.snapshot, cost.of, tensorboard=args.tensorboard
+    wanted = gpu_wanted(options)
+    device = plan.workspace.device
+    cost = predict_cost(statuses, plan.data, device, timed, plan.processes, size, gpu=wanted)
+    settings = Settings(
+        options, size, args.save_minutes, args.snapshot, cost.of, args.tensorboard, cost.gpus
     )
+    stored = predictions_bytes(cost, plan.data, plan.matrix.predictions)
+    return settings, Need(len(cost.of), cost.disk_bytes, stored)
 
 
-def _send(args: argparse.Namespace, plan: Plan, settings: Settings) -> None:
+def _warn(there: Site | None, plan: Plan, options: SlurmOptions) -> None:
+    """Say what `submit` would refuse."""
+    from experiments.cluster.site import Site
+    from experiments.doctor import before_submit, requests
+
+    for finding in requests.problems(there or Site(), options, plan.processes):
+        print_note(f"note: {before_submit.line(finding)}")
+
+
+def _examine(
+    plan: Plan,
+    options: SlurmOptions,
+    there: Site | None,
+    need: Need,
+    statuses: Mapping[str, Status],
+) -> None:
+    """The cheap checks of `doctor`; raises InputError for what no job would survive."""
+    from experiments.cluster.site import Site
+    from experiments.doctor.before_submit import check
+
+    runs = plan.workspace.runs
+    for line in check(there or Site(), options, plan.processes, runs, need, statuses):
+        print_note(line)
+
+
+def _send(
+    args: argparse.Namespace, plan: Plan, settings: Settings, there: Site | None, tally: Tally
+) -> list[SubmittedArray]:
     """Plan again under the lock, with what others may have sent meanwhile, and send."""
     from experiments.cluster import arrays, preview, queue_status, recovery, submission
     from experiments.plan.retry import reset
 
     runs = plan.workspace.runs
+    everything: list[SubmittedArray] = []
+    settings = replace(settings, options=tally.excluding(settings.options))
     with submission.submit_lock(runs, _note) as claim:
         for line in recovery.recover(runs):
             _note(f"left by an earlier submit: {line}")
-        reset(plan, states_to_train(args))
+        if not tally.sent:
+            reset(plan, states_to_train(args))
         for _ in range(submission.ROUNDS):
             statuses, known = queue_status.survey(plan)
-            statuses = recovery.held_back(runs, statuses)
+            statuses = tally.without(recovery.held_back(runs, statuses))
             submission.release(known, _note)
-            limits = preview.limits(settings.options)
+            limits = preview.limits(settings.options, there)
             view = arrays.plan_submission(plan, statuses, known, settings, limits)
             sent = submission.send(plan, view, settings, claim, _note)
+            everything += sent
             if not submission.dropped(sent):
                 break
             _note("a teacher's job ended meanwhile and SLURM dropped its students; looking again")
-    print(f"check progress: {command(args, 'status')}")
+    if everything or not tally.sent:
+        print(f"check progress: {command(args, 'status')}")
+    return everything
+
+
+def _keep_going(
+    args: argparse.Namespace, plan: Plan, settings: Settings, there: Site | None, tally: Tally
+) -> int:
+    """Follow, and send again what was lost; ends as `follow` does."""
+    from experiments.cluster import queue_status
+    from experiments.commands.keep_going import keep_going
+    from experiments.local.progress import Progress
+    from experiments.plan.summary import labels
+    from experiments.rundir.status import ACTIVE
+
+    statuses: Mapping[str, Status] = queue_status.statuses(plan)
+    active = [s for s in statuses.values() if s.state in ACTIVE]
+    progress = Progress(active, len(active), labels(plan), level=level(args))
+    try:
+        send = partial(_send, args, plan, settings, there)
+        statuses = keep_going(plan, tally, send, progress.note, progress.moved)
+    except KeyboardInterrupt:
+        progress.note("no longer watching, nothing is sent again; the jobs continue")
+        statuses = queue_status.statuses(plan)
+    progress.close()
+    if tally.given_up(statuses):
+        _note(tally.summary(statuses))
+    return _outcome(plan, statuses)
+
+
+def _outcome(plan: Plan, statuses: Mapping[str, Status]) -> int:
+    """Print how many runs are in which state; 1 if any is not done."""
+    from experiments.plan.summary import format_counts
+    from experiments.rundir.status import State
+
+    print(format_counts(plan, statuses))
+    good = (State.DONE, State.UNSUPPORTED)
+    return 0 if all(s.state in good for s in statuses.values()) else 1
 
 
 def _note(line: str) -> None:
@@ -163,8 +276,8 @@ def follow(plan: Plan, level: int = 0) -> int:
     """Watch until no run is in the queue or running; 1 if something is not done then."""
     from experiments.cluster.looks import Looks
     from experiments.local.progress import Progress
-    from experiments.plan.summary import format_counts, labels
-    from experiments.rundir.status import ACTIVE, State
+    from experiments.plan.summary import labels
+    from experiments.rundir.status import ACTIVE
 
     looks = Looks(plan, FOLLOW_SECONDS)
     statuses = looks().statuses
@@ -183,9 +296,7 @@ def follow(plan: Plan, level: int = 0) -> int:
     except KeyboardInterrupt:
         progress.note("no longer watching; the jobs continue")
     progress.close()
-    print(format_counts(plan, statuses))
-    good = (State.DONE, State.UNSUPPORTED)
-    return 0 if all(s.state in good for s in statuses.values()) else 1
+    return _outcome(plan, statuses)
 
 
 def register(verbs: Verbs) -> None:
@@ -197,7 +308,7 @@ def register(verbs: Verbs) -> None:
     add("--time", help="time limit of every job: minutes, or 12:00:00 (default: from the cost)")
     add("--mem", help="memory of every job, e.g. 16G")
     add("--nodes", type=int, help="spread the processes of a job over this many nodes (default: 1)")
-    add("--gpus", type=int, help="GPUs per process, 0 or 1")
+    add("--gpus", help="GPUs per process, 0 or 1, or with a type, e.g. a100:1")
     add("--cpus", type=int, help="cores per process; of all workers that share a GPU")
     add_sharing_flag(verb, "train this many cohorts at once in a job, on its one GPU")
     add("--setup", action="append", default=[], help="run this shell line first (repeatable)")
@@ -212,10 +323,12 @@ def register(verbs: Verbs) -> None:
     add_training_flags(
         verb, cohort_size="train at most this many runs in one worker (default: 8 per job)"
     )
+    add("--after", metavar="JOB[,JOB]", help="begin when these jobs have ended, well or not")
     add("--array-parallelism", type=positive, help="run at most this many jobs of an array at once")
     add("--max-jobs", type=positive, help="have at most this many jobs in the queue at once")
     add("--no-timing", action="store_true", help="do not time training steps on this machine")
     add("--snapshot", action="store_true", help="run the jobs from a copy of today's code")
     add("--dry-run", action="store_true", help="only print the sbatch scripts")
     add("--wait", action="store_true", help="follow until all jobs have ended")
+    add("--keep-going", action="store_true", help="as --wait, and send lost runs again by itself")
     add_yes_flag(verb)

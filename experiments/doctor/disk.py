@@ -21,6 +21,7 @@ from experiments.wording import form, plural
 # File systems of a single machine, unless it exports them. Others (nfs, lustre, …) are shared.
 LOCAL = ("btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "ramfs", "tmpfs", "xfs", "zfs")
 WHILE_RUNNING = 4  # weights, and a checkpoint of three times their size (see `plan.cost`)
+FILES = 10  # of a run: its folder, spec, history, claims, checkpoint, weights, result, logs
 MIN_FREE = 10**9  # bytes; less is worth a warning even if nothing is planned
 
 
@@ -116,6 +117,17 @@ def check_space(path: Path, need: Need) -> Finding:
     if free < max(peak, MIN_FREE):
         return Finding(WARN, "disk space", message, fix)
     return Finding(OK, "disk space", f"{message} (quotas not checked)")
+
+
+def check_inodes(path: Path, need: Need) -> list[Finding]:
+    """A finding where the file system cannot hold the number of files; some do not tell."""
+    disk = os.statvfs(_nearest(path))
+    wanted = FILES * need.runs
+    if not disk.f_files or disk.f_favail >= wanted:
+        return []
+    runs = f"{plural(need.runs, 'run')} {form(need.runs, 'needs', 'need')} about {wanted:,}"
+    fix = "remove files, or choose another disk with --runs; `clean` lists what can go"
+    return [Finding(FAIL, "disk inodes", f"{disk.f_favail:,} more files can be made; {runs}", fix)]
 
 
 def _size(count: int) -> str:

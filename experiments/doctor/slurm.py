@@ -14,7 +14,8 @@ from experiments import slurm
 from experiments.cluster import sbatch
 from experiments.doctor.finding import FAIL, OK, WARN, Finding
 from experiments.environment import CHECKOUT
-from experiments.matrix.slurm_options import SlurmOptions, minutes
+from experiments.matrix.slurm_grammar import minutes
+from experiments.matrix.slurm_options import SlurmOptions
 from experiments.wording import plural
 from models.registry import near
 
@@ -63,10 +64,7 @@ def read_partitions() -> list[Partition]:
 def _parse(line: str) -> Partition:
     name, state, limit, nodes = line.strip().split("|")
     allocated, idle, _, total = map(_number, nodes.split("/"))
-    try:
-        longest = minutes(limit)
-    except ValueError:  # "infinite"
-        longest = None
+    longest = minutes(limit) if limit[:1].isdigit() else None  # else "infinite"
     is_default = name.endswith("*")
     return Partition(name.rstrip("*"), is_default, state, longest, allocated + idle, total)
 

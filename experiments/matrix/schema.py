@@ -22,7 +22,7 @@ import models
 from experiments.errors import InputError, explain
 from experiments.matrix import yaml_loader
 from experiments.matrix.recipe import SWITCHES, Recipe
-from experiments.matrix.slurm_options import SlurmOptions
+from experiments.matrix.slurm_options import TEXTS, SlurmOptions
 from experiments.wording import plural
 from models.normalisation import Normalisation, stated
 from models.registry import near
@@ -329,7 +329,8 @@ def load(path: str | Path, **instead: Any) -> Matrix:
 
     Raises InputError naming file, key and value in one line.
     """
-    content = yaml_loader.load(path, "dataset, pairs and methods")
+    texts = [("slurm", key) for key in TEXTS]
+    content = yaml_loader.load(path, "dataset, pairs and methods", texts)
     content |= {key: value for key, value in instead.items() if value is not None}
     try:
         return Matrix.model_validate(content)

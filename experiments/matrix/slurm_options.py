@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +10,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from experiments.environment import CHECKOUT
 from experiments.errors import InputError, explain
-from experiments.matrix import yaml_loader
+from experiments.matrix import slurm_grammar, yaml_loader
+from experiments.matrix.slurm_grammar import option_name, option_value, times
 
 MOST_PER_GPU = 48  # clients that CUDA MPS admits on one GPU
 
@@ -20,6 +20,7 @@ RESERVED = (
     "array",
     "dependency",
     "error",
+    "help",
     "job-name",
     "kill-on-invalid-dep",
     "no-requeue",
@@ -27,46 +28,37 @@ RESERVED = (
     "output",
     "requeue",
     "signal",
+    "test-only",
+    "usage",
+    "version",
+    "wait",
     "wrap",
 )
+PROCESSES = ("ntasks", "ntasks-per-node")  # more would run a worker several times
 
 
-def minutes(value: Any) -> int:
-    """A time limit as SLURM writes it, in whole minutes, rounded up.
-
-    >>> minutes("1-12"), minutes("2:30:00"), minutes("90"), minutes(90), minutes("10:30")
-    (2160, 150, 90, 90, 11)
-    """
-    text = str(value).strip()
-    match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", text)
-    if match is None or isinstance(value, (bool, float)):
-        raise ValueError("expected minutes, or a time such as 12:00:00 or 2-00:00:00")
-    days, *rest = match.groups()
-    numbers = [int(part) for part in rest if part is not None]
-    if days is not None:  # days-hours[:minutes[:seconds]]
-        hours, mins, seconds = [*numbers, 0, 0][:3]
-        total = int(days) * 1440 + hours * 60 + mins + seconds / 60
-    elif len(numbers) == 3:
-        total = numbers[0] * 60 + numbers[1] + numbers[2] / 60
-    else:  # minutes[:seconds]
-        total = numbers[0] + (numbers[1] / 60 if len(numbers) == 2 else 0)
-    if total <= 0:
-        raise ValueError("must be positive")
-    return math.ceil(total)
+def _line(value: Any) -> Any:
+    """A text that becomes part of the script: a line break in it would begin another line."""
+    if isinstance(value, str) and any(ord(c) < 32 for c in value):
+        raise ValueError("expected one line, without control characters")
+    return value
 
 
-def times(mem: str, count: int) -> str:
-    """So many times an amount of memory.
+def _jobs(value: Any) -> Any:
+    """ "12,13_4" or a list of such ids of jobs."""
+    listed = value if isinstance(value, (list, tuple)) else str(value).split(",")
+    ids = [str(part).strip() for part in listed]
+    odd = next((job for job in ids if not re.fullmatch(r"\d+(_\d+)?", job, re.ASCII)), None)
+    if odd is not None:
+        raise ValueError(f"expected ids of jobs such as 1234 or 1234_5, not {odd!r}")
+    return tuple(dict.fromkeys(ids))
 
-    >>> times("16G", 2), times("1.5G", 3), times("0", 4)
-    ('32G', '4.5G', '0')
-    """
-    match = re.match(r"[\d.]+", mem)
-    assert match is not None  # it is validated
-    return f"{float(match[0]) * count:.12g}{mem[match.end() :]}"
 
-
-Minutes = Annotated[int, BeforeValidator(minutes)]
+Line = Annotated[str, BeforeValidator(_line)]
+Minutes = Annotated[int, BeforeValidator(slurm_grammar.minutes)]
+Memory = Annotated[str, BeforeValidator(slurm_grammar.memory)]
+Jobs = Annotated[tuple[str, ...], BeforeValidator(_jobs)]
+Gpus = Annotated[int | str, BeforeValidator(slurm_grammar.gpus)]
 
 
 class SlurmOptions(BaseModel):
@@ -74,21 +66,22 @@ class SlurmOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    partition: str | None = None
-    account: str | None = None
-    qos: str | None = None
+    partition: Line | None = None
+    account: Line | None = None
+    qos: Line | None = None
     time: Minutes | None = None  # limit of every job; default: from the predicted cost
-    gpus: int | None = Field(None, ge=0, le=1, strict=True)  # per process: a cohort fits one GPU
+    gpus: Gpus | None = None  # per process: a cohort fits one GPU; or a type: a100:1
     cpus: int | None = Field(None, ge=1, strict=True)  # per process
-    mem: str | None = Field(None, pattern=r"^\d+(\.\d+)?[KMGT]$")  # per node, e.g. 16G
+    mem: Memory | None = None  # per node, e.g. 16G; 0: all of it
     workers_per_gpu: int = Field(1, ge=1, le=MOST_PER_GPU, strict=True)  # cohorts at once in a job
     nodes: int = Field(1, ge=1, strict=True)  # over which a job's processes are spread evenly
-    constraint: str | None = None
+    constraint: Line | None = None
     setup: tuple[str, ...] = ()  # shell lines before Python starts, e.g. module load cuda
-    python: str | None = None  # how Python starts on a node; default: as here
+    python: Line | None = None  # how Python starts on a node; default: as here
     array_parallelism: int | None = Field(None, ge=1, strict=True)  # jobs of an array at once
     max_array_size: int | None = Field(None, ge=1, strict=True)  # if lower than SLURM's own
     max_jobs: int | None = Field(None, ge=1, strict=True)  # of the user's in the queue at once
+    after: Jobs = ()  # ids of jobs that must have ended, well or not, before any job begins
     sbatch: dict[str, str | int | bool] = Field(default_factory=dict)  # any other option of sbatch
 
     _whole: frozenset[str] = frozenset()  # of cpus and mem, those given for a job, not a worker
@@ -96,13 +89,24 @@ class SlurmOptions(BaseModel):
     @field_validator("sbatch")
     @classmethod
     def _not_reserved(cls, options: dict[str, Any]) -> dict[str, Any]:
-        named = {key.lstrip("-").replace("_", "-"): value for key, value in options.items()}
-        for key in named:
-            if key in RESERVED:
-                raise ValueError(f"{key} is set by submit itself")
-            if key in cls.model_fields or key in ALIASES:
-                raise ValueError(f"{key} has a key of its own: {ALIASES.get(key, key)}")
+        named: dict[str, Any] = {}
+        for key, value in options.items():
+            name = option_name(key, (*cls.model_fields, *ALIASES))
+            if name in named:
+                raise ValueError(f"{name} is given twice")
+            cls._refuse(name, value)
+            named[name] = option_value(name, value)
         return named
+
+    @classmethod
+    def _refuse(cls, name: str, value: object) -> None:
+        """Raise ValueError for an option that `submit` sets, or that has a key of its own."""
+        if name in RESERVED:
+            raise ValueError(f"{name} is set by submit itself")
+        if name in PROCESSES and str(value) != "1":
+            raise ValueError(f"{name} is set by submit itself, from `processes` of the matrix")
+        if name.replace("-", "_") in cls.model_fields or name in ALIASES:
+            raise ValueError(f"{name} has a key of its own: {ALIASES.get(name, name)}")
 
     def of_job(self, workers: int) -> SlurmOptions:
         """The options of a job of several workers, which take ``workers`` times cpus and mem.
@@ -129,6 +133,8 @@ class SlurmOptions(BaseModel):
 
 ALIASES = {"cpus-per-task": "cpus", "gpus-per-node": "gpus"}
 SITE = "site.yaml"  # next to benchmark.py
+# Keys whose values reach SLURM as they are written: YAML would make 20240501 of 2024_05_01.
+TEXTS = ("partition", "account", "qos", "time", "mem", "constraint", "setup", "python", "sbatch")
 
 
 def site_file(given: Path | None) -> Path | None:
@@ -157,7 +163,8 @@ def merged(site: Path | None, matrix: SlurmOptions, given: dict[str, Any]) -> Sl
 
 
 def _site(path: Path) -> SlurmOptions:
-    content = yaml_loader.load(path, f"any of {', '.join(SlurmOptions.model_fields)}")
+    expected = f"any of {', '.join(SlurmOptions.model_fields)}"
+    content = yaml_loader.load(path, expected, [(key,) for key in TEXTS])
     return _validated(content, str(path))
 
 

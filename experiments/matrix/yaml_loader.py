@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,14 @@ class _Loader(yaml.SafeLoader):
     and 12:30:00 is the number 45000 (base 60). There are no types but those of JSON.
     """
 
+    texts: Sequence[tuple[str, ...]] = ()  # paths of keys whose scalars stay as they are written
+
     def get_single_node(self) -> Any:
         node = super().get_single_node()
         if node is not None:
             _measure(node, {}, 0)
+            for path in self.texts:
+                node = _as_written(node, path)
         return node
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
@@ -94,6 +99,29 @@ def _measure(node: yaml.Node, known: dict[int, int | None], depth: int) -> int:
     return size
 
 
+def _as_written(node: yaml.Node, path: tuple[str, ...]) -> yaml.Node:
+    """A copy in which the scalars below a path of keys are texts, as they stand in the file.
+
+    It is a copy since an alias may have the node elsewhere, too. An empty value stays one.
+    """
+    if isinstance(node, yaml.MappingNode):
+        pairs = [(key, _below(key, value, path)) for key, value in node.value]
+        return yaml.MappingNode(node.tag, pairs, node.start_mark, node.end_mark)
+    if isinstance(node, yaml.SequenceNode):
+        parts = [_as_written(part, path) for part in node.value]
+        return yaml.SequenceNode(node.tag, parts, node.start_mark, node.end_mark)
+    if path or node.tag.endswith(":null"):
+        return node
+    return yaml.ScalarNode("tag:yaml.org,2002:str", node.value, node.start_mark, node.end_mark)
+
+
+def _below(key: yaml.Node, value: yaml.Node, path: tuple[str, ...]) -> yaml.Node:
+    """The value of a key, of which ``path`` may be about a part; "<<" adds keys to its mapping."""
+    if not path or key.tag.endswith(":merge"):
+        return _as_written(value, path)
+    return _as_written(value, path[1:]) if key.value == path[0] else value
+
+
 def _parts(node: yaml.Node) -> list[yaml.Node]:
     if isinstance(node, yaml.MappingNode):
         return [part for pair in node.value for part in pair]
@@ -120,8 +148,10 @@ _Loader.add_implicit_resolver(
 )
 
 
-def load(path: str | Path, expected: str) -> dict[str, Any]:
+def load(path: str | Path, expected: str, texts: Sequence[tuple[str, ...]] = ()) -> dict[str, Any]:
     """The mapping in a YAML file; ``expected`` says what should be in it.
+
+    ``texts`` are paths of keys below which scalars are texts, whatever YAML would make of them.
 
     Raises InputError naming the file in one line.
     """
@@ -130,7 +160,7 @@ def load(path: str | Path, expected: str) -> dict[str, Any]:
         text = files.text(file, most=LARGEST)
     except (OSError, ValueError) as error:  # a ValueError: not UTF-8, or a path that is none
         raise InputError(f"{path}: cannot be read: {_reason(error, file)}") from error
-    content = parse(text.removeprefix("\ufeff"), str(path))
+    content = parse(text.removeprefix("\ufeff"), str(path), texts)
     if not isinstance(content, dict) or not content:
         raise InputError(f"{path}: expected a mapping with {expected}")
     odd = next((key for key in content if not isinstance(key, str)), None)
@@ -139,15 +169,27 @@ def load(path: str | Path, expected: str) -> dict[str, Any]:
     return content
 
 
-def parse(text: str, where: str) -> Any:
-    """The plain data in a YAML text. Raises InputError, in one line that begins with ``where``."""
+def parse(text: str, where: str, texts: Sequence[tuple[str, ...]] = ()) -> Any:
+    """The plain data in a YAML text; ``texts`` as in `load`.
+
+    Raises InputError, in one line that begins with ``where``.
+    """
     try:
-        return yaml.load(text, _Loader)  # a SafeLoader: plain data only
+        return _construct(text, texts)
     except RecursionError as error:
         raise InputError(f"{where}: invalid YAML: nested too deeply") from error
     # Python's functions for numbers and the like, given "!!bool x" or a number of 5,000 digits.
     except (yaml.YAMLError, ValueError, LookupError, ArithmeticError, TypeError) as error:
         raise InputError(f"{where}: invalid YAML: {' '.join(str(error).split())}") from error
+
+
+def _construct(text: str, texts: Sequence[tuple[str, ...]]) -> Any:
+    loader = _Loader(text)  # a SafeLoader: plain data only
+    loader.texts = texts
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
 
 
 def _reason(error: OSError | ValueError, file: Path) -> str:

@@ -36,6 +36,7 @@ class Cost:
     steps: int
     disk_bytes: int
     of: dict[str, float | None]
+    gpus: tuple[str, ...] = ()  # names of those whose results were used
 
     @property
     def seconds(self) -> float | None:
@@ -51,10 +52,12 @@ def predict_cost(
     processes: int = 1,
     cohort_size: int | None = None,
     start_seconds: float = START_SECONDS,
+    gpu: str | None = None,
 ) -> Cost:
     """Steps, bytes of weights and seconds of all runs that are to do, without what is saved.
 
-    Seconds come from results of the same pair and method on the same kind of device, else (if
+    Seconds come from results of the same pair and method on the same kind of device (of several
+    types of GPU, the slowest; with ``gpu``, only those with it in their name), else (if
     ``timed``) from a few steps on this machine, if it has such a device. They include tests after
     epochs, the teacher's pass and first test, divided among the runs of a cohort (at most
     ``cohort_size``; None: no limit), and the start of a job (``start_seconds``). Several
@@ -67,12 +70,13 @@ def predict_cost(
     if device == "cpu" and todo:
         torch.set_num_threads(min(s.spec.recipe.threads for s in todo))
     clocks = _Clocks(todo, data, torch.device(device), cohort_size, start_seconds)
-    clocks.learn(statuses)
+    clocks.learn(statuses, gpu)
     possible = timed and (device == "cpu" or torch.cuda.is_available())
     seconds = {s.spec.id: clocks.seconds(s, possible, processes) for s in todo}
     size = functools.cache(lambda name: parameters_of(name, data.info.num_classes))
     # While a run trains, a checkpoint takes three times what its weights take.
-    return Cost(steps, sum(4 * size(s.spec.student) for s in todo), seconds)
+    disk = sum(4 * size(s.spec.student) for s in todo)
+    return Cost(steps, disk, seconds, clocks.sources(s.spec for s in todo))
 
 
 def predictions_bytes(cost: Cost, data: Data, wanted: str) -> int:
@@ -94,20 +98,34 @@ class _Clocks:
         self.data, self.device, self.start_seconds = data, device, start_seconds
         self.watch = Stopwatch(data, device)
         self.recorded: dict[tuple[str, ...], float] = {}
+        self.devices: dict[tuple[str, ...], tuple[str, ...]] = {}  # that these are from
         self.teams = Counter(_team(s.spec) for s in todo)
         self.sharing = Counter(_team(s.spec) + _stream(s.spec) for s in todo)
         self.taught = Counter(s.spec.teacher for s in todo)
         self.limit = cohort_size
         self.ratios: dict[str, float] = {}  # a method's own part of its student's, by its name
 
-    def learn(self, statuses: Iterable[Status]) -> None:
-        """Take over the speeds of finished runs on the same kind of device."""
-        rates: dict[tuple[str, ...], list[float]] = {}
+    def learn(self, statuses: Iterable[Status], gpu: str | None = None) -> None:
+        """Take over the speeds of finished runs on the same kind of device, and type of GPU."""
+        rates: dict[tuple[str, ...], dict[str, list[float]]] = {}
         for s in statuses:
             rate = s.record.images_per_second if s.record else None
             if s.record and rate and _device(s.record) == self.device.type:
-                rates.setdefault(_kind(s.spec), []).append(rate / _processes(s.record))
-        self.recorded = {kind: statistics.median(found) for kind, found in rates.items()}
+                name = _name(s.record) if self.device.type == "cuda" else "cpu"
+                if name == "cpu" or _is_type(name, gpu):
+                    of_kind = rates.setdefault(_kind(s.spec), {})
+                    of_kind.setdefault(name, []).append(rate / _processes(s.record))
+        self.devices = {kind: tuple(sorted(found)) for kind, found in rates.items()}
+        self.recorded = {
+            kind: min(statistics.median(each) for each in found.values())
+            for kind, found in rates.items()
+        }
+
+    def sources(self, specs: Iterable[RunSpec]) -> tuple[str, ...]:
+        """The names of the GPUs whose speeds predict these runs."""
+        if self.device.type != "cuda":
+            return ()
+        return tuple(sorted({name for s in specs for name in self.devices.get(_kind(s), ())}))
 
     def seconds(self, status: Status, timed: bool, processes: int) -> float | None:
         """Of the rest of a run; None if it is unknown."""
@@ -214,6 +232,16 @@ def _needs(spec: RunSpec) -> Needs:
 def _processes(record: Record) -> int:
     """How many processes shared a finished run's last start."""
     return record.starts[-1].processes if record.starts else 1
+
+
+def _name(record: Record) -> str:
+    """The device of a finished run's last start."""
+    return (record.starts[-1].device if record.starts else None) or "cpu"
+
+
+def _is_type(name: str, gpu: str | None) -> bool:
+    """Whether "NVIDIA A100-SXM4-40GB" is an "a100": SLURM's names for types are a site's own."""
+    return gpu is None or gpu.lower() in name.lower().replace(" ", "_")
 
 
 def _device(record: Record) -> str:

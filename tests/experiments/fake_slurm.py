@@ -133,9 +133,17 @@ def _new_state() -> dict[str, Any]:
         "config": {"ClusterName": "fake", "MaxArraySize": 1001},
         "defaults": {},
         "partitions": {"batch*": "1-00:00:00", "short": "30:00", "endless": "infinite"},
+        "more": {},  # partition -> what `scontrol show partition` says of it: QoS, State, ...
+        "nodes": [  # partition, CPUs, megabytes, GPUs
+            ("batch", 64, 512000, "gpu:a100:4,gpu:1"),
+            ("short", 8, 16000, "(null)"),
+        ],
+        "limit": None,  # jobs that sbatch admits to the queue
         "accounting": True,
-        "associations": [["group", "normal", "", ""]],  # account, qos, MaxSubmit, GrpSubmit
-        "qos": [["normal", "", ""]],  # name, MaxSubmitPerUser, MaxSubmitPerAccount
+        "associations": [
+            ["group", "normal", "", ""]
+        ],  # account, qos, MaxSubmit, GrpSubmit; or a dict
+        "qos": [["normal", "", ""]],  # name, MaxSubmitPerUser, MaxSubmitPerAccount; or a dict
     }
 
 

@@ -57,6 +57,11 @@ def tasks(state, wanted=None, cluster=None):
                 yield job, task
 
 
+def active(state):
+    """All that is in the queue."""
+    return [task for _, task in tasks(state) if task["state"] in ACTIVE]
+
+
 def option(arguments, *flags):
     """The value behind a flag, in either way of giving one."""
     for i, argument in enumerate(arguments):
@@ -91,6 +96,8 @@ def sbatch(state, arguments):
     count = int(options["array"].partition("%")[0].partition("-")[2]) + 1
     if count > state["config"]["MaxArraySize"]:
         raise Refused("sbatch: error: Batch job submission failed: Invalid job array specification")
+    if state["limit"] is not None and count + len(active(state)) > state["limit"]:
+        raise Refused("sbatch: error: QOSMaxSubmitJobPerUserLimit")
     own = state["config"]["ClusterName"]
     cluster = options.get("clusters", own).partition(",")[0]
     if cluster not in (own, *state["clusters"]):
@@ -108,7 +115,8 @@ def sbatch(state, arguments):
     ]
     job = {"id": number, "name": options["job-name"], "user": state["user"], "tasks": made}
     job["cluster"] = cluster
-    job |= {"after": options.get("dependency", "").removeprefix("afterok:"), "purged": False}
+    after = options.get("dependency", "").rpartition("afterok:")
+    job |= {"after": after[1] and after[2], "purged": False}
     job |= {"script": script, "options": options, "environment": dict(os.environ)}
     state["jobs"].append(job)
     look_after(state)
@@ -134,6 +142,11 @@ def squeue(state, arguments):
     cluster = asked(state, arguments)
     if wanted and len(wanted) == 1 and not list(tasks(state, wanted, cluster)):
         raise Refused(f"slurm_load_jobs error: {UNKNOWN}")
+    first = state["associations"][0] if state["associations"] else [""]
+    usual = {"-A": first["account"] if isinstance(first, dict) else first[0], "-q": "normal"}
+    usual["-p"] = next((n.rstrip("*") for n in state["partitions"] if "*" in n), "")
+    keys = {"-A": "account", "-q": "qos", "-p": "partition"}
+    picked = {flag: option(arguments, flag) for flag in keys if option(arguments, flag)}
     rows = [
         fill(option(arguments, "-o"), job, task)
         for job, task in tasks(state, wanted, cluster)
@@ -141,6 +154,7 @@ def squeue(state, arguments):
         and name in (None, job["name"])
         and user in (None, job["user"])
         and job["user"] not in state["hidden"]
+        and all(job["options"].get(keys[f], usual[f]) in v.split(",") for f, v in picked.items())
     ]
     return "".join(f"{row}\n" for row in rows)
 
@@ -181,12 +195,23 @@ def scontrol(state, arguments):
     if arguments[:2] == ["show", "config"]:
         lines = (f"{key:<24}= {value}\n" for key, value in state["config"].items())
         return "Configuration data as of 2026-01-01T00:00:00\n" + "".join(lines)
+    if arguments[-2:] == ["show", "partition"]:
+        return "".join(partition(state, name) for name in state["partitions"])
     found = list(tasks(state, arguments[1:], cluster))
     if arguments[0] not in ("requeue", "release") or not found:
         raise Refused(f"{UNKNOWN} for job {arguments[-1]}")
     for _, task in found:
         task.update(state="PENDING", reason="BeginTime", restarts=task["restarts"] + 1)
     return ""
+
+
+def partition(state, name):
+    """A line of `scontrol --oneliner show partition`."""
+    limits = {"MaxTime": state["partitions"][name], "DefaultTime": state["defaults"].get(name)}
+    more = {"QoS": "N/A", "State": "UP", **state["more"].get(name, {})}
+    values = {"PartitionName": name.rstrip("*"), "Default": "YES" if "*" in name else "NO"}
+    values |= {key: value or "NONE" for key, value in limits.items()} | more
+    return " ".join(f"{key}={value}" for key, value in values.items()) + "\n"
 
 
 def scancel(state, arguments):
@@ -198,6 +223,8 @@ def scancel(state, arguments):
 
 
 def sinfo(state, arguments):
+    if "%R|%c|%m|%G" in arguments:
+        return "".join("|".join(map(str, row)) + "\n" for row in state["nodes"])
     wanted = option(arguments, "--partition")
     parts = state["partitions"].items()
     if "%P|%L" in arguments:  # the default times; sinfo says n/a where there is none
@@ -207,13 +234,31 @@ def sinfo(state, arguments):
 
 
 def sacctmgr(state, arguments):
+    """Rows are dicts by sacctmgr's own names; a list has the first few of them."""
     if not state["accounting"]:
         raise Refused("You are not running a supported accounting_storage plugin")
     if "cluster" in arguments:
         names = (state["config"]["ClusterName"], *state["clusters"])
         return "".join(f"{name}|6817\n" for name in names)
-    table = state["associations" if "assoc" in arguments else "qos"]
-    return "".join("|".join(row) + "\n" for row in table)
+    short = {"assoc": "associations", "user": "associations", "qos": "qos"}
+    names = {
+        "associations": ["account", "defaultqos", "maxsubmitjobs", "grpsubmitjobs"],
+        "qos": ["name", "maxsubmitjobsperuser", "maxsubmitjobsperaccount"],
+    }
+    kind = short[arguments[arguments.index("show") + 1]]
+    rows = [
+        r if isinstance(r, dict) else dict(zip(names[kind], r, strict=False)) for r in state[kind]
+    ]
+    if kind == "associations":
+        usual = {"cluster": state["config"]["ClusterName"], "user": state["user"]}
+        rows = [{**usual, **row} for row in rows]
+        default = next((row["account"] for row in rows if row["user"]), "")
+        rows = [{"defaultaccount": default, **row} for row in rows]
+        account = option(arguments, "account")
+        rows = [row for row in rows if account in (None, row["account"])]
+        rows = [row for row in rows if row["user"] or "user" not in arguments]
+    columns = option(arguments, "format").split(",")
+    return "".join("|".join(row.get(c, "") for c in columns) + "\n" for row in rows)
 
 
 def srun(arguments):

@@ -119,3 +119,10 @@ def claimed(directory: Path) -> Path:
     path = directory / "claim-0001"
     path.write_text(json.dumps({"host": "elsewhere", "pid": 1, "started": "5"}))
     return path
+
+
+def first_array(place: Place) -> arrays.Array:
+    """The first that would be sent, of three jobs."""
+    plan = place.plan()
+    limits = arrays.Limits(1001, None, None)
+    return arrays.plan_submission(plan, plan.statuses(), {}, settings(), limits).arrays[0]

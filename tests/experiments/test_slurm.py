@@ -138,65 +138,6 @@ def test_the_configuration_is_asked_for_once(fake):
     assert fake.calls("scontrol") == [["scontrol", "show", "config"]]
 
 
-@pytest.mark.parametrize(
-    ("partition", "minutes"), [(None, 1440), ("batch", 1440), ("short", 30), ("endless", None)]
-)
-def test_the_longest_job_of_a_partition(fake, partition, minutes):
-    assert slurm.partition_limit(partition) == minutes
-
-
-def test_an_unknown_partition_is_for_sbatch_to_refuse(fake):
-    assert slurm.partition_limit("nowhere") is None
-
-
-@pytest.mark.parametrize(
-    ("limit", "minutes"),
-    [
-        ("30:00", 30),
-        ("0:30", 1),
-        ("12:00:00", 720),
-        ("1-00:00:00", 1440),
-        ("7-12:30:01", 10831),
-        ("infinite", None),
-        ("n/a", None),
-    ],
-)
-def test_time_limits_as_sinfo_prints_them(monkeypatch, limit, minutes):
-    printing(monkeypatch, f"a*|{limit}\n")
-    assert slurm.partition_limit(None) == minutes
-
-
-@pytest.mark.parametrize(
-    ("associations", "qos", "asked", "limit"),
-    [
-        ([["group", "normal", "", ""]], [["normal", "", ""]], (None, None), None),
-        ([["group", "normal", "50", ""]], [["normal", "", ""]], (None, None), 50),
-        ([["group", "normal", "50", "30"]], [["normal", "", ""]], (None, None), 30),
-        ([["group", "normal", "50", ""]], [["normal", "20", ""]], (None, None), 20),
-        ([["group", "", "50", ""]], [["normal", "", "40"]], (None, None), 40),
-        (
-            [["group", "normal", "", ""]],
-            [["normal", "9", ""], ["long", "7", ""]],
-            (None, "long"),
-            7,
-        ),
-        ([["group", "long", "", ""]], [["normal", "9", ""], ["long", "", ""]], (None, None), None),
-        ([["a", "", "5", ""], ["b", "", "8", ""]], [["normal", "", ""]], ("b", None), 8),
-        ([["a", "", "5", ""], ["b", "", "8", ""]], [["normal", "", ""]], (None, None), 5),
-        ([], [["normal", "", ""]], (None, None), None),
-    ],
-    ids=range(10),
-)
-def test_how_many_jobs_a_user_may_have(fake, associations, qos, asked, limit):
-    fake.set(associations=associations, qos=qos)
-    assert slurm.submit_limit(*asked) == limit
-
-
-def test_without_accounting_there_is_no_such_limit(fake):
-    fake.set(accounting=False, associations=[["group", "normal", "5", ""]])
-    assert slurm.submit_limit(None, None) is None
-
-
 # ---- jobs ----------------------------------------------------------------------------------------
 
 

@@ -67,12 +67,11 @@ def test_without_an_answer_the_next_submit_finds_out(fake, place, monkeypatch):
 
 
 def test_what_was_sent_before_a_refusal_is_said_and_kept(fake, place):
-    fake.refuse("sbatch", "sbatch: error: AssocMaxSubmitJobLimit", after=1)
+    fake.refuse("sbatch", "sbatch: error: Invalid account", after=1)
     with pytest.raises(SlurmError) as raised:
         sending.send(place)
     assert str(raised.value) == (
-        "sbatch: AssocMaxSubmitJobLimit "
-        f"(submitted before that: {FIRST}; submit again for the rest)"
+        f"sbatch: Invalid account (submitted before that: {FIRST}; submit again for the rest)"
     )
     (kept,) = place.sent
     assert (kept.job, folders(place)) == (FIRST, [kept.name])

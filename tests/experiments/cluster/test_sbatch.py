@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from experiments.cluster import sbatch
+from experiments.matrix.slurm_grammar import UNLIMITED
 from experiments.matrix.slurm_options import SlurmOptions
 from experiments.slurm import SlurmError
 
@@ -32,6 +33,9 @@ FULL = SlurmOptions(
     array_parallelism=5,
     sbatch={"nice": 100, "mail-user": "ada@here", "exclusive": True, "overcommit": False},
 )
+
+
+AFTER = SlurmOptions(after="5,6_1")
 
 
 def about(**changes) -> dict:
@@ -90,7 +94,16 @@ def test_what_every_array_needs():
         ({"options": SlurmOptions(array_parallelism=3)}, "array", "0-11%3"),
         ({"options": SlurmOptions(array_parallelism=30)}, "array", "0-11%12"),
         ({"after": "17_3"}, "dependency", "afterok:17_3"),
+        ({"after": "17_3", "options": AFTER}, "dependency", "afterany:5:6_1,afterok:17_3"),
+        ({"options": AFTER}, "dependency", "afterany:5:6_1"),
         ({"minutes": 5}, "time", "5"),
+        ({"minutes": UNLIMITED}, "time", "UNLIMITED"),
+        ({"options": SlurmOptions(gpus="a100:1")}, "gpus-per-node", "a100:1"),
+        ({"options": SlurmOptions(gpus="a100:2"), "processes": 2}, "gpus-per-node", "a100:2"),
+        ({"options": SlurmOptions(gpus="a100:1"), "processes": 2}, "gpus-per-node", "a100:2"),
+        ({"comment": "digits, 8 runs"}, "comment", "digits, 8 runs"),
+        ({"comment": "ours", "options": SlurmOptions(sbatch={"comment": "b"})}, "comment", "b"),
+        ({"options": SlurmOptions(sbatch={"comment": "a\\b"})}, "comment", "a\\\\b"),
         ({"options": SlurmOptions(gpus=1)}, "gpus-per-node", "1"),
         ({"options": SlurmOptions(gpus=0)}, "gpus-per-node", None),
         ({"options": SlurmOptions(cpus=2)}, "cpus-per-task", "2"),
@@ -100,7 +113,7 @@ def test_what_every_array_needs():
         ({"options": SlurmOptions(sbatch={"exclusive": False})}, "exclusive", None),
         ({"options": SlurmOptions(sbatch={"comment": "it's a b"})}, "comment", "it's a b"),
     ],
-    ids=range(13),
+    ids=range(22),
 )
 def test_an_option(changes, key, value):
     assert options(rendered(**changes)).get(key) == value
@@ -129,6 +142,30 @@ def test_setup_lines_come_before_python_and_after_ours():
     at = [lines.index(line) for line in (*sbatch.SETUP, "module purge", "module load cuda")]
     assert at == sorted(at)
     assert lines[-1].startswith("srun ")
+
+
+def test_srun_hands_on_what_the_script_has_set_whatever_sbatch_exports():
+    """With `export: NONE` srun would start Python without the setup lines' variables."""
+    for value in ("NONE", "HOME,FOO=1"):
+        script = rendered(options=SlurmOptions(sbatch={"export": value}))
+        assert options(script)["export"] == value
+        assert "--export=ALL" in shlex.split(script.splitlines()[-1])
+
+
+@pytest.mark.parametrize("name", ["50% off", "100%%", "%u%x", "%j %A_%a %t"])
+def test_a_percent_sign_of_the_folder_is_no_pattern(name):
+    script = rendered(Path(f"/a/{name}/kd-1"))
+    written = f"/a/{name.replace('%', '%%')}/kd-1"
+    assert options(script)["output"] == f"{written}/%A_%a_0_log.out"
+    *srun, place = shlex.split(script.splitlines()[-1])
+    assert srun[srun.index("--output") + 1] == f"{written}/%A_%a_%t_log.out"
+    assert place == f"/a/{name}/kd-1"
+
+
+def test_a_setup_line_is_no_option():
+    """sbatch reads options up to the first command, and ours come before."""
+    lines = rendered(options=SlurmOptions(setup=("#SBATCH --array=0-9",))).splitlines()
+    assert lines.index(sbatch.SETUP[0]) < lines.index("#SBATCH --array=0-9")
 
 
 def test_looking_at_a_script_writes_nothing(tmp_path):

@@ -100,7 +100,7 @@ def test_a_person_is_asked(fake, place, monkeypatch, answer, jobs):
 def test_site_matrix_and_command_line(fake, place, tmp_path):
     (tmp_path / "cluster.yaml").write_text("partition: a\naccount: a\nqos: a\nsetup: [one]\n")
     place.write(slurm={"partition": "b", "account": "b", "setup": ["two"], "array_parallelism": 2})
-    flags = ["--partition", "short", "--setup", "three", "--sbatch", "nice=5", "--time", "1:00:00"]
+    flags = ["--partition", "short", "--setup", "three", "--sbatch", "nice=5", "--time", "0:20:00"]
     submit(place, "--site", str(tmp_path / "cluster.yaml"), *flags, "--mem", "4G", "--cpus", "2")
     options = fake.jobs[0]["options"]
     found = {key: options[key] for key in ("partition", "account", "qos", "nice", "time", "mem")}
@@ -109,26 +109,57 @@ def test_site_matrix_and_command_line(fake, place, tmp_path):
         "account": "b",
         "qos": "a",
         "nice": "5",
-        "time": "60",
+        "time": "20",
         "mem": "4G",
     }
     assert options["array"] == "0-2%2"
     assert "\none\ntwo\nthree\n" in fake.jobs[0]["script"]
 
 
+def inside(place: Place, name: str) -> Place:
+    folder = place.folder / name
+    folder.mkdir()
+    return Place(folder).write()
+
+
+def test_runs_may_be_in_a_folder_with_a_percent_sign(fake, place):
+    assert submit(inside(place, "50% off, %j %A")).code == 0
+    assert "/50%% off, %%j %%A/" in fake.jobs[0]["options"]["output"]
+
+
+@pytest.mark.parametrize("name", ["a\\b", "a\nb"], ids=ascii)
+def test_a_folder_whose_logs_slurm_cannot_write_is_refused(fake, place, name):
+    said = submit(inside(place, name))
+    assert (said.code, said.err.count("\n")) == (2, 1)
+    assert "SLURM cannot write logs to such a path" in said.err
+    assert fake.calls("sbatch") == []
+
+
+def test_a_count_of_gpus_is_that_of_the_processes(fake, place):
+    said = submit(place, "--gpus", "a100:2")
+    assert said.code == 2
+    assert "slurm.gpus: a100:2: a cohort trains on one GPU, and a job has 1 process" in said.err
+    place.write(processes=2)
+    assert submit(place, "--gpus", "a100:2").code == 0
+    assert fake.jobs[0]["options"]["gpus-per-node"] == "a100:2"
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
         (["--mem", "lots"], "error: command line: mem: "),
-        (["--gpus", "2"], "error: command line: gpus: expected at most 1, got 2"),
+        (["--gpus", "2"], "error: command line: gpus: expected at most 1: it is for one process"),
         (["--time", "never"], "error: command line: time: expected minutes, or a time such as"),
         (["--sbatch", "array=0-5"], "error: command line: sbatch: array is set by submit itself"),
+        (["--sbatch", "arr=0-5"], "error: command line: sbatch: array is set by submit itself"),
+        (["--sbatch", "J=x"], "error: command line: sbatch: job-name is set by submit itself"),
+        (["--after", "me"], "error: command line: after: expected ids of jobs such as 1234"),
         (["--sbatch", "=5"], "error: --sbatch '=5': expected KEY=VALUE"),
         (["--site", "nowhere.yaml"], "error: nowhere.yaml: cannot be read: no such file"),
         (["--partion", "gpu"], "error: unrecognized arguments: --partion gpu: did you mean --part"),
         (["--cohort-size", "0"], "error: argument --cohort-size: '0': expected a whole number"),
     ],
-    ids=range(8),
+    ids=range(11),
 )
 def test_what_is_wrong_is_said_before_anything_is_sent(fake, place, flags, said):
     called = submit(place, *flags)

@@ -109,6 +109,35 @@ def test_what_is_on_record_wins(monkeypatch):
     assert found == {again.spec.id: EPOCHS * TRAIN / 16.0 + cost.START_SECONDS}
 
 
+GPUS = {"NVIDIA A100-SXM4-40GB": 32.0, "NVIDIA H100 80GB HBM3": 64.0, "Tesla V100": 8.0}
+
+
+@pytest.mark.parametrize(
+    ("gpu", "rate", "sources"),
+    [
+        (None, 8.0, tuple(GPUS)),
+        ("a100", 32.0, ("NVIDIA A100-SXM4-40GB",)),
+        ("h100", 64.0, ("NVIDIA H100 80GB HBM3",)),
+        ("a100-sxm4-40gb", 32.0, ("NVIDIA A100-SXM4-40GB",)),
+        ("a40", None, ()),
+    ],
+)
+def test_times_are_those_of_the_type_of_gpu_or_of_the_slowest(gpu, rate, sources):
+    entries = [{"name": "vanilla", "label": str(i), "options": {"ce": 2.0 + i}} for i in range(4)]
+    *done, again = todo(*entries)
+    statuses = [again]
+    for status, (name, speed) in zip(done, GPUS.items(), strict=True):
+        spec = status.spec
+        stored = record(70.0, images_per_second=speed, run=spec.id, spec=spec.dump())
+        start = stored.starts[0].model_copy(update={"device": name})
+        stored = stored.model_copy(update={"starts": (start,)})
+        statuses.append(Status(spec, State.DONE, record=stored))
+    found = predict_cost(statuses, data(), "cuda", timed=False, gpu=gpu)
+    seconds = EPOCHS * TRAIN / rate + cost.START_SECONDS if rate else None
+    assert found.of == {again.spec.id: seconds}
+    assert found.gpus == sources
+
+
 def test_nothing_on_record_and_nothing_timed():
     assert predict_cost(todo("kd"), data(), "cpu", timed=False).seconds is None
 

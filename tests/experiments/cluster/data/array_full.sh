@@ -30,4 +30,4 @@ source ~/venv/bin/activate
 
 # command
 export SUBMITIT_EXECUTOR=slurm
-srun --unbuffered --output '/a place/it'"'"'s "runs"/.slurm/kd-digits-0123abcd/%A_%a_%t_log.out' --cpus-per-task=4 python3 -u '/a place/code/benchmark.py' work '/a place/it'"'"'s "runs"/.slurm/kd-digits-0123abcd'
+srun --unbuffered --output '/a place/it'"'"'s "runs"/.slurm/kd-digits-0123abcd/%A_%a_%t_log.out' --export=ALL --cpus-per-task=4 python3 -u '/a place/code/benchmark.py' work '/a place/it'"'"'s "runs"/.slurm/kd-digits-0123abcd'

@@ -16,4 +16,4 @@ export GOMP_SPINCOUNT=${GOMP_SPINCOUNT:-10000}
 
 # command
 export SUBMITIT_EXECUTOR=slurm
-srun --unbuffered --output '/a place/runs/.slurm/kd-digits-0123abcd/%A_%a_%t_log.out' python3 -u '/a place/code/benchmark.py' work '/a place/runs/.slurm/kd-digits-0123abcd'
+srun --unbuffered --output '/a place/runs/.slurm/kd-digits-0123abcd/%A_%a_%t_log.out' --export=ALL python3 -u '/a place/code/benchmark.py' work '/a place/runs/.slurm/kd-digits-0123abcd'
