@@ -173,14 +173,14 @@ def submit_limit(account: str | None, qos: str | None) -> int | None:
     try:
         command = ["sacctmgr", "-n", "-P", "show", "assoc", f"user={user()}"]
         table = call(*command, "format=account,defaultqos,maxsubmitjobs,grpsubmitjobs")
-        rows = [line.split("|") for line in table.splitlines()]
+        rows = _rows(table, 4)
         rows = [row for row in rows if account in (None, row[0])]
         names = {qos} if qos else {row[1] or "normal" for row in rows}
         limits = "format=name,maxsubmitjobsperuser,maxsubmitjobsperaccount"
         table = call("sacctmgr", "-n", "-P", "show", "qos", limits)
     except SlurmError:  # without accounting there is no such limit
         return None
-    services = [line.split("|") for line in table.splitlines()]
+    services = _rows(table, 3)
     cells = [cell for row in rows for cell in row[2:]]
     cells += [cell for row in services if row[0] in names for cell in row[1:]]
     return min((int(cell) for cell in cells if cell.isdigit()), default=None)

@@ -6,7 +6,7 @@ Only who sent an array can find out for certain: a cluster may hide other people
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,15 +25,14 @@ HOLD_SECONDS = 3600.0
 def recover(runs: Path) -> list[str]:
     """Complete what a killed submitter left: adopt arrays that SLURM has, drop the others.
 
-    Other people's are left alone. The caller must hold `submit_lock`. Returns one line per array.
-    Raises SlurmError where SLURM does not answer: then nobody knows, and nothing is dropped.
+    Those of `left_alone` stay as they are. The caller must hold `submit_lock`. Returns one line
+    per array. Raises SlurmError where SLURM does not answer: then nobody knows, and all stays.
     """
     lines = []
-    here = {array.folder for array in submitted.load_here(runs)}
-    for array in _without_job(runs):
-        if not array.is_mine or array.folder not in here:
-            lines.append(_left_alone(array))
-        elif (found := _find(array)) is not None:
+    for array in submitted.load_here(runs):
+        if array.job is not None or not array.is_mine:
+            continue
+        if (found := _find(array)) is not None:
             job, cluster = found
             array.with_job(job, cluster)
             lines.append(f"{array.name}: adopted as job {job}")
@@ -53,11 +52,8 @@ def held_back(runs: Path, statuses: Mapping[str, Status]) -> dict[str, Status]:
 
     This is about arrays that `recover` leaves alone: it has completed the others, or will.
     """
-    here = {array.folder for array in submitted.load_here(runs)}
     after = dict(statuses)
-    for array in _without_job(runs):
-        if (array.is_mine and array.folder in here) or not _may_be_queued(array):
-            continue
+    for array in _waited_for(runs):
         for run in {run for ids in array.tasks for run in ids} & set(statuses):
             if statuses[run].state in NOT_STARTED:
                 detail = f"{_who(array)} has no job id yet"
@@ -65,8 +61,17 @@ def held_back(runs: Path, statuses: Mapping[str, Status]) -> dict[str, Status]:
     return after
 
 
-def _without_job(runs: Path) -> Iterator[SubmittedArray]:
-    return (array for array in submitted.load(runs) if array.job is None)
+def left_alone(runs: Path) -> list[str]:
+    """A line for each array of `held_back`: other people's, and those of distant clusters."""
+    return [_described(array) for array in _waited_for(runs)]
+
+
+def _waited_for(runs: Path) -> list[SubmittedArray]:
+    """Arrays without an id that this user cannot ask about here, and that may have waiting jobs."""
+    arrays = [array for array in submitted.load(runs) if array.job is None]
+    here = {array.folder for array in submitted.load_here(runs)} if arrays else set()
+    others = (array for array in arrays if not (array.is_mine and array.folder in here))
+    return [array for array in others if _may_be_queued(array)]
 
 
 def _find(array: SubmittedArray) -> tuple[str, str | None] | None:
@@ -102,14 +107,15 @@ def _is_seen(array: SubmittedArray, cluster: str | None) -> bool:
         return False
 
 
-def _left_alone(array: SubmittedArray) -> str:
+def _described(array: SubmittedArray) -> str:
     count = len({run for ids in array.tasks for run in ids})
     until = time.strftime("%H:%M", time.localtime(array.time + HOLD_SECONDS))
+    soon = f"before {until}" if time.time() < array.time + HOLD_SECONDS else "while it is queued"
     verb = form(count, "is", "are")
     what = "ask there" if array.is_mine else f"only {array.user} can find out, by another submit"
     return (
         f"{_who(array)} has no job id yet: {what}; "
-        f"its {plural(count, 'run')} {verb} not sent again before {until}"
+        f"its {plural(count, 'run')} {verb} not sent again {soon}"
     )
 
 

@@ -140,7 +140,7 @@ def load_here(runs: Path) -> list[SubmittedArray]:
     """
     arrays = load(runs)
     if not slurm.is_here():
-        return [array for array in arrays if array.cluster is None]
+        return [array for array in arrays if array.cluster in (None, slurm.cluster())]
     return [array for array in arrays if all(map(_can_be_asked, array.clusters))]
 
 

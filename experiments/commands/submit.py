@@ -66,6 +66,8 @@ def submit(args: argparse.Namespace) -> int:
     _check(plan, options)
     print_note(check_writable(plan.workspace.runs))
     statuses, known = queue_status.survey(plan)
+    for line in recovery.left_alone(plan.workspace.runs):
+        _note(line)
     statuses = recovery.held_back(plan.workspace.runs, statuses)
     statuses = preview.as_reset(statuses, states_to_train(args))
     settings = _settings(args, plan, statuses.values(), options)

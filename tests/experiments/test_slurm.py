@@ -46,6 +46,67 @@ def test_a_refusal_is_the_commands_own_words(fake):
         slurm.mine()
 
 
+VARIABLES = {
+    "SQUEUE_PARTITION": "urgent",
+    "SQUEUE_FORMAT": "%i",
+    "SACCT_FORMAT": "jobid",
+    "SACCTMGR_X": "1",
+    "SINFO_FORMAT": "%N",
+    "SCANCEL_STATE": "RUNNING",
+    "SCONTROL_ALL": "1",
+    "SBATCH_CLUSTERS": "there",
+    "SLURM_CLUSTERS": "there",
+    "SLURM_TIME_FORMAT": "relative",
+    "SLURM_BITSTR_LEN": "2",
+    "SLURM_WORKING_CLUSTER": "there:h:1:2",
+}
+KEPT = {"SLURM_CONF": "/etc/a/slurm.conf", "SLURM_JWT": "x", "MY_SLURM_THING": "1"}
+
+
+def test_variables_of_the_user_change_no_answer(fake, tmp_path, monkeypatch):
+    """But where the controller is, and how to speak to it, is kept; and so is all else."""
+    for name, value in {**VARIABLES, **KEPT}.items():
+        monkeypatch.setenv(name, value)
+    (fake.bin / "squeue").write_text("#!/bin/sh\nenv | sed 's/^/1|/'\n")
+    seen = {line.partition("|")[2].partition("=")[0] for line in slurm.call("squeue").splitlines()}
+    assert not seen & set(VARIABLES)
+    assert set(KEPT) <= seen
+
+
+@pytest.mark.parametrize("command", ["squeue", "sacct", "scontrol", "sinfo", "sacctmgr"])
+def test_greetings_among_the_answers_are_passed_over(fake, tmp_path, command):
+    """Of a module, or a site's wrapper, on standard output."""
+    job = send(fake, tmp_path)
+    expected = (slurm.queue([job]), slurm.accounted([job]), slurm.named("kd-test"), slurm.mine())
+    limits = (slurm.partition_limit("short"), slurm.submit_limit(None, None))
+    path = fake.bin / command
+    real = path.rename(fake.bin / f"real-{command}")
+    greeting = "echo 'Welcome to the cluster'; echo '| a | b |'; echo 7; echo"
+    path.write_text(f'#!/bin/sh\n{greeting}\n{real.as_posix()!r} "$@"\n{greeting}\n')
+    path.chmod(0o755)
+    slurm.config.cache_clear()
+    found = (slurm.queue([job]), slurm.accounted([job]), slurm.named("kd-test"), slurm.mine())
+    assert found == expected
+    assert (slurm.partition_limit("short"), slurm.submit_limit(None, None)) == limits
+    assert slurm.cluster() == "fake"
+
+
+def test_a_greeting_is_no_job(fake):
+    (fake.bin / "squeue").write_text("#!/bin/sh\necho Welcome\n")
+    (fake.bin / "sacct").write_text("#!/bin/sh\necho Welcome\n")
+    assert slurm.named("kd-wanted") is None
+    assert slurm.mine() == 0
+    assert not slurm.has_ended("7")
+
+
+def test_a_failing_account_is_no_proof_that_nothing_was_sent(fake):
+    fake.refuse("sacct", "sacct: error: Problem talking to the database: Connection refused")
+    with pytest.raises(SlurmError, match="Problem talking"):
+        slurm.named("kd-wanted")
+    with pytest.raises(SlurmError, match="Problem talking"):
+        slurm.accounted(["7"])
+
+
 def test_no_answer(fake, monkeypatch):
     fake.set(slow={"squeue": 5})
     monkeypatch.setattr(slurm, "TIMEOUT", 0.3)

@@ -170,6 +170,7 @@ StorageLoc=slurm_acct_db
 PidFile=$dir/slurmdbd.pid
 LogFile=$dir/log/slurmdbd.log
 END
+    ((private == 0)) || echo "PrivateData=jobs"
 }
 
 # MaxArraySize 20: indexes 0 to 19. cred_expire: a requeued job waits that long before it starts
