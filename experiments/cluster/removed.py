@@ -84,8 +84,14 @@ def _of_array(array: SubmittedArray, known: set[str]) -> Iterator[Removed]:
 
 
 def _sent_from(plan: Plan) -> list[SubmittedArray]:
-    """Arrays that were sent from the plan's matrix file, or from one that is not there now."""
-    here, found = os.path.realpath(plan.source), []
+    """Arrays that were sent from the plan's matrix file, or from one that is not there now.
+
+    None where a plugin is broken: its runs are in the matrix, but their ids cannot be made.
+    """
+    here = os.path.realpath(plan.source)
+    found: list[SubmittedArray] = []
+    if plan.left_out:
+        return found
     for array in submitted.load_here(plan.workspace.runs):
         if os.path.realpath(array.matrix) == here or not Path(array.matrix).exists():
             found.append(array)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from experiments.commands.arguments import positive
 from experiments.commands.common import Verbs, add_runs_flag, add_verb
 from experiments.errors import InputError
+from experiments.wording import plural
 
 if TYPE_CHECKING:
     from experiments.cluster.questions import Answers, Task
@@ -65,7 +66,8 @@ def _found(runs: Path, asked: str) -> tuple[Path | None, str, list[Task]]:
     ids = submitted_ids | ({directory.name.partition("-")[2]} if directory else set())
     if len(ids) > 1 and directory != Path(asked):
         some = ", ".join(sorted(ids)[:3])
-        raise InputError(f"logs {asked}: {len(ids)} runs begin like this, e.g. {some}")
+        count = plural(len(ids), "run")
+        raise InputError(f"logs {asked}: {count} begin like this, e.g. {some}")
     run = directory.name.partition("-")[2] if directory else ids.pop()
     return directory, run, sent.get(run, [])
 

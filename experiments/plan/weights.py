@@ -17,7 +17,7 @@ from experiments.activity import activity
 from experiments.memo import Memo
 from experiments.rundir.layout import weights_of
 from experiments.rundir.status import State, Status
-from models.checkpoints.files import sha256
+from models.checkpoints.hashing import sha256
 
 Statuses = Mapping[str, Status]
 _SETTLED = (State.DONE, State.UNSUPPORTED)  # who needs no teacher any more

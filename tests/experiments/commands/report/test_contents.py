@@ -149,13 +149,14 @@ def test_a_running_run_is_active(done, reports):
 
 
 def test_lost_runs_are_submitted(fake, place, reports, monkeypatch):
+    from experiments.cluster import queue_status
     from tests.experiments import sending
 
     sending.send(place)
     content = reports.of_matrix(place.matrix)
     assert content.progress and set(content.progress.counts) == {"pending"}
     assert content.progress.active and content.progress.steps == ()
-    monkeypatch.setattr("experiments.cluster.queue_status.query", lambda *_: {})
+    monkeypatch.setattr(queue_status, "_ask", lambda *_: queue_status.Known())
     content = reports.of_matrix(place.matrix)
     assert commands(content) == [f"submit {place.matrix}"]
 
