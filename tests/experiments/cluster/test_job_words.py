@@ -224,6 +224,7 @@ def test_silence_names_the_error_and_what_is_unknown():
         "SLURM does not answer (squeue: no): states are as the disk says"
     ]
     assert job_lines.silence(look(State.LOST, lacks=("sacct: no",))) == [
-        "SLURM's accounts do not answer (sacct: no): how jobs ended may be unknown"
+        "SLURM's accounts do not answer (sacct: no): how jobs ended is known only of "
+        "the last minutes"
     ]
     assert job_lines.silence(look(State.DONE)) == []
