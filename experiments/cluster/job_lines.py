@@ -26,7 +26,7 @@ def silence(view: View) -> list[str]:
     lines = [f"SLURM does not answer ({error}): {rest}" for error in view.silent]
     lacks = [error for error in view.lacks if not view.silent]
     return lines + [
-        f"SLURM's accounts do not answer ({error}): how jobs ended may be unknown"
+        f"SLURM's accounts do not answer ({error}): how jobs ended is known for minutes only"
         for error in lacks
     ]
 

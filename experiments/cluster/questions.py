@@ -148,5 +148,7 @@ def state_of(task: Task, answers: Answers) -> QueueState | None:
         return replace(place, reason=job_words.how(end))
     if task.cluster in answers.silent:
         return replace(place, state=SILENT, reason=answers.silent[task.cluster])
+    if task.cluster in answers.lacks:  # over, or not: the accounts would know
+        return replace(place, state=SILENT, reason=answers.lacks[task.cluster])
     # A cluster may hide other people's jobs: not seeing one of theirs proves nothing.
     return place if task.is_mine else None

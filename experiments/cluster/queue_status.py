@@ -40,8 +40,9 @@ class Known:
 
     @property
     def silent(self) -> tuple[str, ...]:
-        """The errors of clusters that did not answer, each once."""
-        return tuple(dict.fromkeys(self.answers.silent.values()))
+        """The errors of clusters, or accounts, that did not answer what was needed, each once."""
+        unknown = (state.reason for state in self.states().values() if state.state == SILENT)
+        return tuple(dict.fromkeys([*self.answers.silent.values(), *unknown]))
 
 
 @dataclass(frozen=True)

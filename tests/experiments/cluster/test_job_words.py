@@ -224,6 +224,6 @@ def test_silence_names_the_error_and_what_is_unknown():
         "SLURM does not answer (squeue: no): states are as the disk says"
     ]
     assert job_lines.silence(look(State.LOST, lacks=("sacct: no",))) == [
-        "SLURM's accounts do not answer (sacct: no): how jobs ended may be unknown"
+        "SLURM's accounts do not answer (sacct: no): how jobs ended is known for minutes only"
     ]
     assert job_lines.silence(look(State.DONE)) == []
