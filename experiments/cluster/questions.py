@@ -89,6 +89,7 @@ class QueueState:
     reason  why it waits, its node, or how it ended
     end     what the accounts say of its end
     frees   whether the run's claim is a task's that no longer runs: nobody trains the run then
+    is_forgotten  not in the queue, and the accounts, which know how it ended, do not answer
     """
 
     task: str
@@ -99,6 +100,7 @@ class QueueState:
     cluster: str | None = None
     end: slurm.Ended | None = None
     frees: bool = False
+    is_forgotten: bool = False
 
     @property
     def is_held(self) -> bool:
@@ -149,6 +151,6 @@ def state_of(task: Task, answers: Answers) -> QueueState | None:
     if task.cluster in answers.silent:
         return replace(place, state=SILENT, reason=answers.silent[task.cluster])
     if task.cluster in answers.lacks:  # over, or not: the accounts would know
-        return replace(place, state=SILENT, reason=answers.lacks[task.cluster])
+        return replace(place, state=SILENT, reason=answers.lacks[task.cluster], is_forgotten=True)
     # A cluster may hide other people's jobs: not seeing one of theirs proves nothing.
     return place if task.is_mine else None

@@ -108,14 +108,19 @@ def note_silence(view: View) -> None:
         print(f"note: SLURM did not answer; showing what the disk says ({error})", file=sys.stderr)
 
 
-def query(runs: Path, statuses: Iterable[Status]) -> dict[str, QueueState]:
+def query(
+    runs: Path, statuses: Iterable[Status], with_ends: bool = True
+) -> dict[str, QueueState]:
     """Run id -> queue state of unfinished runs, with one call of squeue and one of sacct.
+
+    ``with_ends``: False where it does not matter how tasks ended that are in the queue no more; the
+    accounts need not answer then.
 
     Empty where SLURM is not installed. Raises SlurmError where it is installed but does not answer:
     "not in the queue" and "unknown" must not be confused.
     """
     known = _ask(runs, statuses)
-    _require_answer(known.silent)
+    _require_answer(known.silent if with_ends else set(known.answers.silent.values()))
     return known.states()
 
 

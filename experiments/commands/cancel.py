@@ -57,12 +57,12 @@ def _cancel_runs(plan: Plan, args: argparse.Namespace) -> int:
     from experiments.cluster import cancellation, queue_status, removed
 
     runs = plan.workspace.runs
-    known = queue_status.query(runs, plan.statuses().values())
+    known = queue_status.query(runs, plan.statuses().values(), with_ends=False)
     spared = cancellation.spared_teachers(plan, known)
     tasks = {
         (queued.cluster, queued.task): queued
         for run, queued in known.items()
-        if queued.state and run not in spared
+        if queued.state and not queued.is_forgotten and run not in spared
     }
     others = [] if is_filtered(args) else removed.lines(removed.find(plan), command(args, "cancel"))
     for line in others:
@@ -99,7 +99,8 @@ def _cancel_jobs(args: argparse.Namespace) -> int:
     answers = questions.ask(wanted)
     states = [questions.state_of(task, answers) for task in wanted]
     _require_answers(states)
-    tasks = [(state.cluster, state.task) for state in states if state and state.state]
+    queued = (state for state in states if state and state.state and not state.is_forgotten)
+    tasks = [(state.cluster, state.task) for state in queued]
     if not tasks:
         print("none of these jobs is in the queue")
         return 0
@@ -112,7 +113,9 @@ def _require_answers(states: Iterable[object]) -> None:
     from experiments.cluster import questions
 
     for state in states:
-        if isinstance(state, questions.QueueState) and state.state == questions.SILENT:
+        if not isinstance(state, questions.QueueState) or state.is_forgotten:
+            continue  # in no queue, whatever its end was
+        if state.state == questions.SILENT:
             raise slurm.SlurmError(f"nothing was cancelled: {state.reason}")
 
 

@@ -177,3 +177,13 @@ def test_nothing_is_called_cancelled_where_slurm_does_not_answer(fake, edited, f
     called = edited.call("cancel", "--yes", *flags)
     assert (called.code, called.err) == (2, f"error: nothing was cancelled: squeue: {DOWN}\n")
     slurm.config.cache_clear()
+
+
+def test_accounts_that_do_not_answer_keep_nobody_from_cancelling(fake, place):
+    """The controller knows its queue; only how other jobs ended is unknown."""
+    sending.send(place)
+    fake.purge(FIRST)
+    fake.refuse("sacct", "sacct: error: Problem talking to the database: Connection refused")
+    called = place.call("cancel", "--yes")
+    assert called.code == 0, called.err
+    assert not [task for task in fake.queue if task.startswith(f"{SECOND}_")]
