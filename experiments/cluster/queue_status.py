@@ -108,9 +108,7 @@ def note_silence(view: View) -> None:
         print(f"note: SLURM did not answer; showing what the disk says ({error})", file=sys.stderr)
 
 
-def query(
-    runs: Path, statuses: Iterable[Status], with_ends: bool = True
-) -> dict[str, QueueState]:
+def query(runs: Path, statuses: Iterable[Status], with_ends: bool = True) -> dict[str, QueueState]:
     """Run id -> queue state of unfinished runs, with one call of squeue and one of sacct.
 
     ``with_ends``: False where it does not matter how tasks ended that are in the queue no more; the

@@ -73,7 +73,7 @@ def send(folder: Path, **parameters: Any) -> Sent:
     """
     executor, command = _prepared(folder, **parameters)
     written = folder / SCRIPT
-    written.write_text(executor.script(command))
+    written.write_text(executor.script(command), encoding="utf-8")
     where = handed_on(parameters["options"])
     with clean_env():
         env = {**os.environ, **where}

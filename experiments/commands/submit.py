@@ -107,7 +107,7 @@ def submit(args: argparse.Namespace) -> int:
     if not view.arrays and not submission.unfinished(plan.workspace.runs, known):
         print("nothing to send")
     else:
-        _examine(plan, options, there, need, statuses)
+        _examine(plan, options, there, need)
         plan.check_accuracies(s.spec for s in statuses.values() if s.state in NOT_STARTED)
         print_teacher_notes(plan, statuses, measure=False)
         if not confirm(args, "submit?"):
@@ -191,14 +191,13 @@ def _examine(
     options: SlurmOptions,
     there: Site | None,
     need: Need,
-    statuses: Mapping[str, Status],
 ) -> None:
     """The cheap checks of `doctor`; raises InputError for what no job would survive."""
     from experiments.cluster.site import Site
     from experiments.doctor.before_submit import check
 
     runs = plan.workspace.runs
-    for line in check(there or Site(), options, plan.processes, runs, need, statuses):
+    for line in check(there or Site(), options, plan.processes, runs, need):
         print_note(line)
 
 

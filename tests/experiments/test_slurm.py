@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from experiments import job_states, slurm
-from experiments.cluster import sbatch
+from experiments.cluster import sbatch, site
 from experiments.matrix.slurm_options import SlurmOptions
 from experiments.slurm import Queued, SlurmError
 
@@ -78,7 +78,7 @@ def test_greetings_among_the_answers_are_passed_over(fake, tmp_path, command):
     """Of a module, or a site's wrapper, on standard output."""
     job = send(fake, tmp_path)
     expected = (slurm.queue([job]), slurm.accounted([job]), slurm.named("kd-test"), slurm.mine())
-    limits = (slurm.partition_limit("short"), slurm.submit_limit(None, None))
+    limits = site.of(SlurmOptions(partition="short"))
     path = fake.bin / command
     real = path.rename(fake.bin / f"real-{command}")
     greeting = "echo 'Welcome to the cluster'; echo '| a | b |'; echo 7; echo"
@@ -87,7 +87,7 @@ def test_greetings_among_the_answers_are_passed_over(fake, tmp_path, command):
     slurm.config.cache_clear()
     found = (slurm.queue([job]), slurm.accounted([job]), slurm.named("kd-test"), slurm.mine())
     assert found == expected
-    assert (slurm.partition_limit("short"), slurm.submit_limit(None, None)) == limits
+    assert site.of(SlurmOptions(partition="short")) == limits
     assert slurm.cluster() == "fake"
 
 

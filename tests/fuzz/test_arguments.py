@@ -192,5 +192,5 @@ def test_any_argument_is_taken_or_refused(here: Path, words: list[str]) -> None:
 
 
 def test_a_home_that_nobody_has(here: Path) -> None:
-    called = checked(["accept", "{FOLDER}/matrix.yaml", "--plugin", "~no such user/x.py"], here)
+    called = checked(["plan", "{FOLDER}/matrix.yaml", "--plugin", "~no such user/x.py"], here)
     assert called.code == 2 and "~no such user/x.py" in called.err

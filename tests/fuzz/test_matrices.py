@@ -172,7 +172,7 @@ BEGIN = "dataset: {name: fake}\npairs: [resnet14 -> resnet8]\nmethods: [kd]\n"
         (f"{BEGIN}trials: {'[' * 200}{']' * 200}\n", "nested more than 50 deep"),
         (f"{BEGIN}trials: {'[' * 300}{']' * 300}\n", "nested"),
         (f"{BEGIN}trials: &a [*a]\n", "line 4: a value that contains itself"),
-        (f"{BEGIN}slurm: {{sbatch: {{begin: 2026-01-01}}}}\n", "would be a date: put it in quotes"),
+        (f"{BEGIN}recipe: {{lr: 2026-01-01}}\n", "would be a date: put it in quotes"),
         (f"{BEGIN}recipe: {{threads: 1000000000000}}\n", "recipe.threads: expected at most 4096"),
         (f"{BEGIN}recipe: {{epochs: {10**18}}}\n", "recipe.epochs: expected at most 1000000"),
         (f"{BEGIN}recipe: {{batch_size: true}}\n", "recipe.batch_size: "),

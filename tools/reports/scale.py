@@ -136,7 +136,7 @@ def empty_queue(folder: Path) -> Path:
     tools = folder / "slurm"
     tools.mkdir(exist_ok=True)
     for name in SLURM:
-        (tools / name).write_text("#!/bin/sh\nexit 0\n")
+        (tools / name).write_text("#!/bin/sh\nexit 0\n", encoding="utf-8")
         (tools / name).chmod(0o755)
     return tools
 

@@ -70,12 +70,29 @@ def test_every_file_has_its_sentence():
     assert {path.stem for path in MISTAKES.glob("*.py")} == set(SENTENCES)
 
 
+# What cannot even be imported; all others are found in the dry step of planning.
+AT_IMPORT = {
+    "misspelled_hook",
+    "misspelled_field",
+    "no_term",
+    "own_init",
+    "too_few_arguments",
+    "needs_as_text",
+    "registers_nothing",
+}
+
+
 @pytest.mark.parametrize("mistake", SENTENCES)
 def test_planning_names_it(tmp_path, mistake):
+    """A matrix of which something is left without the plugin would go on with that."""
     plugin = MISTAKES / f"{mistake}.py"
     pair = "resnet14 -> mine" if mistake == "plain_network" else "resnet14 -> resnet8"
     matrix = cli.write(
-        tmp_path, plugins=[str(plugin)], methods=["vanilla", "mine"], pairs=[pair], trials=1
+        tmp_path,
+        plugins=[str(plugin)],
+        methods=["mine"] if mistake in AT_IMPORT else ["vanilla", "mine"],
+        pairs=[pair],
+        trials=1,
     )
     called = cli.command("run", matrix)
     assert called.code == 2

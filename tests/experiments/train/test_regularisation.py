@@ -88,7 +88,7 @@ def test_killed_before_its_result_a_run_publishes_the_average(tmp_path, monkeypa
     """It has taken its last step then, and trains no more."""
     trainer.train(tiny.cohort(tmp_path / "whole", ("kd",), RECIPE))
 
-    def refuse(learner):
+    def refuse(*_):
         raise OSError(errno.ENOSPC, "full")
 
     with monkeypatch.context() as patch:
