@@ -8,34 +8,25 @@ import pwd
 import re
 import shutil
 import signal
-import subprocess
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from experiments.activity import activity
-from experiments.errors import InputError
+from experiments.job_states import ENDED, WAITING, is_over, is_running, is_waiting
+from experiments.slurm_command import NoAnswerError, SlurmError, environment, execute, one_line
+
+__all__ = ["ENDED", "WAITING", "NoAnswerError", "is_over", "is_running", "is_waiting", "one_line"]
 
 TIMEOUT = 60  # seconds for one command; a busy controller may take that long
-ENDED = (  # states of jobs that squeue still shows for some time
-    "BOOT_FAIL",
-    "CANCELLED",
-    "COMPLETED",
-    "DEADLINE",
-    "FAILED",
-    "NODE_FAIL",
-    "OUT_OF_MEMORY",
-    "TIMEOUT",
-)
 HELD = (
     "launch failed requeued held",
     "JobHoldMaxRequeue",
 )  # reasons of tasks that SLURM holds because of a node's fault
 _UNKNOWN_JOB = "Invalid job id"
+_NO_ACCOUNTS = ("accounting storage is disabled", "not running a supported accounting_storage")
+DAY = 86_400.0  # seconds
 ABOUT_TO_TIME_OUT = signal.SIGUSR2  # which `submit` asks SLURM to send before the time limit
-
-
-class SlurmError(InputError):
-    """A SLURM command refused or did not answer; the message is SLURM's, in one line."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +39,23 @@ class Queued:
     state: str
     reason: str
     name: str
+
+
+@dataclass(frozen=True)
+class Ended:
+    """An array task as the accounts show it; ``state`` may be "CANCELLED by 1000".
+
+    Accounts also know jobs that wait or run: `is_over` tells. ``signal`` is what killed it, or 0;
+    ``start`` and ``end`` are as sacct prints them, "Unknown" where there is none.
+    """
+
+    name: str
+    state: str
+    exit_code: int | None = None
+    signal: int | None = None
+    node: str = ""
+    start: str = ""
+    end: str = ""
 
 
 def is_here() -> bool:
@@ -65,25 +73,15 @@ def require() -> None:
 
 
 def call(*command: str) -> str:
-    """What a command prints. Raises SlurmError with its own words in one line."""
-    try:
-        with activity(f"waiting for SLURM's {command[0]}"):
-            done = subprocess.run(
-                command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT
-            )
-    except FileNotFoundError as error:
-        raise SlurmError(f"{command[0]}: not found; is this a login node of a cluster?") from error
-    except subprocess.TimeoutExpired as error:
-        raise SlurmError(f"{command[0]}: no answer within {TIMEOUT} seconds") from error
+    """What a command prints, whatever the user's variables say of its output.
+
+    Raises SlurmError with the command's own words in one line, or where it takes over TIMEOUT.
+    """
+    with activity(f"waiting for SLURM's {command[0]}"):
+        done = execute(command, environment(), TIMEOUT)
     if done.returncode:
         raise SlurmError(f"{command[0]}: {one_line(done.stderr or done.stdout)}")
     return done.stdout
-
-
-def one_line(text: str) -> str:
-    """SLURM's complaint without its prefixes: "sbatch: error: invalid partition specified: x"."""
-    lines = [re.sub(r"^\w+: (error|fatal): ", "", s).strip() for s in text.splitlines()]
-    return "; ".join(dict.fromkeys(line for line in lines if line)) or "no message"
 
 
 # ---- the cluster ---------------------------------------------------------------------------------
@@ -99,9 +97,38 @@ def config() -> dict[str, str]:
 def cluster() -> str | None:
     """The name of the cluster that answers here, as its jobs have it; None if it does not."""
     try:
-        return config().get("ClusterName")
+        return here()
     except SlurmError:
         return None
+
+
+def here() -> str | None:
+    """The name of this machine's cluster. Raises SlurmError where it does not answer."""
+    return config().get("ClusterName")
+
+
+@functools.cache
+def others() -> frozenset[str]:
+    """The names of all clusters of the same accounts, which can be asked from here, too.
+
+    Empty where no accounts are kept. Raises SlurmError where they are but cannot be read.
+    """
+    try:
+        table = call("sacctmgr", "-n", "-P", "show", "cluster", "format=cluster,controlport")
+    except SlurmError as error:
+        if any(words in str(error) for words in _NO_ACCOUNTS):
+            return frozenset()
+        raise
+    return frozenset(name.lower() for name, port in _rows(table, 2) if port.isdigit())
+
+
+def _at(cluster: str | None) -> list[str]:
+    """The flag that sends a command to a cluster; none for this machine's, which needs none.
+
+    So nothing depends on accounting, where other clusters' addresses come from, without need.
+    """
+    is_local = cluster is None or cluster.lower() == (here() or "").lower()
+    return [] if is_local else ["-M", str(cluster)]
 
 
 def max_array_size() -> int:
@@ -146,14 +173,14 @@ def submit_limit(account: str | None, qos: str | None) -> int | None:
     try:
         command = ["sacctmgr", "-n", "-P", "show", "assoc", f"user={user()}"]
         table = call(*command, "format=account,defaultqos,maxsubmitjobs,grpsubmitjobs")
-        rows = [line.split("|") for line in table.splitlines()]
+        rows = _rows(table, 4)
         rows = [row for row in rows if account in (None, row[0])]
         names = {qos} if qos else {row[1] or "normal" for row in rows}
         limits = "format=name,maxsubmitjobsperuser,maxsubmitjobsperaccount"
         table = call("sacctmgr", "-n", "-P", "show", "qos", limits)
     except SlurmError:  # without accounting there is no such limit
         return None
-    services = [line.split("|") for line in table.splitlines()]
+    services = _rows(table, 3)
     cells = [cell for row in rows for cell in row[2:]]
     cells += [cell for row in services if row[0] in names for cell in row[1:]]
     return min((int(cell) for cell in cells if cell.isdigit()), default=None)
@@ -167,45 +194,70 @@ def user() -> str:
         return str(os.getuid())
 
 
-# ---- jobs ----------------------------------------------------------------------------------------
+# ---- jobs: each is asked of the cluster that has it (None: the one of this machine) --------------
 
 
-def queue(jobs: Iterable[str]) -> dict[str, Queued]:
+def queue(jobs: Iterable[str], cluster: str | None = None) -> dict[str, Queued]:
     """Array task ("123_4") -> its entry, for all tasks of these arrays in the queue. One call."""
+    found = known(jobs, cluster)
+    return {task: entry for task, entry in found.items() if not is_over(entry.state)}
+
+
+def known(jobs: Iterable[str], cluster: str | None = None) -> dict[str, Queued]:
+    """As `queue`, with the tasks that have ended and that the controller still remembers."""
     wanted = sorted(set(jobs))
     if not wanted:
         return {}
     try:
-        command = ("squeue", "-h", "-r", "-o", "%F|%K|%T|%j|%R", "-j", ",".join(wanted))
-        table = call(*command)
+        form = ("-h", "-r", "-t", "all", "-o", "%F|%K|%T|%j|%R")
+        table = call("squeue", *_at(cluster), *form, "-j", ",".join(wanted))
     except SlurmError as error:
         if _UNKNOWN_JOB in str(error):  # the only job, or all of them, left the queue
             return {}
         raise
-    rows = (line.split("|", 4) for line in table.splitlines())
-    states = {f"{r[0]}_{r[1]}": Queued(r[2], r[4].strip("()"), r[3]) for r in rows}
-    return {task: queued for task, queued in states.items() if queued.state not in ENDED}
+    rows = [row for row in _rows(table, 5) if row[0].isdigit() and row[1].isdigit()]
+    return {f"{r[0]}_{r[1]}": Queued(r[2], r[4].strip("()"), r[3]) for r in rows}
 
 
-def mine() -> int:
+def _rows(table: str, columns: int) -> list[list[str]]:
+    """The lines of a table; others, such as a site's greeting, are skipped."""
+    lines = (line.split("|", columns - 1) for line in table.splitlines())
+    return [row for row in lines if len(row) == columns]
+
+
+def mine(cluster: str | None = None) -> int:
     """The number of the user's jobs in the queue, counting every array task."""
-    return len(call("squeue", "-h", "-r", "-u", user(), "-o", "%i").split())
+    table = call("squeue", *_at(cluster), "-h", "-r", "-u", user(), "-o", "%i|")
+    return sum(row[0].strip()[:1].isdigit() for row in _rows(table, 2))
 
 
-def accounted(jobs: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """Array task -> its name and how it ended ("TIMEOUT"), from accounting; empty without it."""
+def accounted(jobs: Iterable[str], cluster: str | None = None) -> dict[str, Ended]:
+    """Array task -> how it ended, from accounting; empty where no accounts are kept.
+
+    Raises SlurmError where they are kept but cannot be read.
+    """
     wanted = sorted(set(jobs))
     if not wanted:
         return {}
-    try:
-        table = call("sacct", "-X", "-n", "-P", "-o", "JobID,JobName,State", "-j", ",".join(wanted))
-    except SlurmError:  # not every cluster keeps accounts
-        return {}
+    columns = "JobID,State,ExitCode,NodeList,Start,End,JobName"
+    table = _sacct(cluster, "-o", columns, "-j", ",".join(wanted))
     ends = {}
-    for line in table.splitlines():
-        job, name, state = line.split("|", 2)
-        ends.update(dict.fromkeys(_elements(job), (name, state)))
+    for job, state, code, node, start, end, name in _rows(table, 7):
+        exit_code, _, killed = code.partition(":")
+        if exit_code.isdigit() and killed.isdigit():
+            found = Ended(name, state, int(exit_code), int(killed), node, start, end)
+            ends.update(dict.fromkeys(_elements(job), found))
     return ends
+
+
+def _sacct(cluster: str | None, *arguments: str) -> str:
+    """What sacct prints of jobs, without their steps; nothing where no accounts are kept."""
+    try:
+        return call("sacct", *_at(cluster), "-a", "-X", "-n", "-P", *arguments)
+    except SlurmError as error:
+        if any(words in str(error) for words in _NO_ACCOUNTS):
+            return ""
+        raise
 
 
 def _elements(job: str) -> Iterator[str]:
@@ -219,51 +271,58 @@ def _elements(job: str) -> Iterator[str]:
         yield from (f"{array}_{i}" for i in range(int(first), int(last or first) + 1))
 
 
-def named(name: str) -> str | None:
-    """The array with a job name, in the queue or in the accounts; None if there is none."""
-    jobs = call("squeue", "-h", "-o", "%F", "--name", name).split()
-    if not jobs:
-        try:
-            since = "now-7days"
-            command = ("sacct", "-X", "-n", "-P", "-S", since, "-o", "JobID", "--name", name)
-            jobs = [job.partition("_")[0] for job in call(*command).split()]
-        except SlurmError:
-            return None
-    return jobs[0] if jobs else None
+def named(name: str, cluster: str | None = None, since: float | None = None) -> str | None:
+    """The array with a job name, in the queue or in the accounts; None if there is none.
+
+    ``since`` is when it was sent, in seconds since 1970 (default: within the last week). Raises
+    SlurmError where SLURM does not answer: then nobody knows.
+    """
+    table = call("squeue", *_at(cluster), "-h", "-t", "all", "-o", "%F|%j", "--name", name)
+    if not any(row[1] == name for row in _rows(table, 2)):
+        begin = time.time() - 7 * DAY if since is None else since - DAY  # clocks differ
+        start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(begin))
+        table = _sacct(cluster, "-S", start, "-o", "JobID,JobName", "--name", name)
+    jobs = [row[0].partition("_")[0] for row in _rows(table, 2) if row[1] == name]
+    return next((job for job in jobs if job.isdigit()), None)
 
 
-def has_ended(job: str) -> bool:
+def has_ended(job: str, cluster: str | None = None) -> bool:
     """Whether SLURM is certain that a job has ended; False if it does not answer."""
     try:
-        states = call("squeue", "-h", "-t", "all", "-o", "%T", "-j", job).split()
+        states = _states(job, cluster)
     except SlurmError as error:
         return _UNKNOWN_JOB in str(error)
-    return all(state in ENDED for state in states)
+    return bool(states) and all(map(is_over, states))
 
 
-def cancel(tasks: Sequence[str]) -> None:
+def _states(job: str, cluster: str | None = None) -> list[str]:
+    table = call("squeue", *_at(cluster), "-h", "-t", "all", "-o", "%A|%T", "-j", job)
+    return [row[1].strip() for row in _rows(table, 2) if row[0].strip().isdigit()]
+
+
+def cancel(tasks: Sequence[str], cluster: str | None = None) -> None:
     """Cancel tasks; those that have ended meanwhile are no error."""
     for start in range(0, len(tasks), 200):
         try:
-            call("scancel", *tasks[start : start + 200])
+            call("scancel", *_at(cluster), *tasks[start : start + 200])
         except SlurmError as error:
             if _UNKNOWN_JOB not in str(error):
                 raise
 
 
-def state_of(job: str) -> str:
+def state_of(job: str, cluster: str | None = None) -> str:
     """A job's state; empty if SLURM does not know it or does not answer."""
     try:
-        return call("squeue", "-h", "-t", "all", "-o", "%T", "-j", job).strip()
+        return next(iter(_states(job, cluster)), "")
     except SlurmError:
         return ""
 
 
-def release(task: str) -> None:
+def release(task: str, cluster: str | None = None) -> None:
     """Let a held job start again."""
-    call("scontrol", "release", task)
+    call("scontrol", *_at(cluster), "release", task)
 
 
-def requeue(job: str) -> None:
+def requeue(job: str, cluster: str | None = None) -> None:
     """Put a running job back into the queue; it is killed and starts again later."""
-    call("scontrol", "requeue", job)
+    call("scontrol", *_at(cluster), "requeue", job)

@@ -17,9 +17,9 @@ FLOORS = {  # what each may import beside itself
     "benchmark": {"experiments", "distillers", "models", "datasets", "results"},
 }
 ROOMS = (
-    ("wording",),
+    ("wording", "job_states"),
     ("errors", "environment", "activity"),
-    ("memo",),
+    ("memo", "slurm_command"),
     ("matrix", "slurm"),
     ("rundir",),
     ("train",),

@@ -4,26 +4,30 @@
 #     tools/slurm_dev.sh install            the packages, quietly; starts no service
 #     eval "$(tools/slurm_dev.sh start)"    starts what is not up; prints `export SLURM_CONF=...`
 #     tools/slurm_dev.sh status             a line per daemon, the nodes; 0 if all is up, else 1
-#     tools/slurm_dev.sh env                prints `export SLURM_CONF=...` again
+#     tools/slurm_dev.sh env [CLUSTER]      prints `export SLURM_CONF=...` again
 #     tools/slurm_dev.sh stop [--purge]     ends everything; the queue and the accounts stay for
 #                                           the next start, unless purged with the directory
 #     tools/slurm_dev.sh kill-node NAME     SIGKILL to a node's slurmd and to all its jobs
 #     tools/slurm_dev.sh start-node NAME    that slurmd again, and the node back in service
-#     tools/slurm_dev.sh restart-controller [KILL|TERM]
+#     tools/slurm_dev.sh restart-controller [KILL|TERM [CLUSTER]]
 #                                           ends slurmctld, by SIGKILL if none is named, and
 #                                           starts it again. It saves its state every 5 to 15 s:
 #                                           KILL loses what came after, TERM loses nothing
 #
+# A second cluster, dev2 with nodes m1, m2..., has the same slurmdbd: `sbatch -M dev2`, `squeue -M`.
 # munged, mariadbd, slurmdbd, slurmctld and one slurmd per node keep all their files (log/ among
 # them) in one directory and touch nothing of the system's. Needs root, no systemd.
 # Exit codes: 0 done, 1 a daemon fails or is down, 2 misuse or something is missing.
 #
 # Read from the environment, all optional, by the start that finds nothing running:
 #     SLURM_DEV_DIR          /tmp/slurm-dev; every verb reads it. Short: sockets are in it
-#     SLURM_DEV_PORT         17800: slurmctld; 17801: slurmdbd; 17811, 17812...: nodes n1, n2...
+#     SLURM_DEV_PORT         17800: slurmctld; 17801: slurmdbd; 17802: slurmctld of dev2;
+#                            17811, 17812...: nodes n1, n2..., then those of dev2
 #     SLURM_DEV_NODES        4, of 8 CPUs, 16000 MB and 2 GPUs each, all made up
 #     SLURM_DEV_MIN_JOB_AGE  10: seconds after which scontrol forgets a job that ended
 #     SLURM_DEV_GRACE_TIME   0: the GraceTime of batch, see slurm_dev/settings.sh
+#     SLURM_DEV_CLUSTERS     1; 2: dev2, too, with as many nodes
+#     SLURM_DEV_PRIVATE      0; 1: users see only their own jobs (PrivateData=jobs)
 # shellcheck source-path=SCRIPTDIR
 set -euo pipefail
 umask 022
@@ -166,12 +170,21 @@ verb_status() {
     if is_up slurmctld; then
         timeout 15 sinfo -o '%9P %5a %11l %6D %10T %10N %E' || code=1
     fi
+    if is_up slurmctld2; then
+        at slurmctld2 sinfo -o 'dev2: %9P %5a %11l %6D %10T %10N %E' || code=1
+    fi
     return "$code"
 }
 
-verb_env() {
+verb_env() { # [CLUSTER]
     need_cluster
-    echo "export SLURM_CONF=$conf"
+    load_settings
+    need_name "${1:-dev}"
+    echo "export SLURM_CONF=$(home_of "${1:-dev}")/slurm.conf"
+}
+
+need_name() { # CLUSTER
+    all_clusters | grep -qxF -- "$1" || die 2 "which cluster? One of: $(all_clusters | tr '\n' ' ')"
 }
 
 need_node() { # NAME
@@ -196,14 +209,17 @@ verb_start-node() {
     start_node "$1"
 }
 
-verb_restart-controller() { # [KILL or TERM]
-    [[ ${1:-KILL} =~ ^(KILL|TERM)$ ]] || die 2 "restart-controller [KILL|TERM]"
+verb_restart-controller() { # [KILL or TERM [CLUSTER]]
+    local controller
+    [[ ${1:-KILL} =~ ^(KILL|TERM)$ ]] || die 2 "restart-controller [KILL|TERM [CLUSTER]]"
     need_root
     need_cluster
     lock
     load_settings
-    end "${1:-KILL}" slurmctld
-    start_slurmctld
+    need_name "${2:-dev}"
+    controller=$(controller_of "${2:-dev}")
+    end "${1:-KILL}" "$controller"
+    start_slurmctld "$controller"
 }
 
 main() {

@@ -30,6 +30,7 @@ class QueueState:
     reason: str
     log: Path
     user: str
+    cluster: str | None = None
 
     @property
     def is_held(self) -> bool:
@@ -71,10 +72,13 @@ def query(runs: Path, statuses: Iterable[Status]) -> dict[str, QueueState]:
     latest = _latest_tasks(submitted.load_here(runs), unfinished) if slurm.is_here() else {}
     if not latest:
         return {}
-    queued = slurm.queue({str(array.job) for array, _ in latest.values()})
-    gone = {str(array.job) for array, i in latest.values() if f"{array.job}_{i}" not in queued}
-    ends = slurm.accounted(gone)
-    states = {run: _state_of(array, i, queued, ends) for run, (array, i) in latest.items()}
+    states: dict[str, QueueState] = {}
+    for cluster in {array.cluster for array, _ in latest.values()}:
+        there = {run: (a, i) for run, (a, i) in latest.items() if a.cluster == cluster}
+        queued = slurm.queue({str(a.job) for a, _ in there.values()}, cluster=cluster)
+        gone = {str(a.job) for a, i in there.values() if f"{a.job}_{i}" not in queued}
+        ends = slurm.accounted(gone, cluster=cluster)
+        states |= {run: _state_of(a, i, queued, ends) for run, (a, i) in there.items()}
     # A cluster may hide other people's jobs: not seeing one of theirs proves nothing.
     return {
         run: state
@@ -100,17 +104,17 @@ def _state_of(
     array: SubmittedArray,
     i: int,
     queued: Mapping[str, slurm.Queued],
-    ends: Mapping[str, tuple[str, str]],
+    ends: Mapping[str, slurm.Ended],
 ) -> QueueState:
     """The state of one task. Ids can be given out twice, so the job's name must match, too."""
     task = f"{array.job}_{i}"
     entry = queued.get(task)
-    name, end = ends.get(task, (array.name, UNKNOWN))
+    end = ends.get(task, slurm.Ended(array.name, UNKNOWN))
     if entry is not None and entry.name == array.name:
         state, reason = entry.state, entry.reason
     else:
-        state, reason = "", end if name == array.name else UNKNOWN
-    return QueueState(task, state, reason, array.log(i), array.user)
+        state, reason = "", end.state if end.name == array.name else UNKNOWN
+    return QueueState(task, state, reason, array.log(i), array.user, array.cluster)
 
 
 def merge(

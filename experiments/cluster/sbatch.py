@@ -1,23 +1,22 @@
-"""Render sbatch scripts and submit them, through submitit."""
+"""Render sbatch scripts, through submitit, and submit them."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
-import re
 import shlex
 import sys
 from pathlib import Path
 from typing import Any
 
 import submitit
-from submitit.core.utils import FailedJobError, FailedSubmissionError
 from submitit.helpers import clean_env
 
 from experiments import slurm
+from experiments.activity import activity
+from experiments.cluster.answer import Sent, UnclearError, understood
 from experiments.matrix.slurm_options import SlurmOptions
 from experiments.slurm import ABOUT_TO_TIME_OUT
+from experiments.slurm_command import KEPT
 
 # The environment of every worker, as in `local.queue`: cuBLAS's workspace for `deterministic`, and
 # threads that do not spin while they wait.
@@ -27,16 +26,17 @@ SETUP = (
 )
 # Options that users set for all their jobs in variables such as SBATCH_ACCOUNT.
 DEFAULTS = ("account", "partition", "qos", "constraint", "reservation")
+SCRIPT = "submission.sh"  # in the array's folder, beside the logs
 SIGNAL_SECONDS = 180  # before the time limit: a step, a save, and SLURM's own minute of slack
 
 
 class _Executor(submitit.SlurmExecutor):
-    """submitit's script generator and its call of sbatch, without submitit's runner.
+    """submitit's script generator, without submitit's runner and its call of sbatch.
 
     Tasks run ``benchmark.py work`` on plain JSON files in the array's folder instead of a pickled
     function. So nothing has to be unpickled after an upgrade, no file has to be moved once sbatch
     has answered (a submitter killed in between loses nothing), and no second signal handler counts
-    time-outs.
+    time-outs. submitit would wait for an sbatch that hangs, and takes any "job 12" for the answer.
     """
 
     @classmethod
@@ -46,9 +46,6 @@ class _Executor(submitit.SlurmExecutor):
     def script(self, command: str) -> str:
         return self._make_submission_file_text(command, "")
 
-    def send(self, command: str) -> str:
-        return str(self._submit_command(command).job_id)
-
 
 def script(folder: Path, **parameters: Any) -> str:
     """The sbatch script of an array, see `_prepared` for the parameters."""
@@ -56,20 +53,24 @@ def script(folder: Path, **parameters: Any) -> str:
     return executor.script(command)
 
 
-def send(folder: Path, **parameters: Any) -> str:
-    """Call sbatch and return the array's job id. Raises SlurmError with sbatch's message.
+def send(folder: Path, **parameters: Any) -> Sent:
+    """Call sbatch for at most `slurm.TIMEOUT` seconds; the array's job id, and where it went.
 
+    Raises SlurmError with sbatch's message, or UnclearError where the job may have been accepted.
     If this process is itself part of a job, that job's variables are not passed on.
     """
     executor, command = _prepared(folder, **parameters)
+    written = folder / SCRIPT
+    written.write_text(executor.script(command))
+    where = handed_on(parameters["options"])
+    with clean_env():
+        env = {**os.environ, **where}
     try:
-        where = handed_on(parameters["options"])
-        # submitit also prints sbatch's message; the exception is enough.
-        with clean_env(), contextlib.redirect_stderr(io.StringIO()):
-            os.environ.update(where)
-            return executor.send(command)
-    except (FailedJobError, FailedSubmissionError) as error:
-        raise slurm.SlurmError(f"sbatch: {_reason(str(error))}") from error
+        with activity("waiting for SLURM's sbatch"):
+            done = slurm.execute(["sbatch", str(written)], env, slurm.TIMEOUT)
+    except slurm.NoAnswerError as error:
+        raise UnclearError(str(error)) from error
+    return understood(done)
 
 
 def handed_on(options: SlurmOptions) -> dict[str, str]:
@@ -80,7 +81,8 @@ def handed_on(options: SlurmOptions) -> dict[str, str]:
     """
     given = {**options.model_dump(), **options.sbatch}
     names = [f"SBATCH_{name.upper()}" for name in DEFAULTS if given.get(name) is None]
-    return {name: os.environ[name] for name in ["SLURM_CONF", *names] if name in os.environ}
+    kept = (name for name in os.environ if name.startswith(KEPT) or name in names)
+    return {name: os.environ[name] for name in kept}
 
 
 def _prepared(
@@ -148,11 +150,3 @@ def _several(processes: int, nodes: int) -> dict[str, int]:
 def _signal_seconds(minutes: int | None) -> int:
     """Seconds before the limit, at most a quarter of it: a short job must still train."""
     return SIGNAL_SECONDS if minutes is None else min(SIGNAL_SECONDS, 15 * minutes)
-
-
-def _reason(text: str) -> str:
-    """sbatch's messages within submitit's report of the failed command."""
-    said = re.findall(r"^sbatch: (?:error: |fatal: )?.*$", text, re.MULTILINE)
-    return (
-        slurm.one_line("\n".join(said)).removeprefix("sbatch: ") if said else slurm.one_line(text)
-    )

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from experiments import slurm
-from experiments.cluster import removal, sbatch, snapshot, submitted
+from experiments.cluster import addresses, recovery, removal, sbatch, snapshot, submitted
+from experiments.cluster.addresses import Address
+from experiments.cluster.answer import UnclearError
 from experiments.cluster.arrays import Array, Settings, SubmissionPlan
 from experiments.cluster.queue_status import QueueState
 from experiments.cluster.submitted import SubmittedArray
@@ -19,15 +21,12 @@ from experiments.errors import InputError
 from experiments.matrix.slurm_options import SlurmOptions
 from experiments.plan.plan import Plan
 from experiments.rundir import claims
-from experiments.wording import plural
+from experiments.wording import form, plural
 from experiments.worker.job import Job, task_file
 
 # Attempts: SLURM drops students whose teacher's job ends just before their sbatch.
 ROUNDS = 3
-ANSWER_SECONDS = 15.0  # a killed caller's sbatch may still reach the controller this late
 WAIT_SECONDS = 900.0  # for another submitter to finish
-# sbatch's messages after which the controller may or may not have accepted the job.
-UNCLEAR = ("timed out", "Unable to contact", "Zero Bytes were transmitted", "Connection reset")
 
 
 @contextlib.contextmanager
@@ -53,46 +52,17 @@ def submit_lock(runs: Path, note: Callable[[str], None]) -> Iterator[claims.Clai
         claim.release()
 
 
-def recover(runs: Path) -> list[str]:
-    """Complete what a killed submitter left: adopt arrays that SLURM has, drop the others.
-
-    The caller must hold `submit_lock`. Returns one line per array.
-    """
-    lines = []
-    for array in submitted.load_here(runs):
-        if array.job is not None:
-            continue
-        job = _find_job(array)
-        if job is None:
-            lines.append(f"{array.name}: was never submitted")
-            lines += removal.remove(array.folder)
-        else:
-            array.with_job(job)
-            lines.append(f"{array.name}: adopted as job {job}")
-    return lines
-
-
-def _find_job(array: SubmittedArray) -> str | None:
-    """The array's job id by its name; None once an sbatch in flight would have arrived."""
-    while (job := slurm.named(array.name)) is None:
-        if time.time() - array.time > ANSWER_SECONDS:
-            return None
-        time.sleep(1.0)
-    return job
-
-
 def unfinished(runs: Path, queue: Mapping[str, QueueState]) -> bool:
     """Whether `submit` has work even if there is nothing to send: tokens without id, held tasks."""
-    if any(array.job is None for array in submitted.load_here(runs)):
-        return True
-    return any(state.is_held for state in queue.values())
+    return recovery.is_due(runs) or any(state.is_held for state in queue.values())
 
 
 def release(queue: Mapping[str, QueueState], note: Callable[[str], None]) -> None:
     """Release tasks that SLURM holds because a node failed to start them: nothing else does."""
-    for task in sorted({state.task for state in queue.values() if state.is_held}):
+    held = {(state.cluster, state.task) for state in queue.values() if state.is_held}
+    for cluster, task in sorted(held, key=str):
         try:
-            slurm.release(task)
+            slurm.release(task, cluster=cluster)
             note(f"released {task}: SLURM held it because a node could not start it")
         except slurm.SlurmError as error:
             note(f"{task} is held by SLURM and could not be released: {error}")
@@ -113,25 +83,46 @@ def send(
     code, plugins = CHECKOUT, plan.plugins
     if settings.snapshot:
         code, plugins = snapshot.make(runs / submitted.FOLDER, plugins)
-    teachers = dict(submission.under_way)  # run id -> the array task that trains it
+    teachers = addresses.of_teachers(runs, submission.under_way)
     sent: list[SubmittedArray] = []
+    apart: dict[Address | None, list[str]] = {}
     for array in submission.arrays:
         claim.beat()
         if not claim.is_held():  # this process was suspended or cut off for long
             raise InputError("another submit has taken over; look at `status`, then submit again")
         if array.after is not None and array.after not in teachers:
             continue  # its teacher did not fit into the limits
+        teacher = teachers.get(array.after or "")
+        options = addresses.beside(settings.options, teacher)
+        if options is None:
+            apart.setdefault(teacher, []).extend(array.runs)
+            continue
         tasks = [[replace(t.job, plugins=plugins) for t in together] for together in array.jobs]
         copied_code = str(code) if settings.snapshot else None
-        entry = _entry(plan, array, tasks[0][0].code, teachers.get(array.after or ""), copied_code)
+        entry = _entry(plan, array, tasks[0][0].code, teacher, copied_code, options)
         try:
-            entry = _send_one(entry, tasks, settings.options.of_job(array.most), code)
+            entry = _send_one(entry, tasks, options.of_job(array.most), code)
         except slurm.SlurmError as error:
             raise _explained(error, sent) from error
         sent.append(entry)
         note(_summary(entry))
-        teachers |= {run: f"{entry.job}_{i}" for i, ids in enumerate(entry.tasks) for run in ids}
+        for i, ids in enumerate(entry.tasks):
+            teachers |= dict.fromkeys(ids, (entry.cluster, f"{entry.job}_{i}"))
+    for line in _apart(apart):
+        note(line)
     return sent
+
+
+def _apart(waiting: Mapping[Address | None, list[str]]) -> Iterator[str]:
+    """A sentence for each teacher whose students cannot be sent: it is on another cluster."""
+    for teacher, students in waiting.items():
+        assert teacher is not None
+        verb = form(len(students), "waits for its", "wait for their")
+        yield (
+            f"{plural(len(students), 'run')} {verb} teacher, job {teacher[1]} on cluster "
+            f"{teacher[0]}: SLURM's dependencies end at a cluster's edge; submit again when it is "
+            f"done, or with --sbatch clusters={teacher[0]}"
+        )
 
 
 def runs_of_jobs(array: Array) -> list[list[str]]:
@@ -140,17 +131,23 @@ def runs_of_jobs(array: Array) -> list[list[str]]:
 
 
 def _entry(
-    plan: Plan, array: Array, code: dict[str, Any] | None, after: str | None, snapshot: str | None
+    plan: Plan,
+    array: Array,
+    code: dict[str, Any] | None,
+    teacher: Address | None,
+    snapshot: str | None,
+    options: SlurmOptions,
 ) -> SubmittedArray:
-    """The array's record before it is submitted; ``after`` is its teacher's array task."""
+    """The array's record before it is submitted; ``teacher`` is the task that it waits for."""
     return submitted.new(
         plan.workspace.runs,
         str(Path(plan.source).absolute()),
         runs_of_jobs(array),
-        after=after,
+        after=teacher[1] if teacher else None,
         minutes=array.minutes,
         code=code,
         snapshot=snapshot,
+        cluster=addresses.recorded(options),
     )
 
 
@@ -164,14 +161,15 @@ def _send_one(
             job.write(entry.folder / (task_file(i, k) if len(together) > 1 else task_file(i)))
     entry.write()
     try:
-        job_id = sbatch.send(
-            entry.folder, **parameters(entry, options, code, tasks[0][0].processes)
-        )
-    except slurm.SlurmError as error:
-        if not _is_unclear(error):
-            removal.remove(entry.folder)  # what stays is of no use, and `clean` names it
+        found = sbatch.send(entry.folder, **parameters(entry, options, code, tasks[0][0].processes))
+    except UnclearError:
+        raise  # the token stays: the next submit finds out
+    except slurm.SlurmError:
+        removal.remove(entry.folder)  # what stays is of no use, and `clean` names it
         raise
-    return entry.with_job(job_id)
+    if found.cluster is None and len(addresses.clusters(options)) > 1:
+        raise UnclearError(f"sbatch: job {found.job} was accepted by one of {entry.cluster}")
+    return entry.with_job(found.job, found.cluster)
 
 
 def parameters(
@@ -190,29 +188,35 @@ def parameters(
 
 
 def _summary(array: SubmittedArray) -> str:
-    runs, jobs = sum(map(len, array.tasks)), len(array.tasks)
+    what = f"{plural(sum(map(len, array.tasks)), 'run')} in {plural(len(array.tasks), 'job')}"
     time_limit = f", time limit {plural(array.minutes, 'minute')}" if array.minutes else ""
     after = f", after job {array.after}" if array.after else ""
-    return f"sent {array.job}: {plural(runs, 'run')} in {plural(jobs, 'job')}{time_limit}{after}"
+    where = "" if array.cluster in (None, slurm.cluster()) else f" to {array.cluster}"
+    return f"sent {array.job}{where}: {what}{time_limit}{after}"
 
 
 def _explained(error: slurm.SlurmError, sent: list[SubmittedArray]) -> slurm.SlurmError:
     """The error with what it means for the arrays of this submission."""
-    if _is_unclear(error):  # the token stays
-        return slurm.SlurmError(f"{error} (it may have been accepted: submit again to find out)")
+    if isinstance(error, UnclearError):
+        return UnclearError(f"{error} (it may have been accepted: submit again to find out)")
     if not sent:
         return slurm.SlurmError(f"{error} (nothing was submitted)")
     jobs = ", ".join(str(entry.job) for entry in sent)
     return slurm.SlurmError(f"{error} (submitted before that: {jobs}; submit again for the rest)")
 
 
-def _is_unclear(error: slurm.SlurmError) -> bool:
-    return any(words in str(error) for words in UNCLEAR)
-
-
 def dropped(sent: list[SubmittedArray]) -> list[SubmittedArray]:
-    """Arrays that SLURM dropped: their teacher's job had failed before sbatch accepted them."""
-    waiting = [array for array in sent if array.after]
-    queued = slurm.queue(str(array.job) for array in waiting)
-    names = {entry.name for entry in queued.values()}
-    return [array for array in waiting if array.name not in names]
+    """Arrays that SLURM dropped: their teacher's job had failed before sbatch accepted them.
+
+    Only an end that SLURM names counts: not to be in the queue proves nothing.
+    """
+    return [array for array in sent if array.after and _is_over(array)]
+
+
+def _is_over(array: SubmittedArray) -> bool:
+    job, cluster = str(array.job), array.cluster
+    shown = [e.state for e in slurm.known([job], cluster).values() if e.name == array.name]
+    if not shown:
+        ends = slurm.accounted([job], cluster)
+        shown = [end.state for end in ends.values() if end.name == array.name]
+    return bool(shown) and all(map(slurm.is_over, shown))

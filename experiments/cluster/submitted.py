@@ -9,6 +9,7 @@ run is done.
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import time
 from collections.abc import Iterable
@@ -40,7 +41,30 @@ class SubmittedArray:
     job: str | None = None
     code: dict[str, Any] | None = None  # `environment.code` at submission
     snapshot: str | None = None  # the copy of the code that it runs from
-    cluster: str | None = None  # two clusters may share a disk, but not their job ids
+    # Two clusters may share a disk, but not their job ids. "a,b" until sbatch has chosen one.
+    cluster: str | None = None
+
+    @property
+    def is_mine(self) -> bool:
+        """Whether the user of this process sent it; in a container, a user may have no name."""
+        me = os.getuid()
+        names = {slurm.user(), str(me)}
+        if self.user in names:
+            return True
+        return slurm.user() == str(me) and self.owner == me
+
+    @property
+    def owner(self) -> int | None:
+        """The number of the user whose files these are; None if they are gone."""
+        try:
+            return self.folder.lstat().st_uid
+        except OSError:
+            return None
+
+    @property
+    def clusters(self) -> tuple[str | None, ...]:
+        """Where to ask for it: None is this machine's cluster."""
+        return tuple(self.cluster.split(",")) if self.cluster else (None,)
 
     def task_of(self, run: str) -> int | None:
         """The index of the task that trains a run."""
@@ -54,9 +78,9 @@ class SubmittedArray:
         plain = {k: v for k, v in vars(self).items() if k != "folder"}
         records.write_atomic(self.folder / ENTRY, json.dumps(plain, indent=1))
 
-    def with_job(self, job: str) -> SubmittedArray:
-        """This array with its job id, which is written to disk, too."""
-        known = replace(self, job=job)
+    def with_job(self, job: str, cluster: str | None = None) -> SubmittedArray:
+        """This array with its job id and the cluster that has it, written to disk, too."""
+        known = replace(self, job=job, cluster=cluster or self.cluster)
         known.write()
         return known
 
@@ -85,7 +109,10 @@ def new(
     tasks: Iterable[Iterable[str]],
     **more: Any,
 ) -> SubmittedArray:
-    """Name an array that is about to be submitted; ``tasks`` are run ids. Writes nothing."""
+    """Name an array that is about to be submitted; ``tasks`` are run ids. Writes nothing.
+
+    ``more``: other fields; without ``cluster``, it is for the one of this machine.
+    """
     stem = "".join(c if c.isalnum() or c in "-_" else "-" for c in Path(matrix).stem)
     name = f"kd-{stem[:40]}-{secrets.token_hex(4)}"
     return SubmittedArray(
@@ -95,7 +122,7 @@ def new(
         user=slurm.user(),
         time=time.time(),
         tasks=tuple(map(tuple, tasks)),
-        cluster=slurm.cluster(),
+        cluster=more.pop("cluster", None) or slurm.cluster(),
         **more,
     )
 
@@ -107,10 +134,21 @@ def load(runs: Path) -> list[SubmittedArray]:
 
 
 def load_here(runs: Path) -> list[SubmittedArray]:
-    """As `load`, but only arrays that this machine's cluster knows."""
+    """As `load`, but only arrays whose clusters can be asked from this machine.
+
+    Raises SlurmError where SLURM is installed and does not say which these are.
+    """
     arrays = load(runs)
-    here = slurm.cluster() if arrays else None
-    return [array for array in arrays if array.cluster in (None, here)]
+    if not slurm.is_here():
+        return [array for array in arrays if array.cluster in (None, slurm.cluster())]
+    return [array for array in arrays if all(map(_can_be_asked, array.clusters))]
+
+
+def _can_be_asked(cluster: str | None) -> bool:
+    """This machine's cluster, and those of the same accounts: SLURM's own word is "all"."""
+    if cluster is None or cluster.lower() == (slurm.here() or "").lower():
+        return True
+    return cluster == "all" or cluster.lower() in slurm.others()
 
 
 def _read(path: Path) -> SubmittedArray | None:

@@ -32,7 +32,9 @@ def cancel(args: argparse.Namespace) -> int:
         print(f"{plural(sharing, 'other run')} {verbs} cancelled too; submit them again")
     if not confirm(args, "cancel?"):
         return 1
-    slurm.cancel(list(tasks))
+    for cluster in {queued.cluster for queued in tasks.values()}:
+        theirs = [task for task, queued in tasks.items() if queued.cluster == cluster]
+        slurm.cancel(theirs, cluster=cluster)
     print("cancelled; saved progress is kept, and submit resumes from it")
     return 0
 

@@ -52,7 +52,7 @@ OPTIONS = (
 def submit(args: argparse.Namespace) -> int:
     """Send whatever is not done yet to SLURM: teachers first, students in arrays."""
     from experiments import slurm
-    from experiments.cluster import arrays, preview, queue_status, submission
+    from experiments.cluster import arrays, preview, queue_status, recovery, submission
     from experiments.plan.preflight import check_writable
     from experiments.plan.summary import format_counts
     from experiments.rundir.status import NOT_STARTED
@@ -66,6 +66,9 @@ def submit(args: argparse.Namespace) -> int:
     _check(plan, options)
     print_note(check_writable(plan.workspace.runs))
     statuses, known = queue_status.survey(plan)
+    for line in recovery.left_alone(plan.workspace.runs):
+        _note(line)
+    statuses = recovery.held_back(plan.workspace.runs, statuses)
     statuses = preview.as_reset(statuses, states_to_train(args))
     settings = _settings(args, plan, statuses.values(), options)
     view = arrays.plan_submission(plan, statuses, known, settings, preview.limits(options))
@@ -89,6 +92,7 @@ def submit(args: argparse.Namespace) -> int:
 
 def _options(args: argparse.Namespace) -> SlurmOptions:
     """SLURM's options from the site file, the matrix and the flags; the last one wins."""
+    from experiments.cluster import addresses
     from experiments.matrix import schema
     from experiments.matrix.slurm_options import merged, parsed, site_file
 
@@ -96,7 +100,7 @@ def _options(args: argparse.Namespace) -> SlurmOptions:
     given = {name: getattr(args, name) for name in OPTIONS}
     given |= {"setup": args.setup, "array_parallelism": args.array_parallelism}
     given |= {"max_jobs": args.max_jobs, "sbatch": parsed(args.sbatch) or None}
-    return merged(site, schema.load(args.matrix).slurm, given)
+    return addresses.resolved(merged(site, schema.load(args.matrix).slurm, given))
 
 
 def _check(plan: Plan, options: SlurmOptions) -> None:
@@ -128,16 +132,17 @@ def _settings(
 
 def _send(args: argparse.Namespace, plan: Plan, settings: Settings) -> None:
     """Plan again under the lock, with what others may have sent meanwhile, and send."""
-    from experiments.cluster import arrays, preview, queue_status, submission
+    from experiments.cluster import arrays, preview, queue_status, recovery, submission
     from experiments.plan.retry import reset
 
     runs = plan.workspace.runs
     with submission.submit_lock(runs, _note) as claim:
-        for line in submission.recover(runs):
+        for line in recovery.recover(runs):
             _note(f"left by an earlier submit: {line}")
         reset(plan, states_to_train(args))
         for _ in range(submission.ROUNDS):
             statuses, known = queue_status.survey(plan)
+            statuses = recovery.held_back(runs, statuses)
             submission.release(known, _note)
             limits = preview.limits(settings.options)
             view = arrays.plan_submission(plan, statuses, known, settings, limits)

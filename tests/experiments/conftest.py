@@ -69,6 +69,7 @@ def fake(
     """A SLURM of scripts: nothing runs in it but what the test lets run."""
     yield fake_slurm.install(tmp_path_factory.mktemp("slurm") / "a cluster", monkeypatch)
     slurm.config.cache_clear()
+    slurm.others.cache_clear()
 
 
 @pytest.fixture

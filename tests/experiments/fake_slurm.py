@@ -24,6 +24,12 @@ COMMANDS = ("sbatch", "squeue", "sacct", "scontrol", "scancel", "sinfo", "sacctm
 Job = dict[str, Any]
 
 
+def task_name(job: Job, task: Job) -> str:
+    """ "101_0", or "there:101_0" on another cluster."""
+    there = "" if job["cluster"] == "fake" else f"{job['cluster']}:"
+    return f"{there}{job['id']}_{task['index']}"
+
+
 class Slurm:
     """The cluster as a test sees it. Tasks are named as squeue names them: "101_0"."""
 
@@ -58,7 +64,7 @@ class Slurm:
     @property
     def queue(self) -> dict[str, str]:
         """Task -> state, of what is in the queue."""
-        found = {f"{j['id']}_{t['index']}": t["state"] for j in self.jobs for t in j["tasks"]}
+        found = {task_name(j, t): t["state"] for j in self.jobs for t in j["tasks"]}
         return {task: s for task, s in found.items() if s in fake_slurm_commands.ACTIVE}
 
     def calls(self, *commands: str) -> list[list[str]]:
@@ -71,10 +77,10 @@ class Slurm:
         """Let a command fail with a complaint, from call number ``after`` on."""
         self.set(refuse={command: [len(self.calls(command)) + after, text]})
 
-    def move(self, task: str, state: str, reason: str = "") -> None:
+    def move(self, task: str, state: str, reason: str = "", cluster: str | None = None) -> None:
         """Put a task, or all of an array, into a state; whoever waits for it notices."""
         with self.state() as content:
-            for _, found in fake_slurm_commands.tasks(content, [task]):
+            for _, found in fake_slurm_commands.tasks(content, [task], cluster):
                 found.update(state=state, reason=reason)
             fake_slurm_commands.look_after(content)
 
@@ -118,6 +124,12 @@ def _new_state() -> dict[str, Any]:
         "refuse": {},  # command -> [calls that are well, then this complaint]
         "slow": {},  # command -> seconds
         "hidden": [],  # users whose jobs squeue does not show
+        "unaccounted": [],  # and those whose jobs sacct does not
+        "answer": "Submitted batch job {job}{there}\n",  # of sbatch
+        "banner": "",  # what every command prints after its answer
+        "clusters": [],  # other ones of the same accounts
+        "silent": [],  # those that do not answer
+        "next_there": {},  # their next job ids; they begin at 100, too
         "config": {"ClusterName": "fake", "MaxArraySize": 1001},
         "defaults": {},
         "partitions": {"batch*": "1-00:00:00", "short": "30:00", "endless": "infinite"},
@@ -135,4 +147,5 @@ def install(folder: Path, patch: pytest.MonkeyPatch) -> Slurm:
     patch.setenv("PATH", f"{found.bin}{os.pathsep}{os.environ['PATH']}")
     patch.setattr(slurm_options, "SITE", "no-such-site.yaml")  # a developer may have one
     slurm.config.cache_clear()
+    slurm.others.cache_clear()
     return found

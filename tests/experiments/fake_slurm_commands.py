@@ -44,10 +44,14 @@ class State:
         self.lock.close()
 
 
-def tasks(state, wanted=None):
-    """(job, task) of everything the controller knows; ``wanted``: arrays, tasks or raw ids."""
+def tasks(state, wanted=None, cluster=None):
+    """(job, task) of everything a controller knows; ``wanted``: arrays, tasks or raw ids.
+
+    ``cluster``: that of ``-M``; the one of this machine without it.
+    """
+    cluster = cluster or state["config"]["ClusterName"]
     for job in state["jobs"]:
-        for task in [] if job["purged"] else job["tasks"]:
+        for task in [] if job["purged"] or job["cluster"] != cluster else job["tasks"]:
             names = {job["id"], task["raw"], f"{job['id']}_{task['index']}"}
             if wanted is None or names & set(wanted):
                 yield job, task
@@ -60,6 +64,16 @@ def option(arguments, *flags):
         if name in flags:
             return value if equals else arguments[i + 1]
     return None
+
+
+def asked(state, arguments):
+    """The cluster of ``-M``, if there is one and it answers."""
+    cluster = option(arguments, "-M")
+    if cluster and cluster not in state["clusters"]:
+        raise Refused(f"squeue: error: No cluster '{cluster}' known by database.")
+    if cluster in state["silent"]:
+        raise Refused("slurm_load_jobs error: Unable to contact slurm controller (connect failure)")
+    return cluster or state["config"]["ClusterName"]
 
 
 # ---- commands ------------------------------------------------------------------------------------
@@ -77,25 +91,35 @@ def sbatch(state, arguments):
     count = int(options["array"].partition("%")[0].partition("-")[2]) + 1
     if count > state["config"]["MaxArraySize"]:
         raise Refused("sbatch: error: Batch job submission failed: Invalid job array specification")
-    number = str(state["next"])
-    state["next"] += count + 1
+    own = state["config"]["ClusterName"]
+    cluster = options.get("clusters", own).partition(",")[0]
+    if cluster not in (own, *state["clusters"]):
+        raise Refused(f"sbatch: error: No cluster '{cluster}' known by database.")
+    first = state["next"] if cluster == own else state["next_there"].get(cluster, 100)
+    number = str(first)
+    if cluster == own:
+        state["next"] += count + 1
+    else:
+        state["next_there"][cluster] = first + count + 1
     raw = [str(int(number) + 1 + i) for i in range(count)]
     made = [
         {"index": i, "raw": raw[i], "state": "PENDING", "reason": "Priority", "restarts": 0}
         for i in range(count)
     ]
     job = {"id": number, "name": options["job-name"], "user": state["user"], "tasks": made}
+    job["cluster"] = cluster
     job |= {"after": options.get("dependency", "").removeprefix("afterok:"), "purged": False}
     job |= {"script": script, "options": options, "environment": dict(os.environ)}
     state["jobs"].append(job)
     look_after(state)
-    return f"Submitted batch job {number}\n"
+    there = f" on cluster {cluster}" if "clusters" in options else ""
+    return state["answer"].format(job=number, cluster=cluster, there=there)
 
 
 def look_after(state):
     """Dependencies: fulfilled, not yet, or never. Of a purged teacher nobody knows anything."""
     for job in state["jobs"]:
-        teachers = [task["state"] for _, task in tasks(state, [job["after"]])]
+        teachers = [task["state"] for _, task in tasks(state, [job["after"]], job["cluster"])]
         never = any(s not in (*ACTIVE, "COMPLETED") for s in teachers)
         waits = any(s in ACTIVE for s in teachers)
         for task in job["tasks"]:
@@ -107,11 +131,12 @@ def look_after(state):
 def squeue(state, arguments):
     jobs, name, user = (option(arguments, f) for f in ("-j", "--name", "-u"))
     wanted = jobs.split(",") if jobs else None
-    if wanted and len(wanted) == 1 and not list(tasks(state, wanted)):
+    cluster = asked(state, arguments)
+    if wanted and len(wanted) == 1 and not list(tasks(state, wanted, cluster)):
         raise Refused(f"slurm_load_jobs error: {UNKNOWN}")
     rows = [
         fill(option(arguments, "-o"), job, task)
-        for job, task in tasks(state, wanted)
+        for job, task in tasks(state, wanted, cluster)
         if (option(arguments, "-t") == "all" or task["state"] in ACTIVE)
         and name in (None, job["name"])
         and user in (None, job["user"])
@@ -123,7 +148,7 @@ def squeue(state, arguments):
 def fill(form, job, task):
     shown = task["reason"] if task["state"] != "PENDING" else f"({task['reason']})"
     cells = {"F": job["id"], "K": task["index"], "T": task["state"], "R": shown}
-    cells |= {"i": f"{job['id']}_{task['index']}", "j": job["name"]}
+    cells |= {"i": f"{job['id']}_{task['index']}", "j": job["name"], "A": task["raw"]}
     for letter, value in cells.items():
         form = form.replace(f"%{letter}", str(value))
     return form
@@ -133,23 +158,30 @@ def sacct(state, arguments):
     if not state["accounting"]:
         raise Refused("Slurm accounting storage is disabled")
     jobs, name = option(arguments, "-j"), option(arguments, "--name")
+    cluster = asked({**state, "silent": []}, arguments)  # accounts need no controller
     columns = option(arguments, "-o").split(",")
     rows = []
     for job in state["jobs"]:
+        if job["cluster"] != cluster or job["user"] in state["unaccounted"]:
+            continue
         if job["id"] in (jobs or job["id"]).split(",") and name in (None, job["name"]):
             for task in job["tasks"]:
                 cells = {"JobID": f"{job['id']}_{task['index']}", "JobName": job["name"]}
-                cells["State"] = task["state"]
+                cells["State"], cells["ExitCode"] = task["state"], task.get("code", "0:0")
+                cells |= {"NodeList": task.get("node", ""), "Start": "Unknown", "End": "Unknown"}
                 rows.append("|".join(cells[column] for column in columns))
     return "".join(f"{row}\n" for row in rows)
 
 
 def scontrol(state, arguments):
+    cluster = asked(state, arguments)
+    if "-M" in arguments:
+        arguments = arguments[2:]
     if arguments[:2] == ["show", "config"]:
         lines = (f"{key:<24}= {value}\n" for key, value in state["config"].items())
         return "Configuration data as of 2026-01-01T00:00:00\n" + "".join(lines)
-    found = list(tasks(state, arguments[1:]))
-    if arguments[0] != "requeue" or not found:
+    found = list(tasks(state, arguments[1:], cluster))
+    if arguments[0] not in ("requeue", "release") or not found:
         raise Refused(f"{UNKNOWN} for job {arguments[-1]}")
     for _, task in found:
         task.update(state="PENDING", reason="BeginTime", restarts=task["restarts"] + 1)
@@ -157,7 +189,7 @@ def scontrol(state, arguments):
 
 
 def scancel(state, arguments):
-    for _, task in tasks(state, arguments):
+    for _, task in tasks(state, arguments, asked(state, arguments)):
         if task["state"] in ACTIVE:
             task["state"] = "CANCELLED"
     look_after(state)
@@ -176,6 +208,9 @@ def sinfo(state, arguments):
 def sacctmgr(state, arguments):
     if not state["accounting"]:
         raise Refused("You are not running a supported accounting_storage plugin")
+    if "cluster" in arguments:
+        names = (state["config"]["ClusterName"], *state["clusters"])
+        return "".join(f"{name}|6817\n" for name in names)
     table = state["associations" if "assoc" in arguments else "qos"]
     return "".join("|".join(row) + "\n" for row in table)
 
@@ -212,7 +247,7 @@ def main():
     try:
         with State(path) as state:
             delay = state["slow"].get(command, 0)
-            print(answer(state, command, arguments), end="")
+            print(answer(state, command, arguments), end=state["banner"])
     except Refused as refused:
         print(refused, file=sys.stderr)
         sys.exit(refused.code)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from experiments import slurm
+from experiments import job_states, slurm
 from experiments.cluster import sbatch
 from experiments.matrix.slurm_options import SlurmOptions
 from experiments.slurm import Queued, SlurmError
@@ -13,7 +13,7 @@ from experiments.slurm import Queued, SlurmError
 def send(fake, folder, tasks: int = 2, name: str = "kd-test", after: str | None = None) -> str:
     folder.mkdir(exist_ok=True)
     about = {"options": SlurmOptions(), "minutes": 5, "after": after, "code": folder}
-    return sbatch.send(folder, name=name, tasks=tasks, **about)
+    return sbatch.send(folder, name=name, tasks=tasks, **about).job
 
 
 def printing(monkeypatch, text: str) -> None:
@@ -44,6 +44,67 @@ def test_a_refusal_is_the_commands_own_words(fake):
     fake.refuse("squeue", "slurm_load_jobs error: Socket timed out\nsqueue: error: try later")
     with pytest.raises(SlurmError, match=r"^squeue: slurm_load_jobs error: Socket timed out; try"):
         slurm.mine()
+
+
+VARIABLES = {
+    "SQUEUE_PARTITION": "urgent",
+    "SQUEUE_FORMAT": "%i",
+    "SACCT_FORMAT": "jobid",
+    "SACCTMGR_X": "1",
+    "SINFO_FORMAT": "%N",
+    "SCANCEL_STATE": "RUNNING",
+    "SCONTROL_ALL": "1",
+    "SBATCH_CLUSTERS": "there",
+    "SLURM_CLUSTERS": "there",
+    "SLURM_TIME_FORMAT": "relative",
+    "SLURM_BITSTR_LEN": "2",
+    "SLURM_WORKING_CLUSTER": "there:h:1:2",
+}
+KEPT = {"SLURM_CONF": "/etc/a/slurm.conf", "SLURM_JWT": "x", "MY_SLURM_THING": "1"}
+
+
+def test_variables_of_the_user_change_no_answer(fake, tmp_path, monkeypatch):
+    """But where the controller is, and how to speak to it, is kept; and so is all else."""
+    for name, value in {**VARIABLES, **KEPT}.items():
+        monkeypatch.setenv(name, value)
+    (fake.bin / "squeue").write_text("#!/bin/sh\nenv | sed 's/^/1|/'\n")
+    seen = {line.partition("|")[2].partition("=")[0] for line in slurm.call("squeue").splitlines()}
+    assert not seen & set(VARIABLES)
+    assert set(KEPT) <= seen
+
+
+@pytest.mark.parametrize("command", ["squeue", "sacct", "scontrol", "sinfo", "sacctmgr"])
+def test_greetings_among_the_answers_are_passed_over(fake, tmp_path, command):
+    """Of a module, or a site's wrapper, on standard output."""
+    job = send(fake, tmp_path)
+    expected = (slurm.queue([job]), slurm.accounted([job]), slurm.named("kd-test"), slurm.mine())
+    limits = (slurm.partition_limit("short"), slurm.submit_limit(None, None))
+    path = fake.bin / command
+    real = path.rename(fake.bin / f"real-{command}")
+    greeting = "echo 'Welcome to the cluster'; echo '| a | b |'; echo 7; echo"
+    path.write_text(f'#!/bin/sh\n{greeting}\n{real.as_posix()!r} "$@"\n{greeting}\n')
+    path.chmod(0o755)
+    slurm.config.cache_clear()
+    found = (slurm.queue([job]), slurm.accounted([job]), slurm.named("kd-test"), slurm.mine())
+    assert found == expected
+    assert (slurm.partition_limit("short"), slurm.submit_limit(None, None)) == limits
+    assert slurm.cluster() == "fake"
+
+
+def test_a_greeting_is_no_job(fake):
+    (fake.bin / "squeue").write_text("#!/bin/sh\necho Welcome\n")
+    (fake.bin / "sacct").write_text("#!/bin/sh\necho Welcome\n")
+    assert slurm.named("kd-wanted") is None
+    assert slurm.mine() == 0
+    assert not slurm.has_ended("7")
+
+
+def test_a_failing_account_is_no_proof_that_nothing_was_sent(fake):
+    fake.refuse("sacct", "sacct: error: Problem talking to the database: Connection refused")
+    with pytest.raises(SlurmError, match="Problem talking"):
+        slurm.named("kd-wanted")
+    with pytest.raises(SlurmError, match="Problem talking"):
+        slurm.accounted(["7"])
 
 
 def test_no_answer(fake, monkeypatch):
@@ -163,6 +224,39 @@ def test_forgotten_jobs_are_not_in_the_queue(fake, jobs):
     assert slurm.queue(jobs) == {}
 
 
+def test_every_state_of_slurm_is_over_or_waits_or_runs():
+    """Those of `man squeue` (22.05), and later ones."""
+    manual = (
+        "BOOT_FAIL CANCELLED COMPLETED CONFIGURING COMPLETING DEADLINE FAILED NODE_FAIL "
+        "OUT_OF_MEMORY PENDING PREEMPTED RUNNING RESV_DEL_HOLD REQUEUE_FED REQUEUE_HOLD REQUEUED "
+        "RESIZING REVOKED SIGNALING SPECIAL_EXIT STAGE_OUT STOPPED SUSPENDED TIMEOUT"
+    )
+    assert set(manual.split()) <= set(job_states.STATES)
+    for state in (*manual.split(), "LAUNCH_FAILED", "OF_A_LATER_SLURM"):
+        kinds = (slurm.is_over(state), slurm.is_waiting(state), slurm.is_running(state))
+        assert kinds.count(True) == 1, state
+
+
+@pytest.mark.parametrize(
+    ("state", "over", "waits"),
+    [
+        ("CANCELLED by 1000", True, False),
+        ("CANCELLED+", True, False),  # cut by sacct
+        ("PREEMPTED", True, False),
+        ("LAUNCH_FAILED", True, False),
+        ("SPECIAL_EXIT", False, True),
+        ("RESV_DEL_HOLD", False, True),
+        ("COMPLETING", False, False),
+        ("COMPLETI+", False, False),
+        ("STAGE_OUT", False, False),
+        ("OF_A_LATER_SLURM", False, False),
+        ("", False, False),
+    ],
+)
+def test_what_a_state_means(state, over, waits):
+    assert (slurm.is_over(state), slurm.is_waiting(state)) == (over, waits)
+
+
 @pytest.mark.parametrize("state", slurm.ENDED)
 def test_what_has_ended_is_not_in_the_queue_though_squeue_shows_it(monkeypatch, state):
     printing(monkeypatch, f"7|0|{state}|kd-a|n1\n7|1|PENDING|kd-a|(Resources)\n")
@@ -177,19 +271,25 @@ def test_reasons_may_hold_anything(monkeypatch):
 @pytest.mark.parametrize(
     ("table", "expected"),
     [
-        ("7_0|a|COMPLETED\n7_1|a|TIMEOUT\n", {"7_0": "COMPLETED", "7_1": "TIMEOUT"}),
-        ("7_0|a|CANCELLED by 1000\n", {"7_0": "CANCELLED by 1000"}),
-        ("7_[0-1]|a|CANCELLED\n", {"7_0": "CANCELLED", "7_1": "CANCELLED"}),
-        ("7_[0-1,5]|a|PENDING\n", {"7_0": "PENDING", "7_1": "PENDING", "7_5": "PENDING"}),
-        ("7_[3,4-5%2]|a|PENDING\n", {"7_3": "PENDING", "7_4": "PENDING", "7_5": "PENDING"}),
-        ("9|a|COMPLETED\n", {"9": "COMPLETED"}),
-        ("", {}),
+        (["7_0|COMPLETED", "7_1|TIMEOUT"], {"7_0": "COMPLETED", "7_1": "TIMEOUT"}),
+        (["7_0|CANCELLED by 1000"], {"7_0": "CANCELLED by 1000"}),
+        (["7_[0-1]|CANCELLED"], {"7_0": "CANCELLED", "7_1": "CANCELLED"}),
+        (["7_[0-1,5]|PENDING"], {"7_0": "PENDING", "7_1": "PENDING", "7_5": "PENDING"}),
+        (["7_[3,4-5%2]|PENDING"], {"7_3": "PENDING", "7_4": "PENDING", "7_5": "PENDING"}),
+        (["9|COMPLETED"], {"9": "COMPLETED"}),
+        ([], {}),
     ],
     ids=range(7),
 )
 def test_how_jobs_ended(monkeypatch, table, expected):
-    printing(monkeypatch, table)
-    assert slurm.accounted(["7", "9"]) == {job: ("a", state) for job, state in expected.items()}
+    printing(monkeypatch, "".join(f"{row}|1:9|n3|Unknown|2026-01-01T00:00:00|a\n" for row in table))
+    ends = slurm.accounted(["7", "9"])
+    assert {job: (end.name, end.state) for job, end in ends.items()} == {
+        job: ("a", state) for job, state in expected.items()
+    }
+    for end in ends.values():
+        assert (end.exit_code, end.signal, end.node) == (1, 9, "n3")
+        assert (end.start, end.end) == ("Unknown", "2026-01-01T00:00:00")
 
 
 def test_a_job_is_found_by_its_name_in_the_queue_or_in_the_accounts(fake, tmp_path):

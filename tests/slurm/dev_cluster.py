@@ -91,10 +91,12 @@ class DevCluster:
 
     folder: Path
     port: int
+    clusters: int = 1  # on the same accounts; the second one is dev2
     env: Mapping[str, str] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         own = {"SLURM_DEV_DIR": str(self.folder), "SLURM_DEV_PORT": str(self.port)}
+        own["SLURM_DEV_CLUSTERS"] = str(self.clusters)
         conf = {"SLURM_CONF": str(self.folder / "slurm.conf")}
         object.__setattr__(self, "env", {**os.environ, **own, **conf})
 
@@ -187,10 +189,11 @@ def _processes(environ: set[str]) -> Iterator[tuple[int, list[str]]]:
 
 
 @contextmanager
-def running() -> Iterator[DevCluster]:
-    """A new cluster in a directory and on ports of its own, there for as long as this lasts."""
+def running(clusters: int = 1) -> Iterator[DevCluster]:
+    """New clusters in a directory and on ports of their own, there for as long as this lasts."""
     folder = Path(tempfile.mkdtemp(prefix="kd-slurm-", dir="/tmp"))  # short: sockets are in it
-    cluster = DevCluster(folder, random.randrange(20_000, 32_000, 40))  # below those for clients
+    # Ports below those for clients.
+    cluster = DevCluster(folder, random.randrange(20_000, 32_000, 40), clusters)
     try:
         cluster.tool("start")
         yield cluster

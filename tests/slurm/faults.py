@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from experiments.cluster import submitted
 from results import records
 from tests.slurm.dev_cluster import wait_until
 from tests.slurm.matrices import Size, bad_teacher, long_students, two_teachers, usual
@@ -258,8 +259,7 @@ def teacher_cancelled(s: Scenario) -> None:
 
 
 def _wait_for_purge(s: Scenario) -> None:
-    arrays = {log.name.partition("_")[0] for log in s.runs.glob(".slurm/*/*_submission.sh")}
-    for array in arrays:
+    for array in {str(sent.job) for sent in submitted.load(s.runs)}:
         _wait_for_one(s, array)
 
 

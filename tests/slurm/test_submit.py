@@ -79,7 +79,7 @@ def test_jobs_run_from_the_snapshot(tmp_path: Path) -> None:
     (entry,) = submitted.load(tmp_path / "runs")
     assert entry.snapshot
     assert (Path(entry.snapshot) / "SNAPSHOT.json").exists()
-    script = (entry.folder / f"{entry.job}_submission.sh").read_text()
+    script = (entry.folder / "submission.sh").read_text()
     assert f"{entry.snapshot}/benchmark.py" in script
     ((_, record),) = records.scan(tmp_path / "runs")
     assert record.starts[0].commit == (entry.code or {})["commit"]

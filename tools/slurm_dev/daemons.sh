@@ -10,8 +10,8 @@ start_daemons() {
     start_munged
     start_mariadbd
     start_slurmdbd
-    add_accounts
-    start_slurmctld
+    for name in $(all_clusters); do add_accounts "$name"; done
+    for name in $(all_controllers); do start_slurmctld "$name"; done
     start_nodes "${dead[@]}"
 }
 
@@ -63,12 +63,12 @@ start_slurmdbd() {
 }
 
 # Root may submit to two accounts, dev by default; a user without an account is refused.
-add_accounts() {
-    if [[ -z $(timeout 20 sacctmgr -nP show account dev format=account) ]]; then
-        change_accounts add cluster dev
-        change_accounts add account dev,other cluster=dev
-        change_accounts add user root account=dev,other
-        change_accounts modify user root set defaultaccount=dev
+add_accounts() { # CLUSTER
+    if [[ -z $(timeout 20 sacctmgr -nP show assoc cluster="$1" user=root format=account) ]]; then
+        change_accounts add cluster "$1"
+        change_accounts add account dev,other cluster="$1"
+        change_accounts add user root account=dev,other cluster="$1"
+        change_accounts modify user root where cluster="$1" set defaultaccount=dev
     fi
 }
 
@@ -80,28 +80,28 @@ change_accounts() { # WORDS of sacctmgr
 }
 
 # A new one asks the slurmds there are before it gives their nodes to jobs.
-start_slurmctld() {
+start_slurmctld() { # CONTROLLER
     local name
-    is_up slurmctld || spawn slurmctld slurmctld -D -f "$conf"
-    await slurmctld 60 controller_answers
-    for name in $(all_nodes); do
+    is_up "$1" || spawn "$1" slurmctld -D -f "$(conf_of "$1")"
+    await "$1" 60 controller_answers "$1"
+    for name in $(nodes_of "$(cluster_of "$1")"); do
         ! is_up "$name" || await "$name" 60 node_known "$name"
     done
 }
 
-controller_answers() { timeout 10 scontrol ping | grep -q ' is UP'; }
+controller_answers() { at "$1" scontrol ping | grep -q ' is UP'; }
 
 start_nodes() { # NAMES
     local name since held=()
     since=$(date +%FT%T)
     for name; do
         if give_up_lost_jobs "$name"; then held+=("$name"); fi
-        spawn "$name" slurmd -D -N "$name" -f "$conf"
+        spawn "$name" slurmd -D -N "$name" -f "$(conf_of "$name")"
     done
     for name; do
         await "$name" 60 node_registered "$name" "$since"
     done
-    ((${#held[@]} == 0)) || settle
+    ((${#held[@]} == 0)) || settle "${held[0]}"
     for name; do
         await "$name" 60 node_serves "$name"
     done
@@ -111,7 +111,7 @@ start_nodes() { # NAMES
 # time limit; SLURM requeues or fails those of a node that is down. Jobs outlive a mere slurmd.
 # Succeeds where the node is down now, and drained until it is settled.
 give_up_lost_jobs() { # NAME
-    if [[ -z $(jobs_of "$1") && -n $(timeout 10 squeue -h -w "$1") ]]; then
+    if [[ -z $(jobs_of "$1") && -n $(at "$1" squeue -h -w "$1") ]]; then
         update_node "$1" state=down
     elif [[ $(state_of "$1") != down* ]]; then
         return 1
@@ -119,23 +119,23 @@ give_up_lost_jobs() { # NAME
     update_node "$1" state=drain
 }
 
-update_node() { timeout 10 scontrol update nodename="$1" "$2" reason="slurmd starts anew" || true; }
+update_node() { at "$1" scontrol update nodename="$1" "$2" reason="slurmd starts anew" || true; }
 
 # slurmctld has kept the orders to end the jobs that the dead node had, and sends them now. One of
 # those jobs, requeued and started again here, would be ended by the order meant for its former run.
-settle() {
+settle() { # NODE
     local tries
     for ((tries = 0; tries < 50; tries++)); do
         sleep 0.1
-        ! timeout 10 sdiag | grep -qx 'Agent count: *0' || break
+        ! at "$1" sdiag | grep -qx 'Agent count: *0' || break
     done
 }
 
-state_of() { timeout 10 sinfo -h -N -n "$1" -p batch -o %T; } # NODE
+state_of() { at "$1" sinfo -h -N -n "$1" -p batch -o %T; } # NODE
 
 node_registered() { # NAME SINCE
     local started
-    started=$(timeout 10 scontrol -o show node "$1" | grep -o 'SlurmdStartTime=[0-9T:-]*')
+    started=$(at "$1" scontrol -o show node "$1" | grep -o 'SlurmdStartTime=[0-9T:-]*')
     [[ ! ${started#*=} < $2 ]]
 }
 
@@ -149,7 +149,7 @@ node_serves() { # NAME; back in service where it was down
     local state
     state=$(state_of "$1")
     case $state in
-    down* | drain* | fail*) timeout 10 scontrol update nodename="$1" state=resume ;;
+    down* | drain* | fail*) at "$1" scontrol update nodename="$1" state=resume ;;
     esac
     [[ $state =~ ^(idle|mixed|allocated|completing)$ ]]
 }
@@ -178,7 +178,7 @@ kill_node() { # NAME
 
 stop_daemons() {
     local name
-    end TERM slurmctld
+    for name in $(all_controllers); do end TERM "$name"; done
     for name in $(all_nodes); do kill_node "$name"; done
     end TERM slurmdbd
     end TERM mariadbd

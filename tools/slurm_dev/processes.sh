@@ -15,7 +15,8 @@ pids_of() { # DAEMON; prints nothing where it is down
 
 program_of() { # DAEMON
     case $1 in
-    n*) echo slurmd ;;
+    [nm][0-9]*) echo slurmd ;;
+    slurmctld*) echo slurmctld ;;
     *) echo "$1" ;;
     esac
 }
@@ -32,7 +33,7 @@ jobs_of() { # NODE
     steps=$(pids_with "SLURM_DEV_DAEMON=$dir:$1")
     [[ -z $steps ]] || echo "$steps"
     for pid in $steps; do pgrep -P "$pid" || true; done
-    comm -12 <(pids_with "SLURMD_NODENAME=$1" | sort) <(pids_with "SLURM_CONF=$conf" | sort)
+    comm -12 <(pids_with "SLURMD_NODENAME=$1" | sort) <(pids_with "SLURM_CONF=$(conf_of "$1")" | sort)
 }
 
 is_up() { [[ -n $(pids_of "$1") ]]; }
@@ -55,7 +56,7 @@ spawn() { # DAEMON PROGRAM ARGUMENTS...
         close_files
         cd "$dir" || exit 1
         exec setsid env -i --default-signal "PATH=$PATH" "HOME=/root" "LANG=C.UTF-8" \
-            "SLURM_CONF=$conf" "SLURM_DEV_DAEMON=$dir:$name" "MYSQL_UNIX_PORT=$dir/mysql/sock" \
+            "SLURM_CONF=$(conf_of "$name")" "SLURM_DEV_DAEMON=$dir:$name" "MYSQL_UNIX_PORT=$dir/mysql/sock" \
             "$@" </dev/null >"$dir/log/$name.out" 2>&1
     ) &
     # Until it is the daemon, `is_up` knows nothing of it. Where it ends at once, no need to wait.
@@ -86,7 +87,7 @@ await() { # DAEMON SECONDS COMMAND...
 }
 
 reason_of() { # DAEMON; what the controller has against a node
-    [[ $1 != n* ]] || timeout 10 sinfo -h -n "$1" -p batch -o ' (%T, %E)' 2>/dev/null || true
+    [[ $1 != [nm][0-9]* ]] || at "$1" sinfo -h -n "$1" -p batch -o ' (%T, %E)' 2>/dev/null || true
 }
 
 fail() { # DAEMON WHAT

@@ -33,15 +33,22 @@ choose_settings() {
         warn_of_change SLURM_DEV_NODES "$nodes"
         warn_of_change SLURM_DEV_MIN_JOB_AGE "$min_job_age"
         warn_of_change SLURM_DEV_GRACE_TIME "$grace_time"
+        warn_of_change SLURM_DEV_CLUSTERS "$clusters"
+        warn_of_change SLURM_DEV_PRIVATE "$private"
     else
         port=$(number SLURM_DEV_PORT 17800 1024 65000)
         nodes=$(number SLURM_DEV_NODES 4 1 100)
         min_job_age=$(number SLURM_DEV_MIN_JOB_AGE 10 2 86400)
         grace_time=$(number SLURM_DEV_GRACE_TIME 0 0 3600)
+        clusters=$(number SLURM_DEV_CLUSTERS 1 1 2)
+        private=$(number SLURM_DEV_PRIVATE 0 0 1)
     fi
 }
 
-load_settings() { read -r port nodes min_job_age grace_time <"$dir/settings"; }
+load_settings() {
+    read -r port nodes min_job_age grace_time clusters private <"$dir/settings"
+    clusters=${clusters:-1} private=${private:-0} # an earlier version wrote neither
+}
 
 warn_of_change() { # VARIABLE IN_FORCE
     [[ -z ${!1:-} || ${!1} == "$2" ]] || say "$1 stays $2 until stop and start"
@@ -55,35 +62,78 @@ number() { # VARIABLE DEFAULT LOWEST HIGHEST
     echo "$value"
 }
 
+all_clusters() { ((clusters == 1)) && echo dev || printf '%s\n' dev dev2; }
+
 all_nodes() {
-    local i
-    for ((i = 1; i <= nodes; i++)); do echo "n$i"; done
+    local cluster
+    for cluster in $(all_clusters); do nodes_of "$cluster"; done
+}
+
+nodes_of() { # CLUSTER; those of dev2 are m1, m2...
+    local i letter=n
+    [[ $1 == dev ]] || letter=m
+    for ((i = 1; i <= nodes; i++)); do echo "$letter$i"; done
 }
 
 all_daemons() {
-    printf '%s\n' munged mariadbd slurmdbd slurmctld
+    printf '%s\n' munged mariadbd slurmdbd
+    all_controllers
     all_nodes
+}
+
+all_controllers() {
+    local cluster
+    for cluster in $(all_clusters); do controller_of "$cluster"; done
+}
+
+controller_of() { [[ $1 == dev ]] && echo slurmctld || echo slurmctld2; } # CLUSTER
+
+cluster_of() { # CONTROLLER or NODE
+    case $1 in
+    slurmctld2 | m[0-9]*) echo dev2 ;;
+    *) echo dev ;;
+    esac
+}
+
+home_of() { # CLUSTER; where its configuration is
+    [[ $1 == dev ]] && echo "$dir" || echo "$dir/$1"
+}
+
+conf_of() { echo "$(home_of "$(cluster_of "$1")")/slurm.conf"; } # DAEMON
+
+# A command of SLURM's to the cluster that a controller or node belongs to.
+at() { # DAEMON COMMAND...
+    local its
+    its=$(conf_of "$1")
+    shift
+    SLURM_CONF=$its timeout 10 "$@"
 }
 
 port_of() { # DAEMON
     case $1 in
     slurmctld) echo "$port" ;;
     slurmdbd) echo $((port + 1)) ;;
-    n*) echo $((port + 10 + ${1#n})) ;;
+    slurmctld2) echo $((port + 2)) ;;
+    n[0-9]*) echo $((port + 10 + ${1#n})) ;;
+    m[0-9]*) echo $((port + 10 + nodes + ${1#m})) ;;
     esac
 }
 
 write_configurations() {
-    local name
-    mkdir -p "$dir/log" "$dir/state" "$dir/spool"
+    local cluster home name
+    mkdir -p "$dir/log" "$dir/spool"
     for name in $(all_nodes); do mkdir -p "$dir/spool/$name"; done
-    echo "$port $nodes $min_job_age $grace_time" >"$dir/settings"
+    echo "$port $nodes $min_job_age $grace_time $clusters $private" >"$dir/settings"
     mariadb_configuration >"$dir/my.cnf"
     # SLURM refuses to read the database's access from a file that others read.
     (umask 077 && slurmdbd_configuration >"$dir/slurmdbd.conf")
-    slurm_configuration >"$dir/slurm.conf.new"
-    mv "$dir/slurm.conf.new" "$conf" # never half of it: users' commands read it, too
-    gres_configuration >"$dir/gres.conf"
+    for cluster in $(all_clusters); do
+        home=$(home_of "$cluster")
+        mkdir -p "$home/state"
+        slurm_configuration "$cluster" >"$home/slurm.conf.new"
+        mv "$home/slurm.conf.new" "$home/slurm.conf" # never half of it: users' commands read it, too
+        gres_configuration >"$home/gres.conf"
+    done
 }
 
 # Sizes and flushing for a machine of two cores and a cluster of tests: what is safe is that a
@@ -120,6 +170,7 @@ StorageLoc=slurm_acct_db
 PidFile=$dir/slurmdbd.pid
 LogFile=$dir/log/slurmdbd.log
 END
+    ((private == 0)) || echo "PrivateData=jobs"
 }
 
 # MaxArraySize 20: indexes 0 to 19. cred_expire: a requeued job waits that long before it starts
@@ -127,13 +178,14 @@ END
 # delays only its own. GraceTime 0: a pre-empted job gets SIGTERM, and SIGKILL after KillWait. With
 # more, its steps get SIGTERM and the whole job all this only after that time, rounded up by as much
 # as 30 s: SLURM looks at these times twice a minute.
-slurm_configuration() {
-    local name host
+slurm_configuration() { # CLUSTER
+    local name host controller home
     host=$(uname -n)
+    controller=$(controller_of "$1") home=$(home_of "$1")
     cat <<END
-ClusterName=dev
+ClusterName=$1
 SlurmctldHost=${host%%.*}(127.0.0.1)
-SlurmctldPort=$(port_of slurmctld)
+SlurmctldPort=$(port_of "$controller")
 CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
 SlurmUser=root
 SlurmdUser=root
@@ -141,11 +193,11 @@ AuthType=auth/munge
 CredType=cred/munge
 AuthInfo=socket=$dir/munge.sock,cred_expire=5
 
-StateSaveLocation=$dir/state
+StateSaveLocation=$home/state
 SlurmdSpoolDir=$dir/spool/%n
-SlurmctldPidFile=$dir/slurmctld.pid
+SlurmctldPidFile=$dir/$controller.pid
 SlurmdPidFile=$dir/spool/%n.pid
-SlurmctldLogFile=$dir/log/slurmctld.log
+SlurmctldLogFile=$dir/log/$controller.log
 SlurmdLogFile=$dir/log/%n.log
 MailProg=/bin/true
 MpiDefault=none
@@ -185,7 +237,8 @@ AccountingStorageTRES=gres/gpu
 
 GresTypes=gpu
 END
-    for name in $(all_nodes); do
+    ((private == 0)) || echo "PrivateData=jobs"
+    for name in $(nodes_of "$1"); do
         echo "NodeName=$name NodeAddr=127.0.0.1 NodeHostname=${host%%.*} Port=$(port_of "$name")" \
             "CPUs=$node_cpus RealMemory=$node_memory Gres=gpu:$node_gpus"
     done

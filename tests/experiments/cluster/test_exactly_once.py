@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from experiments.cluster import arrays, queue_status, sbatch, submission, submitted
+from experiments.cluster import arrays, queue_status, recovery, sbatch, submission, submitted
 from experiments.cluster.arrays import Limits
 from experiments.cluster.submitted import SubmittedArray
 from experiments.environment import CHECKOUT
@@ -59,8 +59,8 @@ def test_without_an_answer_the_next_submit_finds_out(fake, place, monkeypatch):
         sending.send(place)
     (token,) = place.sent
     assert token.job is None
-    monkeypatch.setattr(submission, "ANSWER_SECONDS", -1.0)
-    assert submission.recover(place.runs) == [f"{token.name}: was never submitted"]
+    monkeypatch.setattr(recovery, "ANSWER_SECONDS", -1.0)
+    assert recovery.recover(place.runs) == [f"{token.name}: was never submitted"]
 
 
 def test_what_was_sent_before_a_refusal_is_said_and_kept(fake, place):
@@ -88,10 +88,10 @@ def test_killed_before_sbatch_nothing_was_sent_and_nothing_stays(fake, place, mo
         sending.send(place)
     (token,) = place.sent
     assert token.job is None
-    monkeypatch.setattr(submission, "ANSWER_SECONDS", -1.0)
-    assert submission.recover(place.runs) == [f"{token.name}: was never submitted"]
+    monkeypatch.setattr(recovery, "ANSWER_SECONDS", -1.0)
+    assert recovery.recover(place.runs) == [f"{token.name}: was never submitted"]
     assert folders(place) == []
-    assert submission.recover(place.runs) == []
+    assert recovery.recover(place.runs) == []
 
 
 def test_killed_between_sbatch_and_its_id_the_job_is_adopted(fake, place, monkeypatch):
@@ -100,7 +100,7 @@ def test_killed_between_sbatch_and_its_id_the_job_is_adopted(fake, place, monkey
         sending.send(place)
     assert titles(fake) == ["0-2"]
     (token,) = place.sent
-    assert submission.recover(place.runs) == [f"{token.name}: adopted as job {FIRST}"]
+    assert recovery.recover(place.runs) == [f"{token.name}: adopted as job {FIRST}"]
     assert [sent.job for sent in place.sent] == [FIRST]
     sending.send(place)
     assert titles(fake) == ["0-2", f"0-1 after {TEACHER_TASK}"]
@@ -112,7 +112,7 @@ def test_a_job_that_came_and_went_meanwhile_is_adopted_too(fake, place, monkeypa
         sending.send(place)
     fake.move(FIRST, "COMPLETED")
     fake.purge(FIRST)
-    submission.recover(place.runs)
+    recovery.recover(place.runs)
     assert [sent.job for sent in place.sent] == [FIRST]
 
 
@@ -126,8 +126,8 @@ def test_an_sbatch_that_is_still_on_its_way_is_waited_for(fake, place, monkeypat
         about = {"options": SlurmOptions(), "minutes": 5, "after": None, "code": CHECKOUT}
         sbatch.send(token.folder, name=token.name, tasks=3, **about)
 
-    monkeypatch.setattr(submission, "time", SimpleNamespace(sleep=arrives, time=time.time))
-    assert submission.recover(place.runs) == [f"{token.name}: adopted as job {FIRST}"]
+    monkeypatch.setattr(recovery, "time", SimpleNamespace(sleep=arrives, time=time.time))
+    assert recovery.recover(place.runs) == [f"{token.name}: adopted as job {FIRST}"]
 
 
 def test_a_queue_that_does_not_answer_decides_nothing(fake, place, monkeypatch):
@@ -136,7 +136,7 @@ def test_a_queue_that_does_not_answer_decides_nothing(fake, place, monkeypatch):
         sending.send(place)
     fake.refuse("squeue", "slurm_load_jobs error: Unable to contact slurm controller")
     with pytest.raises(SlurmError, match="Unable to contact"):
-        submission.recover(place.runs)
+        recovery.recover(place.runs)
     assert len(place.sent) == 1
 
 

@@ -122,7 +122,7 @@ def send(fake, runs: Path, groups: list[list[Status]], **more) -> submitted.Subm
     entry.folder.mkdir(parents=True)
     entry.write()
     about = {"options": SlurmOptions(), "minutes": 5, "after": None, "code": Path("/code")}
-    job = sbatch.send(entry.folder, name=entry.name, tasks=len(groups), **about)
+    job = sbatch.send(entry.folder, name=entry.name, tasks=len(groups), **about).job
     return entry.with_job(job)
 
 

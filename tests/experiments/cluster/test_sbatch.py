@@ -167,7 +167,7 @@ def test_python_is_this_one_unless_told_otherwise():
 
 def send(folder: Path, **changes) -> str:
     folder.mkdir(exist_ok=True)
-    return sbatch.send(folder, **about(**changes))
+    return sbatch.send(folder, **about(**changes)).job
 
 
 def test_the_answer_is_the_job(fake, tmp_path):

@@ -17,7 +17,7 @@ def send(fake, folder: Path, tasks: int = 1) -> str:
     """Submit an array to the fake SLURM; returns its id."""
     about = {"options": SlurmOptions(), "minutes": 5, "after": None, "code": folder}
     folder.mkdir(exist_ok=True)
-    return sbatch.send(folder, name="kd-x", tasks=tasks, **about)
+    return sbatch.send(folder, name="kd-x", tasks=tasks, **about).job
 
 
 def inside(fake, monkeypatch, task: str) -> None:
