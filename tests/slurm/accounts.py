@@ -17,6 +17,7 @@ COLUMNS = "JobID,JobName,State,ExitCode,NodeList,End"
 SACCT = ("sacct", "-X", "-n", "-P", "--duplicates", "--starttime", "now-6hours")
 COMMAND = (*SACCT, f"--format={COLUMNS}")  # with TIMES in the environment
 TIMES = {"SLURM_TIME_FORMAT": "%s"}  # seconds since 1970
+KILLED = ("FAILED", "OUT_OF_MEMORY", "CANCELLED")  # what a killed step makes of its job
 SLACK = 1.0  # seconds: the accounts have whole ones
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import random
 import shutil
@@ -9,15 +10,17 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.slurm import accounts
+
 TOOL = Path(__file__).resolve().parents[2] / "tools/slurm_dev.sh"
 PROGRAMS = ("munged", "mariadbd", "slurmdbd", "slurmctld", "slurmd")
 QUEUE = ("squeue", "-h", "-r", "-o", "%F|%K|%A|%T|%j|%N|%R")
+TIMES = tuple(f"{name}={value}" for name, value in accounts.TIMES.items())
 PATIENCE = 120.0  # seconds for SLURM's commands while its controller is away
 
 
@@ -102,6 +105,14 @@ class DevCluster:
         conf = {"SLURM_CONF": str(self.folder / "slurm.conf")}
         object.__setattr__(self, "env", {**os.environ, **own, **conf})
 
+    @property
+    def second(self) -> DevCluster:
+        """The cluster dev2 beside this one: the same, asked of its own controller."""
+        other = copy.copy(self)
+        conf = {"SLURM_CONF": str(self.folder / "dev2" / "slurm.conf")}
+        object.__setattr__(other, "env", {**self.env, **conf})
+        return other
+
     def tool(self, *words: str) -> None:
         """tools/slurm_dev.sh; raises FaultError with its last line."""
         done = self._run(str(TOOL), *words)
@@ -161,15 +172,9 @@ class DevCluster:
         lines = self._run("sacct", "-X", "-n", *since, columns).stdout.splitlines()
         return "\n".join(line for line in lines if prefix in line)
 
-    def ends(self, prefix: str) -> Counter[str]:
-        """How the starts of all jobs whose name begins like this ended, by the accounts.
-
-        "CANCELLED by 0" counts as CANCELLED; a job that was requeued has a line for every start.
-        """
-        since = ("--starttime", "now-6hours", "--duplicates")
-        table = self.call("sacct", "-X", "-n", "-P", *since, "--format=JobName,State")
-        rows = (line.partition("|") for line in table.splitlines())
-        return Counter(state.split()[0] for name, _, state in rows if name.startswith(prefix))
+    def starts(self, prefix: str) -> list[accounts.Start]:
+        """Every start of the tasks of jobs whose name begins like this, by the accounts."""
+        return accounts.starts(self.call("env", *TIMES, *accounts.COMMAND), prefix)
 
     def kill_python(self, task: Task) -> bool:
         """SIGKILL to the worker of an array task; False if it has none (yet, or any more)."""

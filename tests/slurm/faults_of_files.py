@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.slurm.accounts import KILLED
 from tests.slurm.dev_cluster import wait_until
 from tests.slurm.scenario import STUDENTS, TEACHER, MissedError, Scenario
 
@@ -19,6 +20,7 @@ def checkpoint_cut(s: Scenario) -> None:
     """A worker is killed, and the file it would resume from has lost its second half."""
     s.submit()
     task = s.rng.choice(s.random_moment())
+    s.hit(task, *KILLED)
     if not s.cluster.kill_python(task):
         raise MissedError(f"{task.id} had no Python any more")
     wait_until(lambda: all(t.id != task.id for t in s.tasks()), 120, f"{task.id} does not end")
@@ -114,6 +116,7 @@ def clocks(s: Scenario) -> None:
     s.env = {"PYTHONPATH": str(INJECT), "FAULT_CLOCK": str(login)} if login else {}
     s.submit()
     task = s.rng.choice(s.random_moment(s.rng.choice([TEACHER, STUDENTS])))
+    s.hit(task, *KILLED)
     if not s.cluster.kill_python(task):
         raise MissedError(f"{task.id} had no Python any more")
     s.note(f"nodes {jobs / 3600:+.0f} h, login node {login / 3600:+.0f} h", 0)

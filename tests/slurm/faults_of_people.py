@@ -10,6 +10,7 @@ import threading
 import time
 from pathlib import Path
 
+from tests.slurm.accounts import KILLED
 from tests.slurm.dev_cluster import processes, wait_until
 from tests.slurm.matrices import CRD
 from tests.slurm.scenario import MissedError, Scenario
@@ -95,6 +96,7 @@ def dies_before_claiming(s: Scenario) -> None:
     """A worker is killed; the job that is sent next ends in its setup lines."""
     s.submit()
     task = s.rng.choice(s.random_moment())
+    s.hit(task, *KILLED)
     if not s.cluster.kill_python(task):
         raise MissedError(f"{task.id} had no Python any more")
     s.wait_for_queue()
@@ -133,6 +135,7 @@ def zombie(s: Scenario) -> None:
     pids = s.cluster.workers(task)
     if not s.cluster.signal_python(task, signal.SIGSTOP):
         raise MissedError(f"{task.id} had no Python any more")
+    s.hit(task, "NODE_FAIL", node=task.node)
     s.cluster.kill_slurmd(task.node)
     s.cluster.call("scontrol", "update", f"nodename={task.node}", "state=down", "reason=fault")
     try:

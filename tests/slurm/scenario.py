@@ -18,6 +18,7 @@ from typing import Any
 from results import records
 from results.schema import Record
 from tests.slurm import looking, matrices
+from tests.slurm.accounts import Hit
 from tests.slurm.dev_cluster import DevCluster, FaultError, Task, wait_until
 from tests.slurm.looking import MARK, Looker
 
@@ -159,6 +160,7 @@ class Scenario:
     flags: tuple[str, ...] = ()
     first: tuple[str, ...] = ()
     moments: list[str] = field(default_factory=list)
+    hits: list[Hit] = field(default_factory=list)  # of which SLURM's accounts must tell
     injections: int = 0
     submits: int = 0
     said: list[str] = field(default_factory=list)
@@ -292,6 +294,10 @@ class Scenario:
         self.injected = since or time.monotonic()
         self.submits_before = self.submits if injections else self.submits_before
         self.moments.append(f"{self.seconds:.0f} s: {moment}")
+
+    def hit(self, task: Task, *states: str, node: str = "") -> None:
+        """Record that a fault is about to end a task, which SLURM must give one of these states."""
+        self.hits.append(Hit(task.id, states, time.time(), node))
 
     # ---- the end -------------------------------------------------------------------------------
 

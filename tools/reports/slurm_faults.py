@@ -52,7 +52,8 @@ HEADER = (
     "manual steps beyond one submit",
     "needed that submit",
     "seconds until all done",
-    "ends by SLURM's accounts",
+    "SLURM's account of it",
+    "all ends by its accounts",
 )
 
 
@@ -68,7 +69,8 @@ class Session:
     def play(self, faults: Sequence[Fault]) -> list[Verdict]:
         """Every repeat of these faults, side by side on one new cluster."""
         scenarios = [(fault, repeat) for repeat in self.repeats for fault in faults]
-        with dev_cluster.running() as cluster, ThreadPoolExecutor(self.parallel) as pool:
+        clusters = max(fault.clusters for fault in faults)
+        with dev_cluster.running(clusters) as cluster, ThreadPoolExecutor(self.parallel) as pool:
             return list(pool.map(lambda scenario: self.one(cluster, *scenario), scenarios))
 
     def one(self, cluster: DevCluster, fault: Fault, repeat: int) -> Verdict:
@@ -129,14 +131,15 @@ def _row(group: Sequence[Verdict], title: str | None = None) -> list[str]:
         total(lambda v: v.manual),
         total(lambda v: v.more > 0),
         f"{min(taken):.0f}–{max(taken):.0f}",
-        _ends(group),
+        _counted(verdict.shown for verdict in group),
+        _counted(verdict.ends for verdict in group),
     ]
 
 
-def _ends(group: Sequence[Verdict]) -> str:
-    """ "7 COMPLETED, 1 NODE_FAIL"."""
-    counted = sum((verdict.accounts for verdict in group), Counter())
-    return ", ".join(f"{count} {state}" for state, count in sorted(counted.items()))
+def _counted(counts: Iterable[Counter[str]]) -> str:
+    """ "7 COMPLETED, 1 NODE_FAIL"; of none at all, "–"."""
+    counted = sum(counts, Counter[str]())
+    return ", ".join(f"{count} {state}" for state, count in sorted(counted.items())) or "–"
 
 
 def _notes(command: str, seconds: float) -> list[str]:
@@ -150,8 +153,9 @@ def _notes(command: str, seconds: float) -> list[str]:
         "false lines of status: `status --each`, asked every few seconds, said something of a run "
         "that fits neither what was so right before it nor what was so right after it, nor a way "
         "from one to the other (the disk, squeue, the live workers).",
-        "ends by SLURM's accounts: `sacct --duplicates`, a line for every start. A fault that SLURM "
-        "sees counts only where its accounts have it; else the moment is drawn again.",
+        "SLURM's account of it: `sacct --duplicates` has a line for every start. An injection that "
+        "SLURM sees counts only where this shows an end of the very task that was hit, no sooner "
+        "than the injection, in a state that it leads to; else the moment is drawn again.",
         "seconds: from the last injection (where there is no single moment, from the first "
         "submit), with other scenarios on the same cores.",
         f"{dev_cluster.version()} on one machine; {device}",
