@@ -9,6 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from pathlib import Path
 
 TOOL = Path(__file__).resolve().parents[2] / "tools/slurm_dev.sh"
 PROGRAMS = ("munged", "mariadbd", "slurmdbd", "slurmctld", "slurmd")
+QUEUE = ("squeue", "-h", "-r", "-o", "%F|%K|%A|%T|%j|%N|%R")
 PATIENCE = 120.0  # seconds for SLURM's commands while its controller is away
 
 
@@ -138,9 +140,12 @@ class DevCluster:
 
     def tasks(self, prefix: str) -> list[Task]:
         """What is in the queue of jobs whose name begins like this."""
-        table = self.call("squeue", "-h", "-r", "-o", "%F|%K|%A|%T|%j|%N|%R")
-        found = [Task(*line.split("|", 6)) for line in table.splitlines()]
-        return [task for task in found if task.name.startswith(prefix)]
+        return _tasks(self.call(*QUEUE), prefix)
+
+    def glance(self, prefix: str) -> list[Task] | None:
+        """As `tasks`, asked once; None where the controller does not answer."""
+        done = self._run(*QUEUE)
+        return None if done.returncode else _tasks(done.stdout, prefix)
 
     def is_forgotten(self, array: str) -> bool:
         """Whether the controller has purged an array that has ended."""
@@ -154,28 +159,66 @@ class DevCluster:
         lines = self._run("sacct", "-X", "-n", *since, columns).stdout.splitlines()
         return "\n".join(line for line in lines if prefix in line)
 
+    def ends(self, prefix: str) -> Counter[str]:
+        """How the starts of all jobs whose name begins like this ended, by the accounts.
+
+        "CANCELLED by 0" counts as CANCELLED; a job that was requeued has a line for every start.
+        """
+        since = ("--starttime", "now-6hours", "--duplicates")
+        table = self.call("sacct", "-X", "-n", "-P", *since, "--format=JobName,State")
+        rows = (line.partition("|") for line in table.splitlines())
+        return Counter(state.split()[0] for name, _, state in rows if name.startswith(prefix))
+
     def kill_python(self, task: Task) -> bool:
         """SIGKILL to the worker of an array task; False if it has none (yet, or any more)."""
-        pids = list(self._workers(task))
+        return self.signal_python(task, signal.SIGKILL)
+
+    def signal_python(self, task: Task, number: signal.Signals) -> bool:
+        """A signal to the worker of an array task, which SLURM knows nothing of."""
+        pids = self.workers(task)
         for pid in pids:
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, number)
         return bool(pids)
+
+    def stop_controller(self) -> None:
+        """SIGKILL; `restart_controller` brings it back."""
+        for process in processes({f"SLURM_DEV_DAEMON={self.folder}:slurmctld"}):
+            if process.words[0] == "slurmctld":
+                os.kill(process.pid, signal.SIGKILL)
 
     def kill_slurmd(self, node: str) -> None:
         """SIGKILL to the daemon of a node; what it has started lives on."""
-        for pid, words in _processes({f"SLURM_DEV_DAEMON={self.folder}:{node}"}):
-            if words[0] == "slurmd":
-                os.kill(pid, signal.SIGKILL)
+        for process in processes({f"SLURM_DEV_DAEMON={self.folder}:{node}"}):
+            if process.words[0] == "slurmd":
+                os.kill(process.pid, signal.SIGKILL)
 
-    def _workers(self, task: Task) -> Iterator[int]:
+    def workers(self, task: Task) -> list[int]:
+        """The processes of an array task's Python, of all nodes."""
         mine = {f"SLURM_JOB_ID={task.job}", f"SLURM_CONF={self.env['SLURM_CONF']}"}
-        for pid, words in _processes(mine):
-            if "python" in words[0] and "work" in words:
-                yield pid
+        found = [p for p in processes(mine) if "python" in p.words[0] and "work" in p.words]
+        return [process.pid for process in found]
 
 
-def _processes(environ: set[str]) -> Iterator[tuple[int, list[str]]]:
-    """Number and command line of every process with these "NAME=VALUE" in its environment."""
+@dataclass(frozen=True)
+class Process:
+    """A live process: its number, command line and environment."""
+
+    pid: int
+    words: list[str]
+    environ: dict[str, str]
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it was stopped by a signal; also true of one that has ended."""
+        try:
+            status = Path(f"/proc/{self.pid}/stat").read_text()
+        except OSError:
+            return True
+        return status.rpartition(")")[2].split()[0] in "TZX"
+
+
+def processes(environ: set[str]) -> Iterator[Process]:
+    """Every process with these "NAME=VALUE" in its environment."""
     for place in Path("/proc").glob("[0-9]*"):
         try:
             lines = (place / "environ").read_bytes().decode(errors="replace").split("\0")
@@ -183,7 +226,14 @@ def _processes(environ: set[str]) -> Iterator[tuple[int, list[str]]]:
         except OSError:  # it has just ended
             continue
         if environ <= set(lines):
-            yield int(place.name), words
+            pairs = (line.partition("=") for line in lines)
+            known = {name: value for name, equals, value in pairs if equals}
+            yield Process(int(place.name), words, known)
+
+
+def _tasks(table: str, prefix: str) -> list[Task]:
+    found = [Task(*line.split("|", 6)) for line in table.splitlines()]
+    return [task for task in found if task.name.startswith(prefix)]
 
 
 @contextmanager

@@ -20,6 +20,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -46,9 +47,12 @@ HEADER = (
     "runs lost",
     "results published twice",
     "results that differ",
+    "false lines of status",
+    "looks at status",
     "manual steps beyond one submit",
     "needed that submit",
     "seconds until all done",
+    "ends by SLURM's accounts",
 )
 
 
@@ -120,10 +124,19 @@ def _row(group: Sequence[Verdict], title: str | None = None) -> list[str]:
         total(lambda v: len(v.lost)),
         total(lambda v: len(v.twice)),
         total(lambda v: len(v.different)),
+        total(lambda v: len(v.false)),
+        total(lambda v: v.looks),
         total(lambda v: v.manual),
         total(lambda v: v.more > 0),
         f"{min(taken):.0f}–{max(taken):.0f}",
+        _ends(group),
     ]
+
+
+def _ends(group: Sequence[Verdict]) -> str:
+    """ "7 COMPLETED, 1 NODE_FAIL"."""
+    counted = sum((verdict.accounts for verdict in group), Counter())
+    return ", ".join(f"{count} {state}" for state, count in sorted(counted.items()))
 
 
 def _notes(command: str, seconds: float) -> list[str]:
@@ -134,6 +147,11 @@ def _notes(command: str, seconds: float) -> list[str]:
         "results published twice: a result.json that changed, watched five times a second.",
         "results that differ from an undisturbed local run: every accuracy and loss of every "
         "epoch, the steps, the teacher and the weights (SHA-256), bit for bit.",
+        "false lines of status: `status --each`, asked every few seconds, said something of a run "
+        "that fits neither what was so right before it nor what was so right after it, nor a way "
+        "from one to the other (the disk, squeue, the live workers).",
+        "ends by SLURM's accounts: `sacct --duplicates`, a line for every start. A fault that SLURM "
+        "sees counts only where its accounts have it; else the moment is drawn again.",
         "seconds: from the last injection (where there is no single moment, from the first "
         "submit), with other scenarios on the same cores.",
         f"{dev_cluster.version()} on one machine; {device}",
