@@ -15,12 +15,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.slurm import accounts
+from tests.slurm.accounts import COMMAND, TIMES, Start, starts
 
 TOOL = Path(__file__).resolve().parents[2] / "tools/slurm_dev.sh"
 PROGRAMS = ("munged", "mariadbd", "slurmdbd", "slurmctld", "slurmd")
 QUEUE = ("squeue", "-h", "-r", "-o", "%F|%K|%A|%T|%j|%N|%R")
-TIMES = tuple(f"{name}={value}" for name, value in accounts.TIMES.items())
 PATIENCE = 120.0  # seconds for SLURM's commands while its controller is away
 
 
@@ -172,9 +171,10 @@ class DevCluster:
         lines = self._run("sacct", "-X", "-n", *since, columns).stdout.splitlines()
         return "\n".join(line for line in lines if prefix in line)
 
-    def starts(self, prefix: str) -> list[accounts.Start]:
+    def starts(self, prefix: str) -> list[Start]:
         """Every start of the tasks of jobs whose name begins like this, by the accounts."""
-        return accounts.starts(self.call("env", *TIMES, *accounts.COMMAND), prefix)
+        times = (f"{name}={value}" for name, value in TIMES.items())
+        return starts(self.call("env", *times, *COMMAND), prefix)
 
     def kill_python(self, task: Task) -> bool:
         """SIGKILL to the worker of an array task; False if it has none (yet, or any more)."""

@@ -12,7 +12,7 @@ import yaml
 
 PLUGIN = Path(__file__).resolve().parents[1] / "experiments" / "my_method.py"
 PAIR, OTHER_PAIR = "resnet14 -> resnet8", "resnet20 -> resnet8"
-CRD = {"name": "crd", "options": {"negatives": 256}}
+CRD: dict[str, Any] = {"name": "crd", "options": {"negatives": 256}}
 
 
 @dataclass(frozen=True)
