@@ -7,8 +7,10 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +22,7 @@ from tests.slurm.accounts import COMMAND, TIMES, Start, starts
 TOOL = Path(__file__).resolve().parents[2] / "tools/slurm_dev.sh"
 PROGRAMS = ("munged", "mariadbd", "slurmdbd", "slurmctld", "slurmd")
 QUEUE = ("squeue", "-h", "-r", "-o", "%F|%K|%A|%T|%j|%N|%R")
+PORTS = range(20_000, 32_000, 40)  # first ones of blocks; below those for clients
 PATIENCE = 120.0  # seconds for SLURM's commands while its controller is away
 
 
@@ -243,12 +246,30 @@ def _tasks(table: str, prefix: str) -> list[Task]:
     return [task for task in found if task.name.startswith(prefix)]
 
 
+_given: set[int] = set()  # to clusters of this process, which may not listen yet
+_giving = threading.Lock()
+
+
+def _free_port() -> int:
+    """The first of a block of ports where nothing listens; tests start clusters side by side."""
+    with _giving:
+        for port in random.sample(PORTS, len(PORTS)):
+            if port not in _given and not any(map(_listens, (port, port + 1, port + 11))):
+                _given.add(port)
+                return port
+    raise FaultError(f"no free ports from {PORTS.start} to {PORTS.stop}")
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as tried:
+        return tried.connect_ex(("127.0.0.1", port)) == 0
+
+
 @contextmanager
 def running(clusters: int = 1) -> Iterator[DevCluster]:
     """New clusters in a directory and on ports of their own, there for as long as this lasts."""
     folder = Path(tempfile.mkdtemp(prefix="kd-slurm-", dir="/tmp"))  # short: sockets are in it
-    # Ports below those for clients.
-    cluster = DevCluster(folder, random.randrange(20_000, 32_000, 40), clusters)
+    cluster = DevCluster(folder, _free_port(), clusters)
     try:
         cluster.tool("start")
         yield cluster
