@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-COLUMNS = "JobID,JobName,State,ExitCode,NodeList,End"
+COLUMNS = "JobID,JobName,State,ExitCode,NodeList,End,Start"
 SACCT = ("sacct", "-X", "-n", "-P", "--duplicates", "--starttime", "now-6hours")
 COMMAND = (*SACCT, f"--format={COLUMNS}")  # with TIMES in the environment
 TIMES = {"SLURM_TIME_FORMAT": "%s"}  # seconds since 1970
@@ -28,6 +28,7 @@ class Start:
     task   "12_3"; as sacct writes it for what never started: "12_[0-3]"
     state  as sacct writes it, less what follows ("CANCELLED by 0")
     ended  seconds since 1970; infinite while it has not
+    began  likewise; infinite where it has not started
     """
 
     task: str
@@ -36,6 +37,11 @@ class Start:
     code: str
     node: str
     ended: float
+    began: float = math.inf
+
+    def overlaps(self, since: float, until: float) -> bool:
+        """Whether it ran at some moment of a span (seconds since 1970)."""
+        return self.began <= until + SLACK and self.ended >= since - SLACK
 
 
 @dataclass(frozen=True)
@@ -61,9 +67,9 @@ def starts(table: str, prefix: str = "") -> list[Start]:
 
 
 def _start(row: Sequence[str]) -> Start:
-    task, name, state, code, node, end = row
-    ended = float(end) if end.isdecimal() else math.inf
-    return Start(task, name, (state.split() or [""])[0], code, node, ended)
+    task, name, state, code, node, *times = row
+    ended, began = (float(time) if time.isdecimal() else math.inf for time in times)
+    return Start(task, name, (state.split() or [""])[0], code, node, ended, began)
 
 
 def proof(hit: Hit, found: Iterable[Start]) -> Start | None:

@@ -18,8 +18,8 @@ def other_cluster(s: Scenario) -> None:
     if sent.code or not s.tasks():
         s.wrong.append(f"nothing came to dev2: exit code {sent.code}: {sent.said}")
         return
-    s.random_moment()
     _check_sent_once(s)
+    s.random_moment()
     tasks = s.tasks()
     for task in tasks:
         s.hit(task, "CANCELLED")

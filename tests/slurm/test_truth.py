@@ -10,6 +10,7 @@ RUN = "3f2a91c07d"
 NOTHING = Look()
 DONE, FAILED = Look(done=frozenset({RUN})), Look(failed=frozenset({RUN}))
 WAITS, RUNS = Look(queued={RUN: frozenset({"PENDING"})}), Look(queued={RUN: frozenset({"RUNNING"})})
+REQUEUED = Look(queued=WAITS.queued, ran=frozenset({RUN}))
 LOCAL = Look(working=frozenset({RUN}))
 BLOCKED, ODD = Look(blocked=frozenset({RUN})), Look(odd=frozenset({RUN}))
 SILENT = Look(queued=WAITS.queued, answers=False)
@@ -26,6 +27,7 @@ SILENT = Look(queued=WAITS.queued, answers=False)
         (WAITS, "running (epoch 1/3)", DONE),
         (WAITS, "running (epoch 1/3)", NOTHING),
         (RUNS, "pending (job 1_0: BeginTime)", WAITS),  # requeued
+        (WAITS, "running (job 1_0 on n1)", REQUEUED),  # started, and its node lost, in between
         (RUNS, "running (epoch 2/3)", NOTHING),
         (RUNS, "lost (job 1_0 ended: FAILED)", NOTHING),
         (RUNS, "running (epoch 2/3)", DONE),
@@ -50,6 +52,8 @@ def test_what_can_have_been_true(before: Look, said: str, after: Look) -> None:
         (NOTHING, "running (epoch 1/3)", NOTHING, "no task of it runs"),  # a claim, nobody alive
         (NOTHING, "pending (job 1_0: Priority)", NOTHING, "no task of it waits"),
         (NOTHING, "done", NOTHING, "no result"),
+        (WAITS, "running (job 1_0 on n1)", WAITS, "no task of it runs"),
+        (NOTHING, "running (epoch 1/3)", Look(ran=frozenset({RUN})), "no task of it runs"),
         (NOTHING, "failed: Diverged", NOTHING, "no error.txt"),
         (NOTHING, "blocked", NOTHING, "nothing blocks it"),
         (NOTHING, "stale", NOTHING, "nothing of it has changed"),

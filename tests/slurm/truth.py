@@ -25,6 +25,7 @@ class Look:
              has changed
     queued   run -> the states of its tasks in the queue
     working  runs that a live process is training
+    ran      runs with a task that SLURM's accounts have running since the look before
     answers  whether SLURM's controller answers
     """
 
@@ -34,6 +35,7 @@ class Look:
     odd: frozenset[str] = NONE
     queued: Mapping[str, frozenset[str]] = field(default_factory=dict)
     working: frozenset[str] = NONE
+    ran: frozenset[str] = NONE
     answers: bool = True
 
     def waits(self, run: str) -> bool:
@@ -88,6 +90,8 @@ def _running(before: Look, run: str, after: Look) -> str | None:
         return None  # it began and ended in between
     if before.waits(run) and not after.waits(run):
         return None
+    if before.waits(run) and run in after.ran:
+        return None  # it was started and sent back to the queue in between
     return _finished(before, run) or "no task of it runs, and no process trains it"
 
 
