@@ -62,15 +62,22 @@ class Session:
 
     def __init__(self, folder: Path, args: argparse.Namespace) -> None:
         self.folder, self.seed, self.parallel = folder, args.seed, args.parallel
+        self.beside = args.parallel // 4  # clusters beside the one that many scenarios share
         self.size = matrices.QUICK if args.quick else matrices.TABLE
         self.repeats = range(1, args.repeats + 1)
         self.references = References(folder / "undisturbed")
+
+    def play_all(self, groups: Sequence[Sequence[Fault]]) -> list[Verdict]:
+        """Every group on a cluster of its own, the first and some of the others at once."""
+        with ThreadPoolExecutor(1 + self.beside) as pool:
+            return [verdict for group in pool.map(self.play, groups) for verdict in group]
 
     def play(self, faults: Sequence[Fault]) -> list[Verdict]:
         """Every repeat of these faults, side by side on one new cluster."""
         scenarios = [(fault, repeat) for repeat in self.repeats for fault in faults]
         clusters = max(fault.clusters for fault in faults)
-        with dev_cluster.running(clusters) as cluster, ThreadPoolExecutor(self.parallel) as pool:
+        threads = self.parallel - self.beside
+        with dev_cluster.running(clusters) as cluster, ThreadPoolExecutor(threads) as pool:
             return list(pool.map(lambda scenario: self.one(cluster, *scenario), scenarios))
 
     def one(self, cluster: DevCluster, fault: Fault, repeat: int) -> Verdict:
@@ -177,7 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     start = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="kd-faults-"))
     session = Session(folder, args)
-    verdicts = [v for group in _groups(args.faults) for v in session.play(group)]
+    verdicts = session.play_all(_groups(args.faults))
     command = shared.command(__file__, arguments)
     text = report(verdicts, command, time.monotonic() - start)
     shared.publish(text, args.output)
