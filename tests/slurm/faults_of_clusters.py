@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from tests.slurm.dev_cluster import wait_until
 from tests.slurm.scenario import MissedError, Scenario
 
@@ -19,7 +21,7 @@ def other_cluster(s: Scenario) -> None:
         s.wrong.append(f"nothing came to dev2: exit code {sent.code}: {sent.said}")
         return
     _check_sent_once(s)
-    s.random_moment()
+    time.sleep(s.rng.uniform(0, 2.0))  # no later: two commands take as long as all the jobs
     tasks = s.tasks()
     for task in tasks:
         s.hit(task, "CANCELLED")
@@ -29,7 +31,6 @@ def other_cluster(s: Scenario) -> None:
     if done.code:
         s.wrong.append(f"cancel: exit code {done.code}: {done.said}")
     wait_until(lambda: not s.tasks(), 60, "tasks on dev2 are left after cancel")
-    s.injections = 0  # the moment was none
     s.note(f"cancel of {len(tasks)} tasks", len(tasks))
 
 
