@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.slurm.accounts import COMMAND, TIMES, Start, starts
+
 TOOL = Path(__file__).resolve().parents[2] / "tools/slurm_dev.sh"
 PROGRAMS = ("munged", "mariadbd", "slurmdbd", "slurmctld", "slurmd")
+QUEUE = ("squeue", "-h", "-r", "-o", "%F|%K|%A|%T|%j|%N|%R")
+PORTS = range(20_000, 32_000, 40)  # first ones of blocks; below those for clients
 PATIENCE = 120.0  # seconds for SLURM's commands while its controller is away
 
 
@@ -100,6 +107,14 @@ class DevCluster:
         conf = {"SLURM_CONF": str(self.folder / "slurm.conf")}
         object.__setattr__(self, "env", {**os.environ, **own, **conf})
 
+    @property
+    def second(self) -> DevCluster:
+        """The cluster dev2 beside this one: the same, asked of its own controller."""
+        other = copy.copy(self)
+        conf = {"SLURM_CONF": str(self.folder / "dev2" / "slurm.conf")}
+        object.__setattr__(other, "env", {**self.env, **conf})
+        return other
+
     def tool(self, *words: str) -> None:
         """tools/slurm_dev.sh; raises FaultError with its last line."""
         done = self._run(str(TOOL), *words)
@@ -140,9 +155,12 @@ class DevCluster:
 
     def tasks(self, prefix: str) -> list[Task]:
         """What is in the queue of jobs whose name begins like this."""
-        table = self.call("squeue", "-h", "-r", "-o", "%F|%K|%A|%T|%j|%N|%R")
-        found = [Task(*line.split("|", 6)) for line in table.splitlines()]
-        return [task for task in found if task.name.startswith(prefix)]
+        return _tasks(self.call(*QUEUE), prefix)
+
+    def glance(self, prefix: str) -> list[Task] | None:
+        """As `tasks`, asked once; None where the controller does not answer."""
+        done = self._run(*QUEUE)
+        return None if done.returncode else _tasks(done.stdout, prefix)
 
     def is_forgotten(self, array: str) -> bool:
         """Whether the controller has purged an array that has ended."""
@@ -156,28 +174,61 @@ class DevCluster:
         lines = self._run("sacct", "-X", "-n", *since, columns).stdout.splitlines()
         return "\n".join(line for line in lines if prefix in line)
 
+    def starts(self, prefix: str) -> list[Start]:
+        """Every start of the tasks of jobs whose name begins like this, by the accounts."""
+        times = (f"{name}={value}" for name, value in TIMES.items())
+        return starts(self.call("env", *times, *COMMAND), prefix)
+
     def kill_python(self, task: Task) -> bool:
         """SIGKILL to the worker of an array task; False if it has none (yet, or any more)."""
-        pids = list(self._workers(task))
+        return self.signal_python(task, signal.SIGKILL)
+
+    def signal_python(self, task: Task, number: signal.Signals) -> bool:
+        """A signal to the worker of an array task, which SLURM knows nothing of."""
+        pids = self.workers(task)
         for pid in pids:
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, number)
         return bool(pids)
+
+    def stop_controller(self) -> None:
+        """SIGKILL; `restart_controller` brings it back."""
+        for process in processes({f"SLURM_DEV_DAEMON={self.folder}:slurmctld"}):
+            if process.words[0] == "slurmctld":
+                os.kill(process.pid, signal.SIGKILL)
 
     def kill_slurmd(self, node: str) -> None:
         """SIGKILL to the daemon of a node; what it has started lives on."""
-        for pid, words in _processes({f"SLURM_DEV_DAEMON={self.folder}:{node}"}):
-            if words[0] == "slurmd":
-                os.kill(pid, signal.SIGKILL)
+        for process in processes({f"SLURM_DEV_DAEMON={self.folder}:{node}"}):
+            if process.words[0] == "slurmd":
+                os.kill(process.pid, signal.SIGKILL)
 
-    def _workers(self, task: Task) -> Iterator[int]:
+    def workers(self, task: Task) -> list[int]:
+        """The processes of an array task's Python, of all nodes."""
         mine = {f"SLURM_JOB_ID={task.job}", f"SLURM_CONF={self.env['SLURM_CONF']}"}
-        for pid, words in _processes(mine):
-            if "python" in words[0] and "work" in words:
-                yield pid
+        found = [p for p in processes(mine) if "python" in p.words[0] and "work" in p.words]
+        return [process.pid for process in found]
 
 
-def _processes(environ: set[str]) -> Iterator[tuple[int, list[str]]]:
-    """Number and command line of every process with these "NAME=VALUE" in its environment."""
+@dataclass(frozen=True)
+class Process:
+    """A live process: its number, command line and environment."""
+
+    pid: int
+    words: list[str]
+    environ: dict[str, str]
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it was stopped by a signal; also true of one that has ended."""
+        try:
+            status = Path(f"/proc/{self.pid}/stat").read_text()
+        except OSError:
+            return True
+        return status.rpartition(")")[2].split()[0] in "TZX"
+
+
+def processes(environ: set[str]) -> Iterator[Process]:
+    """Every process with these "NAME=VALUE" in its environment."""
     for place in Path("/proc").glob("[0-9]*"):
         try:
             lines = (place / "environ").read_bytes().decode(errors="replace").split("\0")
@@ -185,15 +236,40 @@ def _processes(environ: set[str]) -> Iterator[tuple[int, list[str]]]:
         except OSError:  # it has just ended
             continue
         if environ <= set(lines):
-            yield int(place.name), words
+            pairs = (line.partition("=") for line in lines)
+            known = {name: value for name, equals, value in pairs if equals}
+            yield Process(int(place.name), words, known)
+
+
+def _tasks(table: str, prefix: str) -> list[Task]:
+    found = [Task(*line.split("|", 6)) for line in table.splitlines()]
+    return [task for task in found if task.name.startswith(prefix)]
+
+
+_given: set[int] = set()  # to clusters of this process, which may not listen yet
+_giving = threading.Lock()
+
+
+def _free_port() -> int:
+    """The first of a block of ports where nothing listens; tests start clusters side by side."""
+    with _giving:
+        for port in random.sample(PORTS, len(PORTS)):
+            if port not in _given and not any(map(_listens, (port, port + 1, port + 11))):
+                _given.add(port)
+                return port
+    raise FaultError(f"no free ports from {PORTS.start} to {PORTS.stop}")
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as tried:
+        return tried.connect_ex(("127.0.0.1", port)) == 0
 
 
 @contextmanager
 def running(clusters: int = 1) -> Iterator[DevCluster]:
     """New clusters in a directory and on ports of their own, there for as long as this lasts."""
     folder = Path(tempfile.mkdtemp(prefix="kd-slurm-", dir="/tmp"))  # short: sockets are in it
-    # Ports below those for clients.
-    cluster = DevCluster(folder, random.randrange(20_000, 32_000, 40), clusters)
+    cluster = DevCluster(folder, _free_port(), clusters)
     try:
         cluster.tool("start")
         yield cluster

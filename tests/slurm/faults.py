@@ -19,12 +19,21 @@ from typing import Any
 
 from experiments.cluster import submitted
 from results import records
+from tests.slurm import faults_of_clusters, faults_of_files, faults_of_people
+from tests.slurm.accounts import KILLED
 from tests.slurm.dev_cluster import wait_until
-from tests.slurm.matrices import Size, bad_teacher, long_students, two_teachers, usual
+from tests.slurm.matrices import (
+    Size,
+    bad_teacher,
+    long_students,
+    two_teachers,
+    usual,
+    with_plugin,
+)
 from tests.slurm.scenario import TEACHER, MissedError, Scenario
 
 INJECT = Path(__file__).resolve().parent / "inject"
-DISK = 24 << 20  # bytes
+DISK, INODES = 24 << 20, 3000  # bytes, files
 SUBMIT_SECONDS = 6.0  # about what a submit takes
 FINAL_FILES = (("weights", 1 << 18), ("result.json", 1 << 12))  # less than their bytes
 
@@ -38,6 +47,8 @@ def scancel(s: Scenario) -> None:
     s.random_moment()
     tasks = s.tasks()
     chosen = s.rng.sample(tasks, s.rng.randint(1, len(tasks))) if tasks else []
+    for task in chosen:
+        s.hit(task, "CANCELLED")
     cancelled = [s.cluster.once("scancel", task.id) for task in chosen]
     if not any(cancelled):
         raise MissedError("nothing was left to cancel")
@@ -58,6 +69,7 @@ def requeue(s: Scenario) -> None:
     """One running task, as an administrator does it."""
     s.submit()
     task = s.rng.choice(s.random_moment())
+    s.hit(task, "REQUEUED")
     if not s.cluster.once("scontrol", "requeue", task.job):
         raise MissedError(f"{task.id} had ended")
 
@@ -66,6 +78,7 @@ def sigkill(s: Scenario) -> None:
     """One running task's Python, as the kernel does it when memory runs out."""
     s.submit()
     task = s.rng.choice(s.random_moment())
+    s.hit(task, *KILLED)
     if not s.cluster.kill_python(task):
         raise MissedError(f"{task.id} had no Python any more")
     _perhaps_soon(s)
@@ -99,12 +112,11 @@ def preemption(s: Scenario) -> None:
     s.submit()
     task = s.rng.choice(s.random_moment())
     seconds = s.rng.randint(2, 15)
+    s.hit(task, "PREEMPTED", node=task.node)
     where = ("-p", "urgent", "-w", task.node, "--exclusive", "-t", "5", "-o", "/dev/null")
     s.cluster.call("sbatch", "-J", "urgent", *where, "--wrap", f"sleep {seconds}")
     s.note(f"{task.node} is taken for {seconds} s", 0)
     s.wait_for_queue()
-    if "PREEMPTED" not in s.cluster.accounts(s.prefix):
-        raise MissedError(f"{task.id} had ended")
 
 
 def node_loss(s: Scenario) -> None:
@@ -120,7 +132,9 @@ def slurmd_loss(s: Scenario) -> None:
 
 def _without(s: Scenario, kill: Callable[[str], None]) -> None:
     s.submit()
-    node = s.rng.choice(s.random_moment()).node
+    task = s.rng.choice(s.random_moment())
+    node = task.node
+    s.hit(task, "NODE_FAIL", node=node)
     kill(node)
     s.cluster.call("scontrol", "update", f"nodename={node}", "state=down", "reason=fault")
     away = s.rng.uniform(2, 15)
@@ -195,7 +209,9 @@ def submitters(s: Scenario) -> None:
 @contextmanager
 def small_disk(runs: Path) -> Iterator[None]:
     """A file system of its own for the runs directory, for as long as this lasts."""
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK}", "runs", runs], check=True)
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={DISK},nr_inodes={INODES}", "runs", runs], check=True
+    )
     try:
         yield
     finally:
@@ -253,6 +269,7 @@ def teacher_cancelled(s: Scenario) -> None:
     s.submit()
     for task in s.random_moment(TEACHER):
         if s.role(task) == TEACHER:
+            s.hit(task, "CANCELLED")
             s.cluster.once("scancel", task.id)
     s.wait_for_queue()
     _wait_for_purge(s)
@@ -272,14 +289,22 @@ def _wait_for_one(s: Scenario, array: str) -> None:
 
 @dataclass(frozen=True)
 class Fault:
-    """``disturbs``: others on the same cluster, so it gets one of its own."""
+    """One kind of fault.
+
+    account   states of which SLURM's accounts must have one, or the fault has not happened; where
+              it hits a known task, the scenario's `hits` say so more strictly
+    clusters  on the same accounts; the second one is dev2
+    disturbs  others on the same cluster, so it gets one of its own
+    """
 
     title: str
     inject: Callable[[Scenario], None]
     content: Callable[[Size], dict[str, Any]] = usual
     flags: tuple[str, ...] = ("--cohort-size", "2")
     first: tuple[str, ...] = ()
+    account: tuple[str, ...] = ()
     disturbs: bool = False
+    clusters: int = 1
     small_disk: bool = False
     blocked: bool = False  # the students stay undone, and are said to be
 
@@ -292,22 +317,41 @@ _SLOW = ("--setup", f"export FAULT_SLOW='2 2' PYTHONPATH='{INJECT}'")  # only ti
 _DEAF = ("--setup", "export FAULT_DEAF=1")
 _NODES = ("--cpus", "8", "--cohort-size", "2")  # a node for every job
 
+_files, _people = faults_of_files, faults_of_people
+
 ALL = (
-    Fault("time limit hit twice", time_limit, long_students, ("--time", "1", *_SLOW)),
+    Fault("time limit hit twice", time_limit, long_students, ("--time", "1", *_SLOW),
+          account=("REQUEUED", "TIMEOUT")),
     Fault("time limit, warning not received", time_limit_unheard, long_students,
-          first=("--time", "1", *_SLOW, *_DEAF)),
+          first=("--time", "1", *_SLOW, *_DEAF), account=("TIMEOUT",)),
     Fault("scancel of tasks", scancel),
     Fault("scontrol requeue", requeue),
     Fault("SIGKILL of python", sigkill),
+    Fault("killed, and the next job dies before claiming", _people.dies_before_claiming),
     Fault("submitter SIGKILLed after sbatch", submitter_killed, two_teachers),
     Fault("two or three submitters at once", submitters, two_teachers),
+    Fault("two submitters and a local run at once", _people.submitters_and_run),
+    Fault("sbatch hangs", _people.sbatch_hangs, two_teachers),
+    Fault("matrix edited while jobs wait", _people.edited_matrix),
+    Fault("plugin edited while jobs wait", _people.edited_plugin, with_plugin),
     Fault("disk full during training", disk_full, small_disk=True),
     Fault("disk full during the final write", disk_full_at_the_end, small_disk=True),
-    Fault("teacher fails", teacher_fails, bad_teacher, blocked=True),
-    Fault("teacher failed and purged", teacher_purged, bad_teacher, blocked=True),
+    Fault("inodes gone during training", _files.inodes_gone, small_disk=True),
+    Fault("runs directory read-only for a time", _files.read_only),
+    Fault("clocks three hours off, a worker killed", _files.clocks),
+    Fault("checkpoint cut in half", _files.checkpoint_cut),
+    Fault("teacher's weights cut in half", _files.weights_cut),
+    Fault("teacher's weights purged", _files.weights_purged),
+    Fault("teacher fails", teacher_fails, bad_teacher, blocked=True, account=("FAILED",)),
+    Fault("teacher failed and purged", teacher_purged, bad_teacher, blocked=True,
+          account=("FAILED",)),
     Fault("teacher cancelled and purged", teacher_cancelled),
     Fault("pre-emption", preemption, flags=_NODES, disturbs=True),
     Fault("node lost", node_loss, disturbs=True),
     Fault("slurmd killed, its node set down", slurmd_loss, disturbs=True),
+    Fault("stopped worker woken after its task started elsewhere", _people.zombie, disturbs=True),
     Fault("slurmctld restarted", controller, two_teachers, disturbs=True),
+    Fault("slurmctld away while people ask", _people.controller_away, disturbs=True),
+    Fault("sent to another cluster, cancelled, sent again", faults_of_clusters.other_cluster,
+          disturbs=True, clusters=2),
 )  # fmt: skip

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import yaml
+
+PLUGIN = Path(__file__).resolve().parents[1] / "experiments" / "my_method.py"
 PAIR, OTHER_PAIR = "resnet14 -> resnet8", "resnet20 -> resnet8"
-CRD = {"name": "crd", "options": {"negatives": 256}}
+CRD: dict[str, Any] = {"name": "crd", "options": {"negatives": 256}}
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,26 @@ def long_students(size: Size) -> dict[str, Any]:
 def bad_teacher(size: Size) -> dict[str, Any]:
     """It diverges in its first epochs."""
     return _matrix(size, size.methods, [PAIR], teacher_recipe={"lr": 1.0e9, "epochs": 2})
+
+
+def with_plugin(size: Size) -> dict[str, Any]:
+    """One method is a user's own, in a file beside the matrix."""
+    methods = ["vanilla", "kd", "my_method"]
+    return _matrix(size, methods, [PAIR], plugins=[PLUGIN.name])
+
+
+def text(content: Mapping[str, Any]) -> str:
+    """A matrix as YAML."""
+    return yaml.safe_dump(dict(content), sort_keys=False)
+
+
+def write(content: Mapping[str, Any], path: Path) -> None:
+    """Write a matrix, and beside it its plugin, unless that is there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text(content))
+    for name in content.get("plugins", ()):
+        if not (path.parent / name).exists():
+            shutil.copyfile(PLUGIN, path.parent / name)
 
 
 def _matrix(size: Size, methods: Sequence[Any], pairs: list[str], **more: Any) -> dict[str, Any]:

@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from results import records
 from results.schema import Record
+from tests.slurm import looking, matrices
+from tests.slurm.accounts import Hit
 from tests.slurm.dev_cluster import DevCluster, FaultError, Task, wait_until
+from tests.slurm.looking import MARK, Looker
 
 PROGRAM = Path(__file__).resolve().parents[2] / "benchmark.py"
 COMMAND_SECONDS = 300.0
@@ -69,16 +70,15 @@ class References:
 
     def of(self, content: Mapping[str, Any]) -> dict[str, Any]:
         """Run id -> its `numbers`, for every run of a matrix."""
-        text = yaml.safe_dump(dict(content), sort_keys=False)
+        text = matrices.text(content)
         place = self.folder / hashlib.sha256(text.encode()).hexdigest()[:10]
         with self._lock:
             if not (place / "made").exists():
-                self._make(place, text)
+                self._make(place, content)
         return {record.run: numbers(d, record) for d, record in records.scan(place / "runs")}
 
-    def _make(self, place: Path, text: str) -> None:
-        place.mkdir(parents=True, exist_ok=True)
-        (place / "matrix.yaml").write_text(text)
+    def _make(self, place: Path, content: Mapping[str, Any]) -> None:
+        matrices.write(content, place / "matrix.yaml")
         done = benchmark("run", place / "matrix.yaml", place / "runs")
         if done.code not in (0, 1):  # 1: runs failed, as one fault has it
             raise FaultError(f"the undisturbed run failed:\n{done.said}")
@@ -122,10 +122,15 @@ class Watch(threading.Thread):
     def look(self) -> None:
         for path in self.runs.glob("*/*/*/*/result.json"):
             first = self.seen.setdefault(path, _state(path))
-            if first[1] and _state(path) != first:
+            if first[1] and _state(path) != first and not _was_set_aside(path):
                 self.changed.add(path.parent.name)
-        gone = {path.parent.name for path in self.seen if not path.exists()}
-        self.changed |= gone
+        gone = [path for path in self.seen if not path.exists() and not _was_set_aside(path)]
+        self.changed |= {path.parent.name for path in gone}
+
+
+def _was_set_aside(path: Path) -> bool:
+    """Whether a person has had a run trained again (`retry --redo-teacher`)."""
+    return any(path.parent.parent.glob(f"{path.parent.name}.stale-*"))
 
 
 def _state(path: Path) -> tuple[int, int, bytes]:
@@ -155,20 +160,29 @@ class Scenario:
     flags: tuple[str, ...] = ()
     first: tuple[str, ...] = ()
     moments: list[str] = field(default_factory=list)
+    hits: list[Hit] = field(default_factory=list)  # of which SLURM's accounts must tell
     injections: int = 0
     submits: int = 0
     said: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)  # what else should not have happened
     injected: float = 0.0
     submits_before: int = 0  # the last injection
+    env: Mapping[str, str] = field(default_factory=dict)  # of all commands
+    oddities: bool = False  # runs may be stale or blocked: weights are damaged, or code was edited
 
     def __post_init__(self) -> None:
         self.source = self.folder / f"{self.name}.yaml"
         self.runs = self.folder / "runs"
         self.runs.mkdir(parents=True, exist_ok=True)
-        self.source.write_text(yaml.safe_dump(self.content, sort_keys=False))
+        self.rewrite(self.content)
         self.begun = time.monotonic()
         self.watch = Watch(self.runs)
+        self.looker = Looker(self)
+
+    def rewrite(self, content: dict[str, Any]) -> None:
+        """Write the matrix, anew where it was edited; its plugins once."""
+        self.content = content
+        matrices.write(content, self.source)
 
     @property
     def prefix(self) -> str:
@@ -195,23 +209,16 @@ class Scenario:
         return done
 
     def command(self, verb: str, *more: str, env: Mapping[str, str] | None = None) -> Called:
-        return benchmark(
-            verb, self.source, self.runs, *more, env={**self.cluster.env, **(env or {})}
-        )
+        environ = {**self.cluster.env, MARK: self.name, **self.env, **(env or {})}
+        return benchmark(verb, self.source, self.runs, *more, env=environ)
 
     def states(self) -> dict[str, tuple[str, str]]:
         """Run id -> (what it is, its state) as `status --each` prints them."""
-        table = self.command("status", "--each").said.splitlines()
-        rule = next(i for i, line in enumerate(table) if line.startswith("---"))
-        rows = [line.split(maxsplit=1) for line in table[rule + 1 :]]
-        width = table[rule].split("  ")
-        return {
-            run: (rest[: len(width[1])].strip(), rest[len(width[1]) :].strip())
-            for run, rest in rows
-        }
+        return looking.states(self.command("status", "--each").said)
 
     def close(self) -> None:
         """Stop watching, and take out of the queue whatever is still there."""
+        self.looker.stop()
         self.watch.stop()
         for task in self.tasks():
             self.cluster.once("scancel", task.id)
@@ -287,6 +294,10 @@ class Scenario:
         self.injected = since or time.monotonic()
         self.submits_before = self.submits if injections else self.submits_before
         self.moments.append(f"{self.seconds:.0f} s: {moment}")
+
+    def hit(self, task: Task, *states: str, node: str = "") -> None:
+        """Record that a fault is about to end a task, which SLURM must give one of these states."""
+        self.hits.append(Hit(task.id, states, time.time(), node))
 
     # ---- the end -------------------------------------------------------------------------------
 

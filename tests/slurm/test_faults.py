@@ -57,7 +57,7 @@ def test_faults_of_jobs_submitters_disks_and_teachers(
 
 def test_faults_that_disturb_a_whole_cluster(references: References, tmp_path: Path) -> None:
     def one(fault: Fault) -> Verdict:
-        with dev_cluster.running() as cluster:
+        with dev_cluster.running(fault.clusters) as cluster:
             return play(fault, cluster, tmp_path / fault.name, SEED, matrices.QUICK, references)
 
     said = complaints([fault for fault in faults.ALL if fault.disturbs], one)

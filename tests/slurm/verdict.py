@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 import random
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.slurm import accounts
 from tests.slurm.dev_cluster import DevCluster, FaultError
 from tests.slurm.faults import Fault, small_disk
 from tests.slurm.matrices import Size
 from tests.slurm.scenario import MissedError, References, Scenario
 
+ACCOUNT_SECONDS = 15.0  # until slurmdbd has heard of an end
 DRAWS = 4  # of a moment, where one came too late
 Numbers = Mapping[str, Any]  # run id -> what its result must be
 
@@ -27,6 +30,10 @@ class Verdict:
     twice      runs whose result changed after it had been published
     different  runs whose numbers or weights are not those of the undisturbed run
     wrong      anything else that should not be, in words
+    false      lines of `status` that cannot have been true
+    looks      how often `status` was asked
+    shown      how the tasks that the fault hit ended, by SLURM's own accounts
+    ends       how all starts of its tasks did
     manual     submits it took beyond the one that is allowed after the fault
     more       submits after the last injection, ``submits`` all of them
     seconds    from the last injection until all was done
@@ -39,6 +46,10 @@ class Verdict:
     twice: list[str] = field(default_factory=list)
     different: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
+    false: list[str] = field(default_factory=list)
+    looks: int = 0
+    shown: Counter[str] = field(default_factory=Counter)
+    ends: Counter[str] = field(default_factory=Counter)
     manual: int = 0
     more: int = 0
     submits: int = 0
@@ -49,13 +60,14 @@ class Verdict:
 
     @property
     def is_good(self) -> bool:
-        return not (self.lost or self.twice or self.different or self.wrong or self.manual)
+        bad = (self.lost, self.twice, self.different, self.wrong, self.false)
+        return not (any(bad) or self.manual)
 
     def __str__(self) -> str:
         said = [f"{self.fault.title} (seed {self.seed}): {'; '.join(self.moments)}"]
-        for kind in ("lost", "twice", "different", "wrong"):
+        for kind in ("lost", "twice", "different", "wrong", "false"):
             found = getattr(self, kind)
-            said += [f"{kind}: {', '.join(found)}"] if found else []
+            said += [f"{kind}: {', '.join(found[:20])}"] if found else []
         said += [f"manual steps: {self.manual}"] if self.manual else []
         return "\n".join([*said, self.evidence])
 
@@ -76,34 +88,62 @@ def play(
         s = Scenario(folder / str(draw), name, cluster, content, rng, fault.flags, fault.first)
         disk = small_disk(s.runs) if fault.small_disk else contextlib.nullcontext()
         with contextlib.suppress(MissedError), disk, contextlib.closing(s):
-            return _judged(fault, s, seed, references.of(content))
+            return _judged(fault, s, seed, references)
     return Verdict(fault, seed, wrong=[f"the moment came too late {DRAWS} times"])
 
 
-def _judged(fault: Fault, s: Scenario, seed: str, reference: Numbers) -> Verdict:
-    verdict = Verdict(fault, seed, len(reference), wrong=s.wrong, moments=s.moments)
+def _judged(fault: Fault, s: Scenario, seed: str, references: References) -> Verdict:
+    possible = references.of(s.content)
+    verdict = Verdict(fault, seed, wrong=s.wrong, moments=s.moments)
     try:
         fault.inject(s)
-        verdict.manual = s.recover(set(reference))
+        wanted = references.of(s.content)  # the matrix may have been edited
+        verdict.manual = s.recover(set(wanted))
     except MissedError:
         raise
     except FaultError as error:
         s.wrong.append(str(error))
+        wanted = possible
     verdict.seconds = time.monotonic() - s.injected
-    _compare(verdict, s, reference)
+    verdict.runs = len(wanted)
+    _ask_accounts(verdict, s)
+    s.looker.stop()
+    verdict.false, verdict.looks = s.looker.false, s.looker.looks
+    _compare(verdict, s, wanted, {**possible, **wanted})
     if fault.blocked:
-        _check_blocked(verdict, s, reference)
+        _check_blocked(verdict, s, wanted)
     verdict.submits, verdict.more, verdict.injections = s.submits, s.more, s.injections
     if not verdict.is_good:
         verdict.evidence = s.evidence()
     return verdict
 
 
-def _compare(verdict: Verdict, s: Scenario, reference: Numbers) -> None:
+def _ask_accounts(verdict: Verdict, s: Scenario) -> None:
+    """A fault that SLURM sees has to be in its accounts, or it has not been one."""
+    wanted = set(verdict.fault.account)
+    patience = time.monotonic() + ACCOUNT_SECONDS
+    while True:
+        found = s.cluster.starts(s.prefix)
+        verdict.ends = Counter(start.state for start in found)
+        verdict.shown = accounts.shown(s.hits, found) if s.hits else _those(verdict.ends, wanted)
+        is_whole = verdict.shown.total() >= (len(s.hits) or bool(wanted))
+        if is_whole or time.monotonic() > patience:
+            break
+        time.sleep(1.0)
+    if (s.hits or wanted) and not verdict.shown:
+        raise MissedError("the accounts do not show it")
+    s.injections -= max(0, len(s.hits) - verdict.shown.total())
+
+
+def _those(ends: Counter[str], states: set[str]) -> Counter[str]:
+    return Counter({state: count for state, count in ends.items() if state in states})
+
+
+def _compare(verdict: Verdict, s: Scenario, wanted: Numbers, possible: Numbers) -> None:
     s.watch.look()
     results = s.results()
-    verdict.lost = sorted(set(reference) - set(results))
-    verdict.different = sorted(run for run in results if results[run] != reference.get(run))
+    verdict.lost = sorted(set(wanted) - set(results))
+    verdict.different = sorted(run for run in results if results[run] != possible.get(run))
     verdict.twice = sorted(s.watch.changed)
 
 

@@ -20,6 +20,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -46,9 +47,13 @@ HEADER = (
     "runs lost",
     "results published twice",
     "results that differ",
+    "false lines of status",
+    "looks at status",
     "manual steps beyond one submit",
     "needed that submit",
     "seconds until all done",
+    "SLURM's account of it",
+    "all ends by its accounts",
 )
 
 
@@ -57,14 +62,22 @@ class Session:
 
     def __init__(self, folder: Path, args: argparse.Namespace) -> None:
         self.folder, self.seed, self.parallel = folder, args.seed, args.parallel
+        self.beside = args.parallel // 4  # clusters beside the one that many scenarios share
         self.size = matrices.QUICK if args.quick else matrices.TABLE
         self.repeats = range(1, args.repeats + 1)
         self.references = References(folder / "undisturbed")
 
+    def play_all(self, groups: Sequence[Sequence[Fault]]) -> list[Verdict]:
+        """Every group on a cluster of its own, the first and some of the others at once."""
+        with ThreadPoolExecutor(1 + self.beside) as pool:
+            return [verdict for group in pool.map(self.play, groups) for verdict in group]
+
     def play(self, faults: Sequence[Fault]) -> list[Verdict]:
         """Every repeat of these faults, side by side on one new cluster."""
         scenarios = [(fault, repeat) for repeat in self.repeats for fault in faults]
-        with dev_cluster.running() as cluster, ThreadPoolExecutor(self.parallel) as pool:
+        clusters = max(fault.clusters for fault in faults)
+        threads = self.parallel - self.beside
+        with dev_cluster.running(clusters) as cluster, ThreadPoolExecutor(threads) as pool:
             return list(pool.map(lambda scenario: self.one(cluster, *scenario), scenarios))
 
     def one(self, cluster: DevCluster, fault: Fault, repeat: int) -> Verdict:
@@ -120,10 +133,20 @@ def _row(group: Sequence[Verdict], title: str | None = None) -> list[str]:
         total(lambda v: len(v.lost)),
         total(lambda v: len(v.twice)),
         total(lambda v: len(v.different)),
+        total(lambda v: len(v.false)),
+        total(lambda v: v.looks),
         total(lambda v: v.manual),
         total(lambda v: v.more > 0),
         f"{min(taken):.0f}–{max(taken):.0f}",
+        _counted(verdict.shown for verdict in group),
+        _counted(verdict.ends for verdict in group),
     ]
+
+
+def _counted(counts: Iterable[Counter[str]]) -> str:
+    """ "7 COMPLETED, 1 NODE_FAIL"; of none at all, "–"."""
+    counted = sum(counts, Counter[str]())
+    return ", ".join(f"{count} {state}" for state, count in sorted(counted.items())) or "–"
 
 
 def _notes(command: str, seconds: float) -> list[str]:
@@ -134,6 +157,12 @@ def _notes(command: str, seconds: float) -> list[str]:
         "results published twice: a result.json that changed, watched five times a second.",
         "results that differ from an undisturbed local run: every accuracy and loss of every "
         "epoch, the steps, the teacher and the weights (SHA-256), bit for bit.",
+        "false lines of status: `status --each`, asked every few seconds, said something of a run "
+        "that fits neither what was so right before it nor what was so right after it, nor a way "
+        "from one to the other (the disk, squeue, the live workers).",
+        "SLURM's account of it: `sacct --duplicates` has a line for every start. An injection that "
+        "SLURM sees counts only where this shows an end of the very task that was hit, no sooner "
+        "than the injection, in a state that it leads to; else the moment is drawn again.",
         "seconds: from the last injection (where there is no single moment, from the first "
         "submit), with other scenarios on the same cores.",
         f"{dev_cluster.version()} on one machine; {device}",
@@ -155,7 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     start = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="kd-faults-"))
     session = Session(folder, args)
-    verdicts = [v for group in _groups(args.faults) for v in session.play(group)]
+    verdicts = session.play_all(_groups(args.faults))
     command = shared.command(__file__, arguments)
     text = report(verdicts, command, time.monotonic() - start)
     shared.publish(text, args.output)

@@ -5,11 +5,14 @@ FAULT_FILL   "PATTERN NUMBER FREE BALLAST COUNT": right before the NUMBER-th tim
              up to FREE bytes; the file COUNT, elsewhere, counts
 FAULT_SLOW   "SECONDS STARTS": seconds that pass whenever a checkpoint is written, in the first
              starts of a job
+FAULT_READ_ONLY "FLAG FOLDER": while the file FLAG exists, nothing below FOLDER can be written
+FAULT_CLOCK  seconds that this process's clock is ahead
 FAULT_DEAF   the warnings of an approaching end are blocked
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -56,6 +59,36 @@ class Filler:
                 return size
 
 
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+CHANGES = ("os.link", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate")
+
+
+def refuse_writing(flag: str, folder: str) -> None:
+    """As on a file system that is mounted read-only, as long as ``flag`` exists."""
+
+    def hook(event: str, arguments: tuple[object, ...]) -> None:
+        if event == "open":
+            writes = bool(int(str(arguments[2] or 0)) & WRITING)
+        else:
+            writes = event in CHANGES
+        if writes and str(arguments[0]).startswith(folder) and os.access(flag, os.F_OK):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), arguments[0])
+
+    sys.addaudithook(hook)
+
+
+def shift_clock(seconds: float) -> None:
+    """What this process believes to be the time; the file system's clock stays right."""
+    true, true_ns, local = time.time, time.time_ns, time.localtime
+    time.time = lambda: true() + seconds
+    time.time_ns = lambda: true_ns() + int(seconds * 1e9)
+    time.localtime = lambda moment=None: local(time.time() if moment is None else moment)
+
+
+if "FAULT_READ_ONLY" in os.environ:
+    refuse_writing(*os.environ["FAULT_READ_ONLY"].split())
+if "FAULT_CLOCK" in os.environ:
+    shift_clock(float(os.environ["FAULT_CLOCK"]))
 if "FAULT_FILL" in os.environ:
     pattern, number, free, *files = os.environ["FAULT_FILL"].split()
     before_opening(pattern, Filler(int(number), int(free), *files))
