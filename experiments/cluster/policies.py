@@ -61,10 +61,11 @@ def of(options: SlurmOptions, of_partitions: Sequence[str], cluster: str | None)
 
 
 def _table(what: Sequence[str], columns: Sequence[str]) -> list[dict[str, str]]:
-    """The rows of `sacctmgr show`, by column."""
+    """The rows of `sacctmgr show`, by column; what a site prints besides has spaces at its bars."""
     command = ["sacctmgr", "-n", "-P", "show", *what, f"format={','.join(columns)}"]
     rows = (line.split("|") for line in slurm.call(*command).splitlines())
-    return [dict(zip(columns, row, strict=True)) for row in rows if len(row) == len(columns)]
+    tidy = (row for row in rows if row == [cell.strip() for cell in row])
+    return [dict(zip(columns, row, strict=True)) for row in tidy if len(row) == len(columns)]
 
 
 def _association(rows: list[dict[str, str]], options: SlurmOptions, cluster: str | None) -> Row:
