@@ -108,7 +108,7 @@ def dies_before_claiming(s: Scenario) -> None:
     for run, (what, state) in s.states().items():
         if not re.match("done|lost|to do|blocked|pending|failed", state):
             s.wrong.append(f"{what} ({run}) is {state}")
-    s.note("its successor ended with exit code 3", 0)
+    s.note("its successor ended with exit code 3")  # that submit was part of the fault
 
 
 def controller_away(s: Scenario) -> None:
