@@ -61,6 +61,21 @@ def held_back(runs: Path, statuses: Mapping[str, Status]) -> dict[str, Status]:
     return after
 
 
+def unanswered(runs: Path, statuses: Mapping[str, Status]) -> dict[str, Status]:
+    """The statuses, with runs as unknown that were sent without an answer of sbatch.
+
+    A `submit` may be waiting for it, or was cut off; the next one finds out. For who only looks.
+    """
+    after = dict(statuses)
+    for array in (array for array in submitted.load(runs) if array.job is None):
+        at = time.strftime("%H:%M", time.localtime(array.time))
+        detail = f"sent at {at}, but sbatch has not answered yet: the next submit finds out"
+        for run in {run for ids in array.tasks for run in ids} & set(statuses):
+            if statuses[run].state in NOT_STARTED:
+                after[run] = replace(statuses[run], state=State.UNKNOWN, detail=detail)
+    return after
+
+
 def left_alone(runs: Path) -> list[str]:
     """A line for each array of `held_back`: other people's, and those of distant clusters."""
     return [_described(array) for array in _waited_for(runs)]

@@ -6,6 +6,7 @@ import argparse
 import shutil
 import sys
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from experiments.commands import streams, terminal
@@ -46,7 +47,15 @@ def status(args: argparse.Namespace) -> int:
         _watch(Looks(plan, seconds, args.watch or MOST_SECONDS, failed=True), args)
     view = queue_status.look(plan, failed=True)
     streams.show(_text(plan, view, args))
-    return job_lines.exit_code(view.statuses.values()) if args.exit_code else 0
+    told = _with_unanswered(plan, view).statuses
+    return job_lines.exit_code(told.values()) if args.exit_code else 0
+
+
+def _with_unanswered(plan: Plan, view: View) -> View:
+    """What SLURM's queue says is not all: what was sent may not have an answer yet."""
+    from experiments.cluster import recovery
+
+    return replace(view, statuses=recovery.unanswered(plan.workspace.runs, view.statuses))
 
 
 def _watch(looks: Looks, args: argparse.Namespace) -> None:
@@ -73,6 +82,7 @@ def _text(plan: Plan, view: View, args: argparse.Namespace) -> str:
     from experiments.cluster import job_lines
     from experiments.plan.summary import format_counts
 
+    view = _with_unanswered(plan, view)
     statuses = view.statuses
     note_unreadable(statuses.values())
     warn_of_damage(args, statuses)

@@ -13,6 +13,7 @@ from tests.slurm.dev_cluster import wait_until
 from tests.slurm.scenario import STUDENTS, TEACHER, MissedError, Scenario
 
 INJECT = Path(__file__).resolve().parent / "inject"
+STUDENTS_SLEEP = 10  # seconds
 HOURS = 3 * 3600  # seconds that clocks differ by, either way
 
 
@@ -46,13 +47,17 @@ def weights_purged(s: Scenario) -> None:
 
 
 def _spoil(s: Scenario, spoil: Callable[[Path], object]) -> None:
+    """As soon as the teacher is done; its students' jobs sleep for a while before they begin."""
+    s.first = ("--setup", f"sleep {STUDENTS_SLEEP}")
     s.submit()
-    s.random_moment(STUDENTS)
-    teachers = {run for run in s.looker.eyes.teachers().values() if run}
-    paths = [path for run in teachers for path in s.runs.glob(f"*/*/*/*-{run}/weights.safetensors")]
-    for path in paths:
-        spoil(path)
+    wait_until(
+        lambda: bool(_weights(s)) or not s.tasks(), 300, "the teacher is not done", every=0.2
+    )
+    time.sleep(s.rng.uniform(0, STUDENTS_SLEEP / 2))
     s.oddities = True
+    for path in _weights(s):
+        spoil(path)
+    s.note("right after the teacher was done")
     s.wait_for_queue()
     if all((path.parent / "result.json").exists() for path in s.runs.glob("*/*/*/*-*/spec.yaml")):
         raise MissedError("the students were done")
@@ -60,7 +65,13 @@ def _spoil(s: Scenario, spoil: Callable[[Path], object]) -> None:
     s.moments.append(f"{s.seconds:.0f} s: retry --redo-teacher: exit code {done.code}")
     if done.code or "set aside" not in done.said:
         s.wrong.append(f"retry --redo-teacher: exit code {done.code}: {done.said}")
-    s.note("trained again", 0)
+
+
+def _weights(s: Scenario) -> list[Path]:
+    """Of the teachers that are done."""
+    teachers = {run for run in s.looker.eyes.teachers().values() if run}
+    done = [path for run in teachers for path in s.runs.glob(f"*/*/*/*-{run}/result.json")]
+    return [path.with_name("weights.safetensors") for path in done]
 
 
 def read_only(s: Scenario) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import threading
@@ -103,8 +104,17 @@ class Eyes:
             odd=frozenset({*places, *teachers}) if oddities else frozenset(),
             queued=dict(self._queued),
             working=frozenset(self._working()),
+            unsure=frozenset(self._unsure()),
             answers=answers,
         )
+
+    def _unsure(self) -> Iterator[str]:
+        """Runs of arrays that have no job id yet."""
+        for path in self.scenario.runs.glob(".slurm/*/array.json"):
+            with contextlib.suppress(OSError, ValueError):  # gone since, or being replaced
+                array = json.loads(path.read_text())
+                if array["job"] is None:
+                    yield from (run for runs in array["tasks"] for run in runs)
 
     def _ask(self) -> bool:
         """Whether the controller answers; its queue then is the last known."""

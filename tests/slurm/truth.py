@@ -26,6 +26,7 @@ class Look:
     queued   run -> the states of its tasks in the queue
     working  runs that a live process is training
     ran      runs with a task that SLURM's accounts have running since the look before
+    unsure   runs of arrays for which sbatch has not answered
     answers  whether SLURM's controller answers
     """
 
@@ -36,6 +37,7 @@ class Look:
     queued: Mapping[str, frozenset[str]] = field(default_factory=dict)
     working: frozenset[str] = NONE
     ran: frozenset[str] = NONE
+    unsure: frozenset[str] = NONE
     answers: bool = True
 
     def waits(self, run: str) -> bool:
@@ -117,7 +119,9 @@ def _to_do(before: Look, run: str, after: Look) -> str | None:
 
 
 def _unknown(before: Look, run: str, after: Look) -> str | None:
-    return "SLURM answers" if before.answers and after.answers else _finished(before, run)
+    if before.answers and after.answers and run not in before.unsure | after.unsure:
+        return "SLURM answers, and so did sbatch"
+    return _finished(before, run)
 
 
 def _impossible(before: Look, run: str, after: Look) -> str | None:

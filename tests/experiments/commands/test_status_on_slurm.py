@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from experiments.commands import submit
 from experiments.matrix.run_spec import RunSpec
 from experiments.rundir import status as run_status
 from experiments.rundir.status import State, count_states
-from tests.experiments import cli, fake_slurm_commands
+from tests.experiments import cli, fake_slurm_commands, sending
 from tests.experiments.sending import FIRST, SECOND, TEACHER_TASK, Place, claimed
 
 YES = ("--yes", "--no-timing")
@@ -443,3 +444,16 @@ def test_cancel_needs_slurm(place, monkeypatch):
     said = place.call("cancel", "--yes")
     assert said.code == 2
     assert said.err.startswith("error: sbatch: not found")
+
+
+def test_what_sbatch_has_not_answered_is_unknown(fake, place):
+    """It may be in the queue: neither "to do" nor "pending" would be true for certain."""
+    sending.send(place)
+    for entry in place.sent:
+        replace(entry, job=None).write()
+    told = place.call("status", "--exit-code")
+    assert (told.code, told.err) == (3, "")
+    assert (
+        "7 unknown" in told.out
+        and "sbatch has not answered yet" in place.call("status", "--each").out
+    )
