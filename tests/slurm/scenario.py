@@ -275,6 +275,8 @@ class Scenario:
 
     def _wait_for(self, role: str, epoch: int) -> None:
         def has_come() -> bool:
+            if self._is_at_rest() and self.tasks():  # SLURM holds what a node could not start
+                self.submit()
             begun = self.epochs(role) >= epoch and bool(self.running(role))
             return begun or not self.tasks()
 
