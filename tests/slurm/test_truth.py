@@ -40,6 +40,7 @@ SILENT = Look(queued=WAITS.queued, answers=False)
         (SILENT, "unknown (SLURM does not answer; it was last sent as job 1_0)", SILENT),
         (WAITS, "unknown (SLURM does not answer; it was last sent as job 1_0)", SILENT),
         (SILENT, "pending (job 1_0: Priority)", WAITS),
+        (NOTHING, "pending (job 1_0: Dependency)", Look(ran=frozenset({RUN}))),
     ],
 )  # fmt: skip
 def test_what_can_have_been_true(before: Look, said: str, after: Look) -> None:

@@ -102,6 +102,8 @@ def _pending(before: Look, run: str, after: Look) -> str | None:
         return None
     if after.is_known(run) and not before.is_known(run):
         return None  # it was sent and started in between
+    if run in after.ran and not before.is_known(run):
+        return None  # sent, started and ended in between
     return _finished(before, run) or "no task of it waits"
 
 
