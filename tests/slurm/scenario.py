@@ -305,7 +305,8 @@ class Scenario:
 
     def results(self) -> dict[str, Any]:
         """Run id -> its `numbers`, of what has a result."""
-        return {record.run: numbers(d, record) for d, record in records.scan(self.runs)}
+        found = [(d, record) for d, record in records.scan(self.runs) if ".stale-" not in d.name]
+        return {record.run: numbers(d, record) for d, record in found}
 
     def recover(self, wanted: set[str]) -> int:
         """Wait, and submit until all ``wanted`` runs are there; the submits beyond the one allowed.
