@@ -40,6 +40,8 @@ SILENT = Look(queued=WAITS.queued, answers=False)
         (SILENT, "unknown (SLURM does not answer; it was last sent as job 1_0)", SILENT),
         (WAITS, "unknown (SLURM does not answer; it was last sent as job 1_0)", SILENT),
         (SILENT, "pending (job 1_0: Priority)", WAITS),
+        (NOTHING, "unknown (sent at 20:15, but sbatch has not answered yet)", WAITS),
+        (Look(unsure=frozenset({RUN})), "unknown (sent at 20:15, but …)", WAITS),
         (NOTHING, "pending (job 1_0: Dependency)", Look(ran=frozenset({RUN}))),
     ],
 )  # fmt: skip

@@ -121,7 +121,9 @@ def _to_do(before: Look, run: str, after: Look) -> str | None:
 
 
 def _unknown(before: Look, run: str, after: Look) -> str | None:
-    if before.answers and after.answers and run not in before.unsure | after.unsure:
+    asked = after.is_known(run) and not before.is_known(run)  # sent, and answered, in between
+    unsure = asked or run in before.unsure | after.unsure | after.ran
+    if before.answers and after.answers and not unsure:
         return "SLURM answers, and so did sbatch"
     return _finished(before, run)
 
