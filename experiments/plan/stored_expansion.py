@@ -29,6 +29,7 @@ from experiments.memo import Key, Memo, code_stamp, versions
 from experiments.plan.kinds import Code
 
 KIND = "runs"
+MOST = 200_000  # runs: 20 MB; checking and writing more would take longer than it ever saves
 # What an expansion, its checks and the verdicts of `kinds` are computed by.
 CODE = ("models", "distillers", "datasets", "experiments/matrix", "experiments/plan",
         "experiments/train/one_sample.py")  # fmt: skip
@@ -81,10 +82,10 @@ class ExpansionMemo:
 
     def store(self, expansion: Expansion) -> None:
         """Remember an expansion, if it comes back as it is and nothing has changed meanwhile."""
-        plain, code = encoded(expansion), Code.of_today()
-        if self.key is None or decoded(json.loads(json.dumps(plain))) != expansion:
+        if self.key is None or len(expansion.entries) > MOST:
             return
-        if self._key_now() != self.key:
+        plain, code = encoded(expansion), Code.of_today()
+        if decoded(json.loads(json.dumps(plain))) != expansion or self._key_now() != self.key:
             return
         text = json.dumps({**vars(code), "expansion": plain})
         self.memo.store(KIND, self.key, {"sha256": _digest(text), "value": text}, self.name)

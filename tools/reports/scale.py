@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import functools
 import itertools
+import json
 import os
 import shutil
 import subprocess
@@ -75,6 +76,16 @@ COMMANDS = (
     Command("submit", ("--dry-run", "--no-timing")),
 )
 SLURM = ("squeue", "sacct", "sacctmgr", "scontrol", "sbatch", "scancel", "sinfo")
+# Starts a command and prints its exit code, seconds of CPU and peak memory. A process's peak begins
+# with that of the one that started it, and this one, with PyTorch, has more than `status` needs.
+HELPER = """
+import json, os, sys
+null = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
+process = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ, file_actions=null)
+_, status, usage = os.wait4(process, 0)
+code = os.waitstatus_to_exitcode(status)
+print(json.dumps([code, usage.ru_utime + usage.ru_stime, usage.ru_maxrss]))
+"""
 
 
 @dataclass(frozen=True)
@@ -103,17 +114,17 @@ def measure(
     environ = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"} if tools else None
     with tempfile.TemporaryFile() as errors:
         start = time.perf_counter()
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, env=environ)
-        _, status, usage = os.wait4(process.pid, 0)  # the memory of this child, not of all so far
+        helper = [sys.executable, "-S", "-c", HELPER, *command]
+        done = subprocess.run(helper, stdout=subprocess.PIPE, stderr=errors, env=environ)
         seconds = time.perf_counter() - start
-        process.returncode = os.waitstatus_to_exitcode(status)
         errors.seek(0)
         lines = errors.read().decode(errors="replace").split("\n")
-    if process.returncode:
+    code, cpu, peak = json.loads(done.stdout)
+    if code:
         reason = next((line for line in reversed(lines) if line), "no message")
-        raise InputError(f"exit code {process.returncode}: {reason}")
+        raise InputError(f"exit code {code}: {reason}")
     unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in KiB on Linux
-    return Taken(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit)
+    return Taken(seconds, cpu, peak * unit)
 
 
 def counted(taken: Taken, arguments: Sequence[str], checkout: Path | None, tools: Path) -> Taken:

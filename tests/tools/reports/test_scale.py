@@ -100,6 +100,12 @@ def stand_in(tmp_path, monkeypatch):
     return tmp_path / "benchmark.py"
 
 
+def test_the_memory_is_the_commands_own(stand_in):
+    """This process has hundreds of megabytes more."""
+    stand_in.write_text("")
+    assert scale.measure(["status"]).peak_bytes < 50_000_000
+
+
 def test_what_a_process_takes_is_measured(stand_in):
     stand_in.write_text("x = bytearray(200_000_000)\nfor i in range(2_000_000): pass\n")
     taken = scale.measure(["status"])
