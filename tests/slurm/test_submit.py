@@ -113,7 +113,7 @@ def test_sbatch_refuses(
 def test_a_limit_of_the_user_is_said_and_the_rest_sent_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slurm, "mine", lambda: 0)  # other tests have jobs there, too
+    monkeypatch.setattr(slurm, "mine", lambda *_, **__: 0)  # other tests have jobs there, too
     matrix = write(tmp_path, methods=["vanilla"], trials=3)
     flags = ("--yes", "--wait", "--no-timing", "--cohort-size", "1", "--max-jobs", "2")
     first = call("submit", matrix, *flags)
