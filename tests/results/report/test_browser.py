@@ -318,6 +318,7 @@ def test_is_loaded_anew_while_jobs_run(tab: Tab, tmp_path: Path) -> None:
     site.write([made.content(done=6)], refresh=2)
     page.wait_for_selector(".lead:has-text('7 of 55 runs are done')")
     page.locator(".live input").evaluate("box => box.click()")
+    page.wait_for_timeout(1500)  # a renewal that was under way has read what was there before
     site.write([made.content(done=9)], refresh=2)
     page.wait_for_timeout(2500)
     assert "7 of 55" in page.locator(".lead").first.text_content()
