@@ -8,8 +8,8 @@ import signal as signals
 from collections.abc import Mapping
 
 from experiments import slurm
+from experiments.worker.job import BLOCKED, REFUSED, STOPPED
 
-BLOCKED_CODE = 4  # of a worker in an array whose run is blocked
 KNOWN_NO_MORE = "no longer known to SLURM"
 
 # A job that waits, or is held, in a state of its own. {id} is the job's.
@@ -67,10 +67,10 @@ ENDS = {
     "REVOKED": "another cluster of the federation has it",
     "TIMEOUT": "its time limit passed",
 }
-CODES = {
-    2: "bad input, or --setup ended so: see its log",
-    3: "stopped with everything saved, or --setup ended so: see its log",
-    BLOCKED_CODE: "its runs were blocked, or --setup ended so: see its log",
+CODES = {  # of workers, and of shells
+    REFUSED: "bad input, or --setup ended so: see its log",
+    STOPPED: "stopped with everything saved, or --setup ended so: see its log",
+    BLOCKED: "its runs were blocked, or --setup ended so: see its log",
     126: "a command of --setup, or python, cannot be executed",
     127: "a command of --setup, or python, was not found",
 }

@@ -6,7 +6,7 @@ Only who sent an array can find out for certain: a cluster may hide other people
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,13 +52,8 @@ def held_back(runs: Path, statuses: Mapping[str, Status]) -> dict[str, Status]:
 
     This is about arrays that `recover` leaves alone: it has completed the others, or will.
     """
-    after = dict(statuses)
-    for array in _waited_for(runs):
-        for run in {run for ids in array.tasks for run in ids} & set(statuses):
-            if statuses[run].state in NOT_STARTED:
-                detail = f"{_who(array)} has no job id yet"
-                after[run] = replace(statuses[run], state=State.PENDING, detail=detail)
-    return after
+    found = ((array, f"{_who(array)} has no job id yet") for array in _waited_for(runs))
+    return _marked(statuses, found, State.PENDING)
 
 
 def unanswered(runs: Path, statuses: Mapping[str, Status]) -> dict[str, Status]:
@@ -66,13 +61,25 @@ def unanswered(runs: Path, statuses: Mapping[str, Status]) -> dict[str, Status]:
 
     A `submit` may be waiting for it, or was cut off; the next one finds out. For who only looks.
     """
+    arrays = (array for array in submitted.load(runs) if array.job is None)
+    return _marked(statuses, ((array, _unsure(array)) for array in arrays), State.UNKNOWN)
+
+
+def _unsure(array: SubmittedArray) -> str:
+    at = time.strftime("%H:%M", time.localtime(array.time))
+    whose = "the" if array.is_mine else f"{array.user}'s"
+    return f"sent at {at}, but sbatch has not answered yet: {whose} next submit finds out"
+
+
+def _marked(
+    statuses: Mapping[str, Status], arrays: Iterable[tuple[SubmittedArray, str]], state: str
+) -> dict[str, Status]:
+    """The statuses, with ``state`` and a detail for runs of arrays that seem not to be sent."""
     after = dict(statuses)
-    for array in (array for array in submitted.load(runs) if array.job is None):
-        at = time.strftime("%H:%M", time.localtime(array.time))
-        detail = f"sent at {at}, but sbatch has not answered yet: the next submit finds out"
+    for array, detail in arrays:
         for run in {run for ids in array.tasks for run in ids} & set(statuses):
             if statuses[run].state in NOT_STARTED:
-                after[run] = replace(statuses[run], state=State.UNKNOWN, detail=detail)
+                after[run] = replace(statuses[run], state=state, detail=detail)
     return after
 
 

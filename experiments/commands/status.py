@@ -45,10 +45,9 @@ def status(args: argparse.Namespace) -> int:
     if args.watch is not None:
         seconds = args.watch or WATCH_SECONDS  # with a number, at equal intervals
         _watch(Looks(plan, seconds, args.watch or MOST_SECONDS, failed=True), args)
-    view = queue_status.look(plan, failed=True)
+    view = _with_unanswered(plan, queue_status.look(plan, failed=True))
     streams.show(_text(plan, view, args))
-    told = _with_unanswered(plan, view).statuses
-    return job_lines.exit_code(told.values()) if args.exit_code else 0
+    return job_lines.exit_code(view.statuses.values()) if args.exit_code else 0
 
 
 def _with_unanswered(plan: Plan, view: View) -> View:
@@ -61,7 +60,8 @@ def _with_unanswered(plan: Plan, view: View) -> View:
 def _watch(looks: Looks, args: argparse.Namespace) -> None:
     """Print the table again and again, until Ctrl-C."""
     while True:
-        text, now = _text(looks.plan, looks(), args), time.strftime("%H:%M:%S")
+        view, now = _with_unanswered(looks.plan, looks()), time.strftime("%H:%M:%S")
+        text = _text(looks.plan, view, args)
         if sys.stdout.isatty():
             text = CLEAR + _first_lines(text, shutil.get_terminal_size().lines - 2)
         every = "every" if args.watch else "again in"
@@ -82,7 +82,6 @@ def _text(plan: Plan, view: View, args: argparse.Namespace) -> str:
     from experiments.cluster import job_lines
     from experiments.plan.summary import format_counts
 
-    view = _with_unanswered(plan, view)
     statuses = view.statuses
     note_unreadable(statuses.values())
     warn_of_damage(args, statuses)

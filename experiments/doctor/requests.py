@@ -12,7 +12,7 @@ from experiments.cluster.site import Nodes, Site
 from experiments.doctor.finding import FAIL, WARN, Finding
 from experiments.matrix.slurm_grammar import UNLIMITED, gpu_type, megabytes
 from experiments.matrix.slurm_options import SlurmOptions
-from experiments.wording import form, plural
+from experiments.wording import plural
 from models.registry import near
 
 
@@ -80,7 +80,7 @@ def _gpus(nodes: Iterable[Nodes], wanted: int | str | None, where: str) -> Itera
     if not wanted or kind in types or (kind is None and types):
         return
     named = [known for known in types if known]
-    have = f"has {form(len(types), 'GPUs', 'GPUs')} of {', '.join(named)}" if named else "has none"
+    have = f"has GPUs of {', '.join(named)}" if named else "has none"
     have = "has GPUs without a type" if types == [""] else have
     fix = near(kind, named) if kind and named else "another --partition, or another --gpus"
     yield Finding(FAIL, "gpus", f"a job asks for {wanted}, and {where} {have}", fix)

@@ -12,7 +12,6 @@ from results.schema import TeacherUsed
 CHECKPOINT = "checkpoint"
 HEAD = "method.safetensors"  # for methods that predict with modules of their own
 WEIGHTS = "weights.safetensors"  # what a finished run leaves in its directory
-BLOCKED = "blocked.txt"  # why a run could not be tried, in one line; stops nobody
 ERROR = "error.txt"  # why a run failed; while it is there, nobody tries again
 BLOCKED = "blocked.txt"  # why a run could not be tried, in one line; stops nobody
 
