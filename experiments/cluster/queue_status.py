@@ -88,7 +88,7 @@ def survey(plan: Plan) -> tuple[dict[str, Status], dict[str, QueueState]]:
     Raises SlurmError where SLURM is installed but does not answer.
     """
     view = look(plan)
-    _require_answer(view.silent)
+    require_answer(view.silent)
     return view.statuses, view.queue
 
 
@@ -118,11 +118,12 @@ def query(runs: Path, statuses: Iterable[Status], with_ends: bool = True) -> dic
     "not in the queue" and "unknown" must not be confused.
     """
     known = _ask(runs, statuses)
-    _require_answer(known.silent if with_ends else set(known.answers.silent.values()))
+    require_answer(known.silent if with_ends else set(known.answers.silent.values()))
     return known.states()
 
 
-def _require_answer(silent: Collection[str]) -> None:
+def require_answer(silent: Collection[str]) -> None:
+    """Raise SlurmError where a cluster did not answer: ``silent`` are the errors."""
     if silent:
         raise slurm.SlurmError("; ".join(silent))
 

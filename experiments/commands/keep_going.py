@@ -38,30 +38,28 @@ def keep_going(
     send   sends what ``tally`` admits, and says which arrays these were
     moved  is told the statuses of the last look and of this one
     """
-    from experiments.cluster import queue_status
+    from experiments.cluster.looks import Looks
+    from experiments.cluster.queue_status import require_answer
     from experiments.rundir.status import ACTIVE
 
-    pause, before = FIRST, queue_status.statuses(plan)
+    looks, before = Looks(plan, FIRST, LONGEST), None
     while True:
+        view = looks()
+        statuses = view.statuses
         try:
-            statuses, known = queue_status.survey(plan)
-            for line in tally.blame(*_ends(statuses, known)):
+            require_answer(view.silent)
+            for line in tally.blame(*_ends(statuses, view.queue)):
                 note(line)
         except slurm.SlurmError as error:  # a controller restarts: the jobs go on
             note(f"{error}; looking again")
             wait(LONGEST)
             continue
-        moved(before, statuses)
+        moved(before or statuses, statuses)
         is_sent = _again(tally, statuses, send, note)
         if not is_sent and not any(s.state in ACTIVE for s in statuses.values()):
             return statuses
-        changed = is_sent or _states(statuses) != _states(before)
-        pause, before = (FIRST if changed else min(LONGEST, 1.5 * pause)), statuses
-        wait(pause)
-
-
-def _states(statuses: Statuses) -> dict[str, str]:
-    return {run: status.state for run, status in statuses.items()}
+        before = statuses
+        wait(FIRST if is_sent else looks.pause)
 
 
 def _again(tally: Tally, statuses: Statuses, send: Send, note: Callable[[str], None]) -> bool:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 import datasets
-import distillers
 import models
 from experiments.errors import together
+from experiments.matrix import known
 from experiments.matrix.schema import NONE, Matrix, MethodEntry, PairEntry
 from experiments.wording import plural
 
@@ -69,39 +69,23 @@ def tell(left: LeftOut) -> None:
 
 
 def _unknown_methods(methods: Iterable[MethodEntry]) -> list[str]:
-    return [method.name for method in methods if not _is_known_method(method.name)]
-
-
-def _is_known_method(name: str) -> bool:
-    try:
-        distillers.find(name)
-    except distillers.MethodError:
-        return False
-    return True
+    return [method.name for method in methods if not known.is_method(method.name)]
 
 
 def _unknown_models(pairs: Iterable[PairEntry]) -> list[str]:
     names = dict.fromkeys(name for pair in pairs for name in (pair.teacher, pair.student))
-    return [name for name in names if name != NONE and not _is_known_model(name)]
-
-
-def _is_known_model(name: str) -> bool:
-    try:
-        models.check(name)
-    except models.ModelError:
-        return False
-    return True
+    return [name for name in names if name != NONE and not known.is_model(name)]
 
 
 def _known_only(matrix: Matrix, pairs: Sequence[PairEntry]) -> dict[str, object]:
     """Other keys of the matrix that name networks, without those that are left out."""
     teachers = {pair.teacher for pair in pairs}
-    known = models.names()
+    registered = models.names()
     rates = matrix.recipe.lr_exceptions
     kept = {
         pattern: rate
         for pattern, rate in rates.items()
-        if any(fnmatchcase(n, pattern) for n in known)
+        if any(fnmatchcase(n, pattern) for n in registered)
     }
     return {
         "teachers": {n: entry for n, entry in matrix.teachers.items() if n in teachers},

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import distillers
-import models
+from experiments.matrix import known
 from experiments.matrix.run_spec import RunSpec
 from experiments.worker.blocking import Blocker
 from experiments.worker.job import Job
@@ -40,10 +40,4 @@ def is_known(spec: RunSpec) -> bool:
     """Whether a run's method and networks are registered."""
     method = spec.source.method if spec.source else spec.method
     names = [spec.student, *([spec.teacher.name] if spec.teacher else [])]
-    try:
-        distillers.find(method)
-        for name in names:
-            models.check(name)
-    except (distillers.MethodError, models.ModelError):
-        return False
-    return True
+    return known.is_method(method) and all(map(known.is_model, names))
