@@ -35,7 +35,8 @@ from experiments.wording import plural
 
 if TYPE_CHECKING:
     from experiments.cluster.again import Tally
-    from experiments.cluster.arrays import Settings
+    from experiments.cluster.arrays import Settings, SubmissionPlan
+    from experiments.cluster.queue_status import QueueState
     from experiments.cluster.site import Site
     from experiments.cluster.submitted import SubmittedArray
     from experiments.doctor.disk import Need
@@ -62,19 +63,9 @@ OPTIONS = (
 def submit(args: argparse.Namespace) -> int:
     """Send whatever is not done yet to SLURM: teachers first, students in arrays."""
     from experiments import slurm
-    from experiments.cluster import (
-        arrays,
-        preview,
-        queue_status,
-        recovery,
-        site,
-        submission,
-        waiting,
-    )
+    from experiments.cluster import arrays, preview, site, submission, waiting
     from experiments.cluster.again import Tally
     from experiments.plan.preflight import check_writable
-    from experiments.plan.summary import format_counts
-    from experiments.rundir.status import NOT_STARTED
 
     if not args.dry_run:
         slurm.require()
@@ -86,19 +77,11 @@ def submit(args: argparse.Namespace) -> int:
     plan = planned(args, here=False)
     _check(plan, options)
     print_note(check_writable(plan.workspace.runs))
-    statuses, known = queue_status.survey(plan)
-    for line in recovery.left_alone(plan.workspace.runs):
-        _note(line)
-    statuses = recovery.held_back(plan.workspace.runs, statuses)
-    warn_of_damage(args, statuses)
-    statuses = preview.as_reset(statuses, states_to_train(args))
+    statuses, known = _survey(args, plan)
     settings, need = _settings(args, plan, statuses.values(), options)
     there = site.of(options) if slurm.is_here() else None
     view = arrays.plan_submission(plan, statuses, known, settings, preview.limits(options, there))
-    if not (args.quiet and args.yes):  # without --yes, people are asked about what this shows
-        print(format_counts(plan, statuses), flush=True)
-        preview.describe(view, settings)
-        preview.describe_waiting(view, statuses)
+    _describe(args, plan, statuses, view, settings)
     if args.dry_run:
         _warn(there, plan, options)
         preview.show_scripts(plan, view, options)
@@ -108,14 +91,56 @@ def submit(args: argparse.Namespace) -> int:
         print("nothing to send")
     else:
         _examine(plan, options, there, need)
-        plan.check_accuracies(s.spec for s in statuses.values() if s.state in NOT_STARTED)
-        print_teacher_notes(plan, statuses, measure=False)
-        if not confirm(args, "submit?"):
+        if not _agreed(args, plan, statuses):
             return 1
         tally.count(_send(args, plan, settings, there, tally), statuses)
     if args.keep_going:
         return _keep_going(args, plan, settings, there, tally)
     return follow(plan, level(args)) if args.wait else 0
+
+
+def _survey(
+    args: argparse.Namespace, plan: Plan
+) -> tuple[dict[str, Status], dict[str, QueueState]]:
+    """What is to be sent, as the runs will be once failed and stale ones are reset; and the queue.
+
+    What stands in the way of some is printed.
+    """
+    from experiments.cluster import preview, queue_status, recovery
+
+    statuses, known = queue_status.survey(plan)
+    for line in recovery.left_alone(plan.workspace.runs):
+        _note(line)
+    statuses = recovery.held_back(plan.workspace.runs, statuses)
+    warn_of_damage(args, statuses)
+    return preview.as_reset(statuses, states_to_train(args)), known
+
+
+def _describe(
+    args: argparse.Namespace,
+    plan: Plan,
+    statuses: Mapping[str, Status],
+    view: SubmissionPlan,
+    settings: Settings,
+) -> None:
+    """Print what would be sent. Without --yes, people are asked about what this shows."""
+    from experiments.cluster import preview
+    from experiments.plan.summary import format_counts
+
+    if args.quiet and args.yes:
+        return
+    print(format_counts(plan, statuses), flush=True)
+    preview.describe(view, settings)
+    preview.describe_waiting(view, statuses)
+
+
+def _agreed(args: argparse.Namespace, plan: Plan, statuses: Mapping[str, Status]) -> bool:
+    """Check the given teachers that are needed, and ask."""
+    from experiments.rundir.status import NOT_STARTED
+
+    plan.check_accuracies(s.spec for s in statuses.values() if s.state in NOT_STARTED)
+    print_teacher_notes(plan, statuses, measure=False)
+    return confirm(args, "submit?")
 
 
 def _options(args: argparse.Namespace) -> SlurmOptions:
