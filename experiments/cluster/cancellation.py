@@ -8,7 +8,8 @@ from pathlib import Path
 
 from experiments import slurm
 from experiments.cluster import submitted
-from experiments.cluster.questions import Address, Task
+from experiments.cluster.addresses import Address
+from experiments.cluster.questions import Task
 from experiments.cluster.queue_status import QueueState
 from experiments.errors import InputError
 from experiments.plan.plan import Plan

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from experiments import slurm
 from experiments.cluster import job_words
+from experiments.cluster.addresses import Address
 from experiments.cluster.submitted import SubmittedArray
 
-Address = tuple[str | None, str]  # a cluster and an array task ("123_4")
 UNKNOWN = job_words.KNOWN_NO_MORE
 SILENT = "?"  # the state of a task whose cluster does not answer
 
