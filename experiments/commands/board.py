@@ -14,9 +14,11 @@ from experiments.cluster import queue_status
 from experiments.commands.reference import Joined, Source, join
 from experiments.errors import InputError
 from experiments.matrix import transfer
-from experiments.matrix.expand import Entry, Expansion, label
+from experiments.matrix.checks import label
+from experiments.matrix.expansion import Entry, Expansion
+from experiments.matrix.pairs import ARROW, fits
 from experiments.matrix.run_spec import RunSpec
-from experiments.matrix.schema import ARROW, DatasetEntry, Matrix, fits
+from experiments.matrix.schema import DatasetEntry, Matrix
 from experiments.plan.plan import Plan
 from experiments.rundir.status import ACTIVE, NOT_STARTED, State, Status
 from models.registry import near

@@ -89,7 +89,7 @@ def _check_method(args: argparse.Namespace, method: str, pair: str, folder: Path
 def _laboratory(args: argparse.Namespace, pair: str, folder: Path) -> Laboratory:
     import datasets
     from experiments.check.proofs import RECIPE, SIZE, Laboratory
-    from experiments.matrix.schema import parse_pair
+    from experiments.matrix.pairs import parse_pair
 
     entry = parse_pair(pair, "--pair")
     own = {} if args.dataset else {"image_size": args.image_size, "test_size": 32}

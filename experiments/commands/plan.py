@@ -19,7 +19,7 @@ from experiments.commands.common import (
 from experiments.wording import plural
 
 if TYPE_CHECKING:
-    from experiments.matrix.expand import Expansion
+    from experiments.matrix.expansion import Expansion
     from experiments.plan.cost import Cost
     from experiments.plan.plan import Plan
     from experiments.rundir.status import Status

@@ -21,7 +21,7 @@ from experiments.commands.reference_rows import (
     rows_of,
 )
 from experiments.errors import InputError
-from experiments.matrix.expand import Entry
+from experiments.matrix.expansion import Entry
 from experiments.matrix.protocol import Protocol, Slot
 from experiments.rundir.status import ACTIVE, NOT_STARTED, State, Status
 from results.cells import Cell, TeacherScores

@@ -13,9 +13,9 @@ from typing import Any
 
 import distillers
 from distillers import plugins
-from experiments.matrix.expand import known_hashes, modules_of
 from experiments.matrix.recipe import Recipe
 from experiments.matrix.run_spec import DataSpec, RunSpec, data_defaults
+from experiments.matrix.sources import known_hashes, modules_of
 from results.schema import Record
 
 

@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import yaml
 from pydantic import (
@@ -41,18 +41,39 @@ class _Frozen(BaseModel):
         return copied
 
 
-class DataSpec(_Frozen):
+class _Sparse(_Frozen):
+    """Fields that came later are in no dump while they are at their default.
+
+    Specs, ids and records are what they were before these fields existed.
+    """
+
+    later: ClassVar[tuple[str, ...]] = ()
+
+    @model_serializer(mode="wrap")
+    def _without_defaults_of_later(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = plain(self)
+        for name in self.later:
+            if getattr(self, name) == type(self).model_fields[name].default:
+                fields.pop(name, None)
+        return fields
+
+
+class DataSpec(_Sparse):
     """A data set as a run sees it.
 
     ``options`` holds every option of the data set except paths and those that only affect speed. A
-    user's own data is identified by the hash of its ``content``.
+    user's own data is identified by the hash of its ``content``. ``scored_on``: the part that
+    accuracies are of; under "validation" the test part is not read.
     """
+
+    later = ("scored_on",)
 
     name: str
     subset: int | None = None
     validation: int | float | None = None
     options: dict[str, Any] = Field(default_factory=dict)
     content: str | None = None
+    scored_on: Literal["test", "validation"] = "test"
 
     @functools.cached_property
     def identity(self) -> dict[str, Any]:
@@ -61,24 +82,20 @@ class DataSpec(_Frozen):
         return {**self.model_dump(mode="json", exclude_defaults=True), "options": own}
 
 
-class TeacherSpec(_Frozen):
+class TeacherSpec(_Sparse):
     """Where a teacher's weights come from: a run of the harness, or a file given by its sha256.
 
-    ``normalisation``: of the pixels that it was trained on, if the matrix states one. It is in no
-    dump without a value: specs, ids and records are what they were before it existed.
+    ``normalisation``: of the pixels that it was trained on, if the matrix states one. ``members``:
+    of an ensemble, which has neither run nor file of its own.
     """
+
+    later = ("normalisation", "members")
 
     name: str
     run: str | None = None
     sha256: str | None = None
     normalisation: Normalisation | None = None
-
-    @model_serializer(mode="wrap")
-    def _plain(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        fields: dict[str, Any] = plain(self)
-        if self.normalisation is None:
-            fields.pop("normalisation", None)
-        return fields
+    members: tuple[TeacherSpec, ...] = ()
 
 
 class SourceSpec(_Frozen):
@@ -90,8 +107,14 @@ class SourceSpec(_Frozen):
     bn_mode: str = "eval"
 
 
-class RunSpec(_Frozen):
-    """One run, fully resolved. ``options`` holds every option of the method, defaults included."""
+class RunSpec(_Sparse):
+    """One run, fully resolved. ``options`` holds every option of the method, defaults included.
+
+    ``choice``: the id of a choice that has not been made yet. The run is then a placeholder of the
+    one that will have the chosen options.
+    """
+
+    later = ("choice",)
 
     dataset: DataSpec
     teacher: TeacherSpec | None = None
@@ -104,6 +127,7 @@ class RunSpec(_Frozen):
     recipe_version: int = Recipe.version
     source: SourceSpec | None = None
     plugins: tuple[str, ...] = ()  # digests of the users' files that define this run's names
+    choice: str | None = None
 
     @functools.cached_property
     def id(self) -> str:
@@ -115,6 +139,14 @@ class RunSpec(_Frozen):
         """This run, with the id that it has: asking for it then needs no code of its method."""
         self.__dict__["id"] = run  # where the cached property looks first
         return self
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The runs that must be done first: those that train its teachers."""
+        if self.teacher is None:
+            return ()
+        teachers = self.teacher.members or (self.teacher,)
+        return tuple(teacher.run for teacher in teachers if teacher.run)
 
     @property
     def pair(self) -> str:
@@ -161,6 +193,7 @@ def identity(spec: RunSpec) -> dict[str, Any]:
     source = spec.source.model_dump(mode="json", exclude_defaults=True) if spec.source else None
     return {
         **({"source": source} if source else {}),
+        **({"choice": spec.choice} if spec.choice else {}),
         "dataset": spec.dataset.identity,
         "teacher": teacher,
         "student": spec.student,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,23 +17,20 @@ from pydantic import (
     model_validator,
 )
 
-import models
-from experiments.errors import InputError, explain
+from experiments.errors import explain
 from experiments.matrix import yaml_loader
+from experiments.matrix.method_entry import MethodEntry
+from experiments.matrix.pairs import PairEntry, fits
 from experiments.matrix.recipe import SWITCHES, Recipe
 from experiments.matrix.slurm_options import TEXTS, SlurmOptions
+from experiments.matrix.strict import Strict
 from experiments.wording import plural
 from models.normalisation import Normalisation, stated
 from models.registry import near
 from results import published_rows
 
-ARROW = " -> "
 # A plan of a million runs takes a minute and 2 GB of memory (46 µs and 1.5 kB each).
 MOST_RUNS = 1_000_000
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class DatasetEntry(BaseModel):
@@ -50,101 +46,7 @@ class DatasetEntry(BaseModel):
         return dict(self.model_extra or {})
 
 
-def _names(pair: str) -> list[str]:
-    """Teacher and student of "A -> B", or "A → B" as tables print it."""
-    return [name.strip() for name in pair.replace("→", "->").split("->")]
-
-
-def fits(name: str, pattern: str) -> bool:
-    """Whether a name is meant by a pattern: the language of `--pairs`, `--methods` and `pairs:`.
-
-    Ignoring case, as names do. A label that contains "[" or "*" matches itself.
-    """
-    name, pattern = name.lower(), pattern.lower()
-    return name == pattern or fnmatchcase(name, pattern)
-
-
-NONE = "none"  # in place of a teacher: a pair of methods that have none
-
-
-class PairEntry(_Strict):
-    """``- resnet56 -> resnet20``, or a mapping; ``none -> resnet20`` where there is no teacher."""
-
-    teacher: str
-    student: str
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_text(cls, value: Any) -> Any:
-        if isinstance(value, dict):
-            return value
-        names = _names(str(value))
-        if len(names) != 2 or not all(names):
-            raise ValueError('expected "TEACHER -> STUDENT"')
-        return {"teacher": names[0], "student": names[1]}
-
-    def __str__(self) -> str:
-        return f"{self.teacher}{ARROW}{self.student}"
-
-
-def parse_pair(text: str, where: str) -> PairEntry:
-    """A pair of known networks given as "TEACHER -> STUDENT".
-
-    Raises InputError that begins with ``where``.
-    """
-    try:
-        pair = PairEntry.model_validate(text)
-        models.check(pair.teacher)
-        models.check(pair.student)
-    except ValidationError as error:
-        raise explain(error, PairEntry, where) from error
-    except models.ModelError as error:
-        raise InputError(f"{where}: {error}") from error
-    return pair
-
-
-class MethodEntry(_Strict):
-    """``- crd+kd``, or a mapping with options, preset, label and exceptions for some pairs.
-
-    A key of ``pairs`` is a pair or a pattern such as "vgg13 -> *".
-    """
-
-    name: str
-    label: str | None = None
-    preset: str | None = None
-    options: dict[str, Any] = Field(default_factory=dict)
-    pairs: dict[str, dict[str, Any]] = Field(default_factory=dict)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_text(cls, value: Any) -> Any:
-        if isinstance(value, (str, dict)):
-            return {"name": value} if isinstance(value, str) else value
-        raise ValueError("expected a method's name, or a mapping with one")
-
-    @field_validator("pairs")
-    @classmethod
-    def _one_spelling(cls, pairs: dict[str, Any]) -> dict[str, Any]:
-        spellings = {ARROW.join(_names(key)): key for key in pairs}
-        if len(spellings) < len(pairs):
-            raise ValueError("a pair is given twice, in two spellings")
-        return {pair: pairs[key] for pair, key in spellings.items()}
-
-    def options_for(self, pair: PairEntry) -> dict[str, Any]:
-        """The entry's options on one pair.
-
-        Of several patterns that fit, later ones win; the pair itself wins over all patterns.
-        """
-        fitting = [key for key in self.pairs if fits(str(pair), key)]
-        exact = str(pair).lower()
-        fitting.sort(key=lambda key: key.lower() == exact)  # stable: patterns keep their order
-        merged = dict(self.options)
-        for key in fitting:
-            merged |= self.pairs[key]
-        return merged
-
-
-class TeacherEntry(_Strict):
+class TeacherEntry(Strict):
     """A given teacher: its weights (path relative to the data root) and their expected accuracy.
 
     ``mean`` and ``std`` (three numbers each, of pixels in 0…1), or the name of a ``normalisation``
@@ -196,7 +98,7 @@ PROBE: dict[str, Any] = {
 NUMERICS = ("precision", "threads", *SWITCHES)
 
 
-class TransferEntry(_Strict):
+class TransferEntry(Strict):
     """On which other data sets the students are probed, and how."""
 
     datasets: tuple[DatasetEntry, ...] = Field(min_length=1)
@@ -221,7 +123,7 @@ class TransferEntry(_Strict):
         return RecipeEntry.model_validate({**PROBE, **numerics, **self.recipe})
 
 
-class Matrix(_Strict):
+class Matrix(Strict):
     """A validated matrix file."""
 
     dataset: DatasetEntry

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from experiments.errors import InputError
-from experiments.matrix.expand import Expansion
-from experiments.matrix.schema import fits
+from experiments.matrix.expansion import Expansion
+from experiments.matrix.pairs import fits
 from models.registry import near
 
 T = TypeVar("T")

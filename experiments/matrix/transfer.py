@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import distillers
 from experiments.errors import InputError
-from experiments.matrix.expand import Entry, Expansion, Facts, Recipes, data_spec
+from experiments.matrix.data_of import data_spec
+from experiments.matrix.expansion import Entry, Expansion, Facts
+from experiments.matrix.recipes import Recipes
 from experiments.matrix.run_spec import RunSpec, SourceSpec
 from experiments.matrix.schema import Matrix
 from models.registry import near

@@ -15,7 +15,9 @@ import datasets
 import models
 from experiments.errors import together
 from experiments.matrix import known
-from experiments.matrix.schema import NONE, Matrix, MethodEntry, PairEntry
+from experiments.matrix.method_entry import MethodEntry
+from experiments.matrix.pairs import NONE, PairEntry
+from experiments.matrix.schema import Matrix
 from experiments.wording import plural
 
 

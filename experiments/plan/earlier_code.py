@@ -16,8 +16,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from experiments.matrix import expand
-from experiments.matrix.expand import Expansion
+from experiments.matrix import sources
+from experiments.matrix.expansion import Expansion
 from experiments.matrix.run_spec import RunSpec
 from experiments.rundir import stored_spec
 from results import files, records
@@ -192,10 +192,10 @@ def _is_list_of_texts(value: Any) -> bool:
 
 
 def _described(stored: RunSpec, today: RunSpec, original: str, directory: Path) -> Earlier:
-    hashes = expand.code_hashes(today)
+    hashes = sources.code_hashes(today)
     changed = [
         plugin.path.name
-        for plugin in expand.plugins_of(today)
+        for plugin in sources.plugins_of(today)
         if not plugin.hashes & set(stored.plugins)
     ]
     return Earlier(

@@ -13,8 +13,8 @@ import datasets
 from experiments import environment
 from experiments.activity import activity
 from experiments.errors import InputError
-from experiments.matrix import expand, schema, transfer
-from experiments.matrix.expand import Expansion, Facts
+from experiments.matrix import checks, data_of, expand, schema, transfer
+from experiments.matrix.expansion import Expansion, Facts
 from experiments.matrix.run_spec import RunSpec, build_dataset
 from experiments.matrix.schema import Matrix
 from experiments.matrix.select import select
@@ -280,7 +280,7 @@ def _resolved(
     matrix, left_out = broken_plugins.without(matrix, list(broken.values()), source)
     broken_plugins.tell(left_out)
     plugins = tuple(plugin for plugin in plugins if plugin not in broken)
-    expand.check_names(matrix, source)
+    checks.check_names(matrix, source)
     data, content = _required_data(source, matrix, workspace, strict)
     files = {name: teacher_path(name, matrix, workspace) for name in matrix.teachers}
     hashes = {n: teacher_hash(source, n, matrix, path, strict) for n, path in files.items()}
@@ -307,7 +307,7 @@ def _probes(origin: Plan, name: str, strict: bool) -> Plan:
     """The plan of the probes of ``origin``'s students on the data set ``name``."""
     source = f"{origin.source}: transfer"
     matrix = transfer.matrix_of(origin.matrix, name, origin.source)
-    expand.check_data(matrix, source)
+    checks.check_data(matrix, source)
     data, content = _required_data(source, matrix, origin.workspace, strict)
     probes = transfer.expand(origin.expansion, matrix, Facts(content=content), source)
     reconciled = reconcile(probes, origin.workspace.runs)
@@ -336,7 +336,7 @@ def _required_data(
         from experiments.plan import preflight
 
         preflight.check_numerics(source, matrix, workspace.device)
-    is_own = expand.needs_content(matrix)
+    is_own = data_of.needs_content(matrix)
     data = build_data(matrix, workspace, source) if strict or is_own else None
     return data, data.fingerprint if data and is_own else None
 

@@ -14,8 +14,8 @@ from datasets import Data
 from datasets.memory import MemoryData
 from distillers import Needs
 from experiments.errors import InputError
-from experiments.matrix import expand
 from experiments.matrix.recipe import Recipe
+from experiments.matrix.recipes import Recipes
 from experiments.matrix.run_spec import TeacherSpec
 from experiments.matrix.schema import Matrix, TeacherEntry
 from experiments.memo import Memo
@@ -29,7 +29,7 @@ TIMED = 32  # images of a test that predict how long a whole one takes
 
 def check_numerics(source: str, matrix: Matrix, device: str) -> None:
     """Refuse numerics that this machine lacks; they are never replaced silently."""
-    recipes = expand.Recipes(matrix, source)
+    recipes = Recipes(matrix, source)
     for where, fields in (("recipe", recipes.common), ("teacher_recipe", recipes.teachers)):
         lacking = numerics.missing(fields, device)
         if lacking:

@@ -20,8 +20,8 @@ from typing import Any, Generic, TypeVar
 
 from distillers.errors import MethodError
 from distillers.identity import read_plugin
-from experiments.matrix import expand
-from experiments.matrix.expand import Entry, Expansion
+from experiments.matrix import data_of
+from experiments.matrix.expansion import Entry, Expansion
 from experiments.matrix.recipe import Recipe
 from experiments.matrix.run_spec import DataSpec, RunSpec, TeacherSpec
 from experiments.matrix.schema import Matrix
@@ -99,7 +99,7 @@ def _key(matrix: Matrix, data: Path, plugins: Iterable[Path], files: Iterable[Pa
     options = matrix.dataset.options
     if "folder" in options:
         return None  # thousands of images
-    own = [data / os.path.expanduser(str(options["file"]))] if expand.needs_content(matrix) else []
+    own = [data / os.path.expanduser(str(options["file"]))] if data_of.needs_content(matrix) else []
     return {
         "matrix": matrix.model_dump(mode="json"),
         "plugins": [read_plugin(plugin).digest for plugin in plugins],

@@ -13,8 +13,8 @@ import distillers
 import models
 from datasets import Batch, Info
 from experiments.errors import InputError
+from experiments.matrix.pairs import parse_pair
 from experiments.matrix.recipe import Recipe
-from experiments.matrix.schema import parse_pair
 from experiments.train import networks
 
 CLASSES, SIZE, BATCH = 100, 32, 64  # as on CIFAR-100

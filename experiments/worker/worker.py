@@ -16,7 +16,7 @@ import torch
 import models
 from datasets import Data, DataError
 from experiments.errors import InputError
-from experiments.matrix import expand
+from experiments.matrix import sources
 from experiments.matrix.run_spec import RunSpec, TeacherSpec, build_dataset
 from experiments.memo import Memo
 from experiments.rundir.outcome import Outcome
@@ -186,7 +186,7 @@ def _train(job: Job, stop: Stop, report: Report, group: ProcessGroup, block: Blo
 def _is_as_planned(spec: RunSpec, data: Data, block: Blocker) -> bool:
     """Whether plugins and a user's own data are still those that the run's id was made from."""
     same_data = spec.dataset.content in (None, data.fingerprint)
-    if set(spec.plugins) <= expand.code_hashes(spec) and same_data:
+    if set(spec.plugins) <= sources.code_hashes(spec) and same_data:
         return True
     what = "data" if not same_data else "plugin"
     block(spec, f"its {what} changed since it was planned")

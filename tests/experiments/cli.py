@@ -16,7 +16,8 @@ import yaml
 
 import benchmark
 from experiments.local.progress import Progress
-from experiments.matrix.expand import Expansion, Facts, expand
+from experiments.matrix.expand import expand
+from experiments.matrix.expansion import Expansion, Facts
 from experiments.matrix.schema import Matrix
 from experiments.plan import jobs
 from experiments.worker import worker

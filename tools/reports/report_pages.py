@@ -32,7 +32,8 @@ import yaml
 from experiments.commands.entry import entry_point
 from experiments.environment import CHECKOUT
 from experiments.errors import InputError
-from experiments.matrix.expand import Expansion, Facts, expand
+from experiments.matrix.expand import expand
+from experiments.matrix.expansion import Expansion, Facts
 from experiments.matrix.schema import Matrix
 from results import records
 from results.render import Table, markdown

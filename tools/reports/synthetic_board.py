@@ -15,7 +15,8 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from experiments.matrix.expand import Facts, expand
+from experiments.matrix.expand import expand
+from experiments.matrix.expansion import Facts
 from experiments.matrix.run_spec import RunSpec
 from experiments.matrix.schema import Matrix
 from tools.reports import synthetic_runs

@@ -19,7 +19,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from experiments.environment import CHECKOUT
 from experiments.errors import InputError
-from experiments.matrix.expand import Expansion, Facts, expand
+from experiments.matrix.expand import expand
+from experiments.matrix.expansion import Expansion, Facts
 from experiments.matrix.run_spec import RunSpec
 from experiments.matrix.schema import Matrix
 from experiments.rundir import claims, start_log

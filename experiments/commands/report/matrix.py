@@ -17,8 +17,8 @@ from experiments.commands.report.boards import Asked
 from experiments.commands.report.flags import Commands
 from experiments.commands.report.methods import Row
 from experiments.commands.report.progress import progress, trains
-from experiments.matrix.expand import label
-from experiments.matrix.schema import MethodEntry
+from experiments.matrix.checks import label
+from experiments.matrix.method_entry import MethodEntry
 from experiments.plan.plan import Plan
 from results import board_file
 from results.report.content import Content, MethodFacts

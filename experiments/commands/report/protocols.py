@@ -17,9 +17,9 @@ from pydantic import ValidationError
 
 import datasets
 from experiments.errors import InputError
+from experiments.matrix.pairs import NONE
 from experiments.matrix.protocol import standard_recipe
 from experiments.matrix.run_spec import DataSpec, data_defaults
-from experiments.matrix.schema import NONE
 from results.schema import Record
 
 VANILLA = "vanilla"

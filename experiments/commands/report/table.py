@@ -19,10 +19,11 @@ from experiments.commands.report import methods as report_methods
 from experiments.commands.report import runs as report_runs
 from experiments.commands.report.protocols import VANILLA, Group, Item, data_of, recipe_of
 from experiments.matrix import transfer
+from experiments.matrix.pairs import ARROW, NONE
 from experiments.matrix.protocol import is_known
 from experiments.matrix.recipe import Recipe
 from experiments.matrix.run_spec import DataSpec, data_defaults
-from experiments.matrix.schema import ARROW, NONE, DatasetEntry
+from experiments.matrix.schema import DatasetEntry
 from results.cells import Cell, TeacherScores
 from results.leaderboard import Leaderboard, leaderboard
 from results.report.content import TEACHER, MethodFacts, Run

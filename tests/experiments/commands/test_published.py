@@ -13,7 +13,8 @@ import yaml
 from experiments.commands.published import model_name, other_parts
 from experiments.environment import CHECKOUT
 from experiments.matrix import schema
-from experiments.matrix.expand import Facts, expand
+from experiments.matrix.expand import expand
+from experiments.matrix.expansion import Facts
 from results import published_rows
 from results.published_rows import TEACHER
 from tests.experiments import cli

@@ -11,7 +11,7 @@ import pytest
 import distillers
 from experiments.commands import reference
 from experiments.commands.reference import Joined, Source
-from experiments.matrix.expand import Expansion, Facts
+from experiments.matrix.expansion import Expansion, Facts
 from experiments.rundir.status import State, Status
 from results.cells import Cell
 from results.leaderboard import leaderboard

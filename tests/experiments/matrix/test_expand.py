@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from experiments.errors import InputError
-from experiments.matrix.expand import Facts, expand
+from experiments.matrix.expand import expand
+from experiments.matrix.expansion import Facts
 from experiments.matrix.schema import load
 from experiments.matrix.select import select
 from tests.experiments.cli import expansion

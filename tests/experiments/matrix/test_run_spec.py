@@ -11,7 +11,7 @@ import datasets.registry
 import distillers
 from datasets.registry import names as dataset_names
 from distillers.kd import KD
-from experiments.matrix.expand import Facts
+from experiments.matrix.expansion import Facts
 from experiments.matrix.recipe import Recipe
 from experiments.matrix.run_spec import RunSpec, is_current
 from tests.experiments.cli import expansion

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 import datasets
-from experiments.matrix import expand
-from experiments.matrix.expand import Facts
+from experiments.matrix import data_of, expand
+from experiments.matrix.expansion import Facts
 from experiments.matrix.schema import Matrix
 
 
@@ -28,7 +28,7 @@ def ids(table, **facts):
 @pytest.mark.parametrize("options", [{"workers": 12}, {"cache": "/fast"}, {"workers": 0}])
 def test_workers_and_cache_change_no_id(options):
     assert ids(matrix(**options)) == ids(matrix())
-    assert not expand.needs_content(matrix(**options))
+    assert not data_of.needs_content(matrix(**options))
     assert matrix(**options).dataset.options == options  # the jobs get them
 
 
@@ -39,7 +39,7 @@ def test_the_image_size_does():
 
 def test_a_users_folder_is_known_by_its_content():
     here, there = (matrix(name="folder", folder=path) for path in ("here", "there"))
-    assert expand.needs_content(here)
+    assert data_of.needs_content(here)
     assert ids(here, content="a") == ids(there, content="a") != ids(here, content="b")
 
 
@@ -54,4 +54,4 @@ def test_a_label_is_only_a_name():
     plain = matrix(name="arrays", file="my.npz")
     labeled = matrix(name="arrays", file="my.npz", label="My birds")
     assert ids(plain, content="a") == ids(labeled, content="a")
-    assert "label" not in expand.data_spec(labeled, expand.Facts(content="a")).options
+    assert "label" not in data_of.data_spec(labeled, Facts(content="a")).options

@@ -23,7 +23,8 @@ import models.contents
 from distillers import plugins
 from experiments.environment import CHECKOUT
 from experiments.matrix import schema
-from experiments.matrix.expand import Facts, expand
+from experiments.matrix.expand import expand
+from experiments.matrix.expansion import Facts
 from experiments.memo import Memo, versions
 from experiments.plan import plan as planning
 from experiments.plan import stored_expansion

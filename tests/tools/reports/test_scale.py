@@ -9,7 +9,8 @@ import pytest
 
 from experiments.errors import InputError
 from experiments.matrix import schema
-from experiments.matrix.expand import Facts, expand
+from experiments.matrix.expand import expand
+from experiments.matrix.expansion import Facts
 from experiments.rundir.status import State, read_statuses
 from results import board_file, gathering
 from results.records import RecordError

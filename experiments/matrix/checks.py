@@ -1,0 +1,117 @@
+"""Names, options and labels of a matrix, checked before anything is built."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from typing import Any
+
+import datasets
+import distillers
+import models
+from experiments.errors import together
+from experiments.matrix.known import is_method
+from experiments.matrix.method_entry import MethodEntry
+from experiments.matrix.pairs import NONE
+from experiments.matrix.schema import Matrix
+from models.registry import near
+
+
+def label(method: MethodEntry) -> str:
+    """A method's name in the tables: its own label, or its title with the preset."""
+    if method.label:
+        return method.label
+    preset = f" ({method.preset})" if method.preset else ""
+    return distillers.title(method.name) + preset
+
+
+def check_names(matrix: Matrix, source: str) -> None:
+    """Raise one InputError about all unknown names, wrong options and duplicate labels.
+
+    Nothing has been built before.
+    """
+    problems = [
+        *_data_problems(matrix),
+        *_model_problems(matrix),
+        *(line for i, method in enumerate(matrix.methods) for line in _method_problems(i, method)),
+        *_label_problems(matrix),
+    ]
+    error = together(f"{source}: {problem}" for problem in problems)
+    if error:
+        raise error
+
+
+def check_data(matrix: Matrix, source: str) -> None:
+    """Raise InputError for an unknown data set or unknown options of it."""
+    error = together(f"{source}: {problem}" for problem in _data_problems(matrix))
+    if error:
+        raise error
+
+
+def _data_problems(matrix: Matrix) -> Iterator[str]:
+    name = matrix.dataset.name
+    if name not in datasets.names():
+        yield f"dataset: unknown data set {name!r}: {near(name, datasets.names())}"
+        return
+    known = datasets.options(name)
+    for key in matrix.dataset.options:
+        if key not in known:
+            hint = near(key, [*known, "name", "subset", "validation"])
+            yield f"dataset.{key}: unknown key: {hint}"
+
+
+def _model_problems(matrix: Matrix) -> Iterator[str]:
+    for i, pair in enumerate(matrix.pairs):
+        for role, name in (("teacher", pair.teacher), ("student", pair.student)):
+            if role == "teacher" and name == NONE:
+                continue
+            try:
+                models.check(name)
+            except models.ModelError as error:
+                yield f"pairs.{i}.{role}: {error}"
+    known = models.names()
+    for pattern in matrix.recipe.lr_exceptions:
+        if not any(fnmatchcase(name, pattern) for name in known):
+            yield f"recipe.lr_exceptions: unknown model {pattern!r}: {near(pattern, known)}"
+
+
+def _method_problems(i: int, method: MethodEntry) -> Iterator[str]:
+    """An unknown name or preset, else each wrong option, those for single pairs included."""
+    try:
+        distillers.resolve(method.name, preset=method.preset)
+    except distillers.MethodError as error:
+        yield f"methods.{i}: {error}"
+        return
+    given = {f"methods.{i}": method.options}
+    given |= {f"methods.{i}.pairs.{pair}": options for pair, options in method.pairs.items()}
+    for where, options in given.items():
+        for key, value in options.items():
+            problem = _option_problem(method, key, value)
+            if problem:
+                yield f"{where}: {problem}"
+
+
+def _option_problem(method: MethodEntry, key: str, value: Any) -> str | None:
+    """What is wrong with one option's value, if anything."""
+    try:
+        resolved = distillers.resolve(method.name, {key: value}, method.preset)[key]
+    except distillers.MethodError as error:
+        return str(error)
+    if isinstance(resolved, float) and not math.isfinite(resolved):
+        return f"option {key} = {resolved}: expected a finite number"
+    return None
+
+
+def _label_problems(matrix: Matrix) -> Iterator[str]:
+    named = [method for method in matrix.methods if method.label or is_method(method.name)]
+    for text, times in Counter(map(label, named)).items():
+        if text.strip().casefold() in ("", "teacher"):
+            row = "the teachers' row" if text.strip() else "nothing"
+            yield f"methods: the label {text!r} is that of {row}: expected another one"
+        if times > 1:
+            yield (
+                f"methods: the label {text!r} is used {times} times; "
+                f"give each entry a label of its own"
+            )

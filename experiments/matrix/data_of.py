@@ -1,0 +1,31 @@
+"""The data set of a matrix, as its runs see it."""
+
+from __future__ import annotations
+
+import functools
+
+import datasets
+from datasets.places import is_own_data
+from experiments.matrix.expansion import Facts
+from experiments.matrix.run_spec import DataSpec, data_defaults
+from experiments.matrix.schema import Matrix
+
+
+def data_spec(matrix: Matrix, facts: Facts) -> DataSpec:
+    """The matrix's data set with all options that can change a result."""
+    dataset = matrix.dataset
+    placement = functools.partial(datasets.is_placement, dataset.name)
+    given = {k: v for k, v in dataset.options.items() if not placement(k)}
+    options = {**data_defaults(dataset.name), **given}
+    return DataSpec(
+        name=dataset.name,
+        subset=dataset.subset,
+        validation=dataset.validation,
+        options=options,
+        content=facts.content,
+    )
+
+
+def needs_content(matrix: Matrix) -> bool:
+    """Whether the data is the user's own, so that its content is part of the runs' identity."""
+    return any(is_own_data(option) for option in matrix.dataset.options)

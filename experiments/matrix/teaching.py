@@ -1,0 +1,50 @@
+"""The teachers of a matrix: given files, or runs of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import distillers
+from experiments.matrix.expansion import Facts
+from experiments.matrix.recipes import Recipes
+from experiments.matrix.run_spec import DataSpec, RunSpec, TeacherSpec
+from experiments.matrix.schema import Matrix
+from experiments.matrix.sources import plugin_digests
+
+
+@dataclass
+class Teachers:
+    """The teachers of a matrix; ``trained`` holds the runs, by id, of those not given as files."""
+
+    matrix: Matrix
+    data: DataSpec
+    recipes: Recipes
+    facts: Facts
+    trained: dict[str, RunSpec] = field(default_factory=dict)
+    known: dict[tuple[str, int], TeacherSpec] = field(default_factory=dict)
+
+    def of(self, name: str, trial: int) -> TeacherSpec:
+        """The teacher called ``name`` for a student's run of that trial."""
+        key = (name, trial if self.matrix.teacher_trials == "paired" else 0)
+        if key not in self.known:
+            self.known[key] = self._resolved(*key)
+        return self.known[key]
+
+    def _resolved(self, name: str, trial: int) -> TeacherSpec:
+        if name in self.matrix.teachers:
+            return TeacherSpec(
+                name=name,
+                sha256=self.facts.teacher_sha256[name],
+                normalisation=self.matrix.teachers[name].pixels,
+            )
+        spec = RunSpec(
+            dataset=self.data,
+            student=name,
+            method_version=distillers.find("vanilla").version,
+            options=distillers.defaults("vanilla"),
+            trial=trial,
+            recipe=self.recipes.teacher(name),
+            plugins=plugin_digests("vanilla", name, None),
+        )
+        self.trained[spec.id] = spec
+        return TeacherSpec(name=name, run=spec.id)
