@@ -25,7 +25,7 @@ def spec(trial: int, teacher: TeacherSpec | None = None) -> RunSpec:
 def task(*specs: RunSpec) -> Task:
     taught = next((s.teacher for s in specs if s.teacher), None)
     job = Job(specs, Path("runs"), Path("data"), {}, None, ())
-    return Task(job, taught.run if taught else None)
+    return Task(job, (taught.run,) if taught and taught.run else ())
 
 
 def students(of: str | TeacherSpec, count: int, first: int = 0) -> list[Task]:
@@ -58,12 +58,12 @@ def test_an_array_per_teacher_in_the_order_of_the_tasks():
     tasks = [task(spec(0)), *students(A, 2, 1), *students(B, 2, 3), *students(GIVEN, 1, 5)]
     found = made([*tasks, *students(A, 1, 6)], to_come=[A, B])
     assert trials(found) == [[0], [1, 2, 6], [3, 4], [5]]
-    assert [array.after for array in found] == [None, A, B, None]
+    assert [array.after for array in found] == [(), (A,), (B,), ()]
 
 
 def test_a_teacher_that_is_done_needs_no_waiting():
     found = made([*students(A, 1, 0), *students(B, 1, 1)], to_come=[B])
-    assert [array.after for array in found] == [None, B]
+    assert [array.after for array in found] == [(), (B,)]
 
 
 def test_students_of_several_finished_teachers_stay_apart():
@@ -115,7 +115,7 @@ def test_no_array_is_larger_than_the_cluster_takes(count, size, lengths):
     found = made(students(A, count), to_come=[A], size=size)
     assert [len(array.tasks) for array in found] == lengths
     assert flat(trials(found)) == list(range(count))
-    assert {array.after for array in found} == {A}
+    assert {array.after for array in found} == {(A,)}
     assert [array.seconds for array in found] == [60.0 * length for length in lengths]
 
 
@@ -198,7 +198,7 @@ def test_cut_to_what_is_admitted(room, lengths, left_out):
     assert [len(array.tasks) for array in sent] == lengths
     assert over == left_out
     assert flat(trials(sent)) == list(range(6 - left_out))
-    assert [array.after for array in sent] == [None, A, B][: len(sent)]
+    assert [array.after for array in sent] == [(), (A,), (B,)][: len(sent)]
 
 
 def test_nothing_is_admitted_of_nothing():

@@ -65,7 +65,7 @@ def test_the_option_has_several_names(key):
 )
 def test_students_go_where_their_teacher_is(fake, asked, teacher, sent):
     options = SlurmOptions(sbatch={"clusters": asked} if asked else {})
-    found = addresses.beside(options, teacher)
+    found = addresses.beside(options, [teacher] if teacher else [])
     assert (None if found is None else ",".join(addresses.clusters(found))) == sent
 
 
@@ -87,7 +87,7 @@ def test_what_is_sent_to_another_cluster_is_asked_there(there, place, names):
 def test_two_clusters_may_give_out_one_number(there, place):
     """The same number here is another's job."""
     sending.send(place, to("there"))
-    about = {"options": SlurmOptions(), "minutes": 5, "after": None, "code": place.folder}
+    about = {"options": SlurmOptions(), "minutes": 5, "code": place.folder}
     (place.folder / "a").mkdir()
     submission.sbatch.send(place.folder / "a", name="another", tasks=3, **about)
     there.move(FIRST, "RUNNING", "n1")

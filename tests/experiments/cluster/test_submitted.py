@@ -38,7 +38,7 @@ def test_the_token_is_there_before_the_id(tmp_path):
 
 def test_everything_comes_back(tmp_path):
     code = {"commit": "abc", "dirty": True, "changes": "1234"}
-    more = {"after": "12_3", "minutes": 90, "code": code, "snapshot": "/runs/.slurm/code-1"}
+    more = {"after": ("12_3",), "minutes": 90, "code": code, "snapshot": "/runs/.slurm/code-1"}
     entry = write(new(tmp_path, **more), "17")
     (found,) = submitted.load(tmp_path)
     assert found == entry

@@ -225,7 +225,7 @@ def planned(
     made = jobs.tasks(statuses, template, {}, None, under_way=[specs[n].id for n in under_way])
     names = {specs[name].id: name for name in states}
     return [
-        ([names[s.id] for s in task.job.specs], names.get(task.after or "", task.after))
+        ([names[s.id] for s in task.job.specs], next((names[run] for run in task.after), None))
         for task in made
     ]
 
