@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,61 @@ def test_where_nothing_is_known_the_partitions_default_is_asked_for_by_name():
 def test_its_runs():
     (found,) = made([task(spec(0), spec(1)), task(spec(2))])
     assert found.runs == [spec(i).id for i in range(3)]
+
+
+# ---- graphs --------------------------------------------------------------------------------------
+
+
+def awaiting(first: int, after: tuple[str, ...] = (), after_end: tuple[str, ...] = ()) -> Task:
+    """A job of one run, its trial ``first``, that waits for these runs."""
+    return replace(task(spec(first)), after=after, after_end=after_end)
+
+
+def test_a_chain_is_an_array_for_each_link():
+    middle = spec(1).id
+    tasks = [task(spec(0)), awaiting(1, (spec(0).id,)), awaiting(2, (middle,))]
+    found = made(tasks, to_come=[spec(n).id for n in range(3)])
+    assert [array.after for array in found] == [(), (spec(0).id,), (middle,)]
+    for room in range(4):
+        sent, left = admitted(found, room)
+        assert (flat(trials(sent)), left) == (list(range(room)), 3 - room)
+
+
+def test_who_waits_for_one_of_several_waits_for_all():
+    (found,) = made([awaiting(0, (A, B, "done"))], to_come=[A, B])
+    assert found.after == (A, B)
+
+
+def test_ends_of_the_same_arrays_are_waited_for_in_one_array():
+    """Whose jobs they are does not matter: SLURM waits for the array as a whole."""
+    ids = [spec(n).id for n in range(3)]
+    seconds = {2: 36000.0}
+    tasks = [
+        *(task(spec(n)) for n in range(3)),  # 0 and 1 make one array, 2 another
+        awaiting(3, after_end=(ids[0],)),
+        awaiting(4, after_end=(ids[1],)),
+        awaiting(5, after_end=(ids[1], ids[2])),
+        awaiting(6, after_end=("elsewhere",)),
+        awaiting(7, (A,), (ids[0], "elsewhere")),
+    ]
+    found = made(
+        tasks, [A, *ids], lambda s: seconds.get(s.trial, 60.0), under_way={"elsewhere": "90_1"}
+    )
+    assert trials(found) == [[0, 1], [2], [3, 4], [5], [6], [7]]
+    assert [array.after_end for array in found[2:]] == [
+        (ids[0], ids[1]),
+        (ids[1], ids[2]),
+        ("elsewhere",),
+        (ids[0], "elsewhere"),
+    ]
+    assert [array.after for array in found] == [(), (), (), (), (), (A,)]
+
+
+def test_students_of_several_ensembles_stay_apart():
+    members = [TeacherSpec(name="resnet14", run=run) for run in (A, B, "c")]
+    teams = [TeacherSpec(name="a+b", members=(members[0], m)) for m in members[1:]]
+    tasks = [task(spec(n, team)) for n, team in enumerate(teams)]
+    assert trials(made(tasks)) == [[0], [1]]
 
 
 # ---- size ----------------------------------------------------------------------------------------
