@@ -13,7 +13,7 @@ import datasets
 from experiments import environment
 from experiments.activity import activity
 from experiments.errors import InputError
-from experiments.matrix import checks, data_of, expand, schema, transfer
+from experiments.matrix import checks, data_of, expand, schema, teacher_patterns, transfer
 from experiments.matrix.expansion import Expansion, Facts
 from experiments.matrix.run_spec import RunSpec, build_dataset
 from experiments.matrix.schema import Matrix
@@ -178,7 +178,8 @@ class Plan:
         """Those that ``specs`` learn from, by name."""
         from experiments.plan.preflight import Given
 
-        needed = {spec.teacher.name for spec in specs if spec.teacher and spec.teacher.sha256}
+        teachers = {part for spec in specs if spec.teacher for part in spec.teacher.parts}
+        needed = {teacher.name for teacher in teachers if teacher.sha256}
         return [
             Given.of(self.source, name, self.matrix, self.teacher_files[name])
             for name in sorted(needed)
@@ -280,6 +281,7 @@ def _resolved(
     matrix, left_out = broken_plugins.without(matrix, list(broken.values()), source)
     broken_plugins.tell(left_out)
     plugins = tuple(plugin for plugin in plugins if plugin not in broken)
+    matrix = teacher_patterns.concrete(matrix, source)
     checks.check_names(matrix, source)
     data, content = _required_data(source, matrix, workspace, strict)
     files = {name: teacher_path(name, matrix, workspace) for name in matrix.teachers}
