@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ from experiments.matrix.run_spec import RunSpec, build_dataset
 from experiments.matrix.schema import Matrix
 from experiments.matrix.select import select
 from experiments.memo import Memo
-from experiments.plan import broken_plugins, weights
+from experiments.plan import assistants, broken_plugins, weights
 from experiments.plan.broken_plugins import LeftOut
 from experiments.plan.earlier_code import Earlier, reconcile
 from experiments.plan.kinds import Code, Kind, kind, remembered
@@ -72,7 +72,7 @@ class Plan:
         stale = {run: earlier.detail for run, earlier in self.stale.items()}
         runs, place = self.expansion.runs, self.workspace.runs
         with activity(f"reading the states of {plural(len(runs), 'run')}"):
-            statuses = read_statuses(runs, place, self._why_not, stale, measures, seen)
+            statuses = read_statuses(runs, place, self._reasons, stale, measures, seen)
         return self._with_weights(statuses, seen)
 
     def _with_weights(self, statuses: dict[str, Status], seen: Seen | None) -> dict[str, Status]:
@@ -106,6 +106,19 @@ class Plan:
             except InputError:
                 return None
         return Capabilities(data.info)
+
+    def _reasons(self, statuses: Mapping[str, Status]) -> dict[str, str]:
+        """`_why_not`, and what follows from it for chains of teachers."""
+        found = self._why_not(statuses)
+        shown = {entry.spec.id for entry in self.expansion.entries}
+        return found | assistants.reasons(statuses, found, shown, self._with_heads)
+
+    def _with_heads(self, methods: Collection[str]) -> Collection[str]:
+        """Those of the methods that predict with modules of their own."""
+        if self.code is None:
+            return assistants.with_heads(methods)
+        memo = Memo(self.workspace.data)
+        return assistants.remembered(methods, memo, self.code, self.load_code)
 
     def _why_not(self, statuses: Mapping[str, Status]) -> dict[str, str]:
         """Run id -> why its method cannot serve its pair.
