@@ -91,6 +91,12 @@ class Job:
         """The teacher's weights: one file, or one for each member; none without a teacher."""
         return (self.teacher,) if self.teacher else self.members
 
+    def taught_by(self, weights: tuple[Path, ...]) -> Job:
+        """The same job with a teacher of this file, or of these members' files."""
+        if len(weights) == 1:
+            return replace(self, teacher=weights[0], members=())
+        return replace(self, teacher=None, members=weights)
+
     def only(self, specs: Sequence[RunSpec]) -> Job:
         """The same job for some of its runs, with the ids that they had when it was planned."""
         planned = zip(self.specs, self.ids, strict=True) if self.ids else ()
