@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from experiments.errors import InputError
 from experiments.matrix.expansion import Expansion
-from experiments.matrix.pairs import fits
+from experiments.matrix.pairs import fits, names_of
+from experiments.matrix.run_spec import RunSpec
 from models.registry import near
 
 T = TypeVar("T")
@@ -28,13 +29,24 @@ def select(
     entries = filtered(entries, "--methods", methods, lambda e: (e.spec.method, e.label))
     entries = filtered(entries, "--pairs", map(tidy, pairs), lambda e: (tidy(e.pair),))
     entries = filtered(entries, "--trials", map(str, trials), lambda e: (str(e.spec.trial),))
-    wanted = {e.spec.teacher.run for e in entries if e.spec.teacher}
-    return Expansion(entries, tuple(t for t in expansion.teachers if t.id in wanted))
+    return Expansion(entries, teachers_of((e.spec for e in entries), expansion.teachers))
+
+
+def teachers_of(specs: Iterable[RunSpec], teachers: Sequence[RunSpec]) -> tuple[RunSpec, ...]:
+    """Those of ``teachers`` that these runs learn from, and those that they learn from in turn.
+
+    Whom a teacher learns from stands before it.
+    """
+    wanted = {run for spec in specs for run in spec.needs}
+    for teacher in reversed(teachers):
+        if teacher.id in wanted:
+            wanted.update(teacher.needs)
+    return tuple(teacher for teacher in teachers if teacher.id in wanted)
 
 
 def tidy(pair: str) -> str:
     """A pair however it is written: "A -> B", "A→B"."""
-    return "->".join(part.strip() for part in pair.replace("→", "->").split("->"))
+    return "->".join(names_of(pair))
 
 
 def filtered(
