@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from experiments.errors import InputError
-from experiments.matrix.expansion import Expansion
+from experiments.matrix.expansion import Entry, Expansion
 from experiments.matrix.pairs import fits
+from experiments.matrix.run_spec import RunSpec
 from models.registry import near
 
 T = TypeVar("T")
@@ -21,15 +22,41 @@ def select(
 ) -> Expansion:
     """The part of a matrix that the filters select; run ids do not change.
 
-    methods: names or labels; pairs: "A -> B", or a pattern such as "resnet* -> *"; trials: numbers.
+    methods: names or labels; the label of an entry with a sweep means all that it makes
+    pairs: "A -> B", or a pattern such as "resnet* -> *"
+    trials: numbers
+
     Raises InputError for a filter that matches nothing.
     """
     entries = expansion.entries
-    entries = filtered(entries, "--methods", methods, lambda e: (e.spec.method, e.label))
+    entries = filtered(entries, "--methods", methods, _names_of)
     entries = filtered(entries, "--pairs", map(tidy, pairs), lambda e: (tidy(e.pair),))
     entries = filtered(entries, "--trials", map(str, trials), lambda e: (str(e.spec.trial),))
-    wanted = {e.spec.teacher.run for e in entries if e.spec.teacher}
-    return Expansion(entries, tuple(t for t in expansion.teachers if t.id in wanted))
+    chosen = {(e.family or e.label, e.pair) for e in entries}
+    choices = tuple(c for c in expansion.choices if any((c.label, p) in chosen for p in c.pairs))
+    compared = {run for choice in choices for runs in choice.runs for run in runs}
+    candidates = tuple(c for c in expansion.candidates if c.spec.id in compared)
+    wanted = needed([*(e.spec for e in entries), *(c.spec for c in candidates)], expansion)
+    teachers = tuple(t for t in expansion.teachers if t.id in wanted)
+    return Expansion(entries, teachers, candidates, choices)
+
+
+def _names_of(entry: Entry) -> tuple[str, ...]:
+    """What `--methods` may call an entry; a family means all its variants."""
+    return tuple({entry.spec.method, entry.label, entry.family or entry.label})
+
+
+def needed(specs: Iterable[RunSpec], expansion: Expansion) -> set[str]:
+    """The ids of the runs that these learn from, and of those that these learn from in turn."""
+    known = {spec.id: spec for spec in expansion.teachers}
+    wanted: set[str] = set()
+    left = [run for spec in specs for run in spec.needs]
+    while left:
+        run = left.pop()
+        if run not in wanted:
+            wanted.add(run)
+            left += known[run].needs if run in known else ()
+    return wanted
 
 
 def tidy(pair: str) -> str:
