@@ -11,19 +11,21 @@ from typing import Any
 
 import datasets
 from experiments.cluster import queue_status
+from experiments.commands import teacher_scores
 from experiments.commands.reference import Joined, Source, join
+from experiments.commands.teacher_scores import arrow as arrow
 from experiments.errors import InputError
 from experiments.matrix import transfer
 from experiments.matrix.checks import label
 from experiments.matrix.expansion import Entry, Expansion
-from experiments.matrix.pairs import ARROW, fits
+from experiments.matrix.pairs import fits
 from experiments.matrix.run_spec import RunSpec
 from experiments.matrix.schema import DatasetEntry, Matrix
 from experiments.plan.plan import Plan
 from experiments.rundir.status import ACTIVE, NOT_STARTED, State, Status
 from models.registry import near
 from results import board_file, measure_tables, predictions
-from results.cells import Cell, TeacherScores
+from results.cells import Cell
 from results.leaderboard import Leaderboard, leaderboard
 from results.schema import Measures, Record
 from results.statistics import LEVEL
@@ -48,11 +50,17 @@ def board_of(
     about = [transfer.note(block.bn_mode)] if plan.origin and block else []
     board = leaderboard(
         joined.cells,
-        {**joined.teachers, **_teachers(plan, statuses)},
+        {**joined.teachers, **teacher_scores.of_pairs(entries, statuses)},
         dataset=dataset_label(plan.matrix.dataset),
         recipe=plan.matrix.recipe.summary(),
         exceptions=[*exceptions(plan.matrix, plan.expansion), *joined.exceptions],
-        notes=[*about, *_accepted(plan), *_stale(statuses), *joined.notes],
+        notes=[
+            *about,
+            *_accepted(plan),
+            *_stale(statuses),
+            *teacher_scores.of_assistants(entries, statuses),
+            *joined.notes,
+        ],
         validation_notes=_given_teachers(plan),
         baseline=_baseline(entries, joined, baseline),
         level=level,
@@ -180,34 +188,6 @@ def is_waiting(status: Status) -> bool:
     return status.state == State.BLOCKED and status.detail.endswith(coming)
 
 
-def _teachers(plan: Plan, statuses: Mapping[str, Status]) -> dict[str, TeacherScores]:
-    """The teachers by pair; accuracies as the students measured them, else from their own runs."""
-    names: dict[str, str] = {}
-    accuracies: dict[str, dict[str, float]] = {}  # by pair, then by the teacher's run or weights
-    for entry in plan.expansion.entries:
-        teacher, record = entry.spec.teacher, statuses[entry.spec.id].record
-        if teacher is None:
-            continue
-        own = statuses.get(teacher.run or "")
-        accuracy = record.teacher.accuracy if record and record.teacher else None
-        if accuracy is None and own and own.record:
-            accuracy = own.record.top1
-        if accuracy is not None:
-            pair = arrow(entry.pair)
-            names[pair] = teacher.name
-            key = teacher.run or teacher.sha256 or ""
-            accuracies.setdefault(pair, {}).setdefault(key, accuracy)
-    return {
-        pair: TeacherScores(names[pair], tuple(values.values()))
-        for pair, values in accuracies.items()
-    }
-
-
-def arrow(pair: str) -> str:
-    """A pair as tables print it."""
-    return pair.replace(ARROW, " → ")
-
-
 def dataset_label(entry: DatasetEntry) -> str:
     """The data set's label, with everything that makes it another one."""
     parts = [entry.options.get("label") or entry.name]
@@ -277,8 +257,9 @@ def _given_teachers(plan: Plan) -> list[str]:
 
     Teachers that are trained here are runs on the same part of the data as their students.
     """
-    teachers = [entry.spec.teacher for entry in plan.expansion.entries]
-    given = list(dict.fromkeys(t.name for t in teachers if t and t.sha256))
+    specs = [entry.spec.teacher for entry in plan.expansion.entries]
+    teachers = (part for spec in specs if spec for part in spec.parts)
+    given = list(dict.fromkeys(teacher.name for teacher in teachers if teacher.sha256))
     if not given or not plan.matrix.dataset.validation:
         return []
     which = f"teachers {', '.join(given)} were" if len(given) > 1 else f"teacher {given[0]} was"

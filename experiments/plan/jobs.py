@@ -100,8 +100,9 @@ class _Maker:
         teacher = next((spec.teacher for spec in specs if spec.teacher), None)
         probed = {spec.source.run for spec in specs if spec.source}
         sources = {run: path for run, path in self.template.sources.items() if run in probed}
-        weights = self._weights(teacher) if teacher else None
-        job = replace(self.template, specs=specs, sources=sources, teacher=weights)
+        job = replace(self.template, specs=specs, sources=sources)
+        if teacher:
+            job = job.taught_by(self._weights(teacher))
         return Task(
             replace(job, awaited=True) if is_awaited else job,
             after=_union(spec.needs for spec in specs),
@@ -109,8 +110,9 @@ class _Maker:
             alone=alone or any(status.crashes for status in group),
         )
 
-    def _weights(self, teacher: TeacherSpec) -> Path:
-        return self.files[teacher.run or teacher.name]
+    def _weights(self, teacher: TeacherSpec) -> tuple[Path, ...]:
+        """Its file, or those of an ensemble's members."""
+        return tuple(self.files[part.run or part.name] for part in teacher.parts)
 
 
 def _union(groups: Iterable[Iterable[str]]) -> tuple[str, ...]:

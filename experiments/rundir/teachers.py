@@ -37,6 +37,8 @@ def _after_teacher(status: Status, teacher: Status) -> Status:
     about = f"its teacher ({teacher.spec})"
     if status.state == State.DONE:
         return _outdated(status, teacher)
+    if status.state == State.UNSUPPORTED:
+        return status  # for a reason of its own, or for that of another teacher
     if teacher.state == State.UNSUPPORTED and status.state != State.STALE:
         return replace(status, state=State.UNSUPPORTED, detail=f"{about}: {teacher.detail}")
     if status.state != State.TODO:
@@ -63,10 +65,22 @@ def _outdated(status: Status, teacher: Status) -> Status:
 
 def _learned_from_another(student: Status, teacher: Status) -> bool:
     """Whether the weights a student's record names are not those of its teacher's record."""
-    if student.record is None or teacher.record is None or student.record.teacher is None:
+    if student.record is None or teacher.record is None:
         return False
-    used, made = student.record.teacher.sha256, teacher.record.weights.sha256
-    teacher_spec = student.spec.teacher
-    if teacher_spec is None or teacher_spec.members:  # the record of an ensemble has one for all
-        return False
+    used, made = _weights_used(student, teacher.spec.id), teacher.record.weights.sha256
     return None not in (used, made) and used != made
+
+
+def _weights_used(student: Status, run: str) -> str | None:
+    """The sha256 of a teacher's weights that a student's record names; of an ensemble a member's.
+
+    Records of runs of earlier code may know a member by another id: it is found by its place.
+    """
+    recorded, planned = student.record and student.record.teacher, student.spec.teacher
+    if not recorded or not planned:
+        return None
+    if not planned.members:
+        return recorded.sha256
+    places = [part.run for part in planned.parts]
+    members = recorded.members
+    return members[places.index(run)].sha256 if len(members) == len(places) else None
