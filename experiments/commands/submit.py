@@ -194,7 +194,7 @@ def _settings(
     size = args.cohort_size or math.ceil(COHORT_SIZE / options.workers_per_gpu)
     wanted = gpu_wanted(options)
     device = plan.workspace.device
-    cost = predict_cost(statuses, plan.data, device, timed, plan.processes, size, gpu=wanted)
+    cost = predict_cost(statuses, plan.data_sets, device, timed, plan.processes, size, gpu=wanted)
     settings = Settings(
         options, size, args.save_minutes, args.snapshot, cost.of, args.tensorboard, cost.gpus
     )

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
-from typing import Any
 
 import datasets
 import distillers
 import models
 from experiments.errors import together
+from experiments.matrix import variant_checks, variants
 from experiments.matrix.known import is_method
 from experiments.matrix.method_entry import MethodEntry
+from experiments.matrix.options import option_problem
 from experiments.matrix.pairs import NONE, PairEntry
 from experiments.matrix.schema import Matrix
+from experiments.matrix.variants import label as label
 from models.registry import near
-
-
-def label(method: MethodEntry) -> str:
-    """A method's name in the tables: its own label, or its title with the preset."""
-    if method.label:
-        return method.label
-    preset = f" ({method.preset})" if method.preset else ""
-    return distillers.title(method.name) + preset
 
 
 def check_names(matrix: Matrix, source: str) -> None:
@@ -32,13 +25,14 @@ def check_names(matrix: Matrix, source: str) -> None:
 
     Nothing has been built before.
     """
-    problems = [
-        *_data_problems(matrix),
-        *_model_problems(matrix),
-        *(line for i, method in enumerate(matrix.methods) for line in _method_problems(i, method)),
-        *_label_problems(matrix),
-    ]
-    error = together(f"{source}: {problem}" for problem in problems)
+    methods: list[str] = []
+    labels: list[str] = []
+    for i, method in enumerate(matrix.methods):
+        found = [*_method_problems(i, method)] or [*variant_checks.problems(matrix, method, i)]
+        methods += found
+        labels += _labels(matrix, method, i, found)
+    parts = (_data_problems(matrix), _model_problems(matrix), methods, _label_problems(labels))
+    error = together(f"{source}: {problem}" for part in parts for problem in part)
     if error:
         raise error
 
@@ -117,25 +111,21 @@ def _method_problems(i: int, method: MethodEntry) -> Iterator[str]:
     given |= {f"methods.{i}.pairs.{pair}": options for pair, options in method.pairs.items()}
     for where, options in given.items():
         for key, value in options.items():
-            problem = _option_problem(method, key, value)
+            problem = option_problem(method, key, value)
             if problem:
                 yield f"{where}: {problem}"
 
 
-def _option_problem(method: MethodEntry, key: str, value: Any) -> str | None:
-    """What is wrong with one option's value, if anything."""
-    try:
-        resolved = distillers.resolve(method.name, {key: value}, method.preset)[key]
-    except distillers.MethodError as error:
-        return str(error)
-    if isinstance(resolved, float) and not math.isfinite(resolved):
-        return f"option {key} = {resolved}: expected a finite number"
-    return None
+def _labels(matrix: Matrix, method: MethodEntry, i: int, found: Sequence[str]) -> list[str]:
+    """Those of an entry's rows; of one with problems ``found`` its own, if its method is known."""
+    is_resolvable = not found and matrix.dataset.name in datasets.names()
+    if is_resolvable or not (found or method.is_varied):
+        return [row.label for row in variants.variants(matrix, method, i)]
+    return [label(method)] if method.label or is_method(method.name) else []
 
 
-def _label_problems(matrix: Matrix) -> Iterator[str]:
-    named = [method for method in matrix.methods if method.label or is_method(method.name)]
-    for text, times in Counter(map(label, named)).items():
+def _label_problems(labels: Sequence[str]) -> Iterator[str]:
+    for text, times in Counter(labels).items():
         if text.strip().casefold() in ("", "teacher"):
             row = "the teachers' row" if text.strip() else "nothing"
             yield f"methods: the label {text!r} is that of {row}: expected another one"

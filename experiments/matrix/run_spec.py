@@ -76,6 +76,11 @@ class DataSpec(_Sparse):
     scored_on: Literal["test", "validation"] = "test"
 
     @functools.cached_property
+    def key(self) -> str:
+        """Everything but the content, which follows from it: equal for equal data sets."""
+        return self.model_copy(update={"content": None}).model_dump_json()
+
+    @functools.cached_property
     def identity(self) -> dict[str, Any]:
         """Its part of a run's `identity`. Cached, because all runs of a matrix share one."""
         own = _changed(self.options, data_defaults(self.name))

@@ -182,12 +182,18 @@ class Matrix(Strict):
             *self._process_problems(),
         ]
 
+    @property
+    def rows(self) -> int:
+        """How many rows its tables have, at most: methods, sweeps and ablations written out."""
+        return sum(method.count for method in self.methods)
+
     def _too_many(self) -> Iterator[str]:
-        pairs, methods, trials = len(self.pairs), len(self.methods), self.trials
-        if pairs * methods * trials > MOST_RUNS:
+        pairs, rows, trials = len(self.pairs), self.rows, self.trials
+        what = "variant" if any(method.is_varied for method in self.methods) else "method"
+        if pairs * rows * trials > MOST_RUNS:
             yield (
-                f"trials: {plural(pairs, 'pair')} × {plural(methods, 'method')} × "
-                f"{plural(trials, 'trial')} are {plural(pairs * methods * trials, 'run')}, "
+                f"trials: {plural(pairs, 'pair')} × {plural(rows, what)} × "
+                f"{plural(trials, 'trial')} are {plural(pairs * rows * trials, 'run')}, "
                 f"expected at most {MOST_RUNS:,}"
             )
 

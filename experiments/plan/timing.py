@@ -45,11 +45,13 @@ class Stopwatch:
 
     def training(self, name: str, recipe: Recipe) -> float:
         """A forward and backward pass of a network, and the update of its weights."""
-        return self._once(("training", name, *_kind(recipe)), lambda: self._trained(name, recipe))
+        return self._once(
+            ("training", name, *step_kind(recipe)), lambda: self._trained(name, recipe)
+        )
 
     def forward(self, name: str, recipe: Recipe) -> float:
         """A forward pass without gradients."""
-        return self._once(("forward", name, *_kind(recipe)), lambda: self._run(name, recipe))
+        return self._once(("forward", name, *step_kind(recipe)), lambda: self._run(name, recipe))
 
     def _trained(self, name: str, recipe: Recipe) -> float:
         model = self._network(name, recipe).train()
@@ -193,8 +195,8 @@ class Stopwatch:
         return min(times[1:] or times)
 
 
-def _kind(recipe: Recipe) -> Key:
-    """What the time of a network's step depends on."""
+def step_kind(recipe: Recipe) -> Key:
+    """What the time of a network's step depends on, beside the size of the images."""
     names = ("batch_size", "optimizer", "precision", "channels_last", "compile", "tf32", "threads")
     return tuple(getattr(recipe, name) for name in names)
 

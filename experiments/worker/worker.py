@@ -159,7 +159,7 @@ def _train(job: Job, stop: Stop, report: Report, group: ProcessGroup, block: Blo
     first, shard, device = specs[0], (group.rank, group.size), torch.device(job.device)
     numerics.check(first.recipe, job.device)
     numerics.set_numerics(first.recipe, device)
-    options = {**first.dataset.options, **job.data_options}
+    options = {**job.data_options, **first.dataset.options}  # a run's own part of the data
     data = build_dataset(first.dataset, first.recipe, job.data_root, options, job.device, shard)
     data.while_waiting = Waits(stop, group)
     specs = [spec for spec in specs if _is_as_planned(spec, data, block)]

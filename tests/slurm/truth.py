@@ -26,7 +26,7 @@ class Look:
     queued   run -> the states of its tasks in the queue
     working  runs that a live process is training
     ran      runs with a task that SLURM's accounts have running since the look before
-    sent     runs with a task that was sent since then, by the same accounts
+    sent     runs with a task that was sent, or put back, since then, by the same accounts
     unsure   runs of arrays for which sbatch has not answered
     answers  whether SLURM's controller answers
     """
@@ -106,8 +106,8 @@ def _pending(before: Look, run: str, after: Look) -> str | None:
         return None
     if after.is_known(run) and not before.is_known(run):
         return None  # it was sent and started in between
-    if run in after.sent and not before.is_known(run):
-        return None  # sent, and started or cancelled, in between
+    if run in after.sent:
+        return None  # sent, or back in the queue, and started or cancelled, in between
     return _finished(before, run) or "no task of it waits"
 
 
