@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from experiments.activity import activity
+from experiments.matrix.variants import departures
 from experiments.memo import Memo
 from experiments.plan.plan import Plan
 from experiments.plan.preflight import Examination, Given
@@ -96,8 +97,11 @@ def _below_students(
         if (record := statuses[spec.id].record) is not None
     }
     accuracies = trained | dict(given)
+    other = departures(plan.matrix)  # of other data or recipe: no student to compare with
     for pair in plan.matrix.pairs:
-        entries = (e for e in plan.expansion.entries if e.pair == str(pair))
+        entries = (
+            e for e in plan.expansion.entries if e.pair == str(pair) and not other.get(e.label)
+        )
         records = [statuses[entry.spec.id].record for entry in entries]
         alone = [r for r in records if r is not None and caveats.is_alone(r)]
         if alone and pair.teacher in accuracies:
