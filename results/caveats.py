@@ -114,12 +114,15 @@ def _code_changes(runs: Iterable[Run], mixtures: Iterable[str]) -> list[str]:
 
 
 def _mixed_teachers(done: Iterable[tuple[Cell, Record]], paired: bool) -> list[str]:
-    """Pairs whose students had teachers of different weights."""
+    """Pairs whose students had teachers of different weights.
+
+    In a chain, every method may train an assistant of its own.
+    """
     weights: dict[tuple[str, int | None], dict[str, None]] = {}
     for cell, record in done:
-        if record.teacher and record.teacher.sha256:
+        if record.teacher and record.teacher.sha256 and cell.pair.count("→") < 2:
             key = (cell.pair, cell.trial if paired else None)
-            other_pixels = " on other pixels" if record.teacher.normalisation else ""
+            other_pixels = " on other pixels" if record.teacher.pixels else ""
             weights.setdefault(key, {})[record.teacher.sha256[:8] + other_pixels] = None
     return [
         f"{pair}{'' if trial is None else f', trial {trial}'}: "

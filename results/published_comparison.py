@@ -137,7 +137,7 @@ def _found(
     named: Mapping[Key, tuple[Row, Alias]], pair: str, spec: Mapping[str, Any]
 ) -> tuple[Row | None, Alias | None]:
     """The row of a cell; one without a teacher may also stand under no teacher in its source."""
-    teacher, _, student = pair.partition(" → ")
+    teacher, _, student = pair.rpartition(" → ")
     method = str((spec.get("source") or spec).get("method") or "")
     found = named.get((teacher, student, method))
     if found is None and spec.get("teacher") is None:

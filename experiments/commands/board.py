@@ -10,9 +10,10 @@ from typing import Any
 
 import datasets
 from experiments.cluster import queue_status
-from experiments.commands.departures import arrow as arrow
+from experiments.commands import teacher_scores
 from experiments.commands.departures import departing_note, departures_of, exceptions
 from experiments.commands.reference import Joined, Source, join
+from experiments.commands.teacher_scores import arrow as arrow
 from experiments.errors import InputError
 from experiments.matrix import transfer
 from experiments.matrix.expansion import Entry
@@ -23,7 +24,7 @@ from experiments.plan.plan import Plan
 from experiments.rundir.status import ACTIVE, NOT_STARTED, State, Status
 from models.registry import near
 from results import board_file, measure_tables, predictions
-from results.cells import Cell, TeacherScores
+from results.cells import Cell
 from results.leaderboard import Leaderboard, leaderboard
 from results.schema import Measures, Record
 from results.statistics import LEVEL
@@ -45,12 +46,14 @@ def board_of(
     entries = plan.expansion.entries
     other = departures_of(plan)
     cells = [replace(_cell(e, statuses), departs=other[e.label]) for e in entries]
+    # Who is on other data has measured the teacher on them.
+    alike_first = sorted(entries, key=lambda entry: bool(other[entry.label]))
     joined = join(entries, cells, statuses, references)
     block = plan.matrix.transfer
     about = [transfer.note(block.bn_mode)] if plan.origin and block else []
     board = leaderboard(
         joined.cells,
-        {**joined.teachers, **_teachers(plan, statuses, other)},
+        {**joined.teachers, **teacher_scores.of_pairs(alike_first, statuses)},
         dataset=dataset_label(plan.matrix.dataset),
         recipe=plan.matrix.recipe.summary(),
         exceptions=[*exceptions(plan.matrix, plan.expansion), *joined.exceptions],
@@ -59,6 +62,7 @@ def board_of(
             *departing_note(other),
             *_accepted(plan),
             *_stale(statuses),
+            *teacher_scores.of_assistants(entries, statuses),
             *joined.notes,
         ],
         validation_notes=_given_teachers(plan),
@@ -197,34 +201,6 @@ def is_waiting(status: Status) -> bool:
     return status.state == State.BLOCKED and status.detail.endswith(coming)
 
 
-def _teachers(
-    plan: Plan, statuses: Mapping[str, Status], other: Mapping[str, Sequence[str]]
-) -> dict[str, TeacherScores]:
-    """The teachers by pair; accuracies as the students measured them, else from their own runs.
-
-    Those who are on the table's own data come first: on ``other`` data they measured another one.
-    """
-    names: dict[str, str] = {}
-    accuracies: dict[str, dict[str, float]] = {}  # by pair, then by the teacher's run or weights
-    for entry in sorted(plan.expansion.entries, key=lambda e: bool(other[e.label])):
-        teacher, record = entry.spec.teacher, statuses[entry.spec.id].record
-        if teacher is None:
-            continue
-        own = statuses.get(teacher.run or "")
-        accuracy = record.teacher.accuracy if record and record.teacher else None
-        if accuracy is None and own and own.record:
-            accuracy = own.record.top1
-        if accuracy is not None:
-            pair = arrow(entry.pair)
-            names[pair] = teacher.name
-            key = teacher.run or teacher.sha256 or ""
-            accuracies.setdefault(pair, {}).setdefault(key, accuracy)
-    return {
-        pair: TeacherScores(names[pair], tuple(values.values()))
-        for pair, values in accuracies.items()
-    }
-
-
 def dataset_label(entry: DatasetEntry) -> str:
     """The data set's label, with everything that makes it another one."""
     parts = [entry.options.get("label") or entry.name]
@@ -265,8 +241,9 @@ def _given_teachers(plan: Plan) -> list[str]:
 
     Teachers that are trained here are runs on the same part of the data as their students.
     """
-    teachers = [entry.spec.teacher for entry in plan.expansion.entries]
-    given = list(dict.fromkeys(t.name for t in teachers if t and t.sha256))
+    specs = [entry.spec.teacher for entry in plan.expansion.entries]
+    teachers = (part for spec in specs if spec for part in spec.parts)
+    given = list(dict.fromkeys(teacher.name for teacher in teachers if teacher.sha256))
     if not given or not plan.matrix.dataset.validation:
         return []
     which = f"teachers {', '.join(given)} were" if len(given) > 1 else f"teacher {given[0]} was"

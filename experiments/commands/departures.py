@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
+from experiments.commands.teacher_scores import arrow
 from experiments.matrix.expansion import Entry, Expansion
 from experiments.matrix.method_entry import MethodEntry, part_of
-from experiments.matrix.pairs import ARROW, fits
+from experiments.matrix.pairs import fits
 from experiments.matrix.schema import Matrix
 from experiments.matrix.variants import departures, is_template, label
 from experiments.plan.plan import Plan
@@ -73,8 +74,3 @@ def departing_note(other: Mapping[str, Sequence[str]]) -> list[str]:
 
 def _listed(options: Mapping[str, Any]) -> str:
     return ", ".join(f"{key} {value}" for key, value in options.items())
-
-
-def arrow(pair: str) -> str:
-    """A pair as tables print it."""
-    return pair.replace(ARROW, " → ")

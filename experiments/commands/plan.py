@@ -164,9 +164,9 @@ def _table_of_costs(prepared: Plan, cost: Cost) -> str:
     """Per pair and method: how many runs are to do, what one takes, and all."""
     from tabulate import tabulate
 
-    from experiments.plan.summary import duration
+    from experiments.plan.summary import duration, teacher_label
 
-    named = [(s.pair, "teacher", s.id) for s in prepared.expansion.teachers]
+    named = [(s.pair, teacher_label(s), s.id) for s in prepared.expansion.teachers]
     named += [(e.pair, e.label, e.spec.id) for e in prepared.expansion.entries]
     groups: dict[tuple[str, str], list[float | None]] = {}
     for pair, label, run in named:

@@ -68,7 +68,7 @@ def _train(plan: Plan, args: argparse.Namespace, statuses: Sequence[Status], per
     from experiments.local import devices
     from experiments.local import queue as local_queue
     from experiments.local.progress import Progress
-    from experiments.plan import jobs
+    from experiments.plan import jobs, needs
     from experiments.plan.summary import labels
     from experiments.rundir.status import State
 
@@ -77,7 +77,8 @@ def _train(plan: Plan, args: argparse.Namespace, statuses: Sequence[Status], per
     slots = devices.slots(device, args.workers, threads, plan.processes, per_gpu)
     size = args.cohort_size or devices.default_size(statuses, len(slots))
     template = plan.template(args.save_minutes, args.tensorboard)
-    tasks = jobs.tasks(statuses, template, plan.teacher_files, size)
+    needs_end = needs.of_choices(plan.expansion.choices)
+    tasks = jobs.tasks(statuses, template, plan.teacher_files, size, needs_end=needs_end)
     seconds = _predicted_seconds(plan, statuses)
     progress = Progress(todo, len(slots), labels(plan), seconds, level(args))
     finished = local_queue.run(tasks, slots, progress)

@@ -14,7 +14,7 @@ from experiments.matrix import variant_checks, variants
 from experiments.matrix.known import is_method
 from experiments.matrix.method_entry import MethodEntry
 from experiments.matrix.options import option_problem
-from experiments.matrix.pairs import NONE
+from experiments.matrix.pairs import NONE, PairEntry
 from experiments.matrix.schema import Matrix
 from experiments.matrix.variants import label as label
 from models.registry import near
@@ -58,17 +58,46 @@ def _data_problems(matrix: Matrix) -> Iterator[str]:
 
 def _model_problems(matrix: Matrix) -> Iterator[str]:
     for i, pair in enumerate(matrix.pairs):
-        for role, name in (("teacher", pair.teacher), ("student", pair.student)):
-            if role == "teacher" and name == NONE:
-                continue
+        for role, name in _roles(pair):
             try:
                 models.check(name)
             except models.ModelError as error:
                 yield f"pairs.{i}.{role}: {error}"
+        yield from (f"pairs.{i}: {problem}" for problem in _assistant_problems(pair))
     known = models.names()
     for pattern in matrix.recipe.lr_exceptions:
         if not any(fnmatchcase(name, pattern) for name in known):
             yield f"recipe.lr_exceptions: unknown model {pattern!r}: {near(pattern, known)}"
+
+
+def _roles(pair: PairEntry) -> Iterator[tuple[str, str]]:
+    """What the networks of a pair are in it, with their names."""
+    yield from (("teacher", name) for name in pair.roots if name != NONE)
+    yield from (("assistant", link.teacher) for link in pair.links if link.assistant)
+    yield "student", pair.student
+
+
+def _assistant_problems(pair: PairEntry) -> Iterator[str]:
+    """What is wrong with the methods that a chain names for its assistants."""
+    for name in [link.by for link in pair.links if link.by]:
+        try:
+            method = distillers.find(name)
+            taught = method.needs_of(distillers.resolve(name)).teacher
+        except distillers.MethodError as error:
+            yield str(error)
+            continue
+        if not taught:
+            yield f"by {name}: expected a method that has a teacher"
+        elif method.predict is not distillers.Distiller.predict:
+            yield f"by {name}: {no_assistant(name)}"
+
+
+def no_assistant(method: str) -> str:
+    """Why a method that predicts with a head of its own cannot train assistants."""
+    return (
+        f"{method} predicts with modules of its own, not with its student's classifier: "
+        "its student cannot be another's teacher"
+    )
 
 
 def _method_problems(i: int, method: MethodEntry) -> Iterator[str]:

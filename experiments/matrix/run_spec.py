@@ -102,6 +102,16 @@ class TeacherSpec(_Sparse):
     normalisation: Normalisation | None = None
     members: tuple[TeacherSpec, ...] = ()
 
+    @property
+    def parts(self) -> tuple[TeacherSpec, ...]:
+        """The networks that it consists of: the members of an ensemble, else itself."""
+        return self.members or (self,)
+
+    @property
+    def weights(self) -> str:
+        """What tells its weights from others: runs, or hashes of given files."""
+        return "+".join(part.run or part.sha256 or "" for part in self.parts)
+
 
 class SourceSpec(_Frozen):
     """The run whose student is frozen and probed, with its data set and method; see `transfer`."""
@@ -150,8 +160,7 @@ class RunSpec(_Sparse):
         """The runs that must be done first: those that train its teachers."""
         if self.teacher is None:
             return ()
-        teachers = self.teacher.members or (self.teacher,)
-        return tuple(teacher.run for teacher in teachers if teacher.run)
+        return tuple(part.run for part in self.teacher.parts if part.run)
 
     @property
     def pair(self) -> str:

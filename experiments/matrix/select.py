@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from experiments.errors import InputError
 from experiments.matrix.expansion import Entry, Expansion
-from experiments.matrix.pairs import fits
+from experiments.matrix.pairs import fits, names_of
 from experiments.matrix.run_spec import RunSpec
 from models.registry import near
 
@@ -36,9 +36,8 @@ def select(
     choices = tuple(c for c in expansion.choices if any((c.label, p) in chosen for p in c.pairs))
     compared = {run for choice in choices for runs in choice.runs for run in runs}
     candidates = tuple(c for c in expansion.candidates if c.spec.id in compared)
-    wanted = needed([*(e.spec for e in entries), *(c.spec for c in candidates)], expansion)
-    teachers = tuple(t for t in expansion.teachers if t.id in wanted)
-    return Expansion(entries, teachers, candidates, choices)
+    specs = [*(entry.spec for entry in entries), *(one.spec for one in candidates)]
+    return Expansion(entries, teachers_of(specs, expansion.teachers), candidates, choices)
 
 
 def _names_of(entry: Entry) -> tuple[str, ...]:
@@ -46,22 +45,21 @@ def _names_of(entry: Entry) -> tuple[str, ...]:
     return tuple({entry.spec.method, entry.label, entry.family or entry.label})
 
 
-def needed(specs: Iterable[RunSpec], expansion: Expansion) -> set[str]:
-    """The ids of the runs that these learn from, and of those that these learn from in turn."""
-    known = {spec.id: spec for spec in expansion.teachers}
-    wanted: set[str] = set()
-    left = [run for spec in specs for run in spec.needs]
-    while left:
-        run = left.pop()
-        if run not in wanted:
-            wanted.add(run)
-            left += known[run].needs if run in known else ()
-    return wanted
+def teachers_of(specs: Iterable[RunSpec], teachers: Sequence[RunSpec]) -> tuple[RunSpec, ...]:
+    """Those of ``teachers`` that these runs learn from, and those that they learn from in turn.
+
+    Whom a teacher learns from stands before it.
+    """
+    wanted = {run for spec in specs for run in spec.needs}
+    for teacher in reversed(teachers):
+        if teacher.id in wanted:
+            wanted.update(teacher.needs)
+    return tuple(teacher for teacher in teachers if teacher.id in wanted)
 
 
 def tidy(pair: str) -> str:
     """A pair however it is written: "A -> B", "A→B"."""
-    return "->".join(part.strip() for part in pair.replace("→", "->").split("->"))
+    return "->".join(names_of(pair))
 
 
 def filtered(

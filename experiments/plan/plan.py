@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 from experiments import environment
 from experiments.activity import activity
 from experiments.errors import InputError
-from experiments.matrix import checks, data_of, expand, schema, transfer
+from experiments.matrix import checks, data_of, expand, schema, teacher_patterns, transfer
 from experiments.matrix.expansion import Expansion, Facts
 from experiments.matrix.run_spec import RunSpec
 from experiments.matrix.schema import Matrix
 from experiments.matrix.select import select
 from experiments.memo import Memo
-from experiments.plan import broken_plugins, data_sets, weights
+from experiments.plan import assistants, broken_plugins, data_sets, weights
 from experiments.plan.broken_plugins import LeftOut
 from experiments.plan.data_sets import DataSets
 from experiments.plan.earlier_code import Earlier, reconcile
@@ -73,7 +73,7 @@ class Plan:
         stale = {run: earlier.detail for run, earlier in self.stale.items()}
         runs, place = self.expansion.runs, self.workspace.runs
         with activity(f"reading the states of {plural(len(runs), 'run')}"):
-            statuses = read_statuses(runs, place, self._why_not, stale, measures, seen)
+            statuses = read_statuses(runs, place, self._reasons, stale, measures, seen)
         return self._with_weights(statuses, seen)
 
     def _with_weights(self, statuses: dict[str, Status], seen: Seen | None) -> dict[str, Status]:
@@ -101,6 +101,19 @@ class Plan:
 
         self.load_code()
         return Capabilities(self.data_sets.info)
+
+    def _reasons(self, statuses: Mapping[str, Status]) -> dict[str, str]:
+        """`_why_not`, and what follows from it for chains of teachers."""
+        found = self._why_not(statuses)
+        shown = {entry.spec.id for entry in self.expansion.entries}
+        return found | assistants.reasons(statuses, found, shown, self._with_heads)
+
+    def _with_heads(self, methods: Collection[str]) -> Collection[str]:
+        """Those of the methods that predict with modules of their own."""
+        if self.code is None:
+            return assistants.with_heads(methods)
+        memo = Memo(self.workspace.data)
+        return assistants.remembered(methods, memo, self.code, self.load_code)
 
     def _why_not(self, statuses: Mapping[str, Status]) -> dict[str, str]:
         """Run id -> why its method cannot serve its pair.
@@ -171,7 +184,8 @@ class Plan:
         """Those that ``specs`` learn from, by name."""
         from experiments.plan.preflight import Given
 
-        needed = {spec.teacher.name for spec in specs if spec.teacher and spec.teacher.sha256}
+        teachers = {part for spec in specs if spec.teacher for part in spec.teacher.parts}
+        needed = {teacher.name for teacher in teachers if teacher.sha256}
         return [
             Given.of(self.source, name, self.matrix, self.teacher_files[name])
             for name in sorted(needed)
@@ -283,6 +297,7 @@ def _resolved(
     matrix, left_out = broken_plugins.without(matrix, list(broken.values()), source)
     broken_plugins.tell(left_out)
     plugins = tuple(plugin for plugin in plugins if plugin not in broken)
+    matrix = teacher_patterns.concrete(matrix, source)
     checks.check_names(matrix, source)
     data = data_sets.of_matrix(matrix, workspace, source)
     own, facts = _required_data(source, matrix, workspace, strict, data)

@@ -20,7 +20,7 @@ from experiments.matrix import sources
 from experiments.matrix.run_spec import RunSpec, TeacherSpec, build_dataset
 from experiments.memo import Memo
 from experiments.rundir.outcome import Outcome
-from experiments.train import numerics, predictions, teachers, trainer
+from experiments.train import ensembles, numerics, predictions, teachers, trainer
 from experiments.train.cohort import Cohort, Report
 from experiments.train.distributed import ProcessGroup
 from experiments.train.memory import shortage
@@ -215,13 +215,12 @@ def _load_teacher(
     group: ProcessGroup,
 ) -> tuple[list[RunSpec], teachers.Teacher | None]:
     """The runs that can be trained, and their teacher. Without it, its runs are blocked."""
-    first = next((spec for spec in specs if spec.teacher), None)
-    if first is None or first.teacher is None or job.teacher is None:
+    first, files = next((spec for spec in specs if spec.teacher), None), job.teacher_weights
+    if first is None or first.teacher is None or not files:
         return specs, None
     try:
-        memo, recipe, wanted = Memo(job.data_root), first.recipe, first.teacher
-        is_stated = wanted.run is None and wanted.name in job.stated_teachers
-        teacher = teachers.load(wanted, job.teacher, data, recipe, device, group, memo, is_stated)
+        memo, recipe, stated = Memo(job.data_root), first.recipe, job.stated_teachers
+        teacher = ensembles.load(first.teacher, files, data, recipe, device, group, memo, stated)
     except (teachers.Blocked, models.ModelError) as error:
         for spec in specs:
             if spec.teacher:
