@@ -119,11 +119,14 @@ class Tuning:
     def ordered(self, methods: Iterable[str]) -> list[Search]:
         """The searches in the order of a table's rows; those of other rows are left out."""
         place = {method: i for i, method in enumerate(methods)}
-        shown = [s for s in self.searches if s.label in place or self.tuned.get(s.label) in place]
-        last = len(place)
-        return sorted(
-            shown, key=lambda s: min(place.get(x, last) for x in (s.label, self.tuned.get(s.label)))
-        )
+        found = [(self._places(search, place), search) for search in self.searches]
+        shown = [(min(places), search) for places, search in found if places]
+        return [search for _, search in sorted(shown, key=lambda item: item[0])]
+
+    def _places(self, search: Search, place: Mapping[str, int]) -> list[int]:
+        """Where the rows of a search stand: of its own options, and of the chosen ones."""
+        rows = (search.label, self.tuned.get(search.label, search.label))
+        return [place[row] for row in rows if row in place]
 
 
 def expected_best(values: Sequence[float]) -> list[tuple[float, float]]:
