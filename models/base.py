@@ -18,6 +18,7 @@ from .registry import Registry
 Factory = Callable[..., "Classifier"]
 REGISTRY: Registry[Factory] = Registry("model", ModelError, "models.contents")
 PREFIXES: dict[str, Callable[[str], Factory]] = {}  # "timm/" and the like
+SEPARATOR = "+"  # in the name of an ensemble: "resnet110+wrn_40_2"
 
 
 class Classifier(nn.Module):
@@ -86,8 +87,14 @@ def find(name: str) -> Factory:
 def build(name: str, num_classes: int) -> Classifier:
     """A freshly initialised network; its weights come from torch's global generator.
 
-    Raises ModelError with near matches for an unknown name.
+    The name of an ensemble, "resnet110+wrn_40_2", gives an `Ensemble` of new members. Raises
+    ModelError with near matches for an unknown name.
     """
+    parts = members(name)
+    if len(parts) > 1:
+        from .ensemble import Ensemble  # above this module, as every network is
+
+        return Ensemble(build(part, num_classes) for part in parts)
     model = find(name)(num_classes=num_classes)
     lacking = missing(model)
     if lacking:
@@ -97,6 +104,11 @@ def build(name: str, num_classes: int) -> Classifier:
         )
     model.name, model.num_classes = name, num_classes
     return model
+
+
+def members(name: str) -> tuple[str, ...]:
+    """The networks that the name of an ensemble lists; of any other name, itself alone."""
+    return (name,) if name in REGISTRY else tuple(name.split(SEPARATOR))
 
 
 CONTRACT = ("outputs", "classifier", "preact_norms", "feature_modules")
@@ -121,7 +133,10 @@ def missing(model: object) -> list[str]:
 
 
 def check(name: str) -> None:
-    """Raise ModelError with near matches if `build` does not know ``name``; builds nothing."""
+    """Raise ModelError with near matches if there is no network ``name``; builds nothing.
+
+    An ensemble is none: it is only ever a teacher.
+    """
     find(name)
 
 

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
-from results.cells import Cell
+from results.cells import Cell, of_one_protocol
 from results.provenance import code_warnings, productive, submission_warnings
 from results.schema import Record, Start
 
+DATA = "data"
 MIXED, UNCOMMITTED = "mixed", "uncommitted changes in the code"
 _MOST_NAMES = 4  # methods named per group, before "…": a table may have sixty
 
@@ -25,13 +26,15 @@ def warnings(cells: Sequence[Cell], paired_teachers: bool = False) -> list[str]:
     done = [(cell, cell.record) for cell in cells if cell.record is not None]
     # Pairs share their baselines, which must not be counted once per pair.
     runs = list({record.run: (cell.method, record) for cell, record in done}.values())
-    mixtures = [*_mixtures(runs), *_uncommitted(runs)]
+    # Rows that are meant to be on other data are named as such, see `Cell.departs`.
+    alike = {c.record.run: (c.method, c.record) for c in of_one_protocol(cells) if c.record}
+    mixtures = [*_mixtures(runs, alike.values()), *_uncommitted(runs)]
     return [
         *dict.fromkeys(text for _, record in done for text in _own(record)),
         *mixtures,
         *_code_changes(runs, mixtures),
         *_mixed_teachers(done, paired_teachers),
-        *_weak_teachers(done),
+        *_weak_teachers([(cell, record) for cell, record in done if not cell.departs]),
     ]
 
 
@@ -67,9 +70,13 @@ def _own(record: Record) -> list[str]:
     return [text for text in record.warnings if text not in about_code]
 
 
-def _mixtures(runs: Iterable[Run]) -> list[str]:
-    """One sentence per property in which runs of one table differ."""
-    return [text for name, value in _PROPERTIES.items() for text in mixture(runs, name, value)]
+def _mixtures(runs: Iterable[Run], alike: Iterable[Run]) -> list[str]:
+    """One sentence per property in which runs of one table differ; of the data, those ``alike``."""
+    return [
+        text
+        for name, value in _PROPERTIES.items()
+        for text in mixture(alike if name == DATA else runs, name, value)
+    ]
 
 
 def mixture(runs: Iterable[Run], name: str, value: Callable[[Record], str]) -> list[str]:
@@ -107,12 +114,15 @@ def _code_changes(runs: Iterable[Run], mixtures: Iterable[str]) -> list[str]:
 
 
 def _mixed_teachers(done: Iterable[tuple[Cell, Record]], paired: bool) -> list[str]:
-    """Pairs whose students had teachers of different weights."""
+    """Pairs whose students had teachers of different weights.
+
+    In a chain, every method may train an assistant of its own.
+    """
     weights: dict[tuple[str, int | None], dict[str, None]] = {}
     for cell, record in done:
-        if record.teacher and record.teacher.sha256:
+        if record.teacher and record.teacher.sha256 and not _is_chain(cell.pair):
             key = (cell.pair, cell.trial if paired else None)
-            other_pixels = " on other pixels" if record.teacher.normalisation else ""
+            other_pixels = " on other pixels" if record.teacher.pixels else ""
             weights.setdefault(key, {})[record.teacher.sha256[:8] + other_pixels] = None
     return [
         f"{pair}{'' if trial is None else f', trial {trial}'}: "
@@ -120,6 +130,11 @@ def _mixed_teachers(done: Iterable[tuple[Cell, Record]], paired: bool) -> list[s
         for (pair, trial), hashes in weights.items()
         if len(hashes) > 1
     ]
+
+
+def _is_chain(pair: str) -> bool:
+    """Whether a pair's teacher has a teacher: "A → B → C", or as a matrix writes it."""
+    return pair.count("→") + pair.count("->") > 1
 
 
 def _weak_teachers(done: Iterable[tuple[Cell, Record]]) -> Iterator[str]:
@@ -155,10 +170,11 @@ def below_student(pair: str, teachers: Sequence[float], alone: Sequence[Record])
     students = [record.top1 for record in alone]
     theirs, own = fmean(students), fmean(teachers)
     noise = math.hypot(_standard_error(students, samples), _standard_error(teachers, samples))
+    who, are = ("the assistants", "are") if _is_chain(pair) else ("the teacher", "is")
     if theirs - own > 2 * noise:
         count = f", n = {len(students)}" if len(students) > 1 else ""
         yield (
-            f"{pair}: the teacher ({own:.2f} %) is worse than the student alone "
+            f"{pair}: {who} ({own:.2f} %) {are} worse than the student alone "
             f"({theirs:.2f} %{count})"
         )
 
@@ -220,7 +236,7 @@ def _joined(values: Iterable[Any]) -> str:
 
 
 _PROPERTIES: dict[str, Callable[[Record], str]] = {
-    "data": lambda record: (record.data.sha256 or "")[:8],
+    DATA: lambda record: (record.data.sha256 or "")[:8],
     "torch versions": lambda record: _joined(s.versions.get("torch") for s in _starts(record)),
     "devices": lambda record: _joined(start.device for start in _starts(record)),
     # Batch norms see what one process sees, so this is part of what was trained.
@@ -228,7 +244,7 @@ _PROPERTIES: dict[str, Callable[[Record], str]] = {
     "commits": _commits,
 }
 # Several data sets on one board are no mixture.
-_BY_PROTOCOL = tuple(name for name in _PROPERTIES if name != "data")
+_BY_PROTOCOL = tuple(name for name in _PROPERTIES if name != DATA)
 
 
 # ---- words ---------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,8 @@ class Cell:
     """One run of the table: its record once it is done, or its state and the reason for that.
 
     Without a ``state`` a cell is done, impossible or to do, by whether it has a record or a reason.
-    ``run`` and ``spec`` describe a run that has no record.
+    ``run`` and ``spec`` describe a run that has no record. ``departs``: in what its recipe and data
+    are not those of the table, as "recipe.epochs 120", "dataset.subset 5000".
     """
 
     pair: str
@@ -30,11 +31,17 @@ class Cell:
     state: str = ""
     run: str = ""
     spec: Mapping[str, Any] | None = None
+    departs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.state:
             state = DONE if self.record else UNSUPPORTED if self.reason else TODO
             object.__setattr__(self, "state", state)
+
+
+def of_one_protocol(cells: Iterable[Cell]) -> list[Cell]:
+    """The cells that may be compared: those of the table's own recipe and data."""
+    return [cell for cell in cells if not cell.departs]
 
 
 @dataclass(frozen=True)

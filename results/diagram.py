@@ -28,7 +28,8 @@ class DiagramError(ValueError):
 def ranks(board: Leaderboard) -> pd.DataFrame:
     """Pairs × methods, each method's rank in its pair; 1 is best, ties share the mean rank.
 
-    Only methods with every pair. DiagramError where a diagram would mislead.
+    Only methods with every pair, of the table's own recipe and data. DiagramError where a diagram
+    would mislead.
     """
     scores = _complete(board)
     if scores.shape[1] > MOST_METHODS:
@@ -50,6 +51,7 @@ def ranks(board: Leaderboard) -> pd.DataFrame:
 
 def _complete(board: Leaderboard) -> pd.DataFrame:
     whole = board.frame.groupby("method", sort=False)["complete"].all()
+    whole &= ~whole.index.isin(board.departing)
     frame = board.frame[board.frame["method"].map(whole)]
     table = frame.pivot(index="pair", columns="method", values="mean")
     return table.loc[list(board.pairs), [m for m in board.methods if whole[m]]]

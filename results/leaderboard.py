@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from results import caveats
-from results.cells import STUCK, UNSUPPORTED, Cell, TeacherScores
+from results.cells import STUCK, UNSUPPORTED, Cell, TeacherScores, of_one_protocol
 from results.schema import Record
 from results.statistics import LEVEL
 from results.verdicts import Verdicts, verdicts
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from results.published_comparison import Comparison
+    from results.tuning import Tuning
 
 NAN = float("nan")
 
@@ -43,6 +44,7 @@ class Leaderboard:
     all_pairs   how many pairs the matrix has, where it has more than are shown; else 0
     published   published results beside it, one entry per source
     validation_notes  what must be said below accuracies on the held-out part
+    tuning      of a matrix that tunes: what was tried and chosen
     """
 
     dataset: str
@@ -62,11 +64,17 @@ class Leaderboard:
     all_pairs: int = 0
     published: tuple[Comparison, ...] = ()
     measures: tuple[str, ...] = ()  # beyond top-1, in the frame: see `measure_tables`
+    tuning: Tuning | None = None
 
     @functools.cached_property
     def verdicts(self) -> Verdicts:
         """What the test accuracies of the last epoch allow to conclude."""
-        return verdicts(self.cells, self.baseline, level=self.level)
+        return verdicts(of_one_protocol(self.cells), self.baseline, level=self.level)
+
+    @functools.cached_property
+    def departing(self) -> frozenset[str]:
+        """The methods of another recipe or other data than the table's: nothing is compared."""
+        return frozenset(cell.method for cell in self.cells if cell.departs)
 
     def teacher(self, pair: str) -> tuple[float, float]:
         """Mean and standard deviation of the pair's teachers; NaN where there is none."""
@@ -78,8 +86,11 @@ class Leaderboard:
         return _mean_of(rows[column].tolist()) if rows["complete"].all() else NAN
 
     def delta(self, method: str, column: str = "mean") -> float:
-        """How far the row's average is above the baseline's, in points; NaN as for ``average``."""
-        if self.baseline is None:
+        """How far the row's average is above the baseline's, in points; NaN as for ``average``.
+
+        NaN also for a row that is not comparable, see `departing`.
+        """
+        if self.baseline is None or method in self.departing:
             return NAN
         return self.average(method, column) - self.average(self.baseline, column)
 

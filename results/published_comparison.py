@@ -103,7 +103,8 @@ def compare(
     for numbers in frame.to_dict("records"):
         group = groups.get((numbers["pair"], numbers["method"]), [])
         row, alias = _found(named, numbers["pair"], _spec(group))
-        compared.append(_compared(source, row, alias, _ours(numbers, group), numbers, other_data))
+        other = [*other_data, *_departures(group)]
+        compared.append(_compared(source, row, alias, _ours(numbers, group), numbers, other))
         used |= {row} if row is not None else set()
     own = [row for row in found if not row.reprint_of and row.method != TEACHER]
     lacking = tuple((row.pair, row.method) for row in own if row not in used)
@@ -136,7 +137,7 @@ def _found(
     named: Mapping[Key, tuple[Row, Alias]], pair: str, spec: Mapping[str, Any]
 ) -> tuple[Row | None, Alias | None]:
     """The row of a cell; one without a teacher may also stand under no teacher in its source."""
-    teacher, _, student = pair.partition(" → ")
+    teacher, _, student = pair.rpartition(" → ")
     method = str((spec.get("source") or spec).get("method") or "")
     found = named.get((teacher, student, method))
     if found is None and spec.get("teacher") is None:
@@ -151,6 +152,13 @@ def _spec(group: Sequence[Cell]) -> Mapping[str, Any]:
         if spec:
             return spec
     return {}
+
+
+def _departures(group: Sequence[Cell]) -> list[str]:
+    """How a row's data are not the table's; its recipe is compared as it was recorded."""
+    texts = dict.fromkeys(text for cell in group for text in cell.departs)
+    data = (text for text in texts if text.startswith("dataset."))
+    return [f"other data ({text.removeprefix('dataset.')})" for text in data]
 
 
 def _ours(numbers: Mapping[Any, Any], group: Sequence[Cell]) -> Ours:

@@ -76,6 +76,14 @@ class TeacherUsed(_Part):
     sha256: str | None = None  # of its weights
     run: str | None = None  # None for a given file
     normalisation: dict[str, Any] | None = None  # that it was trained under, if not the data set's
+    # Of an ensemble, each measured by itself; its sha256 is that of theirs, see `train.ensembles`.
+    members: Annotated[tuple[TeacherUsed, ...], _NullIsEmptyList] = ()
+
+    @property
+    def pixels(self) -> Any:
+        """Its normalisation, or those of its members where one of them has its own."""
+        each = [member.normalisation for member in self.members]
+        return each if any(each) else self.normalisation
 
 
 class SourceUsed(_Part):
@@ -304,7 +312,8 @@ def _is_finite(record: Record) -> bool:
     last, best, checked = record.accuracy.last, record.accuracy.best, record.accuracy.validation
     numbers = [last.top5, last.loss, last.epoch, best.top1, best.epoch, record.seconds]
     numbers += [record.images_per_second, record.peak_memory_bytes]
-    numbers += [record.teacher.accuracy] if record.teacher else []
+    if record.teacher:
+        numbers += [one.accuracy for one in (record.teacher, *record.teacher.members)]
     numbers += [checked.top1, checked.top5, checked.loss] if checked else []
     if record.measures:
         numbers += [*vars(record.measures).values()]

@@ -87,8 +87,15 @@ def _scores(board: Leaderboard, column: str) -> dict[str, float]:
 
 
 def ranks(board: Leaderboard) -> dict[str, int]:
-    """Method -> its rank by the average as printed: 1, 2, 2, 4. Incomplete methods have none."""
-    averages = {m: round(a, 2) for m, a in _scores(board, "average").items() if not is_missing(a)}
+    """Method -> its rank by the average as printed: 1, 2, 2, 4.
+
+    Incomplete methods, and those that are not comparable, have none.
+    """
+    averages = {
+        method: round(average, 2)
+        for method, average in _scores(board, "average").items()
+        if not is_missing(average) and method not in board.departing
+    }
     return {m: 1 + sum(other > own for other in averages.values()) for m, own in averages.items()}
 
 

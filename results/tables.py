@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from results import published_table, verdict_tables
-from results.cells import is_missing
+from results.cells import is_missing, of_one_protocol
 from results.footnotes import Footnotes
 from results.layout import Table
 from results.leaderboard import Leaderboard
@@ -47,7 +47,7 @@ def _held_out(record: Record) -> float | None:
 
 
 def _verdicts(board: Leaderboard, value: Value) -> Verdicts:
-    return verdicts(board.cells, board.baseline, value, board.level)
+    return verdicts(of_one_protocol(board.cells), board.baseline, value, board.level)
 
 
 class _Accuracy:
@@ -85,7 +85,7 @@ class _Accuracy:
         if self.averaged:
             row.append(_number(board.average(method, self.mean)))
         if board.baseline is not None:
-            own = method == board.baseline
+            own = method == board.baseline or method in board.departing
             row.append("" if own else _signed(board.delta(method, self.mean)))
         if self.judged:
             row.append(verdict_tables.verdict_cell(self.verdicts, method))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from experiments import slurm
 from experiments.cluster import submitted
 from experiments.matrix.slurm_options import SlurmOptions
 
-Address = tuple[str | None, str]  # a cluster (None: this machine's) and an array task ("123_4")
+# A cluster (None: this machine's) and an array task ("123_4"), or all of an array ("123").
+Address = tuple[str | None, str]
 OPTION = "clusters"  # as sbatch calls it
 OTHER_NAMES = ("cluster", "M")
 VARIABLES = ("SBATCH_CLUSTERS", "SLURM_CLUSTERS")
@@ -36,12 +39,43 @@ def recorded(options: SlurmOptions) -> str | None:
     return ",".join(clusters(options)) or slurm.cluster()
 
 
-def beside(options: SlurmOptions, teacher: Address | None) -> SlurmOptions | None:
-    """The options of an array that waits for ``teacher``: on the same cluster.
+@dataclass(frozen=True)
+class Awaited:
+    """What an array waits for: ``tasks`` must end well, ``arrays`` in any way."""
 
-    None where that is none of the option's clusters: SLURM's dependencies end at a cluster's edge.
+    tasks: tuple[Address, ...] = ()
+    arrays: tuple[Address, ...] = ()
+
+    @classmethod
+    def of(
+        cls, after: Iterable[str], after_end: Iterable[str], known: Mapping[str, Address]
+    ) -> Self:
+        """Of an array that waits for these runs; ``known``: the task of each."""
+        ends = (known[run] for run in after_end)
+        return cls(
+            tuple(dict.fromkeys(known[run] for run in after)),
+            tuple(dict.fromkeys((cluster, task.partition("_")[0]) for cluster, task in ends)),
+        )
+
+    @property
+    def all(self) -> tuple[Address, ...]:
+        return self.tasks + self.arrays
+
+
+def beside(options: SlurmOptions, awaited: Iterable[Address]) -> SlurmOptions | None:
+    """The options of an array that waits for these jobs: on their cluster.
+
+    None where that is none of the option's clusters, or there are several: SLURM's dependencies end
+    at a cluster's edge.
     """
-    where = teacher[0] if teacher else None
+    found: SlurmOptions | None = options
+    for where in dict.fromkeys(cluster for cluster, _ in awaited):
+        found = _on(found, where) if found else None
+    return found
+
+
+def _on(options: SlurmOptions, where: str | None) -> SlurmOptions | None:
+    """The options for that cluster alone; None where they do not allow it."""
     if where is None:
         return options
     names = clusters(options)
@@ -52,8 +86,8 @@ def beside(options: SlurmOptions, teacher: Address | None) -> SlurmOptions | Non
     return None
 
 
-def of_teachers(runs: Path, under_way: Mapping[str, str]) -> dict[str, Address]:
-    """The addresses of tasks that train teachers: run id -> cluster and task."""
+def of_runs(runs: Path, under_way: Mapping[str, str]) -> dict[str, Address]:
+    """The addresses of the tasks of runs that are under way: run id -> cluster and task."""
     found: dict[str, Address] = {run: (None, task) for run, task in under_way.items()}
     for array in submitted.load(runs):
         for i, ids in enumerate(array.tasks):

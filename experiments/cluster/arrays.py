@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 
 from experiments.cluster.queue_status import QueueState
 from experiments.matrix.run_spec import RunSpec
 from experiments.matrix.slurm_options import SlurmOptions
-from experiments.plan import jobs
+from experiments.plan import jobs, needs
 from experiments.plan.jobs import Task
 from experiments.plan.plan import Plan
 from experiments.rundir.status import ACTIVE, State, Status
@@ -24,14 +26,16 @@ START_MINUTES = 5.0  # of a job before its first step: imports, data, the teache
 class Array:
     """Tasks that look the same to SLURM, in jobs of up to ``workers`` tasks that run at once.
 
-    after    the run of the teacher that must be done first, if it is not done yet
-    minutes  time limit, None: the partition's default
-    seconds  predicted sum over all tasks, None if unknown
-    is_cut   whether the prediction asks for more minutes than any job may have
+    after      the runs that must be done first, and are not yet: of teachers
+    after_end  the runs that must have ended first, done or not, and have not yet
+    minutes    time limit, None: the partition's default
+    seconds    predicted sum over all tasks, None if unknown
+    is_cut     whether the prediction asks for more minutes than any job may have
     """
 
     tasks: tuple[Task, ...]
-    after: str | None
+    after: tuple[str, ...]
+    after_end: tuple[str, ...]
     minutes: int | None
     seconds: float | None
     workers: int = 1
@@ -72,36 +76,58 @@ def arrays(
     longest: int | None = None,
     default: int | None = None,
     workers: int = 1,
+    under_way: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Array]:
-    """One array per teacher and time class, of at most ``size`` jobs, teachers first.
+    """One array per teacher and time class, of at most ``size`` jobs, none before what it awaits.
 
-    to_come  runs of teachers that are not done yet: only their students must wait
-    seconds  predicts the time of one run; None if unknown
-    time     one limit in minutes for all jobs, instead of the predicted ones
-    longest  the partition's limit in minutes
-    default  the limit in minutes where the time is unknown
-    workers  tasks that run at once in a job. The limit then is that of ``workers`` such tasks one
-             after the other, as if they gained nothing
+    tasks      as `jobs.tasks` gives them, those that others wait for first
+    to_come    runs that are not done yet: only for these must others wait
+    seconds    predicts the time of one run; None if unknown
+    time       one limit in minutes for all jobs, instead of the predicted ones
+    longest    the partition's limit in minutes
+    default    the limit in minutes where the time is unknown
+    workers    tasks that run at once in a job. The limit then is that of ``workers`` such tasks one
+               after the other, as if they gained nothing
+    under_way  the array tasks of runs that are in the queue
     """
     missing = set(to_come)
-    groups: dict[tuple[str | None, str, int | None, int], list[tuple[Task, float | None]]] = {}
+    groups: dict[_Key, list[tuple[Task, float | None]]] = {}
+    names: dict[_Key, str] = {}
+    places = {run: task.partition("_")[0] for run, task in under_way.items()}  # run -> its array
     for task in tasks:
         parts = [seconds(spec) for spec in task.job.specs]
         whole = None if None in parts else sum(part for part in parts if part is not None)
-        after = task.after if task.after in missing else None
         most = 1 if task.alone else workers
         limit = time or _limit(None if whole is None else most * whole, longest) or default
-        groups.setdefault((after, _teacher(task), limit, most), []).append((task, whole))
+        after = tuple(run for run in task.after if run in missing)
+        # Who waits for an end waits for whole arrays; with whom it does so is all the same.
+        ends = frozenset(places[run] for run in task.after_end if run in places)
+        key = _Key(after, ends, _teacher(task), limit, most)
+        groups.setdefault(key, []).append((task, whole))
+        name = names.setdefault(key, f"group {len(names)}")
+        places.update(dict.fromkeys((spec.id for spec in task.job.specs), name))
     return [
-        _array(group[start : start + size * most], after, limit, most)
-        for (after, _, limit, most), group in groups.items()
-        for start in range(0, len(group), size * most)
+        _array(group[start : start + size * key.workers], key)
+        for key, group in groups.items()
+        for start in range(0, len(group), size * key.workers)
     ]
 
 
+class _Key(NamedTuple):
+    """What the tasks of an array have in common; ``ends``: the arrays whose end they wait for."""
+
+    after: tuple[str, ...]
+    ends: frozenset[str]
+    teacher: str
+    minutes: int | None
+    workers: int
+
+
 def _teacher(task: Task) -> str:
+    """The run or the file of each of its teachers."""
     teacher = next((spec.teacher for spec in task.job.specs if spec.teacher), None)
-    return (teacher.run or teacher.sha256 or "") if teacher else ""
+    members = (teacher.members or (teacher,)) if teacher else ()
+    return " ".join(member.run or member.sha256 or "" for member in members)
 
 
 def _limit(seconds: float | None, longest: int | None) -> int | None:
@@ -113,20 +139,19 @@ def _limit(seconds: float | None, longest: int | None) -> int | None:
     return min(fitting, longest) if longest else fitting
 
 
-def _array(
-    group: list[tuple[Task, float | None]], after: str | None, minutes: int | None, workers: int
-) -> Array:
-    times = [seconds for _, seconds in group]
+def _array(group: list[tuple[Task, float | None]], key: _Key) -> Array:
+    tasks, times = tuple(task for task, _ in group), [seconds for _, seconds in group]
     known = None if None in times else sum(t for t in times if t is not None)
-    needed = (_limit(None if s is None else workers * s, None) or 0 for s in times)
-    is_cut = minutes is not None and max(needed, default=0) > minutes
-    return Array(tuple(task for task, _ in group), after, minutes, known, workers, is_cut)
+    needed = (_limit(None if s is None else key.workers * s, None) or 0 for s in times)
+    is_cut = key.minutes is not None and max(needed, default=0) > key.minutes
+    ends = tuple(dict.fromkeys(run for task in tasks for run in task.after_end))
+    return Array(tasks, key.after, ends, key.minutes, known, key.workers, is_cut)
 
 
 def admitted(planned: Iterable[Array], room: int | None) -> tuple[list[Array], int]:
     """The arrays that fit into ``room`` jobs (None: no limit), and how many jobs do not fit.
 
-    Teachers come first, so the teacher of a kept array is never cut.
+    Whatever an array waits for comes before it, so none is kept without that.
     """
     sent: list[Array] = []
     left_out = 0
@@ -171,7 +196,7 @@ class SubmissionPlan:
 
     arrays: list[Array]
     left_out: int
-    under_way: dict[str, str]  # a teacher's run -> its array task, which students can depend on
+    under_way: dict[str, str]  # a run -> its array task, which others can depend on
 
 
 @dataclass(frozen=True)
@@ -208,6 +233,7 @@ def plan_submission(
         settings.cohort_size,
         settings.cost,
         under_way,
+        needs.of_choices(plan.expansion.choices),
     )
     planned = arrays(
         waiting,
@@ -218,6 +244,7 @@ def plan_submission(
         limits.minutes,
         limits.default,
         options.workers_per_gpu,
+        under_way,
     )
     fitting, left_out = admitted(planned, limits.room)
     return SubmissionPlan(fitting, left_out, under_way)

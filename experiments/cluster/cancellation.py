@@ -18,10 +18,11 @@ from experiments.plan.plan import Plan
 def spared_teachers(plan: Plan, known: Mapping[str, QueueState]) -> set[str]:
     """Ids of teachers that are not named themselves and that jobs of other runs wait for."""
     named = {spec.id for spec in plan.expansion.runs}
-    of_others: set[str | None] = {
-        array.after
+    of_others = {
+        task
         for array in submitted.load(plan.workspace.runs)
         if not named.issuperset(run for ids in array.tasks for run in ids)
+        for task in array.after
     }
     teachers = {spec.id for spec in plan.expansion.teachers}
     teachers -= {entry.spec.id for entry in plan.expansion.entries}

@@ -42,14 +42,14 @@ def as_reset(statuses: Mapping[str, Status], states: set[str]) -> dict[str, Stat
     """The statuses as `reset` will leave them: what is trained again is to do, its students too."""
     again = states - {*NOT_STARTED}
     wanted = {run for run, status in statuses.items() if status.state in again}
-    after = {
-        run: replace(status, state=State.TODO, detail="", epoch=0) if run in wanted else status
-        for run, status in statuses.items()
-    }
-    for run, status in after.items():
-        teacher = status.spec.teacher.run if status.spec.teacher else None
-        if status.state == State.BLOCKED and teacher in wanted:
-            after[run] = replace(status, state=State.TODO, detail="")
+    after = dict(statuses)
+    for run in wanted:
+        after[run] = replace(statuses[run], state=State.TODO, detail="", epoch=0)
+    blocked = {run: status for run, status in statuses.items() if status.state == State.BLOCKED}
+    while freed := [run for run, status in blocked.items() if wanted & {*status.spec.needs}]:
+        for run in freed:  # of a chain, one link after the other
+            after[run] = replace(blocked.pop(run), state=State.TODO, detail="")
+        wanted = set(freed)
     return after
 
 
@@ -131,26 +131,33 @@ def _amount(one: object, all_of_it: object, unit: str) -> str:
 
 
 def describe_waiting(view: SubmissionPlan, statuses: Mapping[str, Status]) -> None:
-    """Say how many students wait for a teacher that no queued job trains (`run`, a lost claim)."""
+    """Say how many runs wait for one that no queued job trains (`run`, a lost claim)."""
     ready = {run for array in view.arrays for run in array.runs}
-    waiting = [r for r, s in statuses.items() if s.state in NOT_STARTED and r not in ready]
+    waiting = [s for r, s in statuses.items() if s.state in NOT_STARTED and r not in ready]
     if waiting and not view.left_out:
+        whom = "runs" if any(s.spec.choice for s in waiting) else "a teacher"
         print(
-            f"{plural(len(waiting), 'run')} {form(len(waiting), 'waits', 'wait')} for a teacher "
-            f"that is being trained outside the queue; submit again when it is done"
+            f"{plural(len(waiting), 'run')} {form(len(waiting), 'waits', 'wait')} for {whom} "
+            f"that {form(1 + (whom == 'runs'), 'is', 'are')} being trained outside the queue; "
+            f"submit again when {form(1 + (whom == 'runs'), 'it is', 'they are')} done"
         )
 
 
 def show_scripts(plan: Plan, view: SubmissionPlan, options: SlurmOptions) -> None:
-    """Print every array's sbatch script; TEACHER stands for job ids that are not known yet."""
+    """Print every array's sbatch script.
+
+    TEACHER and SEARCH stand for ids that are not known yet: of tasks, and of whole arrays.
+    """
     for array in view.arrays:
-        after = view.under_way.get(array.after, "TEACHER") if array.after else None
+        after = [view.under_way.get(run, "TEACHER") for run in array.after]
+        ends = [view.under_way.get(run, "SEARCH") for run in array.after_end]
         entry = submitted.new(
             plan.workspace.runs,
             plan.source,
             submission.runs_of_jobs(array),
             naming.teacher(array.specs),
-            after=after,
+            after=tuple(dict.fromkeys(after)),
+            after_end=tuple(dict.fromkeys(task.partition("_")[0] for task in ends)),
             minutes=array.minutes,
         )
         first = array.tasks[0].job.specs[0]

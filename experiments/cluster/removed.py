@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,8 @@ def find(plan: Plan) -> list[Removed]:
 
     One question to each cluster, if there are any. Where it does not answer, ``state`` says so.
     """
-    arrays, known = _sent_from(plan) if slurm.is_here() else [], _known(plan)
+    arrays = _sent_from(plan, _asked(plan.workspace.runs)) if slurm.is_here() else []
+    known = _known(plan)
     found = [one for array in arrays if array.job for one in _of_array(array, known)]
     answers = questions.ask(one.task for one in found)
     return [
@@ -66,7 +67,8 @@ def arrays_of_removed(plan: Plan) -> list[SubmittedArray]:
     Or from a matrix file that is not there any more.
     """
     known = _known(plan)
-    return [array for array in _sent_from(plan) if any(_removed_runs(array, known))]
+    arrays = _sent_from(plan, submitted.load_here(plan.workspace.runs))
+    return [array for array in arrays if any(_removed_runs(array, known))]
 
 
 def _removed_runs(array: SubmittedArray, known: set[str]) -> Iterator[str]:
@@ -83,8 +85,17 @@ def _of_array(array: SubmittedArray, known: set[str]) -> Iterator[Removed]:
             yield Removed(Task.of(array, i), runs, array.matrix, is_moved)
 
 
-def _sent_from(plan: Plan) -> list[SubmittedArray]:
-    """Arrays that were sent from the plan's matrix file, or from one that is not there now.
+def _asked(runs: Path) -> list[SubmittedArray]:
+    """The arrays to ask about; all where SLURM does not say which are its own: it will be silent
+    about the rest as well, and its silence is an answer."""
+    try:
+        return submitted.load_here(runs)
+    except slurm.SlurmError:
+        return submitted.load(runs)
+
+
+def _sent_from(plan: Plan, arrays: Iterable[SubmittedArray]) -> list[SubmittedArray]:
+    """Those that were sent from the plan's matrix file, or from one that is not there now.
 
     None where a plugin is broken: its runs are in the matrix, but their ids cannot be made.
     """
@@ -92,7 +103,7 @@ def _sent_from(plan: Plan) -> list[SubmittedArray]:
     found: list[SubmittedArray] = []
     if plan.left_out:
         return found
-    for array in submitted.load_here(plan.workspace.runs):
+    for array in arrays:
         if os.path.realpath(array.matrix) == here or not Path(array.matrix).exists():
             found.append(array)
     return found

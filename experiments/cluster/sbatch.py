@@ -104,16 +104,18 @@ def _prepared(
     tasks: int,
     options: SlurmOptions,
     minutes: int | None,
-    after: str | None,
     code: Path,
+    after: Sequence[str] = (),
+    after_end: Sequence[str] = (),
     processes: int = 1,
     comment: str | None = None,
 ) -> tuple[_Executor, str]:
     """The executor with all options set, and the command that its script runs.
 
-    after    the array task that must have ended well before any job begins
-    minutes  the time limit; None: the partition's default
-    comment  what queues show of the array, unless the options have a comment of their own
+    after      the array tasks that must have ended well before any job begins
+    after_end  the arrays that must have ended before, in any way
+    minutes    the time limit; None: the partition's default
+    comment    what queues show of the array, unless the options have a comment of their own
     """
     executor = _Executor(folder)
     cpus, per_node = options.cpus, processes // options.nodes
@@ -128,7 +130,7 @@ def _prepared(
         cpus_per_task=cpus,
         gpus_per_node=_gpus(options.gpus, per_node),
         **_several(processes, options.nodes),
-        dependency=_dependency(options.after, after),
+        dependency=_dependency([*options.after, *after_end], after),
         comment=comment,
         array_parallelism=options.array_parallelism or tasks,
         setup=[*SETUP, *options.setup],
@@ -152,10 +154,10 @@ def _gpus(asked: int | str | None, per_node: int) -> int | str | None:
     return f"{kind}:{per_node}" if kind else per_node
 
 
-def _dependency(jobs: Sequence[str], teacher: str | None) -> str | None:
-    """The end, good or bad, of what a person wants to wait for; and the teacher's good one."""
-    parts = [f"afterany:{':'.join(jobs)}"] if jobs else []
-    parts += [f"afterok:{teacher}"] if teacher else []
+def _dependency(ended: Sequence[str], done: Sequence[str]) -> str | None:
+    """The end, good or bad, of some jobs, such as a person wants to wait for; others' good one."""
+    parts = [f"afterany:{':'.join(dict.fromkeys(ended))}"] if ended else []
+    parts += [f"afterok:{':'.join(done)}"] if done else []
     return ",".join(parts) or None
 
 

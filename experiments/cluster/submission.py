@@ -22,7 +22,7 @@ from experiments.cluster import (
     snapshot,
     submitted,
 )
-from experiments.cluster.addresses import Address
+from experiments.cluster.addresses import Awaited
 from experiments.cluster.answer import UnclearError
 from experiments.cluster.arrays import Array, Settings, SubmissionPlan
 from experiments.cluster.queue_status import QueueState
@@ -97,31 +97,31 @@ def send(
     claim: claims.Claim,
     note: Callable[[str], None],
 ) -> list[SubmittedArray]:
-    """Call sbatch for every array, teachers first. Raises SlurmError when one is refused.
+    """Call sbatch for every array, in their order. Raises SlurmError when one is refused.
 
     Arrays submitted before that stay submitted and recorded; nothing is left of the refused one.
     """
     sender = _Sender(plan, settings)
-    teachers = addresses.of_teachers(plan.workspace.runs, submission.under_way)
+    known = addresses.of_runs(plan.workspace.runs, submission.under_way)
     sent: list[SubmittedArray] = []
-    apart: dict[Address | None, list[str]] = {}
+    apart: dict[Awaited, list[str]] = {}
     for array in submission.arrays:
         claim.beat()
         if not claim.is_held():  # this process was suspended or cut off for long
             raise InputError("another submit has taken over; look at `status`, then submit again")
-        if array.after is not None and array.after not in teachers:
-            continue  # its teacher did not fit into the limits
-        teacher = teachers.get(array.after or "")
-        options = addresses.beside(settings.options, teacher)
+        if not known.keys() >= {*array.after, *array.after_end}:
+            continue  # what it waits for was not sent: it has no place beside its own teacher
+        awaited = Awaited.of(array.after, array.after_end, known)
+        options = addresses.beside(settings.options, awaited.all)
         if options is None:
-            apart.setdefault(teacher, []).extend(array.runs)
+            apart.setdefault(awaited, []).extend(array.runs)
             continue
         try:
-            for entry in refusals.in_pieces(array, partial(sender.send, teacher, options)):
+            for entry in refusals.in_pieces(array, partial(sender.send, awaited, options)):
                 sent.append(entry)
                 note(_summary(entry))
                 for i, ids in enumerate(entry.tasks):
-                    teachers |= dict.fromkeys(ids, (entry.cluster, f"{entry.job}_{i}"))
+                    known |= dict.fromkeys(ids, (entry.cluster, f"{entry.job}_{i}"))
         except refusals.LimitReached as error:
             if not sent:
                 explained = str(_explained(error, sent))
@@ -145,11 +145,11 @@ class _Sender:
             folder = plan.workspace.runs / submitted.FOLDER
             self.code, self.plugins = snapshot.make(folder, plan.plugins)
 
-    def send(self, teacher: Address | None, options: SlurmOptions, array: Array) -> SubmittedArray:
-        """Send an array that waits for ``teacher``, the task that trains it."""
+    def send(self, awaited: Awaited, options: SlurmOptions, array: Array) -> SubmittedArray:
+        """Send an array that waits for ``awaited``."""
         tasks = [[replace(t.job, plugins=self.plugins) for t in jobs] for jobs in array.jobs]
         copied_code = str(self.code) if self.settings.snapshot else None
-        entry = _entry(self.plan, array, tasks[0][0].code, teacher, copied_code, options)
+        entry = _entry(self.plan, array, tasks[0][0].code, awaited, copied_code, options)
         return _send_one(entry, tasks, options.of_job(array.most), self.code)
 
 
@@ -161,16 +161,28 @@ def _reached(error: refusals.LimitReached, options: SlurmOptions) -> str:
     )
 
 
-def _apart(waiting: Mapping[Address | None, list[str]]) -> Iterator[str]:
-    """A sentence for each teacher whose students cannot be sent: it is on another cluster."""
-    for teacher, students in waiting.items():
-        assert teacher is not None
-        verb = form(len(students), "waits for its", "wait for their")
+def _apart(waiting: Mapping[Awaited, list[str]]) -> Iterator[str]:
+    """A sentence for each set of jobs that runs cannot be sent to wait for: on other clusters."""
+    for awaited, runs in waiting.items():
+        clusters = list(dict.fromkeys(cluster for cluster, _ in awaited.all))
+        jobs = [job for _, job in awaited.all]
+        whose = ""
+        if not awaited.arrays:
+            its = form(len(runs), "its", "their")
+            whose = f"{its} {form(len(jobs), 'teacher', 'teachers')}, "
+        where = " and ".join(_jobs_on(cluster, awaited) for cluster in clusters)
+        elsewhere = f", or with --sbatch clusters={clusters[0]}" if len(clusters) == 1 else ""
         yield (
-            f"{plural(len(students), 'run')} {verb} teacher, job {teacher[1]} on cluster "
-            f"{teacher[0]}: SLURM's dependencies end at a cluster's edge; submit again when it is "
-            f"done, or with --sbatch clusters={teacher[0]}"
+            f"{plural(len(runs), 'run')} {form(len(runs), 'waits', 'wait')} for {whose}{where}: "
+            f"SLURM's dependencies end at a cluster's edge; submit again when "
+            f"{form(len(jobs), 'it is', 'they are')} done{elsewhere}"
         )
+
+
+def _jobs_on(cluster: str | None, awaited: Awaited) -> str:
+    """ "jobs 7_0, 9 on cluster there"."""
+    jobs = [job for where, job in awaited.all if where == cluster]
+    return f"{form(len(jobs), 'job', 'jobs')} {', '.join(jobs)} on cluster {cluster or 'here'}"
 
 
 def runs_of_jobs(array: Array) -> list[list[str]]:
@@ -182,17 +194,18 @@ def _entry(
     plan: Plan,
     array: Array,
     code: dict[str, Any] | None,
-    teacher: Address | None,
+    awaited: Awaited,
     snapshot: str | None,
     options: SlurmOptions,
 ) -> SubmittedArray:
-    """The array's record before it is submitted; ``teacher`` is the task that it waits for."""
+    """The array's record before it is submitted."""
     return submitted.new(
         plan.workspace.runs,
         str(Path(plan.source).absolute()),
         runs_of_jobs(array),
         naming.teacher(array.specs),
-        after=teacher[1] if teacher else None,
+        after=tuple(task for _, task in awaited.tasks),
+        after_end=tuple(job for _, job in awaited.arrays),
         minutes=array.minutes,
         code=code,
         snapshot=snapshot,
@@ -237,6 +250,7 @@ def parameters(
         "options": options,
         "minutes": entry.minutes,
         "after": entry.after,
+        "after_end": entry.after_end,
         "code": code,
         "processes": processes,
         "comment": naming.comment(entry.matrix, specs),
@@ -246,7 +260,8 @@ def parameters(
 def _summary(array: SubmittedArray) -> str:
     what = f"{plural(sum(map(len, array.tasks)), 'run')} in {plural(len(array.tasks), 'job')}"
     time_limit = f", time limit {plural(array.minutes, 'minute')}" if array.minutes else ""
-    after = f", after job {array.after}" if array.after else ""
+    jobs = (*array.after, *array.after_end)
+    after = f", after {form(len(jobs), 'job', 'jobs')} {', '.join(jobs)}" if jobs else ""
     where = "" if array.cluster in (None, slurm.cluster()) else f" to {array.cluster}"
     return f"sent {array.job}{where}: {what}{time_limit}{after}"
 
@@ -259,20 +274,3 @@ def _explained(error: slurm.SlurmError, sent: list[SubmittedArray]) -> slurm.Slu
         return slurm.SlurmError(f"{error} (nothing was submitted)")
     jobs = ", ".join(str(entry.job) for entry in sent)
     return slurm.SlurmError(f"{error} (submitted before that: {jobs}; submit again for the rest)")
-
-
-def dropped(sent: list[SubmittedArray]) -> list[SubmittedArray]:
-    """Arrays that SLURM dropped: their teacher's job had failed before sbatch accepted them.
-
-    Only an end that SLURM names counts: not to be in the queue proves nothing.
-    """
-    return [array for array in sent if array.after and _is_over(array)]
-
-
-def _is_over(array: SubmittedArray) -> bool:
-    job, cluster = str(array.job), array.cluster
-    shown = [e.state for e in slurm.known([job], cluster).values() if e.name == array.name]
-    if not shown:
-        ends = slurm.accounted([job], cluster)
-        shown = [end.state for end in ends.values() if end.name == array.name]
-    return bool(shown) and all(map(slurm.is_over, shown))

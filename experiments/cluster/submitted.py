@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from experiments import slurm
 from experiments.cluster import naming
@@ -36,7 +36,8 @@ class SubmittedArray:
     user: str
     time: float  # seconds since 1970
     tasks: tuple[tuple[str, ...], ...]
-    after: str | None = None  # the array task it waits for
+    after: tuple[str, ...] = ()  # the array tasks that must end well before it starts
+    after_end: tuple[str, ...] = ()  # the arrays that must have ended, in any way
     minutes: int | None = None
     job: str | None = None
     code: dict[str, Any] | None = None  # `environment.code` at submission
@@ -75,7 +76,12 @@ class SubmittedArray:
         return self.folder / f"{self.job}_{task}_0_log.out"
 
     def write(self) -> None:
+        """Write the file; earlier code, too, reads that of an array that waits for one task."""
         plain = {k: v for k, v in vars(self).items() if k != "folder"}
+        if len(self.after) < 2:
+            plain["after"] = self.after[0] if self.after else None
+        if not self.after_end:
+            del plain["after_end"]
         records.write_atomic(self.folder / ENTRY, json.dumps(plain, indent=1))
 
     def with_job(self, job: str, cluster: str | None = None) -> SubmittedArray:
@@ -83,6 +89,14 @@ class SubmittedArray:
         known = replace(self, job=job, cluster=cluster or self.cluster)
         known.write()
         return known
+
+
+def _several(after: Any) -> Any:
+    """A list, also of what was written as the one task, or none, that an array waits for."""
+    return [after] if isinstance(after, str) else [] if after is None else after
+
+
+Tasks = Annotated[tuple[str, ...], Field(strict=False)]
 
 
 class _Entry(BaseModel):
@@ -94,8 +108,9 @@ class _Entry(BaseModel):
     matrix: str
     user: str
     time: float
-    tasks: Annotated[tuple[tuple[str, ...], ...], Field(strict=False)]
-    after: str | None = None
+    tasks: Annotated[tuple[Tasks, ...], Field(strict=False)]
+    after: Annotated[Tasks, BeforeValidator(_several)] = ()
+    after_end: Tasks = ()
     minutes: int | None = None
     job: str | None = None
     code: dict[str, Any] | None = None

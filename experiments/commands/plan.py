@@ -63,11 +63,10 @@ def _calibrated(prepared: Plan, statuses: Iterable[Status], again: str) -> Itera
     from experiments.local import calibration, devices
     from experiments.rundir.status import NOT_STARTED
 
-    assert prepared.data is not None  # a strict plan has its data
     devices.check_sharing(2, prepared.processes)
     todo = (s.spec for s in statuses if s.state in NOT_STARTED)
     spec, device = calibration.most_common(todo), prepared.workspace.device
-    subject = calibration.Subject(spec, prepared.data.info, prepared.plugins)
+    subject = calibration.Subject(spec, prepared.data_sets.info(spec), prepared.plugins)
     with activity("training with 1, 2, 4 and 8 workers at once"):
         notes: list[str] = []
         found = calibration.ladder(subject, device, notes.append)
@@ -91,12 +90,12 @@ def _warnings(prepared: Plan, statuses: Iterable[Status]) -> list[str]:
     from experiments.rundir.status import State
     from experiments.train import one_sample
 
-    assert prepared.data is not None  # a strict plan has its data
-    found = list(prepared.data.warnings)
+    found = prepared.data_sets.warnings()
     if prepared.processes == 1:
         open_runs = (s.spec for s in statuses if s.state not in (State.DONE, State.UNSUPPORTED))
         kinds = {kind(spec): spec for spec in open_runs}
-        found += [one_sample.left_out(s, prepared.data.info).note for s in kinds.values()]
+        infos = ((spec, prepared.data_sets.info(spec)) for spec in kinds.values())
+        found += [one_sample.left_out(*both).note for both in infos]
     return [text for text in dict.fromkeys(found) if text]
 
 
@@ -149,16 +148,15 @@ def _predicted(prepared: Plan, statuses: Iterable[Status], timed: bool) -> Cost:
     from experiments.local import devices
     from experiments.plan.cost import predict_cost
 
-    assert prepared.data is not None  # a strict plan has its data
     statuses, kind, processes = list(statuses), prepared.workspace.device, prepared.processes
     size = devices.default_size(statuses, len(_slots(prepared)))
-    return predict_cost(statuses, prepared.data, kind, timed, processes, size)
+    return predict_cost(statuses, prepared.data_sets, kind, timed, processes, size)
 
 
 def _slots(prepared: Plan) -> list[str]:
     from experiments.local import devices
 
-    threads = prepared.matrix.recipe.threads
+    threads = prepared.threads
     return devices.slots(prepared.workspace.device, None, threads, prepared.processes)
 
 
@@ -166,9 +164,9 @@ def _table_of_costs(prepared: Plan, cost: Cost) -> str:
     """Per pair and method: how many runs are to do, what one takes, and all."""
     from tabulate import tabulate
 
-    from experiments.plan.summary import duration
+    from experiments.plan.summary import duration, teacher_label
 
-    named = [(s.pair, "teacher", s.id) for s in prepared.expansion.teachers]
+    named = [(s.pair, teacher_label(s), s.id) for s in prepared.expansion.teachers]
     named += [(e.pair, e.label, e.spec.id) for e in prepared.expansion.entries]
     groups: dict[tuple[str, str], list[float | None]] = {}
     for pair, label, run in named:

@@ -68,16 +68,17 @@ def _train(plan: Plan, args: argparse.Namespace, statuses: Sequence[Status], per
     from experiments.local import devices
     from experiments.local import queue as local_queue
     from experiments.local.progress import Progress
-    from experiments.plan import jobs
+    from experiments.plan import jobs, needs
     from experiments.plan.summary import labels
     from experiments.rundir.status import State
 
     todo = [s for s in statuses if s.state == State.TODO]
-    threads, device = plan.matrix.recipe.threads, plan.workspace.device
+    threads, device = plan.threads, plan.workspace.device
     slots = devices.slots(device, args.workers, threads, plan.processes, per_gpu)
     size = args.cohort_size or devices.default_size(statuses, len(slots))
     template = plan.template(args.save_minutes, args.tensorboard)
-    tasks = jobs.tasks(statuses, template, plan.teacher_files, size)
+    needs_end = needs.of_choices(plan.expansion.choices)
+    tasks = jobs.tasks(statuses, template, plan.teacher_files, size, needs_end=needs_end)
     seconds = _predicted_seconds(plan, statuses)
     progress = Progress(todo, len(slots), labels(plan), seconds, level(args))
     finished = local_queue.run(tasks, slots, progress)
@@ -97,9 +98,8 @@ def _predicted_seconds(plan: Plan, statuses: Sequence[Status]) -> dict[str, floa
     """
     from experiments.plan.cost import predict_cost
 
-    assert plan.data is not None  # a strict plan has its data
     device = plan.workspace.device
-    return predict_cost(statuses, plan.data, device, device == "cpu", plan.processes).of
+    return predict_cost(statuses, plan.data_sets, device, device == "cpu", plan.processes).of
 
 
 def _verdict(plan: Plan, args: argparse.Namespace) -> int:

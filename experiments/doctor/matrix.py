@@ -40,7 +40,7 @@ def check_matrix(source: str, workspace: Workspace) -> tuple[Need, list[Finding]
     if plan.teacher_files:
         names = ", ".join(plan.teacher_files)
         findings.append(Finding(OK, "teachers", f"{names}: files have the right hash and shapes"))
-    cost = predict_cost(statuses.values(), plan.data, plan.workspace.device, timed=False)
+    cost = predict_cost(statuses.values(), plan.data_sets, plan.workspace.device, timed=False)
     count = sum(status.state in NOT_STARTED for status in statuses.values())
     stored = predictions_bytes(cost, plan.data, plan.matrix.predictions)
     return Need(count, cost.disk_bytes, stored), findings

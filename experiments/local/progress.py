@@ -172,7 +172,7 @@ def _width() -> int:
 
 def _works(todo: Iterable[Status], seconds: Mapping[str, float | None]) -> dict[str, Work]:
     todo = list(todo)
-    awaited = {s.spec.teacher.run for s in todo if s.spec.teacher}
+    awaited = {run for s in todo for run in s.spec.needs}
     works = {}
     for s in todo:
         left = s.epochs.left

@@ -91,14 +91,14 @@ class LocalQueue:
     # ---- starting ------------------------------------------------------------------------------
 
     def _start_ready(self, folder: Path) -> None:
-        """Give every free device the first job whose teacher is done or failed."""
+        """Give every free device the first job that need not wait for a run of this queue."""
         while not self.stops and self.free:
             task = next((t for t in self.waiting if not self._is_early(t)), None)
             if task is None:
                 return
             self.waiting.remove(task)
-            if self.states.get(task.after or "", Outcome.DONE) != Outcome.DONE:
-                self._block(task)
+            if missing := self._missing(task):
+                self._block(task, missing)
             else:
                 self._start(task, self._idlest(), folder)
 
@@ -110,18 +110,24 @@ class LocalQueue:
         return chosen
 
     def _is_early(self, task: Task) -> bool:
-        """Whether its teacher is not done yet."""
-        return task.after in self.specs and task.after not in self.states
+        """Whether a run that it waits for has not ended yet."""
+        awaited = (run for runs in (task.after, task.after_end) for run in runs)
+        return any(run in self.specs and run not in self.states for run in awaited)
 
-    def _block(self, task: Task) -> None:
+    def _missing(self, task: Task) -> str | None:
+        """The first run that must be done for it, and has ended otherwise."""
+        ends = ((run, self.states.get(run, Outcome.DONE)) for run in task.after)
+        return next((run for run, state in ends if state != Outcome.DONE), None)
+
+    def _block(self, task: Task, missing: str) -> None:
         """Block the students of a missing teacher; runs without a teacher are queued separately."""
         alone = tuple(spec for spec in task.job.specs if not spec.teacher)
         if alone:
-            job = replace(task.job.only(alone), teacher=None)
-            self.waiting.insert(0, replace(task, job=job, after=None))
+            job = task.job.only(alone).taught_by(())
+            self.waiting.insert(0, replace(task, job=job, after=()))
         for spec in task.job.specs:
             if spec.teacher:
-                reason = f"its teacher (run {task.after}): {self.states[task.after or '']}"
+                reason = f"its teacher (run {missing}): {self.states[missing]}"
                 self._settle(task.job, spec, Outcome.BLOCKED, reason)
 
     def _start(self, task: Task, device: str, folder: Path) -> None:

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
-from typing import Any
 
 import datasets
 import distillers
 import models
 from experiments.errors import together
+from experiments.matrix import variant_checks, variants
 from experiments.matrix.known import is_method
 from experiments.matrix.method_entry import MethodEntry
-from experiments.matrix.pairs import NONE
+from experiments.matrix.options import option_problem
+from experiments.matrix.pairs import NONE, PairEntry
 from experiments.matrix.schema import Matrix
+from experiments.matrix.variants import label as label
 from models.registry import near
-
-
-def label(method: MethodEntry) -> str:
-    """A method's name in the tables: its own label, or its title with the preset."""
-    if method.label:
-        return method.label
-    preset = f" ({method.preset})" if method.preset else ""
-    return distillers.title(method.name) + preset
 
 
 def check_names(matrix: Matrix, source: str) -> None:
@@ -32,13 +25,14 @@ def check_names(matrix: Matrix, source: str) -> None:
 
     Nothing has been built before.
     """
-    problems = [
-        *_data_problems(matrix),
-        *_model_problems(matrix),
-        *(line for i, method in enumerate(matrix.methods) for line in _method_problems(i, method)),
-        *_label_problems(matrix),
-    ]
-    error = together(f"{source}: {problem}" for problem in problems)
+    methods: list[str] = []
+    labels: list[str] = []
+    for i, method in enumerate(matrix.methods):
+        found = [*_method_problems(i, method)] or [*variant_checks.problems(matrix, method, i)]
+        methods += found
+        labels += _labels(matrix, method, i, found)
+    parts = (_data_problems(matrix), _model_problems(matrix), methods, _label_problems(labels))
+    error = together(f"{source}: {problem}" for part in parts for problem in part)
     if error:
         raise error
 
@@ -64,17 +58,46 @@ def _data_problems(matrix: Matrix) -> Iterator[str]:
 
 def _model_problems(matrix: Matrix) -> Iterator[str]:
     for i, pair in enumerate(matrix.pairs):
-        for role, name in (("teacher", pair.teacher), ("student", pair.student)):
-            if role == "teacher" and name == NONE:
-                continue
+        for role, name in _roles(pair):
             try:
                 models.check(name)
             except models.ModelError as error:
                 yield f"pairs.{i}.{role}: {error}"
+        yield from (f"pairs.{i}: {problem}" for problem in _assistant_problems(pair))
     known = models.names()
     for pattern in matrix.recipe.lr_exceptions:
         if not any(fnmatchcase(name, pattern) for name in known):
             yield f"recipe.lr_exceptions: unknown model {pattern!r}: {near(pattern, known)}"
+
+
+def _roles(pair: PairEntry) -> Iterator[tuple[str, str]]:
+    """What the networks of a pair are in it, with their names."""
+    yield from (("teacher", name) for name in pair.roots if name != NONE)
+    yield from (("assistant", link.teacher) for link in pair.links if link.assistant)
+    yield "student", pair.student
+
+
+def _assistant_problems(pair: PairEntry) -> Iterator[str]:
+    """What is wrong with the methods that a chain names for its assistants."""
+    for name in [link.by for link in pair.links if link.by]:
+        try:
+            method = distillers.find(name)
+            taught = method.needs_of(distillers.resolve(name)).teacher
+        except distillers.MethodError as error:
+            yield str(error)
+            continue
+        if not taught:
+            yield f"by {name}: expected a method that has a teacher"
+        elif method.predict is not distillers.Distiller.predict:
+            yield f"by {name}: {no_assistant(name)}"
+
+
+def no_assistant(method: str) -> str:
+    """Why a method that predicts with a head of its own cannot train assistants."""
+    return (
+        f"{method} predicts with modules of its own, not with its student's classifier: "
+        "its student cannot be another's teacher"
+    )
 
 
 def _method_problems(i: int, method: MethodEntry) -> Iterator[str]:
@@ -88,25 +111,21 @@ def _method_problems(i: int, method: MethodEntry) -> Iterator[str]:
     given |= {f"methods.{i}.pairs.{pair}": options for pair, options in method.pairs.items()}
     for where, options in given.items():
         for key, value in options.items():
-            problem = _option_problem(method, key, value)
+            problem = option_problem(method, key, value)
             if problem:
                 yield f"{where}: {problem}"
 
 
-def _option_problem(method: MethodEntry, key: str, value: Any) -> str | None:
-    """What is wrong with one option's value, if anything."""
-    try:
-        resolved = distillers.resolve(method.name, {key: value}, method.preset)[key]
-    except distillers.MethodError as error:
-        return str(error)
-    if isinstance(resolved, float) and not math.isfinite(resolved):
-        return f"option {key} = {resolved}: expected a finite number"
-    return None
+def _labels(matrix: Matrix, method: MethodEntry, i: int, found: Sequence[str]) -> list[str]:
+    """Those of an entry's rows; of one with problems ``found`` its own, if its method is known."""
+    is_resolvable = not found and matrix.dataset.name in datasets.names()
+    if is_resolvable or not (found or method.is_varied):
+        return [row.label for row in variants.variants(matrix, method, i)]
+    return [label(method)] if method.label or is_method(method.name) else []
 
 
-def _label_problems(matrix: Matrix) -> Iterator[str]:
-    named = [method for method in matrix.methods if method.label or is_method(method.name)]
-    for text, times in Counter(map(label, named)).items():
+def _label_problems(labels: Sequence[str]) -> Iterator[str]:
+    for text, times in Counter(labels).items():
         if text.strip().casefold() in ("", "teacher"):
             row = "the teachers' row" if text.strip() else "nothing"
             yield f"methods: the label {text!r} is that of {row}: expected another one"

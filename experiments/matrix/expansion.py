@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from experiments.matrix.run_spec import RunSpec
+from experiments.matrix.run_spec import DataSpec, RunSpec
 
 
 @dataclass(frozen=True)
@@ -15,6 +15,8 @@ class Facts:
 
     teacher_sha256: Mapping[str, str] = field(default_factory=dict)  # teacher -> hash of its file
     content: str | None = None  # hash of a user's own data
+    # … of any part of them, which is read for it; None where the data are not a user's own
+    content_of: Callable[[DataSpec], str] | None = None
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
 from experiments.matrix.pairs import ARROW, PairEntry, fits, names_of
+from experiments.matrix.recipe import Recipe
 from experiments.matrix.strict import Strict
+from models.registry import near
+
+RECIPE, DATASET = "recipe.", "dataset."  # before keys that are no options of the method
+# A matrix has one data set, and its hold-out is for choosing options, not an option.
+_OF_THE_MATRIX = ("name", "validation")
+Values = Annotated[tuple[Any, ...], Field(min_length=1)]
+
+
+def part_of(key: str) -> tuple[str, str]:
+    """("recipe.", "epochs"): the part that a key belongs to, "" for options, and its name there."""
+    for part in (RECIPE, DATASET):
+        if key.startswith(part):
+            return part, key.removeprefix(part)
+    return "", key
 
 
 class MethodEntry(Strict):
@@ -24,8 +41,8 @@ class MethodEntry(Strict):
     preset: str | None = None
     options: dict[str, Any] = Field(default_factory=dict)
     pairs: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    sweep: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
-    ablate: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
+    sweep: dict[str, Values] = Field(default_factory=dict)
+    ablate: dict[str, Values] = Field(default_factory=dict)
     recipe: dict[str, Any] = Field(default_factory=dict)
     dataset: dict[str, Any] = Field(default_factory=dict)
     search: dict[str, Any] = Field(default_factory=dict)
@@ -46,6 +63,53 @@ class MethodEntry(Strict):
             raise ValueError("a pair is given twice, in two spellings")
         return {pair: pairs[key] for pair, key in spellings.items()}
 
+    @field_validator("sweep", "ablate")
+    @classmethod
+    def _values_of_known_keys(cls, varied: dict[str, Any]) -> dict[str, Any]:
+        for part in (RECIPE, DATASET):
+            names = [name for key in varied for of, name in [part_of(key)] if of == part]
+            _raise(f"{part}{problem}" for problem in _key_problems(part, names))
+        _raise(
+            f"{key}: the value {value!r} is given twice"
+            for key, values in varied.items()
+            for value in _repeated(values)
+        )
+        return varied
+
+    @field_validator("recipe")
+    @classmethod
+    def _fields_of_a_recipe(cls, recipe: dict[str, Any]) -> dict[str, Any]:
+        _raise(_key_problems(RECIPE, recipe))
+        return recipe
+
+    @field_validator("dataset")
+    @classmethod
+    def _options_of_data(cls, dataset: dict[str, Any]) -> dict[str, Any]:
+        _raise(_key_problems(DATASET, dataset))
+        return dataset
+
+    @model_validator(mode="after")
+    def _one_kind_of_variation(self) -> MethodEntry:
+        if self.sweep and self.ablate:
+            raise ValueError("sweep and ablate: expected one of them")
+        return self
+
+    @property
+    def varied(self) -> Mapping[str, Sequence[Any]]:
+        """The keys of its sweep or ablation, and their values."""
+        return self.sweep or self.ablate
+
+    @property
+    def is_varied(self) -> bool:
+        """Whether it makes several rows."""
+        return bool(self.varied)
+
+    @property
+    def count(self) -> int:
+        """How many rows it makes, at most: an ablation leaves out its own values."""
+        counts = [len(values) for values in self.varied.values()]
+        return 1 + sum(counts) if self.ablate else math.prod(counts)
+
     def options_for(self, pair: PairEntry) -> dict[str, Any]:
         """The entry's options on one pair.
 
@@ -58,3 +122,32 @@ class MethodEntry(Strict):
         for key in fitting:
             merged |= self.pairs[key]
         return merged
+
+
+def _raise(problems: Iterable[str]) -> None:
+    lines = list(problems)
+    if lines:
+        raise ValueError("\n".join(lines))
+
+
+def _key_problems(part: str, names: Iterable[str]) -> Iterator[str]:
+    """Keys that a recipe, or the data of an entry, cannot have."""
+    for name in names:
+        if part == RECIPE and name not in Recipe.model_fields:
+            yield f"{name}: unknown key: {near(name, Recipe.model_fields)}"
+        if part == DATASET and name in _OF_THE_MATRIX:
+            yield f"{name}: expected in the matrix's dataset, not for one entry"
+
+
+def is_bool(value: Any) -> bool:
+    """Whether it is true or false, which equal 1 and 0 in Python."""
+    return isinstance(value, bool)
+
+
+def _repeated(values: Sequence[Any]) -> list[Any]:
+    """Values that are equal to an earlier one; True is no 1."""
+    return [
+        value
+        for i, value in enumerate(values)
+        if any(value == other and is_bool(value) is is_bool(other) for other in values[:i])
+    ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError
@@ -28,8 +30,11 @@ class Recipes:
         except ValidationError as error:
             raise explain(error, Recipe, source, ("teacher_recipe",)) from error
 
-    def student(self, name: str) -> Recipe:
-        return self._recipe(self.common, name)
+    def student(self, name: str, own: Mapping[str, Any] = MappingProxyType({})) -> Recipe:
+        """The recipe of a student; ``own``: of its entry. A rate there is for all students."""
+        if "lr" in own:
+            return Recipe.model_validate({**self.common, **own})
+        return self._recipe({**self.common, **own}, name)
 
     def teacher(self, name: str) -> Recipe:
         return self._recipe(self.teachers, name)

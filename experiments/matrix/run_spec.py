@@ -76,6 +76,11 @@ class DataSpec(_Sparse):
     scored_on: Literal["test", "validation"] = "test"
 
     @functools.cached_property
+    def key(self) -> str:
+        """Everything but the content, which follows from it: equal for equal data sets."""
+        return self.model_copy(update={"content": None}).model_dump_json()
+
+    @functools.cached_property
     def identity(self) -> dict[str, Any]:
         """Its part of a run's `identity`. Cached, because all runs of a matrix share one."""
         own = _changed(self.options, data_defaults(self.name))
@@ -96,6 +101,16 @@ class TeacherSpec(_Sparse):
     sha256: str | None = None
     normalisation: Normalisation | None = None
     members: tuple[TeacherSpec, ...] = ()
+
+    @property
+    def parts(self) -> tuple[TeacherSpec, ...]:
+        """The networks that it consists of: the members of an ensemble, else itself."""
+        return self.members or (self,)
+
+    @property
+    def weights(self) -> str:
+        """What tells its weights from others: runs, or hashes of given files."""
+        return "+".join(part.run or part.sha256 or "" for part in self.parts)
 
 
 class SourceSpec(_Frozen):
@@ -145,8 +160,7 @@ class RunSpec(_Sparse):
         """The runs that must be done first: those that train its teachers."""
         if self.teacher is None:
             return ()
-        teachers = self.teacher.members or (self.teacher,)
-        return tuple(teacher.run for teacher in teachers if teacher.run)
+        return tuple(part.run for part in self.teacher.parts if part.run)
 
     @property
     def pair(self) -> str:

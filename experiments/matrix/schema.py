@@ -167,28 +167,40 @@ class Matrix(Strict):
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Matrix:
-        problems = [
+        problems = self.problems()
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    def problems(self) -> list[str]:
+        """What is wrong with it as a whole, a line each; of patterns of teachers, what is known."""
+        return [
             *self._too_many(),
             *self._pairs_without_match(),
             *self._transfer_problems(),
             *self._teacher_problems(),
             *self._process_problems(),
         ]
-        if problems:
-            raise ValueError("\n".join(problems))
-        return self
+
+    @property
+    def rows(self) -> int:
+        """How many rows its tables have, at most: methods, sweeps and ablations written out."""
+        return sum(method.count for method in self.methods)
 
     def _too_many(self) -> Iterator[str]:
-        pairs, methods, trials = len(self.pairs), len(self.methods), self.trials
-        if pairs * methods * trials > MOST_RUNS:
+        pairs, rows, trials = len(self.pairs), self.rows, self.trials
+        what = "variant" if any(method.is_varied for method in self.methods) else "method"
+        if pairs * rows * trials > MOST_RUNS:
             yield (
-                f"trials: {plural(pairs, 'pair')} × {plural(methods, 'method')} × "
-                f"{plural(trials, 'trial')} are {plural(pairs * methods * trials, 'run')}, "
+                f"trials: {plural(pairs, 'pair')} × {plural(rows, what)} × "
+                f"{plural(trials, 'trial')} are {plural(pairs * rows * trials, 'run')}, "
                 f"expected at most {MOST_RUNS:,}"
             )
 
     def _pairs_without_match(self) -> Iterator[str]:
-        known = [str(pair) for pair in self.pairs]
+        known = [str(link) for pair in self.pairs for link in pair.links]
+        if any(pair.is_pattern for pair in self.pairs):
+            return  # not all pairs are known yet, see `teacher_patterns`
         for i, method in enumerate(self.methods):
             for key in method.pairs:
                 if not any(fits(pair, key) for pair in known):
@@ -206,9 +218,10 @@ class Matrix(Strict):
             yield from str(explain(error, RecipeEntry, "", within)).splitlines()
 
     def _teacher_problems(self) -> Iterator[str]:
-        used = {pair.teacher for pair in self.pairs}
-        for name in sorted(set(self.teachers) - used):
-            yield f"teachers: {name!r} is no teacher of any pair: {near(name, used)}"
+        used = {root for pair in self.pairs for root in pair.roots}
+        for name in sorted(self.teachers):
+            if not any(pair.can_begin_with(name) for pair in self.pairs):
+                yield f"teachers: {name!r} is no teacher of any pair: {near(name, used)}"
         if self.teacher_trials == "paired" and self.teachers:
             yield "teacher_trials: paired needs teachers trained here, not files"
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from experiments.errors import InputError
-from experiments.matrix.expansion import Expansion
-from experiments.matrix.pairs import fits
+from experiments.matrix.expansion import Entry, Expansion
+from experiments.matrix.pairs import fits, names_of
+from experiments.matrix.run_spec import RunSpec
 from models.registry import near
 
 T = TypeVar("T")
@@ -21,20 +22,44 @@ def select(
 ) -> Expansion:
     """The part of a matrix that the filters select; run ids do not change.
 
-    methods: names or labels; pairs: "A -> B", or a pattern such as "resnet* -> *"; trials: numbers.
+    methods: names or labels; the label of an entry with a sweep means all that it makes
+    pairs: "A -> B", or a pattern such as "resnet* -> *"
+    trials: numbers
+
     Raises InputError for a filter that matches nothing.
     """
     entries = expansion.entries
-    entries = filtered(entries, "--methods", methods, lambda e: (e.spec.method, e.label))
+    entries = filtered(entries, "--methods", methods, _names_of)
     entries = filtered(entries, "--pairs", map(tidy, pairs), lambda e: (tidy(e.pair),))
     entries = filtered(entries, "--trials", map(str, trials), lambda e: (str(e.spec.trial),))
-    wanted = {e.spec.teacher.run for e in entries if e.spec.teacher}
-    return Expansion(entries, tuple(t for t in expansion.teachers if t.id in wanted))
+    chosen = {(e.family or e.label, e.pair) for e in entries}
+    choices = tuple(c for c in expansion.choices if any((c.label, p) in chosen for p in c.pairs))
+    compared = {run for choice in choices for runs in choice.runs for run in runs}
+    candidates = tuple(c for c in expansion.candidates if c.spec.id in compared)
+    specs = [*(entry.spec for entry in entries), *(one.spec for one in candidates)]
+    return Expansion(entries, teachers_of(specs, expansion.teachers), candidates, choices)
+
+
+def _names_of(entry: Entry) -> tuple[str, ...]:
+    """What `--methods` may call an entry; a family means all its variants."""
+    return tuple({entry.spec.method, entry.label, entry.family or entry.label})
+
+
+def teachers_of(specs: Iterable[RunSpec], teachers: Sequence[RunSpec]) -> tuple[RunSpec, ...]:
+    """Those of ``teachers`` that these runs learn from, and those that they learn from in turn.
+
+    Whom a teacher learns from stands before it.
+    """
+    wanted = {run for spec in specs for run in spec.needs}
+    for teacher in reversed(teachers):
+        if teacher.id in wanted:
+            wanted.update(teacher.needs)
+    return tuple(teacher for teacher in teachers if teacher.id in wanted)
 
 
 def tidy(pair: str) -> str:
     """A pair however it is written: "A -> B", "A→B"."""
-    return "->".join(part.strip() for part in pair.replace("→", "->").split("->"))
+    return "->".join(names_of(pair))
 
 
 def filtered(

@@ -50,10 +50,9 @@ def _names(spec: RunSpec) -> tuple[str, str, str | None]:
 
 def modules_of(method: str, student: str, teacher: str | None) -> list[str]:
     """The modules that define a run's method and networks."""
-    from models.base import REGISTRY
+    from models.base import REGISTRY, members
 
-    registered = [
-        name for name in (student, teacher) if name and name in REGISTRY
-    ]  # timm's are not registered
+    names = (student, *(members(teacher) if teacher else ()))
+    registered = [name for name in names if name in REGISTRY]  # timm's are not registered
     classes = distillers.find(method).__mro__  # a wrapped method's file counts as well
     return [*(cls.__module__ for cls in classes), *map(REGISTRY.source, registered)]

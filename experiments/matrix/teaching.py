@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import distillers
 from experiments.matrix.expansion import Facts
+from experiments.matrix.pairs import JOIN
 from experiments.matrix.recipes import Recipes
 from experiments.matrix.run_spec import DataSpec, RunSpec, TeacherSpec
 from experiments.matrix.schema import Matrix
@@ -14,7 +16,10 @@ from experiments.matrix.sources import plugin_digests
 
 @dataclass
 class Teachers:
-    """The teachers of a matrix; ``trained`` holds the runs, by id, of those not given as files."""
+    """The teachers of a matrix; ``trained`` holds the runs, by id, of those not given as files.
+
+    Whom a run learns from is put there before it.
+    """
 
     matrix: Matrix
     data: DataSpec
@@ -23,9 +28,23 @@ class Teachers:
     trained: dict[str, RunSpec] = field(default_factory=dict)
     known: dict[tuple[str, int], TeacherSpec] = field(default_factory=dict)
 
-    def of(self, name: str, trial: int) -> TeacherSpec:
-        """The teacher called ``name`` for a student's run of that trial."""
-        key = (name, trial if self.matrix.teacher_trials == "paired" else 0)
+    @property
+    def are_paired(self) -> bool:
+        """Whether every trial has teachers of its own."""
+        return self.matrix.teacher_trials == "paired"
+
+    def of(self, names: Sequence[str], trial: int) -> TeacherSpec:
+        """The teacher of these networks, several for an ensemble, for a run of that trial."""
+        each = tuple(self._one(name, trial) for name in names)
+        return each[0] if len(each) == 1 else TeacherSpec(name=JOIN.join(names), members=each)
+
+    def trained_before(self, assistants: Sequence[RunSpec]) -> list[TeacherSpec]:
+        """Runs of students that are teachers in turn, by trial."""
+        self.trained |= {spec.id: spec for spec in assistants}
+        return [TeacherSpec(name=spec.student, run=spec.id) for spec in assistants]
+
+    def _one(self, name: str, trial: int) -> TeacherSpec:
+        key = (name, trial if self.are_paired else 0)
         if key not in self.known:
             self.known[key] = self._resolved(*key)
         return self.known[key]

@@ -7,10 +7,12 @@ data set in its ``transfer:`` block; ``--transfer NAME`` makes a command work on
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import distillers
 from experiments.errors import InputError
 from experiments.matrix.data_of import data_spec
-from experiments.matrix.expansion import Entry, Expansion, Facts
+from experiments.matrix.expansion import Expansion, Facts
 from experiments.matrix.recipes import Recipes
 from experiments.matrix.run_spec import RunSpec, SourceSpec
 from experiments.matrix.schema import Matrix
@@ -56,7 +58,7 @@ def expand(base: Expansion, matrix: Matrix, facts: Facts, source: str) -> Expans
                 bn_mode=matrix.transfer.bn_mode,
             ),
         )
-        entries.append(Entry(probe, entry.pair, entry.label))
+        entries.append(replace(entry, spec=probe))
     return Expansion(tuple(entries), ())
 
 

@@ -16,7 +16,7 @@ import models
 from experiments.errors import together
 from experiments.matrix import known
 from experiments.matrix.method_entry import MethodEntry
-from experiments.matrix.pairs import NONE, PairEntry
+from experiments.matrix.pairs import PairEntry
 from experiments.matrix.schema import Matrix
 from experiments.wording import plural
 
@@ -47,9 +47,9 @@ def without(matrix: Matrix, broken: Sequence[str], source: str) -> tuple[Matrix,
     """
     if not broken:
         return matrix, NOTHING
-    unknown = [*_unknown_methods(matrix.methods), *_unknown_models(matrix.pairs)]
+    unknown = [*_unknown_methods(matrix.methods), *_unknown_in(matrix.pairs)]
     methods = tuple(m for m in matrix.methods if m.name not in unknown)
-    pairs = tuple(p for p in matrix.pairs if not {p.teacher, p.student} & set(unknown))
+    pairs = tuple(p for p in matrix.pairs if not _names(p) & set(unknown))
     if not methods or not pairs or matrix.dataset.name not in datasets.names():
         error = together(broken)
         assert error is not None  # there is at least one
@@ -74,14 +74,23 @@ def _unknown_methods(methods: Iterable[MethodEntry]) -> list[str]:
     return [method.name for method in methods if not known.is_method(method.name)]
 
 
-def _unknown_models(pairs: Iterable[PairEntry]) -> list[str]:
-    names = dict.fromkeys(name for pair in pairs for name in (pair.teacher, pair.student))
-    return [name for name in names if name != NONE and not known.is_model(name)]
+def _unknown_in(pairs: Iterable[PairEntry]) -> list[str]:
+    """Networks, and methods of assistants."""
+    names = dict.fromkeys(name for pair in pairs for name in pair.networks)
+    methods = dict.fromkeys(link.by for pair in pairs for link in pair.links if link.by)
+    return [
+        *(name for name in names if not known.is_model(name)),
+        *(name for name in methods if not known.is_method(name)),
+    ]
+
+
+def _names(pair: PairEntry) -> set[str]:
+    """Those of a pair's networks, and of the methods that train its assistants."""
+    return {*pair.networks, *(link.by for link in pair.links if link.by)}
 
 
 def _known_only(matrix: Matrix, pairs: Sequence[PairEntry]) -> dict[str, object]:
     """Other keys of the matrix that name networks, without those that are left out."""
-    teachers = {pair.teacher for pair in pairs}
     registered = models.names()
     rates = matrix.recipe.lr_exceptions
     kept = {
@@ -90,10 +99,14 @@ def _known_only(matrix: Matrix, pairs: Sequence[PairEntry]) -> dict[str, object]
         if any(fnmatchcase(n, pattern) for n in registered)
     }
     return {
-        "teachers": {n: entry for n, entry in matrix.teachers.items() if n in teachers},
+        "teachers": {
+            name: entry
+            for name, entry in matrix.teachers.items()
+            if any(pair.can_begin_with(name) for pair in pairs)
+        },
         "recipe": matrix.recipe.model_copy(update={"lr_exceptions": kept}),
     }
 
 
 def _count(matrix: Matrix) -> int:
-    return len(matrix.methods) * len(matrix.pairs) * matrix.trials
+    return matrix.rows * len(matrix.pairs) * matrix.trials

@@ -19,7 +19,7 @@ from models import Outputs
 
 
 class Capabilities:
-    """Why methods cannot serve pairs, on one data set. Each `kind` is built once.
+    """Why methods cannot serve pairs. Each `kind` is built once.
 
     While it is built, a method reads the shapes of its networks' outputs, not their values. So each
     network runs once for all methods, and what a method allocates (perhaps a bank over the training
@@ -27,10 +27,11 @@ class Capabilities:
     on the CPU, as a run builds it.
     """
 
-    def __init__(self, info: Info) -> None:
+    def __init__(self, info: Callable[[RunSpec], Info]) -> None:
+        """``info``: what a run's method is told of its data; it may raise InputError."""
         self.info = info
-        self._networks: dict[str, models.Classifier] = {}
-        self._shapes: dict[str, _Shapes] = {}
+        self._networks: dict[tuple[str, int], models.Classifier] = {}
+        self._shapes: dict[tuple[str, int], _Shapes] = {}
         self._known: dict[Kind, str | None] = {}
 
     def reasons(self, specs: Iterable[RunSpec]) -> dict[str, str]:
@@ -45,11 +46,12 @@ class Capabilities:
     def _reason(self, spec: RunSpec) -> str | None:
         key = kind(spec)
         if key not in self._known:
+            info = self.info(spec)  # its errors are not the method's
             try:
                 self._known[key] = self._refusal(spec, self._shapes_of, "meta")
             except Exception:  # noqa: BLE001  (real networks fail as well, or shapes do not suffice)
                 self._known[key] = self._refusal_of_real(spec)
-            self._known[key] = self._known[key] or one_sample.refusal(spec, self.info)
+            self._known[key] = self._known[key] or one_sample.refusal(spec, info)
         return self._known[key]
 
     def _refusal_of_real(self, spec: RunSpec) -> str | None:
@@ -60,13 +62,14 @@ class Capabilities:
             raise InputError(f"{spec.pair}, {spec.method}: {why}") from error
 
     def _refusal(
-        self, spec: RunSpec, network: Callable[[str], nn.Module], device: str
+        self, spec: RunSpec, network: Callable[[str, int], nn.Module], device: str
     ) -> str | None:
-        teacher = network(spec.teacher.name) if spec.teacher else None
-        student = network(spec.student)
+        info = self.info(spec)
+        teacher = network(spec.teacher.name, info.num_classes) if spec.teacher else None
+        student = network(spec.student, info.num_classes)
         try:
             with torch.device(device):
-                method = distillers.build(spec.method, student, teacher, self.info, **spec.options)
+                method = distillers.build(spec.method, student, teacher, info, **spec.options)
                 # The recipe's own optimizer refuses nothing, and making one imports the compiler.
                 if type(method).optimizer is not distillers.Distiller.optimizer:
                     method.optimizer([nn.Parameter(torch.zeros(1))], spec.recipe)
@@ -74,15 +77,15 @@ class Capabilities:
             return str(error)
         return None
 
-    def _network(self, name: str) -> models.Classifier:
-        if name not in self._networks:
-            self._networks[name] = models.build(name, self.info.num_classes)
-        return self._networks[name]
+    def _network(self, name: str, classes: int) -> models.Classifier:
+        if (name, classes) not in self._networks:
+            self._networks[name, classes] = models.build(name, classes)
+        return self._networks[name, classes]
 
-    def _shapes_of(self, name: str) -> _Shapes:
-        if name not in self._shapes:
-            self._shapes[name] = _Shapes(self._network(name))
-        return self._shapes[name]
+    def _shapes_of(self, name: str, classes: int) -> _Shapes:
+        if (name, classes) not in self._shapes:
+            self._shapes[name, classes] = _Shapes(self._network(name, classes))
+        return self._shapes[name, classes]
 
 
 @contextlib.contextmanager

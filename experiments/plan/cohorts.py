@@ -6,10 +6,10 @@ import heapq
 import math
 from collections.abc import Callable, Iterable
 
-from experiments.matrix.run_spec import TeacherSpec
+from experiments.matrix.run_spec import RunSpec, TeacherSpec
 from experiments.rundir.status import Status
 
-Key = tuple[str, int, tuple[object, ...], int, TeacherSpec | None]
+Key = tuple[tuple[object, ...], int, TeacherSpec | None]
 
 # Recipe fields that runs sharing batches must agree on; the rest (lr, momentum, …) may differ.
 SHARED = (
@@ -57,9 +57,12 @@ def form_cohorts(
 
 def _key(status: Status, teacher: TeacherSpec | None = None) -> Key:
     """What the runs of a cohort agree on."""
-    spec = status.spec
-    shared = tuple(getattr(spec.recipe, name) for name in SHARED)
-    return spec.dataset.model_dump_json(), spec.trial, shared, status.epoch // 2, teacher
+    return together(status.spec), status.epoch // 2, teacher
+
+
+def together(spec: RunSpec) -> tuple[object, ...]:
+    """What runs agree on that read the same batches: data, trial, and part of the recipe."""
+    return spec.dataset.key, spec.trial, *(getattr(spec.recipe, name) for name in SHARED)
 
 
 def _parts(

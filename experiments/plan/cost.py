@@ -15,8 +15,11 @@ import distillers
 from datasets import Data, Stream
 from distillers import Distiller, Needs
 from experiments.matrix.run_spec import RunSpec
-from experiments.plan.timing import Stopwatch, parameters_of, takes_two_passes
+from experiments.plan.cohorts import together
+from experiments.plan.data_sets import DataSets
+from experiments.plan.timing import Stopwatch, parameters_of, step_kind, takes_two_passes
 from experiments.rundir.status import NOT_STARTED, Status
+from experiments.train import one_sample
 from results import predictions
 from results.schema import Record
 
@@ -46,7 +49,7 @@ class Cost:
 
 def predict_cost(
     statuses: Iterable[Status],
-    data: Data,
+    data: DataSets,
     device: str,
     timed: bool = True,
     processes: int = 1,
@@ -65,18 +68,22 @@ def predict_cost(
     """
     statuses = list(statuses)
     todo = [s for s in statuses if s.state in NOT_STARTED]
-    left = {s.spec.id: s.spec.recipe.epochs - s.epoch for s in todo}
-    steps = sum(left[s.spec.id] * data.steps_per_epoch() for s in todo)
+    steps = sum((s.spec.recipe.epochs - s.epoch) * _steps(s.spec, data) for s in todo)
     if device == "cpu" and todo:
         torch.set_num_threads(min(s.spec.recipe.threads for s in todo))
     clocks = _Clocks(todo, data, torch.device(device), cohort_size, start_seconds)
     clocks.learn(statuses, gpu)
     possible = timed and (device == "cpu" or torch.cuda.is_available())
     seconds = {s.spec.id: clocks.seconds(s, possible, processes) for s in todo}
-    size = functools.cache(lambda name: parameters_of(name, data.info.num_classes))
+    size = functools.cache(parameters_of)
     # While a run trains, a checkpoint takes three times what its weights take.
-    disk = sum(4 * size(s.spec.student) for s in todo)
+    disk = sum(4 * size(s.spec.student, data.info(s.spec).num_classes) for s in todo)
     return Cost(steps, disk, seconds, clocks.sources(s.spec for s in todo))
+
+
+def _steps(spec: RunSpec, data: DataSets, sampler: str | None = None) -> int:
+    """Of an epoch, in a single process."""
+    return one_sample.count(data.info(spec), sampler)[1]
 
 
 def predictions_bytes(cost: Cost, data: Data, wanted: str) -> int:
@@ -90,24 +97,26 @@ class _Clocks:
     def __init__(
         self,
         todo: Sequence[Status],
-        data: Data,
+        data: DataSets,
         device: torch.device,
         cohort_size: int | None,
         start_seconds: float,
     ) -> None:
         self.data, self.device, self.start_seconds = data, device, start_seconds
-        self.watch = Stopwatch(data, device)
-        self.recorded: dict[tuple[str, ...], float] = {}
-        self.devices: dict[tuple[str, ...], tuple[str, ...]] = {}  # that these are from
+        self.watches: dict[str, Stopwatch] = {}  # by data set
+        self.by_images: dict[str, Stopwatch] = {}
+        self.recorded: dict[tuple[object, ...], float] = {}
+        self.devices: dict[tuple[object, ...], tuple[str, ...]] = {}  # that these are from
         self.teams = Counter(_team(s.spec) for s in todo)
         self.sharing = Counter(_team(s.spec) + _stream(s.spec) for s in todo)
-        self.taught = Counter(s.spec.teacher for s in todo)
+        self.taught = Counter((s.spec.teacher, s.spec.dataset.key) for s in todo)
         self.limit = cohort_size
-        self.ratios: dict[str, float] = {}  # a method's own part of its student's, by its name
+        # A method's own part of its student's, by its name and the watch.
+        self.ratios: dict[tuple[str, int], float] = {}
 
     def learn(self, statuses: Iterable[Status], gpu: str | None = None) -> None:
         """Take over the speeds of finished runs on the same kind of device, and type of GPU."""
-        rates: dict[tuple[str, ...], dict[str, list[float]]] = {}
+        rates: dict[tuple[object, ...], dict[str, list[float]]] = {}
         for s in statuses:
             rate = s.record.images_per_second if s.record else None
             if s.record and rate and _device(s.record) == self.device.type:
@@ -132,7 +141,7 @@ class _Clocks:
         spec, left = status.spec, status.spec.recipe.epochs - status.epoch
         rate = self.recorded.get(_kind(spec))
         if rate:
-            training = left * self.data.info.train_size / rate
+            training = left * self.data.info(spec).train_size / rate
         elif timed:
             training = self._initial(spec, status.epoch) + left * self._epoch(spec)
             training += self._tests(spec, left)
@@ -141,6 +150,14 @@ class _Clocks:
         return training / processes + self._share(spec, timed)
 
     # ---- parts ---------------------------------------------------------------------------------
+
+    def _watch(self, spec: RunSpec) -> Stopwatch:
+        """That of a run's data. Parts of one data set share it: their images cost the same."""
+        key = spec.dataset.key
+        if key not in self.watches:
+            watch = Stopwatch(self.data.of(spec.dataset), self.device)
+            self.watches[key] = self.by_images.setdefault(_images(spec), watch)
+        return self.watches[key]
 
     def _epoch(self, spec: RunSpec) -> float:
         """An epoch of the main stage without its test."""
@@ -151,72 +168,81 @@ class _Clocks:
         if takes_two_passes(distillers.find(spec.method)):
             student *= 1 + BACKWARD
         per_image = student + self._method(spec) + self._shared(spec, needs, passes)
-        return self._images(stream) * per_image
+        return self._images(spec, stream) * per_image
 
     def _shared(self, spec: RunSpec, needs: Needs, passes: int) -> float:
         """This run's part of the teacher's pass and of drawing the batch."""
         stream = Stream(needs.sampler, needs.views)
-        common = self.watch.batches(stream, spec.recipe)
+        common = self._watch(spec).batches(stream, spec.recipe)
         if spec.teacher and needs.teacher:
-            common += self.watch.forward(spec.teacher.name, spec.recipe) * passes
+            common += self._watch(spec).forward(spec.teacher.name, spec.recipe) * passes
         return common / self._members(self.sharing[_team(spec) + _stream(spec)])
 
     def _student(self, spec: RunSpec) -> float:
         if spec.source:  # a probe trains one layer; the network below it runs forward only
-            return self.watch.forward(spec.student, spec.recipe)
-        return self.watch.training(spec.student, spec.recipe)
+            return self._watch(spec).forward(spec.student, spec.recipe)
+        return self._watch(spec).training(spec.student, spec.recipe)
 
     def _method(self, spec: RunSpec) -> float:
         """A method's own part, timed on one pair and scaled to others by the student's time."""
         if spec.source:
             return 0.0
-        if spec.method not in self.ratios:
+        watch = self._watch(spec)
+        key = spec.method, id(watch)
+        if key not in self.ratios:
             try:
-                self.ratios[spec.method] = self.watch.method(spec) / self._student(spec)
+                self.ratios[key] = watch.method(spec) / self._student(spec)
             except distillers.Unsupported:
                 return 0.0
-        return self.ratios[spec.method] * self._student(spec)
+        return self.ratios[key] * self._student(spec)
 
     def _initial(self, spec: RunSpec, epoch: int) -> float:
         """The initial stage, if the method has one and it has not been passed."""
         method = distillers.find(spec.method)
         if epoch or method.init_stage is Distiller.init_stage or spec.source:
             return 0.0
-        ahead = self.watch.initial_epochs(spec)
+        ahead = self._watch(spec).initial_epochs(spec)
         return ahead * self._epoch(spec)
 
     def _tests(self, spec: RunSpec, left: int) -> float:
         """The tests after epochs, and the last one on the test set where images are held out."""
-        sizes, every = self.data.sizes, spec.recipe.eval_every
+        sizes, every = self.data.of(spec.dataset).sizes, spec.recipe.eval_every
         part = "validation" if "validation" in sizes else "test"
         images = math.ceil(left / every) * sizes[part] + (sizes["test"] if part != "test" else 0)
-        return images * self.watch.forward(spec.student, spec.recipe)
+        return images * self._watch(spec).forward(spec.student, spec.recipe)
 
     def _share(self, spec: RunSpec, timed: bool) -> float:
         """This run's part of a job's start, and of the test of its teacher, which is done once."""
         seconds = self.start_seconds / self._members(self.teams[_team(spec)])
         if spec.teacher and timed:
-            test = self.data.sizes["test"] * self.watch.forward(spec.teacher.name, spec.recipe)
-            seconds += test / self.taught[spec.teacher]
+            images = self.data.of(spec.dataset).sizes["test"]
+            test = images * self._watch(spec).forward(spec.teacher.name, spec.recipe)
+            seconds += test / self.taught[spec.teacher, spec.dataset.key]
         return seconds
 
     def _members(self, count: int) -> int:
         """How many of ``count`` runs share a cohort."""
         return max(1, min(count, self.limit or count))
 
-    def _images(self, stream: Stream) -> int:
+    def _images(self, spec: RunSpec, stream: Stream) -> int:
         if stream.sampler is None:
-            return self.data.info.train_size
-        return self.data.steps_per_epoch(stream) * self.data.info.batch_size
+            return self.data.info(spec).train_size
+        return _steps(spec, self.data, stream.sampler) * spec.recipe.batch_size
 
 
-def _kind(spec: RunSpec) -> tuple[str, ...]:
-    return spec.pair, spec.method
+def _kind(spec: RunSpec) -> tuple[object, ...]:
+    """Runs of one kind train as many images a second."""
+    return spec.pair, spec.method, _images(spec), step_kind(spec.recipe)
+
+
+def _images(spec: RunSpec) -> str:
+    """What the images of a run are like, whichever part of them it trains on."""
+    return f"{spec.dataset.name} {spec.dataset.options}"
 
 
 def _team(spec: RunSpec) -> tuple[object, ...]:
     """Runs that can be in one cohort have the same."""
-    return spec.teacher, spec.trial
+    return spec.teacher, *together(spec)
 
 
 def _stream(spec: RunSpec) -> tuple[object, ...]:

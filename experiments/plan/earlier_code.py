@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from experiments.matrix import sources
 from experiments.matrix.expansion import Expansion
-from experiments.matrix.run_spec import RunSpec
+from experiments.matrix.run_spec import RunSpec, TeacherSpec
 from experiments.rundir import stored_spec
 from results import files, records
 
@@ -71,7 +71,7 @@ def reconcile(
     """
     if not runs.is_dir():
         return Reconciled(expansion)
-    search = _Search(runs, load_code)
+    search = _Search(runs, load_code, {spec.id for spec in expansion.teachers})
     now = {spec.id: search.spec(spec) for spec in expansion.runs}
     return Reconciled(
         Expansion(
@@ -94,8 +94,11 @@ def accept(earlier: Iterable[Earlier], runs: Path) -> None:
 class _Search:
     """One pass over an expansion; teachers come first, since students carry their ids."""
 
-    def __init__(self, runs: Path, load_code: Callable[[], object]) -> None:
-        self.runs = runs
+    def __init__(
+        self, runs: Path, load_code: Callable[[], object], teaching: Collection[str]
+    ) -> None:
+        """``teaching``: the ids of the runs that others learn from."""
+        self.runs, self.teaching = runs, teaching
         self.load_code = functools.cache(load_code)
         self.cells: dict[Path, list[str]] = {}
         self.stored: dict[Path, dict[str, Any] | None] = {}
@@ -109,7 +112,7 @@ class _Search:
         today = self._with_todays_teacher(spec)
         found = [] if self._has_directory(today) else list(self._earlier(today, spec.id))
         best = max(found, key=lambda one: (one.counts, one.finished), default=None)
-        if spec.teacher is None:  # a student's teacher may be stored under any of these
+        if spec.id in self.teaching:  # a student's teacher may be stored under any of these
             self.former[spec.id] = {spec.id, today.id, *(one.spec.id for one in found)}
         if best is None:
             result = today
@@ -125,11 +128,8 @@ class _Search:
         return result
 
     def _with_todays_teacher(self, spec: RunSpec) -> RunSpec:
-        run = spec.teacher.run if spec.teacher else None
-        known = self.teachers.get(run or "", run)
-        if spec.teacher is None or known == run:
-            return spec
-        return spec.model_copy(update={"teacher": spec.teacher.model_copy(update={"run": known})})
+        now = spec.teacher and renamed(spec.teacher, self.teachers)
+        return spec if now == spec.teacher else spec.model_copy(update={"teacher": now})
 
     def _has_directory(self, spec: RunSpec) -> bool:
         directory = spec.directory(self.runs)
@@ -166,16 +166,40 @@ class _Search:
     def _as_stored(self, spec: RunSpec, stored: Mapping[str, Any]) -> RunSpec | None:
         """Today's run with the plugins that are stored, and its teacher's version of then."""
         update: dict[str, Any] = {"plugins": tuple(stored["plugins"])}
-        then = (stored.get("teacher") or {}).get("run")
-        if spec.teacher and spec.teacher.run and isinstance(then, str):
-            versions = next((v for v in self.former.values() if spec.teacher.run in v), set())
-            if then not in versions:
+        if spec.teacher:
+            then = self._of_then(spec.teacher, stored.get("teacher"))
+            if then is None:
                 return None
-            update["teacher"] = spec.teacher.model_copy(update={"run": then})
+            update["teacher"] = then
         try:
             return spec.model_copy(update=update)
         except (ValidationError, TypeError):
             return None
+
+    def _of_then(self, teacher: TeacherSpec, stored: Any) -> TeacherSpec | None:
+        """The teacher with the runs of then; None if one is no version of today's."""
+        known: Mapping[str, Any] = stored if isinstance(stored, Mapping) else {}
+        if teacher.members:
+            each = known.get("members")
+            if not isinstance(each, list) or len(each) != len(teacher.members):
+                return None
+            members = [self._of_then(*both) for both in zip(teacher.members, each, strict=True)]
+            return None if None in members else teacher.model_copy(update={"members": (*members,)})
+        then = known.get("run")
+        if teacher.run is None or not isinstance(then, str):
+            return teacher
+        versions = next((v for v in self.former.values() if teacher.run in v), set())
+        return renamed(teacher, {teacher.run: then}) if then in versions else None
+
+
+def renamed(teacher: TeacherSpec, runs: Mapping[str, str]) -> TeacherSpec:
+    """The teacher, or its members, with the ids that ``runs`` has in place of theirs."""
+    if teacher.members:
+        members = tuple(renamed(member, runs) for member in teacher.members)
+        return teacher.model_copy(update={"members": members})
+    if teacher.run is None or teacher.run not in runs:
+        return teacher
+    return teacher.model_copy(update={"run": runs[teacher.run]})
 
 
 def _of_a_plugin(directory: Path) -> dict[str, Any] | None:

@@ -15,8 +15,8 @@ from experiments.memo import Memo, code_digest, versions
 if TYPE_CHECKING:
     from experiments.plan.capability import Capabilities
 
-Kind = tuple[str, str, str, Recipe]
-# What a verdict depends on, beside the data and the versions of packages.
+Kind = tuple[str, str, str, Recipe, str]
+# What a verdict depends on, beside the versions of packages.
 CODE = (
     "models",
     "distillers",
@@ -44,9 +44,10 @@ class Code:
 def kind(spec: RunSpec) -> Kind:
     """Runs of one kind can either all be trained or none.
 
-    The recipe is part of it because a method may refuse an optimizer.
+    The recipe is part of it because a method may refuse an optimizer, and the data set because its
+    size and its classes bound banks and samplers.
     """
-    return spec.pair, spec.method, repr(spec.options), spec.recipe
+    return spec.pair, spec.method, repr(spec.options), spec.recipe, spec.dataset.key
 
 
 def remembered(
@@ -63,6 +64,22 @@ def remembered(
     ``code`` that of today, if it is known.
     """
     code = code or Code.of_today()
+    by_data: dict[str, list[RunSpec]] = {}
+    for spec in specs:
+        by_data.setdefault(spec.dataset.key, []).append(spec)
+    found: dict[str, str] = {}
+    for group in by_data.values():
+        found |= _of_one_data_set(group, memo, root, compute, code)
+    return found
+
+
+def _of_one_data_set(
+    specs: Sequence[RunSpec],
+    memo: Memo,
+    root: Path,
+    compute: Callable[[], Capabilities | None],
+    code: Code,
+) -> dict[str, str]:
     key = {
         "dataset": specs[0].dataset.model_dump(mode="json"),
         "root": str(root),
@@ -86,6 +103,6 @@ def remembered(
 
 def _name(spec: RunSpec) -> str:
     """A `kind` as a short text."""
-    pair, method, options, recipe = kind(spec)
+    pair, method, options, recipe, _ = kind(spec)
     text = "\0".join((pair, method, options, recipe.model_dump_json()))
     return hashlib.sha256(text.encode()).hexdigest()[:16]

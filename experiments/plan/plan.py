@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import datasets
 from experiments import environment
 from experiments.activity import activity
 from experiments.errors import InputError
-from experiments.matrix import checks, data_of, expand, schema, transfer
+from experiments.matrix import checks, data_of, expand, schema, teacher_patterns, transfer
 from experiments.matrix.expansion import Expansion, Facts
-from experiments.matrix.run_spec import RunSpec, build_dataset
+from experiments.matrix.run_spec import RunSpec
 from experiments.matrix.schema import Matrix
 from experiments.matrix.select import select
 from experiments.memo import Memo
-from experiments.plan import broken_plugins, weights
+from experiments.plan import assistants, broken_plugins, data_sets, weights
 from experiments.plan.broken_plugins import LeftOut
+from experiments.plan.data_sets import DataSets
 from experiments.plan.earlier_code import Earlier, reconcile
 from experiments.plan.kinds import Code, Kind, kind, remembered
 from experiments.plan.stored_expansion import ExpansionMemo
@@ -52,6 +52,7 @@ class Plan:
     matrix: Matrix
     expansion: Expansion
     data: Data | None  # None to look at results whose ids do not depend on the data
+    data_sets: DataSets  # of all runs: entries may have other parts than the matrix
     workspace: Workspace
     plugins: tuple[Path, ...]
     teacher_files: dict[str, Path]
@@ -72,7 +73,7 @@ class Plan:
         stale = {run: earlier.detail for run, earlier in self.stale.items()}
         runs, place = self.expansion.runs, self.workspace.runs
         with activity(f"reading the states of {plural(len(runs), 'run')}"):
-            statuses = read_statuses(runs, place, self._why_not, stale, measures, seen)
+            statuses = read_statuses(runs, place, self._reasons, stale, measures, seen)
         return self._with_weights(statuses, seen)
 
     def _with_weights(self, statuses: dict[str, Status], seen: Seen | None) -> dict[str, Status]:
@@ -94,18 +95,25 @@ class Plan:
         return {s.id: weights_of(s.directory(self.workspace.runs)) for s in trained}
 
     @functools.cached_property
-    def _capabilities(self) -> Capabilities | None:
-        """None without data. Computed on first use, because reading data takes a second."""
+    def _capabilities(self) -> Capabilities:
+        """Computed on first use; reading the data, which takes a second, when it asks for them."""
         from experiments.plan.capability import Capabilities
 
         self.load_code()
-        data = self.data
-        if data is None:
-            try:
-                data = build_data(self.matrix, self.workspace, self.source)
-            except InputError:
-                return None
-        return Capabilities(data.info)
+        return Capabilities(self.data_sets.info)
+
+    def _reasons(self, statuses: Mapping[str, Status]) -> dict[str, str]:
+        """`_why_not`, and what follows from it for chains of teachers."""
+        found = self._why_not(statuses)
+        shown = {entry.spec.id for entry in self.expansion.entries}
+        return found | assistants.reasons(statuses, found, shown, self._with_heads)
+
+    def _with_heads(self, methods: Collection[str]) -> Collection[str]:
+        """Those of the methods that predict with modules of their own."""
+        if self.code is None:
+            return assistants.with_heads(methods)
+        memo = Memo(self.workspace.data)
+        return assistants.remembered(methods, memo, self.code, self.load_code)
 
     def _why_not(self, statuses: Mapping[str, Status]) -> dict[str, str]:
         """Run id -> why its method cannot serve its pair.
@@ -125,7 +133,6 @@ class Plan:
                 if not self.strict:
                     memo = Memo(root)
                     return remembered(specs, memo, root, lambda: self._capabilities, self.code)
-                assert self._capabilities is not None  # a strict plan has its data
                 reasons = self._capabilities.reasons(specs)
             self._try_plugins([spec for spec in specs if spec.id not in reasons])
             return reasons
@@ -141,12 +148,11 @@ class Plan:
         """
         from experiments.check import dry_step
 
-        assert self.data is not None  # a strict plan has its data
         for spec in specs:
             key = kind(spec)
             if not spec.plugins or key in self._tried:
                 continue
-            found = dry_step.findings(spec, self.data.info)
+            found = dry_step.findings(spec, self.data_sets.info(spec))
             if found:
                 more = f" (and {len(found) - 1} more: `check` lists all)" if found[1:] else ""
                 raise InputError(f"{spec.pair}, {spec.method}: {found[0]}{more}")
@@ -178,7 +184,8 @@ class Plan:
         """Those that ``specs`` learn from, by name."""
         from experiments.plan.preflight import Given
 
-        needed = {spec.teacher.name for spec in specs if spec.teacher and spec.teacher.sha256}
+        teachers = {part for spec in specs if spec.teacher for part in spec.teacher.parts}
+        needed = {teacher.name for teacher in teachers if teacher.sha256}
         return [
             Given.of(self.source, name, self.matrix, self.teacher_files[name])
             for name in sorted(needed)
@@ -188,6 +195,12 @@ class Plan:
     def processes(self) -> int:
         """How many processes train each job."""
         return self.matrix.processes
+
+    @property
+    def threads(self) -> int:
+        """The most threads that a run takes on a CPU."""
+        own = (spec.recipe.threads for spec in self.expansion.runs)
+        return max(own, default=self.matrix.recipe.threads)
 
     def template(self, save_minutes: float, tensorboard: Path | None = None) -> Job:
         """What all jobs of this matrix have in common."""
@@ -262,8 +275,12 @@ def _looked_at(
     memo = ExpansionMemo(source, matrix, workspace.data, plugins, tuple(files.values()))
     stored = memo.known()
     if stored:
-        runs, code = stored.expansion, stored.code
-        return Plan(source, matrix, runs, None, workspace, plugins, files, False, code=code)
+        runs, code, data = (
+            stored.expansion,
+            stored.code,
+            data_sets.of_matrix(matrix, workspace, source),
+        )
+        return Plan(source, matrix, runs, None, data, workspace, plugins, files, False, code=code)
     with activity("loading PyTorch"):  # two seconds, or ten on a busy machine
         import torch  # noqa: F401
     plan = _resolved(source, matrix, workspace, plugins, strict=False)
@@ -280,15 +297,30 @@ def _resolved(
     matrix, left_out = broken_plugins.without(matrix, list(broken.values()), source)
     broken_plugins.tell(left_out)
     plugins = tuple(plugin for plugin in plugins if plugin not in broken)
+    matrix = teacher_patterns.concrete(matrix, source)
     checks.check_names(matrix, source)
-    data, content = _required_data(source, matrix, workspace, strict)
+    data = data_sets.of_matrix(matrix, workspace, source)
+    own, facts = _required_data(source, matrix, workspace, strict, data)
     files = {name: teacher_path(name, matrix, workspace) for name in matrix.teachers}
     hashes = {n: teacher_hash(source, n, matrix, path, strict) for n, path in files.items()}
     with activity("expanding the matrix"):
-        expansion = expand.expand(matrix, Facts(teacher_sha256=hashes, content=content), source)
+        expansion = expand.expand(matrix, replace(facts, teacher_sha256=hashes), source)
+    if strict:
+        _check_rows(source, matrix, workspace, data, expansion)
     return Plan(
-        source, matrix, expansion, data, workspace, plugins, files, strict, left_out=left_out
+        source, matrix, expansion, own, data, workspace, plugins, files, strict, left_out=left_out
     )
+
+
+def _check_rows(
+    source: str, matrix: Matrix, workspace: Workspace, data: DataSets, expansion: Expansion
+) -> None:
+    """Raise InputError for numerics or data of single entries that cannot be had."""
+    from experiments.plan import preflight
+
+    if workspace.here or workspace.device == "cpu":
+        preflight.check_numerics_of_rows(source, matrix, workspace.device)
+    data.check(expansion)
 
 
 def _check_teachers(plan: Plan) -> None:
@@ -308,8 +340,9 @@ def _probes(origin: Plan, name: str, strict: bool) -> Plan:
     source = f"{origin.source}: transfer"
     matrix = transfer.matrix_of(origin.matrix, name, origin.source)
     checks.check_data(matrix, source)
-    data, content = _required_data(source, matrix, origin.workspace, strict)
-    probes = transfer.expand(origin.expansion, matrix, Facts(content=content), source)
+    data = data_sets.of_matrix(matrix, origin.workspace, source)
+    own, facts = _required_data(source, matrix, origin.workspace, strict, data)
+    probes = transfer.expand(origin.expansion, matrix, facts, source)
     reconciled = reconcile(probes, origin.workspace.runs)
     return replace(
         origin,
@@ -317,7 +350,8 @@ def _probes(origin: Plan, name: str, strict: bool) -> Plan:
         expansion=reconciled.expansion,
         stale=reconciled.stale,
         accepted=reconciled.accepted,
-        data=data,
+        data=own,
+        data_sets=data,
         teacher_files={},
         strict=strict,
         origin=origin,
@@ -325,9 +359,9 @@ def _probes(origin: Plan, name: str, strict: bool) -> Plan:
 
 
 def _required_data(
-    source: str, matrix: Matrix, workspace: Workspace, strict: bool
-) -> tuple[Data | None, str | None]:
-    """The data set and the hash of its content, as far as they are required.
+    source: str, matrix: Matrix, workspace: Workspace, strict: bool, data: DataSets
+) -> tuple[Data | None, Facts]:
+    """The matrix's data set and what its content is, as far as they are required.
 
     Training (``strict``) needs the data, and numerics that this machine has. Run ids need the
     content's hash where the data are the user's own.
@@ -336,16 +370,8 @@ def _required_data(
         from experiments.plan import preflight
 
         preflight.check_numerics(source, matrix, workspace.device)
-    is_own = data_of.needs_content(matrix)
-    data = build_data(matrix, workspace, source) if strict or is_own else None
-    return data, data.fingerprint if data and is_own else None
-
-
-def build_data(matrix: Matrix, workspace: Workspace, source: str) -> Data:
-    """The matrix's data set, on the CPU. Raises InputError."""
-    name, options = matrix.dataset.name, matrix.dataset.options
-    try:
-        with activity(f"reading {name}"):
-            return build_dataset(matrix.dataset, matrix.recipe, workspace.data, options)
-    except datasets.DataError as error:
-        raise InputError(f"{source}: dataset: {error}") from error
+    plain = data_of.data_spec(matrix, Facts())
+    own = data.of(plain) if strict or data_of.needs_content(matrix) else None
+    if own is None or not data_of.needs_content(matrix):
+        return own, Facts()
+    return own, Facts(content=own.fingerprint, content_of=data.content)

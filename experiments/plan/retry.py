@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,15 +49,17 @@ class Redone:
 def redo_teachers(plan: Plan) -> list[Redone]:
     """Set aside the teachers of unfinished runs whose weights are missing or damaged.
 
-    Of a plan of probes: the students that they read. Nothing is deleted; runs that are done stay so
-    if the weights come out as they were, bit for bit.
+    Their own teachers, too, if those are damaged: they are needed again. Of a plan of probes: the
+    students that they read. Nothing is deleted; runs that are done stay so if the weights come out
+    as they were, bit for bit; else they are stale, and so is what learned from them.
     """
     statuses, runs = plan.statuses(), plan.workspace.runs
     damaged = {run: status for run, status in statuses.items() if status.damage}
     if plan.origin:
         memo = Memo(plan.workspace.data)
         damaged = weights.damaged_sources(statuses, plan.origin.statuses(), runs, memo)
-    done = [weights.read_by(s) for s in statuses.values() if s.state == State.DONE]
+    finished = [s for s in statuses.values() if s.state == State.DONE]
+    done = Counter(run for s in finished for run in weights.read(s.spec))
     redone = []
     for run, status in damaged.items():
         directory = status.spec.directory(runs)
@@ -64,7 +67,7 @@ def redo_teachers(plan: Plan) -> list[Redone]:
             continue
         kept = _free_name(directory)
         directory.rename(kept)
-        redone.append(Redone(status, kept, done.count(run)))
+        redone.append(Redone(status, kept, done[run]))
     return redone
 
 

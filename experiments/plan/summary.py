@@ -20,9 +20,14 @@ def format_counts(plan: Plan, statuses: Mapping[str, Status]) -> str:
 
 
 def labels(plan: Plan) -> dict[str, str]:
-    """How the matrix calls every run's method, by run id; "teacher" where it is only that."""
+    """How the matrix calls every run's method, by run id; `teacher_label` where it only teaches."""
     shown = {entry.spec.id: entry.label for entry in plan.expansion.entries}
-    return {spec.id: TEACHER for spec in plan.expansion.teachers} | shown
+    return {spec.id: teacher_label(spec) for spec in plan.expansion.teachers} | shown
+
+
+def teacher_label(spec: RunSpec) -> str:
+    """What a run that others learn from is called; where it has a teacher, "assistant by kd"."""
+    return f"assistant by {spec.method}" if spec.teacher else TEACHER
 
 
 def run_name(spec: RunSpec, label: str | None) -> str:
@@ -31,10 +36,15 @@ def run_name(spec: RunSpec, label: str | None) -> str:
 
 
 def groups(plan: Plan, statuses: Mapping[str, Status]) -> dict[tuple[str, str], list[Status]]:
-    """The trials of every (pair, label); a teacher's pair is its network, its label "teacher"."""
+    """The trials of every (pair, label); a teacher's pair is its network, its label "teacher".
+
+    Assistants that are runs of the matrix's own are shown once.
+    """
     found: dict[tuple[str, str], list[Status]] = {}
+    shown = {entry.spec.id for entry in plan.expansion.entries}
     for spec in plan.expansion.teachers:
-        found.setdefault((spec.pair, TEACHER), []).append(statuses[spec.id])
+        if not (spec.teacher and spec.id in shown):
+            found.setdefault((spec.pair, teacher_label(spec)), []).append(statuses[spec.id])
     for entry in plan.expansion.entries:
         found.setdefault((entry.pair, entry.label), []).append(statuses[entry.spec.id])
     return found

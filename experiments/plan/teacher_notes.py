@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from experiments.activity import activity
+from experiments.matrix.run_spec import RunSpec, TeacherSpec
+from experiments.matrix.variants import departures
 from experiments.memo import Memo
 from experiments.plan.plan import Plan
 from experiments.plan.preflight import Examination, Given
@@ -31,7 +33,7 @@ def of(plan: Plan, statuses: Mapping[str, Status], measure: bool = True) -> list
     lines: list[str] = []
     for teacher in plan.given_teachers(open_runs):
         lines += _given(plan, teacher, measure, accuracies)
-    lines += _trained(plan, {spec.teacher.run for spec in open_runs if spec.teacher}, statuses)
+    lines += _trained(plan, {run for spec in open_runs for run in spec.needs}, statuses)
     return [*lines, *_below_students(plan, statuses, accuracies)]
 
 
@@ -69,9 +71,7 @@ def _for_matrix(note: str) -> str:
     return f"{note} (in a matrix: tools/import_checkpoint.py with that flag and --to, for a file)"
 
 
-def _trained(
-    plan: Plan, runs: Iterable[str | None], statuses: Mapping[str, Status]
-) -> Iterator[str]:
+def _trained(plan: Plan, runs: Collection[str], statuses: Mapping[str, Status]) -> Iterator[str]:
     """About teachers that have been trained here, from their results."""
     for spec in plan.expansion.teachers:
         record = statuses[spec.id].record
@@ -90,16 +90,27 @@ def _below_students(
     plan: Plan, statuses: Mapping[str, Status], given: Mapping[str, float]
 ) -> Iterator[str]:
     """About teachers below the student alone, where that is done."""
-    trained = {
-        spec.student: record.top1
-        for spec in plan.expansion.teachers
-        if (record := statuses[spec.id].record) is not None
-    }
-    accuracies = trained | dict(given)
-    for pair in plan.matrix.pairs:
-        entries = (e for e in plan.expansion.entries if e.pair == str(pair))
-        records = [statuses[entry.spec.id].record for entry in entries]
+    entries: dict[str, list[RunSpec]] = {}
+    other = departures(plan.matrix)  # of another recipe or other data: no student to compare with
+    for entry in plan.expansion.entries:
+        if not other.get(entry.label):
+            entries.setdefault(entry.pair, []).append(entry.spec)
+    for pair, specs in entries.items():
+        records = [statuses[spec.id].record for spec in specs]
         alone = [r for r in records if r is not None and caveats.is_alone(r)]
-        if alone and pair.teacher in accuracies:
-            text = caveats.below_student(str(pair), [accuracies[pair.teacher]], alone)
+        teachers = dict.fromkeys(spec.teacher for spec in specs if spec.teacher)
+        found = (_accuracy(teacher, statuses, given) for teacher in teachers)
+        accuracies = [accuracy for accuracy in found if accuracy is not None]
+        if alone and accuracies:
+            text = caveats.below_student(pair, accuracies, alone)
             yield from (f"warning: {line}" for line in text)
+
+
+def _accuracy(
+    teacher: TeacherSpec, statuses: Mapping[str, Status], given: Mapping[str, float]
+) -> float | None:
+    """Of a teacher that was trained or measured; an ensemble is measured when training starts."""
+    if teacher.run is None:
+        return given.get(teacher.name) if teacher.sha256 else None
+    record = statuses[teacher.run].record if teacher.run in statuses else None
+    return record.top1 if record else None

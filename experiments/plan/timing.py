@@ -45,11 +45,13 @@ class Stopwatch:
 
     def training(self, name: str, recipe: Recipe) -> float:
         """A forward and backward pass of a network, and the update of its weights."""
-        return self._once(("training", name, *_kind(recipe)), lambda: self._trained(name, recipe))
+        return self._once(
+            ("training", name, *step_kind(recipe)), lambda: self._trained(name, recipe)
+        )
 
     def forward(self, name: str, recipe: Recipe) -> float:
         """A forward pass without gradients."""
-        return self._once(("forward", name, *_kind(recipe)), lambda: self._run(name, recipe))
+        return self._once(("forward", name, *step_kind(recipe)), lambda: self._run(name, recipe))
 
     def _trained(self, name: str, recipe: Recipe) -> float:
         model = self._network(name, recipe).train()
@@ -126,7 +128,7 @@ class Stopwatch:
         self, network: models.Classifier, batch: Batch, needs: Needs, recipe: Recipe
     ) -> Outputs:
         """A network's outputs on noise; those of one network and kind are computed once."""
-        key = (network.name, recipe, needs.preacts, needs.blocks, needs.views)
+        key = (network.name, step_kind(recipe), needs.preacts, needs.blocks, needs.views)
         if key not in self._outputs:
             with torch.no_grad():
                 self._outputs[key] = networks.run(network.eval(), batch, needs, recipe)
@@ -136,7 +138,9 @@ class Stopwatch:
 
     def batches(self, stream: Stream, recipe: Recipe) -> float:
         """Drawing and augmenting a batch, for data in memory; 0 for sets decoded by workers."""
-        return self._once(("batches", stream, recipe), lambda: self._drawn(stream, recipe))
+        mixing = recipe.label_smoothing, recipe.mixup, recipe.cutmix, recipe.random_erasing
+        key = ("batches", stream, *step_kind(recipe), *mixing)
+        return self._once(key, lambda: self._drawn(stream, recipe))
 
     def _drawn(self, stream: Stream, recipe: Recipe) -> float:
         if not isinstance(self.data, MemoryData):
@@ -193,8 +197,8 @@ class Stopwatch:
         return min(times[1:] or times)
 
 
-def _kind(recipe: Recipe) -> Key:
-    """What the time of a network's step depends on."""
+def step_kind(recipe: Recipe) -> Key:
+    """What the time of a network's step depends on, beside the size of the images."""
     names = ("batch_size", "optimizer", "precision", "channels_last", "compile", "tf32", "threads")
     return tuple(getattr(recipe, name) for name in names)
 

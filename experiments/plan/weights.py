@@ -14,9 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from experiments.activity import activity
+from experiments.matrix.run_spec import RunSpec
 from experiments.memo import Memo
 from experiments.rundir.layout import weights_of
 from experiments.rundir.status import State, Status
+from experiments.rundir.teachers import after_teachers, behind
 from models.checkpoints.hashing import sha256
 
 Statuses = Mapping[str, Status]
@@ -28,28 +30,33 @@ def of_teachers(statuses: Statuses, runs: Path, memo: Memo) -> dict[str, Status]
     """The statuses, knowing the weights of the teachers among them.
 
     A done teacher that unfinished students need is stale where its weights are missing or not those
-    that its result names, with the reason in ``damage``; its students are blocked.
+    that its result names, with the reason in ``damage``; its students are blocked, and theirs. To
+    be trained again it needs its own teacher, which then is looked at, too.
     """
+    found, damaged = dict(statuses), dict[str, str]()
     open_ = [s for s in statuses.values() if s.state not in _SETTLED]
-    damaged = _damaged(map(read_by, open_), statuses, runs, memo)
-    found = dict(statuses)
-    for run, damage in damaged.items():
-        found[run] = _stale(statuses[run], damage)
-    for status in open_:
-        damage = damaged.get(read_by(status), "")
-        if damage and status.state == State.TODO:
-            found[status.spec.id] = _blocked(status, f"its teacher's weights {damage}")
-    return found
+    while open_:
+        needed = (run for status in open_ for run in read(status.spec))
+        damage = _damaged(needed, found, runs, memo)
+        found |= {run: _stale(statuses[run], why) for run, why in damage.items()}
+        damaged |= damage
+        open_ = [statuses[run] for run in damage]
+    for run, status in statuses.items():
+        why = next((damaged[need] for need in status.spec.needs if need in damaged), "")
+        if why and status.state == State.TODO:
+            found[run] = _blocked(status, f"its teacher's weights {why}")
+    return after_teachers(found) if damaged else found
 
 
 def of_sources(probes: Statuses, students: Statuses, runs: Path, memo: Memo) -> dict[str, Status]:
     """The statuses of probes, knowing the weights of the students that they read."""
     open_ = [s for s in probes.values() if s.state not in _SETTLED]
-    damaged = _damaged(map(read_by, open_), students, runs, memo)
+    damaged = _damaged((run for s in open_ for run in read(s.spec)), students, runs, memo)
     blocked = {
-        s.spec.id: _blocked(s, f"{_OF_STUDENT} {damaged[read_by(s)]}")
+        s.spec.id: _blocked(s, f"{_OF_STUDENT} {damaged[run]}")
         for s in open_
-        if s.state == State.TODO and read_by(s) in damaged
+        for run in read(s.spec)
+        if s.state == State.TODO and run in damaged
     }
     return {**probes, **blocked}
 
@@ -59,22 +66,21 @@ def damaged_sources(
 ) -> dict[str, Status]:
     """The finished students whose weights unfinished probes need and that are damaged, as stale."""
     open_ = (s for s in probes.values() if s.state not in _SETTLED)
-    damaged = _damaged(map(read_by, open_), students, runs, memo)
+    damaged = _damaged((run for s in open_ for run in read(s.spec)), students, runs, memo)
     return {run: _stale(students[run], damage) for run, damage in damaged.items()}
 
 
-def read_by(status: Status) -> str:
-    """The id of the run whose weights a run reads, teacher or probed student; empty without one."""
-    if status.spec.source:
-        return status.spec.source.run
-    return (status.spec.teacher.run or "") if status.spec.teacher else ""
+def read(spec: RunSpec) -> tuple[str, ...]:
+    """The ids of the runs whose weights a run reads: of its teachers, or of the probed student."""
+    return (spec.source.run,) if spec.source else spec.needs
 
 
 def lines(statuses: Statuses) -> list[str]:
     """What is damaged and how many runs it blocks: a line for each teacher, or probed student."""
     blocked = [s for s in statuses.values() if s.state == State.BLOCKED]
-    waiting = Counter(map(read_by, blocked))
-    probed = {read_by(s): s.detail for s in blocked if s.detail.startswith(_OF_STUDENT)}
+    waiting = Counter(run for s in blocked for run in behind(s, statuses))
+    waiting.update(s.spec.source.run for s in blocked if s.spec.source)
+    probed = {read(s.spec)[0]: s.detail for s in blocked if s.detail.startswith(_OF_STUDENT)}
     about = {run: f"{s.spec}: {s.detail}" for run, s in statuses.items() if s.damage}
     return [f"{text} ({waiting[run]} blocked)" for run, text in {**about, **probed}.items()]
 

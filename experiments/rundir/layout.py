@@ -22,13 +22,15 @@ def weights_of(directory: Path) -> Path:
 
 
 def teacher_predictions(runs: Path, dataset: str, teacher: TeacherUsed, fingerprint: str) -> Path:
-    """Where the predictions of a teacher from a file are kept, for all runs on that data set.
+    """Where predictions of a teacher from files are kept, for all runs on that data set.
+
+    So are those of an ensemble.
 
     ``fingerprint`` is the sha256 of the data.
     """
     weights = (teacher.sha256 or "")[:10]
-    if teacher.normalisation:  # the same weights predict otherwise on other pixels
-        text = json.dumps(teacher.normalisation, sort_keys=True)
+    if teacher.pixels:  # the same weights predict otherwise on other pixels
+        text = json.dumps(teacher.pixels, sort_keys=True)
         weights += f"-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
     file = f"{teacher.name}-{weights}-{fingerprint[:8]}.safetensors".replace("/", ".")
     return runs / dataset.replace("/", ".") / "teachers" / file

@@ -6,7 +6,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -14,65 +14,16 @@ from typing import Any
 
 from experiments.matrix.run_spec import RunSpec, is_current
 from experiments.rundir import claims, epochs, start_log, stored_spec
-from experiments.rundir.epochs import Epochs
 from experiments.rundir.layout import BLOCKED, CHECKPOINT, ERROR
+from experiments.rundir.states import ACTIVE as ACTIVE  # whoever reads statuses finds them here
+from experiments.rundir.states import NOT_STARTED as NOT_STARTED
+from experiments.rundir.states import STATES, State, Status
+from experiments.rundir.teachers import after_teachers
 from results import board_file, files, records
 from results.garbage import no_collection
 from results.schema import Record
 
-
-class State:
-    """What a run's status can be; the values are what people read in `status`."""
-
-    DONE = "done"
-    RUNNING = "running"
-    PENDING = "pending"  # in SLURM's queue (see `cluster.queue_status`)
-    TODO = "to do"
-    LOST = "lost"  # its job ended without finishing it; `submit` and `run` resume it
-    BLOCKED = "blocked"
-    FAILED = "failed"
-    STALE = "stale"
-    UNSUPPORTED = "n/a"
-    UNKNOWN = "unknown"  # it was sent to SLURM, which does not answer (see `cluster.queue_status`)
-
-
-STATES = tuple(value for name, value in vars(State).items() if name.isupper())  # in this order
-NOT_STARTED = (State.TODO, State.LOST)  # nobody works on it; `run` and `submit` start it
-ACTIVE = (State.RUNNING, State.PENDING, State.UNKNOWN)  # somebody works on it, or may
 _LONGEST_REASON = 500  # characters of an error.txt, whose first line may be anything
-
-
-@dataclass(frozen=True)
-class Status:
-    """A run and its state; ``detail`` is the error, the reason or what is stale.
-
-    ``crashes`` counts the starts since the last progress that ended before one step was saved;
-    ``seconds_left`` is extrapolated from the epochs since the present start. ``problem`` is what is
-    wrong with its result, with the file's path, where it has one that cannot be understood.
-    ``blocked`` is why it could not be trained when it was last tried; nothing stops the next try.
-    ``damage`` is what is wrong with the weights of a finished run that others need: its result, in
-    ``record``, counts all the same (see `plan.weights`).
-    """
-
-    spec: RunSpec
-    state: str
-    detail: str = ""
-    epoch: int = 0  # epochs of the main stage, done and saved
-    record: Record | None = None
-    crashes: int = 0
-    seconds_left: float | None = None
-    problem: str = ""
-    initial: int = 0  # epochs of an initial stage, done and saved
-    blocked: str = ""
-    damage: str = ""
-
-    @property
-    def epochs(self) -> Epochs:
-        """How far it is, in epochs of all its stages."""
-        ahead = epochs.planned_initially(self.spec)
-        return Epochs(self.initial, ahead, self.epoch, self.spec.recipe.epochs)
-
-
 Seen = dict[str, Status]  # run id -> what its directory said
 WhyNot = Callable[[Mapping[str, Status]], Mapping[str, str]]  # run id -> reason
 
@@ -91,8 +42,8 @@ def read_statuses(
     been begun again since.
 
     ``runs`` is the directory of the runs, or a board file with the records of finished ones; these
-    have their measures only if asked for. A run that is to do is blocked while its teacher, among
-    ``specs``, is failed or stale.
+    have their measures only if asked for. A run that is to do is blocked while a teacher of it,
+    among ``specs``, is failed, stale or blocked itself.
 
     ``seen`` holds runs whose directories are not read again, and gets those that are: whoever looks
     more than once removes from it what may have changed.
@@ -112,31 +63,7 @@ def read_statuses(
     for run, reason in why_not(statuses).items():
         if statuses[run].state not in (State.DONE, State.STALE):
             statuses[run] = Status(statuses[run].spec, State.UNSUPPORTED, reason)
-    return {run: _after_teacher(status, statuses) for run, status in statuses.items()}
-
-
-def _after_teacher(status: Status, statuses: Mapping[str, Status]) -> Status:
-    """The status of a run, knowing that of its teacher's run."""
-    run = status.spec.teacher.run if status.spec.teacher else None
-    teacher = statuses.get(run or "")
-    if teacher is None:
-        return status
-    if status.state == State.DONE and _learned_from_another(status.record, teacher.record):
-        return replace(status, state=State.STALE, detail="its teacher has been trained again since")
-    if status.state == State.TODO and teacher.state == State.RUNNING:
-        return replace(status, detail="its teacher is being trained elsewhere")
-    if status.state != State.TODO or teacher.state not in (State.FAILED, State.STALE):
-        return status
-    return replace(
-        status, state=State.BLOCKED, detail=f"its teacher ({teacher.spec}): {teacher.state}"
-    )
-
-
-def _learned_from_another(student: Record | None, teacher: Record | None) -> bool:
-    """Whether the weights a student's record names are not those of its teacher's record."""
-    used = student.teacher.sha256 if student and student.teacher else None
-    made = teacher.weights.sha256 if teacher else None
-    return None not in (used, made) and used != made
+    return after_teachers(statuses)
 
 
 def _recorded(spec: RunSpec, record: Record | None) -> Status:

@@ -25,7 +25,7 @@ from experiments.errors import InputError, explain
 from experiments.matrix.run_spec import RunSpec, TeacherSpec, build_dataset
 from experiments.memo import Memo
 from experiments.rundir.layout import HEAD, WEIGHTS, teacher_predictions
-from experiments.train import networks, numerics, predictions, teachers
+from experiments.train import ensembles, networks, numerics, predictions, teachers
 from models import Outputs
 from models.checkpoints.files import load_checkpoint, sha256
 from results import predictions as files
@@ -191,47 +191,60 @@ class Evaluator:
         if spec is None or used is None:
             return None, ()
         if spec.run is not None:
-            place, wrote = self._trained_teacher(run, spec.run, used)
+            place, wrote = self._trained_teacher(run, spec, used)
         else:
-            place, wrote = self._given_teacher(run, spec, used)
+            place, wrote = self._teacher_of_files(run, spec, used)
         return predictions.taught_by(used, place, run.record.data.sha256), wrote
 
     def _trained_teacher(
-        self, run: Finished, teacher: str, used: MeasuredTeacher
+        self, run: Finished, spec: TeacherSpec, used: MeasuredTeacher
     ) -> tuple[Path | None, Paths]:
-        """The predictions of a teacher that was trained here, made if its run lacks them."""
-        directory = _directory(run.runs, run.spec.dataset.name, teacher)
+        """The predictions of a teacher that was trained here, made if its run lacks them.
+
+        Those of its run are of its own data; a student may be on another part of them.
+        """
+        directory = _directory(run.runs, run.spec.dataset.name, spec.run or "")
         if records.read(directory) is None:
-            return self._unknown(used, f"its run {teacher} is not in {run.runs}")
+            return self._unknown(used, f"its run {spec.run} is not in {run.runs}")
         trained = Finished.read(directory)
         if used.sha256 not in (None, trained.record.weights.sha256):
             return self._unknown(used, f"{directory} has been trained again since")
+        if trained.record.data.sha256 not in (None, run.record.data.sha256):
+            return self._teacher_of_files(run, spec, used)
         if self.wanted == "none" or trained.predictions() is not None:
             return directory / FILE, ()
         return directory / FILE, self.fill(trained).wrote
 
-    def _given_teacher(
+    def _teacher_of_files(
         self, run: Finished, spec: TeacherSpec, used: MeasuredTeacher
     ) -> tuple[Path | None, Paths]:
-        """The predictions of a given teacher, made if its weights are here."""
+        """The predictions of a given teacher or of an ensemble, made if the weights are here."""
         dataset, data = run.spec.dataset.name, run.record.data.sha256 or ""
         recorded = run.record.teacher or TeacherUsed()
         place = teacher_predictions(run.runs, dataset, recorded, data)
         if self.wanted == "none" or place.exists():
             return place, ()
-        weights = self.teacher_files.get(spec.name)
-        if weights is None:
+        weights = [path for part in spec.parts if (path := self._weights(run, part))]
+        if len(weights) < len(spec.parts):
             return self._unknown(used, "its file is named in a matrix: pass --matrix")
         test, recipe = self.data(run.spec), run.spec.recipe
         numerics.set_numerics(recipe, self.device)
         try:
-            loaded = teachers.load(spec, weights, test, recipe, self.device, memo=Memo(self.root))
+            loaded = ensembles.load(spec, weights, test, recipe, self.device, memo=Memo(self.root))
         except teachers.Blocked as error:
             return self._unknown(used, str(error))
-        if loaded.record.normalisation != recorded.normalisation:
+        if recorded.sha256 not in (None, loaded.record.sha256):
+            return self._unknown(used, "one of its members has been trained again since")
+        if loaded.record.pixels != recorded.pixels:
             return self._unknown(used, "the run gave it pixels under another normalisation")
         predictions.of_teacher(loaded, spec, run.runs, test, recipe, self.wanted, dataset)
         return place, (place,)
+
+    def _weights(self, run: Finished, teacher: TeacherSpec) -> Path | None:
+        """The weights of one network that taught a run; None of a file that nobody names."""
+        if teacher.run:
+            return _directory(run.runs, run.spec.dataset.name, teacher.run) / WEIGHTS
+        return self.teacher_files.get(teacher.name)
 
     def _unknown(self, teacher: MeasuredTeacher, why: str) -> tuple[None, Paths]:
         """No predictions of the teacher; a note says why."""
@@ -245,9 +258,7 @@ class Evaluator:
         spec = run.spec.teacher
         if spec is None:
             return None
-        weights, recipe = self.teacher_files.get(spec.name), run.spec.recipe
-        if spec.run:
-            weights = _directory(run.runs, run.spec.dataset.name, spec.run) / WEIGHTS
+        weights, recipe = self._weights(run, spec), run.spec.recipe
         if weights is not None and weights.is_file():
             return teachers.network(spec, weights, data, recipe, self.device).module
         return networks.freeze(

@@ -43,6 +43,7 @@ class Teacher:
 
     ``predictions``: the file of its predictions on the test part, if it is known; see `predictions`
     ``warnings``: what a reader of its students' results should know; stored with them
+    ``members``: of an ensemble, which has no file of its own; see `ensembles`
     """
 
     module: models.Classifier
@@ -50,9 +51,14 @@ class Teacher:
     weights: Path | None = None
     predictions: Path | None = None
     warnings: tuple[str, ...] = ()
+    members: tuple[Teacher, ...] = ()
 
     def reload(self) -> None:
         """Load the weights once more, after a method wrote into them."""
+        for member in self.members:
+            member.reload()
+        if self.members:
+            return
         if self.weights is None:
             raise RuntimeError(f"teacher {self.record.name}: no file to restore its weights from")
         models.load_checkpoint(self.module, self.weights)

@@ -29,7 +29,8 @@ class Job:
     """Everything a worker needs.
 
     data_options  options of the data set beyond its spec, such as paths
-    teacher       the teacher's weights file; None without a teacher
+    teacher       the teacher's weights file; None without a teacher, and for an ensemble
+    members       the weights files of an ensemble's members, in their order
     ids           of the specs when the job was first written; empty before
     code          `environment.code` when the job was planned
     processes     how many train the job together
@@ -58,6 +59,7 @@ class Job:
     tensorboard: Path | None = None
     stated_teachers: tuple[str, ...] = ()
     awaited: bool = False
+    members: tuple[Path, ...] = ()
 
     def write(self, path: Path) -> None:
         """Write the job as JSON, which stays readable after an upgrade of the harness."""
@@ -83,6 +85,17 @@ class Job:
         if not job.specs or len(job.ids) != len(job.specs):
             raise InputError(f"{path}: no job: expected runs, and an id for each")
         return job
+
+    @property
+    def teacher_weights(self) -> tuple[Path, ...]:
+        """The teacher's weights: one file, or one for each member; none without a teacher."""
+        return (self.teacher,) if self.teacher else self.members
+
+    def taught_by(self, weights: tuple[Path, ...]) -> Job:
+        """The same job with a teacher of this file, or of these members' files."""
+        if len(weights) == 1:
+            return replace(self, teacher=weights[0], members=())
+        return replace(self, teacher=None, members=weights)
 
     def only(self, specs: Sequence[RunSpec]) -> Job:
         """The same job for some of its runs, with the ids that they had when it was planned."""

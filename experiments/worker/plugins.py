@@ -39,5 +39,6 @@ def without_broken(job: Job, block: Blocker) -> list[RunSpec]:
 def is_known(spec: RunSpec) -> bool:
     """Whether a run's method and networks are registered."""
     method = spec.source.method if spec.source else spec.method
-    names = [spec.student, *([spec.teacher.name] if spec.teacher else [])]
+    teachers = spec.teacher.parts if spec.teacher else ()
+    names = [spec.student, *(teacher.name for teacher in teachers)]
     return known.is_method(method) and all(map(known.is_model, names))

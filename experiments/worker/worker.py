@@ -20,7 +20,7 @@ from experiments.matrix import sources
 from experiments.matrix.run_spec import RunSpec, TeacherSpec, build_dataset
 from experiments.memo import Memo
 from experiments.rundir.outcome import Outcome
-from experiments.train import numerics, predictions, teachers, trainer
+from experiments.train import ensembles, numerics, predictions, teachers, trainer
 from experiments.train.cohort import Cohort, Report
 from experiments.train.distributed import ProcessGroup
 from experiments.train.memory import shortage
@@ -159,7 +159,7 @@ def _train(job: Job, stop: Stop, report: Report, group: ProcessGroup, block: Blo
     first, shard, device = specs[0], (group.rank, group.size), torch.device(job.device)
     numerics.check(first.recipe, job.device)
     numerics.set_numerics(first.recipe, device)
-    options = {**first.dataset.options, **job.data_options}
+    options = {**job.data_options, **first.dataset.options}  # a run's own part of the data
     data = build_dataset(first.dataset, first.recipe, job.data_root, options, job.device, shard)
     data.while_waiting = Waits(stop, group)
     specs = [spec for spec in specs if _is_as_planned(spec, data, block)]
@@ -215,13 +215,12 @@ def _load_teacher(
     group: ProcessGroup,
 ) -> tuple[list[RunSpec], teachers.Teacher | None]:
     """The runs that can be trained, and their teacher. Without it, its runs are blocked."""
-    first = next((spec for spec in specs if spec.teacher), None)
-    if first is None or first.teacher is None or job.teacher is None:
+    first, files = next((spec for spec in specs if spec.teacher), None), job.teacher_weights
+    if first is None or first.teacher is None or not files:
         return specs, None
     try:
-        memo, recipe, wanted = Memo(job.data_root), first.recipe, first.teacher
-        is_stated = wanted.run is None and wanted.name in job.stated_teachers
-        teacher = teachers.load(wanted, job.teacher, data, recipe, device, group, memo, is_stated)
+        memo, recipe, stated = Memo(job.data_root), first.recipe, job.stated_teachers
+        teacher = ensembles.load(first.teacher, files, data, recipe, device, group, memo, stated)
     except (teachers.Blocked, models.ModelError) as error:
         for spec in specs:
             if spec.teacher:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-from results.cells import is_missing
+from results.cells import is_missing, of_one_protocol
 from results.leaderboard import Leaderboard
 from results.report import chart_style as style
 from results.report.chart import Chart, Control, Rows
@@ -37,8 +37,8 @@ def charts(board: Leaderboard) -> list[Chart]:
 
 def _student_alone(board: Leaderboard) -> str | None:
     """The row without a teacher that the zoo calls vanilla."""
-    found = (c.method for c in board.cells if c.record and c.record.spec.get("method") == "vanilla")
-    return next(found, None)
+    done = ((c.method, c.record) for c in of_one_protocol(board.cells) if c.record)
+    return next((method for method, r in done if r.spec.get("method") == "vanilla"), None)
 
 
 def _rows(board: Leaderboard, alone: str | None) -> Rows:

@@ -59,13 +59,14 @@ def _rows(board: Leaderboard) -> Rows:
 
 
 def _groups(board: Leaderboard) -> dict[str, list[int]]:
-    """Per method with every pair, the group of each pair: `groups_of` its runs alone.
+    """Per comparable method with every pair, the group of each pair: `groups_of` its runs alone.
 
     Those of several methods are then the coarsest of theirs, as runs are shared by student. Where
     they are not (no method's groups are those of all methods), every method gets those of all.
     """
     whole = board.frame.groupby("method", sort=False)["complete"].all()
-    by_method: dict[str, list[Cell]] = {m: [] for m in board.methods if whole[m]}
+    shown = (method for method in board.methods if whole[method] and method not in board.departing)
+    by_method: dict[str, list[Cell]] = {method: [] for method in shown}
     for cell in board.cells:
         if cell.method in by_method:
             by_method[cell.method].append(cell)

@@ -115,8 +115,9 @@ def sbatch(state, arguments):
     ]
     job = {"id": number, "name": options["job-name"], "user": state["user"], "tasks": made}
     job["cluster"] = cluster
-    after = options.get("dependency", "").rpartition("afterok:")
-    job |= {"after": after[1] and after[2], "purged": False}
+    kinds = dict(part.split(":", 1) for part in options.get("dependency", "").split(",") if part)
+    job |= {"after": kinds.get("afterok", ""), "after_end": kinds.get("afterany", "")}
+    job["purged"] = False
     job |= {"script": script, "options": options, "environment": dict(os.environ)}
     state["jobs"].append(job)
     look_after(state)
@@ -127,9 +128,12 @@ def sbatch(state, arguments):
 def look_after(state):
     """Dependencies: fulfilled, not yet, or never. Of a purged teacher nobody knows anything."""
     for job in state["jobs"]:
-        teachers = [task["state"] for _, task in tasks(state, [job["after"]], job["cluster"])]
+        teachers, others = (
+            [task["state"] for _, task in tasks(state, job[kind].split(":"), job["cluster"])]
+            for kind in ("after", "after_end")
+        )
         never = any(s not in (*ACTIVE, "COMPLETED") for s in teachers)
-        waits = any(s in ACTIVE for s in teachers)
+        waits = any(s in ACTIVE for s in (*teachers, *others))
         for task in job["tasks"]:
             if task["state"] == "PENDING":
                 task["reason"] = "Dependency" if waits else "Priority"

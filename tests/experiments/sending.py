@@ -11,7 +11,8 @@ from typing import Any
 from experiments.cluster import arrays, preview, queue_status, submission, submitted
 from experiments.cluster.arrays import Settings
 from experiments.cluster.submitted import SubmittedArray
-from experiments.matrix.run_spec import RunSpec
+from experiments.matrix.expansion import Candidate, Choice, Entry, Expansion
+from experiments.matrix.run_spec import RunSpec, TeacherSpec
 from experiments.matrix.slurm_options import SlurmOptions
 from experiments.plan.plan import Plan, prepare
 from experiments.plan.workspace import Workspace
@@ -94,10 +95,31 @@ def settings(**changes: Any) -> Settings:
     return replace(Settings(SlurmOptions(), 8, 10.0, False, {}), **changes)
 
 
-def send(place: Place, chosen: Settings | None = None) -> list[SubmittedArray]:
+def with_chain(plan: Plan) -> Plan:
+    """A plan of three runs, each of which learns from the one before: see `expansion.runs`."""
+    teacher = plan.expansion.teachers[0]
+    middle = next(entry for entry in plan.expansion.entries if entry.spec.method == "kd")
+    above = TeacherSpec(name=middle.spec.student, run=middle.spec.id)
+    last = Entry(middle.spec.model_copy(update={"teacher": above}), "a chain", "KD")
+    return replace(plan, expansion=Expansion((middle, last), (teacher, middle.spec)))
+
+
+def with_choice(plan: Plan) -> Plan:
+    """A plan of a kd run that waits for a choice between the others and the fitnet runs."""
+    found = [e for e in plan.expansion.entries if e.spec.method != "vanilla"]
+    runs = tuple((entry.spec.id,) for entry in found)
+    choice = Choice("0123456789", "KD", (found[0].pair,), ({},) * len(found), runs)
+    final = replace(found[0], spec=found[0].spec.model_copy(update={"choice": choice.id}))
+    tried = tuple(Candidate(e.spec, e.pair, "KD", n) for n, e in enumerate(found))
+    return replace(plan, expansion=Expansion((final,), plan.expansion.teachers, tried, (choice,)))
+
+
+def send(
+    place: Place, chosen: Settings | None = None, plan: Plan | None = None
+) -> list[SubmittedArray]:
     """What `submit` does once it is alone."""
     chosen = chosen or settings()
-    plan = place.plan()
+    plan = plan or place.plan()
     with submission.submit_lock(place.runs, lambda line: None) as claim:
         statuses, known = queue_status.survey(plan)
         limits = preview.limits(chosen.options)
@@ -110,6 +132,7 @@ def titles(fake: Any) -> list[str]:
     found = []
     for job in fake.jobs:
         after = f" after {job['after']}" if job["after"] else ""
+        after += f" after the end of {job['after_end']}" if job["after_end"] else ""
         found.append(job["options"]["array"].partition("%")[0] + after)
     return found
 

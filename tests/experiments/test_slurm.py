@@ -10,9 +10,14 @@ from experiments.matrix.slurm_options import SlurmOptions
 from experiments.slurm import Queued, SlurmError
 
 
-def send(fake, folder, tasks: int = 2, name: str = "kd-test", after: str | None = None) -> str:
+def send(fake, folder, tasks: int = 2, name: str = "kd-test", after: str = "") -> str:
     folder.mkdir(exist_ok=True)
-    about = {"options": SlurmOptions(), "minutes": 5, "after": after, "code": folder}
+    about = {
+        "options": SlurmOptions(),
+        "minutes": 5,
+        "after": [after] if after else [],
+        "code": folder,
+    }
     return sbatch.send(folder, name=name, tasks=tasks, **about).job
 
 

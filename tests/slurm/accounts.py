@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-COLUMNS = "JobID,JobName,State,ExitCode,NodeList,End,Start"
+COLUMNS = "JobID,JobName,State,ExitCode,NodeList,End,Start,Submit"
 SACCT = ("sacct", "-X", "-n", "-P", "--duplicates", "--starttime", "now-6hours")
 COMMAND = (*SACCT, f"--format={COLUMNS}")  # with TIMES in the environment
 TIMES = {"SLURM_TIME_FORMAT": "%s"}  # seconds since 1970
@@ -29,6 +29,7 @@ class Start:
     state  as sacct writes it, less what follows ("CANCELLED by 0")
     ended  seconds since 1970; infinite while it has not
     began  likewise; infinite where it has not started
+    sent   when sbatch was called, or it was requeued
     """
 
     task: str
@@ -38,10 +39,20 @@ class Start:
     node: str
     ended: float
     began: float = math.inf
+    sent: float = math.inf
+
+    @property
+    def indices(self) -> list[str]:
+        """The numbers of its tasks: of what never started, several may share a row."""
+        return [task.partition("_")[2] for task in expanded(self.task) or [self.task]]
 
     def overlaps(self, since: float, until: float) -> bool:
         """Whether it ran at some moment of a span (seconds since 1970)."""
         return self.began <= until + SLACK and self.ended >= since - SLACK
+
+    def was_sent(self, since: float, until: float) -> bool:
+        """Whether it was sent in a span."""
+        return since - SLACK <= self.sent <= until + SLACK
 
 
 @dataclass(frozen=True)
@@ -68,8 +79,8 @@ def starts(table: str, prefix: str = "") -> list[Start]:
 
 def _start(row: Sequence[str]) -> Start:
     task, name, state, code, node, *times = row
-    ended, began = (float(time) if time.isdecimal() else math.inf for time in times)
-    return Start(task, name, (state.split() or [""])[0], code, node, ended, began)
+    ended, began, sent = (float(time) if time.isdecimal() else math.inf for time in times)
+    return Start(task, name, (state.split() or [""])[0], code, node, ended, began, sent)
 
 
 def proof(hit: Hit, found: Iterable[Start]) -> Start | None:

@@ -100,6 +100,8 @@ def dies_before_claiming(s: Scenario) -> None:
     if not s.cluster.kill_python(task):
         raise MissedError(f"{task.id} had no Python any more")
     s.wait_for_queue()
+    if not re.search("lost|to do|pending", " ".join(state for _, state in s.states().values())):
+        raise MissedError(f"{task.id} had published its result before it was killed")
     flags, s.flags = s.flags, (*s.flags, "--setup", "exit 3")
     if "sent" not in s.submit().said:
         s.wrong.append("submit sent nothing after a worker was killed")
@@ -119,6 +121,8 @@ def controller_away(s: Scenario) -> None:
     try:
         for verb in ("status", "submit", "cancel"):
             done = s.command(verb, *(() if verb == "status" else ("--yes",)))
+            if verb != "status" and s.is_all_done():
+                raise MissedError("all was done before everybody had asked")
             if (done.code == 0) is (verb != "status") or "Traceback" in done.said:
                 s.wrong.append(f"{verb} without a controller: exit code {done.code}: {done.said}")
             if "none of these runs" in done.said or "nothing to send" in done.said:

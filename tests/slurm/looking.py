@@ -7,11 +7,12 @@ import json
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.slurm.accounts import Start
 from tests.slurm.dev_cluster import Process, processes
 from tests.slurm.truth import Look, falsehoods
 
@@ -65,7 +66,7 @@ class Looker(threading.Thread):
         rows = {run: state for run, (_, state) in states(said).items()}
         found = falsehoods(before, rows, after)
         if found and after.answers:  # what came and went in between is in the accounts only
-            after = replace(after, ran=self.eyes.ran(begun, time.time()))
+            after = self.eyes.with_accounts(after, begun, time.time())
             found = falsehoods(before, rows, after)
         self.false += [f"{self.scenario.seconds:.0f} s: {line}" for line in found]
 
@@ -128,14 +129,19 @@ class Eyes:
         self._queued = {run: frozenset(states) for run, states in found.items()}
         return True
 
-    def ran(self, since: float, until: float) -> frozenset[str]:
-        """Runs with a task that ran at some moment of a span, by SLURM's accounts."""
+    def with_accounts(self, look: Look, since: float, until: float) -> Look:
+        """A look, with what came and went in a span by SLURM's accounts."""
         time.sleep(ACCOUNT_SECONDS)
+        starts = self.scenario.cluster.starts(self.scenario.prefix)
+        ran = self._runs(start for start in starts if start.overlaps(since, until))
+        sent = self._runs(start for start in starts if start.was_sent(since, until))
+        return replace(look, ran=ran, sent=sent)
+
+    def _runs(self, starts: Iterable[Start]) -> frozenset[str]:
         found: set[str] = set()
-        for start in self.scenario.cluster.starts(self.scenario.prefix):
-            if start.overlaps(since, until):
-                folder = self.scenario.runs / ".slurm" / start.name
-                found.update(self._ids(folder, start.task.partition("_")[2]))
+        for start in starts:
+            folder = self.scenario.runs / ".slurm" / start.name
+            found.update(run for index in start.indices for run in self._ids(folder, index))
         return frozenset(found)
 
     def _working(self) -> Iterator[str]:

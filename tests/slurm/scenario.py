@@ -308,6 +308,10 @@ class Scenario:
         found = [(d, record) for d, record in records.scan(self.runs) if ".stale-" not in d.name]
         return {record.run: numbers(d, record) for d, record in found}
 
+    def is_all_done(self) -> bool:
+        """Whether every run that was sent has a result."""
+        return set(self.looker.eyes.teachers()) <= set(self.results())
+
     def recover(self, wanted: set[str]) -> int:
         """Wait, and submit until all ``wanted`` runs are there; the submits beyond the one allowed.
 

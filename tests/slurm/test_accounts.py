@@ -10,14 +10,14 @@ from tests.slurm.accounts import Hit, Start, expanded, proof, shown, starts
 
 TABLE = """\
 slurm_load: some site's greeting
-7_0|kd-a-1|NODE_FAIL|1:0|n1|1000|990
-7_0|kd-a-1|COMPLETED|0:0|n2|1040|1010
-7_1|kd-a-1|CANCELLED by 0|0:15|n1|1010|990
-7_2|kd-a-1|FAILED|4:0|n1|1020|990
-7_3|kd-a-1|FAILED|0:9|n1|1020|990
-7_4|kd-a-1|RUNNING|0:0|n1|Unknown|1015
-7_[5-6]|kd-a-1|CANCELLED by 0|0:0|None assigned|1011|None
-8_0|kd-b-1|NODE_FAIL|1:0|n1|1000|990
+7_0|kd-a-1|NODE_FAIL|1:0|n1|1000|990|980
+7_0|kd-a-1|COMPLETED|0:0|n2|1040|1010|1000
+7_1|kd-a-1|CANCELLED by 0|0:15|n1|1010|990|980
+7_2|kd-a-1|FAILED|4:0|n1|1020|990|980
+7_3|kd-a-1|FAILED|0:9|n1|1020|990|980
+7_4|kd-a-1|RUNNING|0:0|n1|Unknown|1015|980
+7_[5-6]|kd-a-1|CANCELLED by 0|0:0|None assigned|1011|None|980
+8_0|kd-b-1|NODE_FAIL|1:0|n1|1000|990|980
 """
 KILLED = ("FAILED", "OUT_OF_MEMORY")
 
@@ -25,7 +25,7 @@ KILLED = ("FAILED", "OUT_OF_MEMORY")
 def test_rows_are_read_and_those_of_other_matrices_left_out() -> None:
     found = starts(TABLE, "kd-a-")
     assert [start.task for start in found] == ["7_0", "7_0", "7_1", "7_2", "7_3", "7_4", "7_[5-6]"]
-    assert found[2] == Start("7_1", "kd-a-1", "CANCELLED", "0:15", "n1", 1010.0, 990.0)
+    assert found[2] == Start("7_1", "kd-a-1", "CANCELLED", "0:15", "n1", 1010.0, 990.0, 980.0)
     assert found[5].ended == math.inf
     assert len(starts(TABLE)) == 8
 
@@ -85,3 +85,5 @@ def test_what_ran_between_two_looks() -> None:
     assert not first.overlaps(1003, 1006) and not second.overlaps(1003, 1006)
     (waited,) = [start for start in starts(TABLE) if start.task == "7_[5-6]"]
     assert not waited.overlaps(985, 1020)
+    assert waited.was_sent(975, 985) and not waited.was_sent(985, 1020)
+    assert (waited.indices, first.indices) == (["5", "6"], ["0"])

@@ -12,6 +12,9 @@ DONE, FAILED = Look(done=frozenset({RUN})), Look(failed=frozenset({RUN}))
 WAITS, RUNS = Look(queued={RUN: frozenset({"PENDING"})}), Look(queued={RUN: frozenset({"RUNNING"})})
 REQUEUED = Look(queued=WAITS.queued, ran=frozenset({RUN}))
 LOCAL = Look(working=frozenset({RUN}))
+SENT = Look(sent=frozenset({RUN}))
+SENT_AND_RAN = Look(sent=SENT.sent, ran=SENT.sent)
+RUNS_AGAIN = Look(queued=RUNS.queued, ran=SENT.sent, sent=SENT.sent)
 BLOCKED, ODD = Look(blocked=frozenset({RUN})), Look(odd=frozenset({RUN}))
 SILENT = Look(queued=WAITS.queued, answers=False)
 
@@ -42,7 +45,9 @@ SILENT = Look(queued=WAITS.queued, answers=False)
         (SILENT, "pending (job 1_0: Priority)", WAITS),
         (NOTHING, "unknown (sent at 20:15, but sbatch has not answered yet)", WAITS),
         (Look(unsure=frozenset({RUN})), "unknown (sent at 20:15, but …)", WAITS),
-        (NOTHING, "pending (job 1_0: Dependency)", Look(ran=frozenset({RUN}))),
+        (NOTHING, "pending (job 1_0: Dependency)", SENT),  # and cancelled
+        (NOTHING, "running (job 1_0 on n1)", SENT_AND_RAN),  # and ended
+        (RUNS, "pending (job 1_0: BeginTime)", RUNS_AGAIN),
     ],
 )  # fmt: skip
 def test_what_can_have_been_true(before: Look, said: str, after: Look) -> None:
@@ -57,6 +62,9 @@ def test_what_can_have_been_true(before: Look, said: str, after: Look) -> None:
         (NOTHING, "done", NOTHING, "no result"),
         (WAITS, "running (job 1_0 on n1)", WAITS, "no task of it runs"),
         (NOTHING, "running (epoch 1/3)", Look(ran=frozenset({RUN})), "no task of it runs"),
+        (NOTHING, "running (epoch 1/3)", SENT, "no task of it runs"),
+        (RUNS, "pending (job 1_0: BeginTime)", RUNS, "no task of it waits"),
+        (NOTHING, "pending (job 1_0: Priority)", Look(ran=SENT.sent), "no task of it waits"),
         (NOTHING, "failed: Diverged", NOTHING, "no error.txt"),
         (NOTHING, "blocked", NOTHING, "nothing blocks it"),
         (NOTHING, "stale", NOTHING, "nothing of it has changed"),

@@ -26,6 +26,7 @@ class Look:
     queued   run -> the states of its tasks in the queue
     working  runs that a live process is training
     ran      runs with a task that SLURM's accounts have running since the look before
+    sent     runs with a task that was sent, or put back, since then, by the same accounts
     unsure   runs of arrays for which sbatch has not answered
     answers  whether SLURM's controller answers
     """
@@ -37,6 +38,7 @@ class Look:
     queued: Mapping[str, frozenset[str]] = field(default_factory=dict)
     working: frozenset[str] = NONE
     ran: frozenset[str] = NONE
+    sent: frozenset[str] = NONE
     unsure: frozenset[str] = NONE
     answers: bool = True
 
@@ -94,6 +96,8 @@ def _running(before: Look, run: str, after: Look) -> str | None:
         return None
     if before.waits(run) and run in after.ran:
         return None  # it was started and sent back to the queue in between
+    if run in after.ran & after.sent:
+        return None  # sent, started and ended in between
     return _finished(before, run) or "no task of it runs, and no process trains it"
 
 
@@ -102,8 +106,8 @@ def _pending(before: Look, run: str, after: Look) -> str | None:
         return None
     if after.is_known(run) and not before.is_known(run):
         return None  # it was sent and started in between
-    if run in after.ran and not before.is_known(run):
-        return None  # sent, started and ended in between
+    if run in after.sent:
+        return None  # sent, or back in the queue, and started or cancelled, in between
     return _finished(before, run) or "no task of it waits"
 
 
@@ -122,7 +126,7 @@ def _to_do(before: Look, run: str, after: Look) -> str | None:
 
 def _unknown(before: Look, run: str, after: Look) -> str | None:
     asked = after.is_known(run) and not before.is_known(run)  # sent, and answered, in between
-    unsure = asked or run in before.unsure | after.unsure | after.ran
+    unsure = asked or run in before.unsure | after.unsure | after.sent
     if before.answers and after.answers and not unsure:
         return "SLURM answers, and so did sbatch"
     return _finished(before, run)

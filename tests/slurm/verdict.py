@@ -18,7 +18,7 @@ from tests.slurm.matrices import Size
 from tests.slurm.scenario import MissedError, References, Scenario
 
 ACCOUNT_SECONDS = 15.0  # until slurmdbd has heard of an end
-DRAWS = 4  # of a moment, where one came too late
+DRAWS = 6  # of a moment, where one came too late
 Numbers = Mapping[str, Any]  # run id -> what its result must be
 
 

@@ -24,6 +24,7 @@ import distillers
 from experiments.environment import CHECKOUT
 from experiments.matrix.run_spec import RunSpec, build_dataset
 from experiments.plan.cost import predict_cost
+from experiments.plan.data_sets import DataSets
 from experiments.rundir.status import State, Status
 from results import board_file, records
 from results.render import Table, markdown
@@ -47,7 +48,7 @@ def predict(board: Sequence[Record], data_root: Path) -> list[Row]:
     first = specs[0]
     data = build_dataset(first.dataset, first.recipe, data_root, first.dataset.options)
     statuses = [Status(spec, State.TODO) for spec in specs]
-    seconds = predict_cost(statuses, data, "cpu", start_seconds=0.0).of
+    seconds = predict_cost(statuses, DataSets.of_one(data), "cpu", start_seconds=0.0).of
     rows: dict[tuple[str, str], list[float]] = {}
     for spec, record in zip(specs, board, strict=True):
         sums = rows.setdefault((spec.pair, spec.method), [0.0, 0.0])

@@ -11,6 +11,7 @@ from experiments.commands.board import arrow, is_waiting
 from experiments.plan import summary
 from experiments.plan.plan import Plan
 from experiments.rundir.status import ACTIVE, NOT_STARTED, State, Status, count_states
+from experiments.rundir.teachers import behind
 from experiments.wording import form, plural
 from results import board_file
 from results.report.content import TEACHER, Progress, Step
@@ -54,7 +55,7 @@ def steps(plan: Plan, statuses: Mapping[str, Status], command: Commands) -> Iter
     blocked = [status for status in by_state.get(State.BLOCKED, []) if not is_waiting(status)]
     failed = by_state.get(State.FAILED, [])
     yield from _blocking(blocked, statuses, command)
-    teachers = {s.spec.teacher.run for s in blocked if s.spec.teacher}
+    teachers = {run for s in blocked for run in behind(s, statuses)}
     yield from _failed([s for s in failed if s.spec.id not in teachers], command)
     if failed:
         reason = f"when the cause is mended: let {plural(len(failed), 'failed run')} be tried again"
@@ -72,11 +73,9 @@ def _blocking(
     blocked: Sequence[Status], statuses: Mapping[str, Status], command: Commands
 ) -> Iterator[Step]:
     """One step for each teacher, or one for all students, that others wait for in vain."""
-    teachers = Counter(s.spec.teacher.run for s in blocked if s.spec.teacher)
+    teachers = Counter(run for s in blocked for run in behind(s, statuses))
     for run, count in teachers.items():
-        teacher = statuses.get(run or "")
-        if teacher is None:  # never of this matrix's own teachers
-            continue
+        teacher = statuses[run]
         if teacher.state == State.FAILED:  # of a stale one, see `_stale`
             waits = f"{plural(count, 'run')} {form(count, 'waits', 'wait')}"
             reason = f"{waits} for the teacher {teacher.spec.pair}, which failed: {teacher.detail}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ def spec(trial: int, teacher: TeacherSpec | None = None) -> RunSpec:
 def task(*specs: RunSpec) -> Task:
     taught = next((s.teacher for s in specs if s.teacher), None)
     job = Job(specs, Path("runs"), Path("data"), {}, None, ())
-    return Task(job, taught.run if taught else None)
+    return Task(job, (taught.run,) if taught and taught.run else ())
 
 
 def students(of: str | TeacherSpec, count: int, first: int = 0) -> list[Task]:
@@ -58,12 +59,12 @@ def test_an_array_per_teacher_in_the_order_of_the_tasks():
     tasks = [task(spec(0)), *students(A, 2, 1), *students(B, 2, 3), *students(GIVEN, 1, 5)]
     found = made([*tasks, *students(A, 1, 6)], to_come=[A, B])
     assert trials(found) == [[0], [1, 2, 6], [3, 4], [5]]
-    assert [array.after for array in found] == [None, A, B, None]
+    assert [array.after for array in found] == [(), (A,), (B,), ()]
 
 
 def test_a_teacher_that_is_done_needs_no_waiting():
     found = made([*students(A, 1, 0), *students(B, 1, 1)], to_come=[B])
-    assert [array.after for array in found] == [None, B]
+    assert [array.after for array in found] == [(), (B,)]
 
 
 def test_students_of_several_finished_teachers_stay_apart():
@@ -104,6 +105,61 @@ def test_its_runs():
     assert found.runs == [spec(i).id for i in range(3)]
 
 
+# ---- graphs --------------------------------------------------------------------------------------
+
+
+def awaiting(first: int, after: tuple[str, ...] = (), after_end: tuple[str, ...] = ()) -> Task:
+    """A job of one run, its trial ``first``, that waits for these runs."""
+    return replace(task(spec(first)), after=after, after_end=after_end)
+
+
+def test_a_chain_is_an_array_for_each_link():
+    middle = spec(1).id
+    tasks = [task(spec(0)), awaiting(1, (spec(0).id,)), awaiting(2, (middle,))]
+    found = made(tasks, to_come=[spec(n).id for n in range(3)])
+    assert [array.after for array in found] == [(), (spec(0).id,), (middle,)]
+    for room in range(4):
+        sent, left = admitted(found, room)
+        assert (flat(trials(sent)), left) == (list(range(room)), 3 - room)
+
+
+def test_who_waits_for_one_of_several_waits_for_all():
+    (found,) = made([awaiting(0, (A, B, "done"))], to_come=[A, B])
+    assert found.after == (A, B)
+
+
+def test_ends_of_the_same_arrays_are_waited_for_in_one_array():
+    """Whose jobs they are does not matter: SLURM waits for the array as a whole."""
+    ids = [spec(n).id for n in range(3)]
+    seconds = {2: 36000.0}
+    tasks = [
+        *(task(spec(n)) for n in range(3)),  # 0 and 1 make one array, 2 another
+        awaiting(3, after_end=(ids[0],)),
+        awaiting(4, after_end=(ids[1],)),
+        awaiting(5, after_end=(ids[1], ids[2])),
+        awaiting(6, after_end=("elsewhere",)),
+        awaiting(7, (A,), (ids[0], "elsewhere")),
+    ]
+    found = made(
+        tasks, [A, *ids], lambda s: seconds.get(s.trial, 60.0), under_way={"elsewhere": "90_1"}
+    )
+    assert trials(found) == [[0, 1], [2], [3, 4], [5], [6], [7]]
+    assert [array.after_end for array in found[2:]] == [
+        (ids[0], ids[1]),
+        (ids[1], ids[2]),
+        ("elsewhere",),
+        (ids[0], "elsewhere"),
+    ]
+    assert [array.after for array in found] == [(), (), (), (), (), (A,)]
+
+
+def test_students_of_several_ensembles_stay_apart():
+    members = [TeacherSpec(name="resnet14", run=run) for run in (A, B, "c")]
+    teams = [TeacherSpec(name="a+b", members=(members[0], m)) for m in members[1:]]
+    tasks = [task(spec(n, team)) for n, team in enumerate(teams)]
+    assert trials(made(tasks)) == [[0], [1]]
+
+
 # ---- size ----------------------------------------------------------------------------------------
 
 
@@ -115,7 +171,7 @@ def test_no_array_is_larger_than_the_cluster_takes(count, size, lengths):
     found = made(students(A, count), to_come=[A], size=size)
     assert [len(array.tasks) for array in found] == lengths
     assert flat(trials(found)) == list(range(count))
-    assert {array.after for array in found} == {A}
+    assert {array.after for array in found} == {(A,)}
     assert [array.seconds for array in found] == [60.0 * length for length in lengths]
 
 
@@ -198,7 +254,7 @@ def test_cut_to_what_is_admitted(room, lengths, left_out):
     assert [len(array.tasks) for array in sent] == lengths
     assert over == left_out
     assert flat(trials(sent)) == list(range(6 - left_out))
-    assert [array.after for array in sent] == [None, A, B][: len(sent)]
+    assert [array.after for array in sent] == [(), (A,), (B,)][: len(sent)]
 
 
 def test_nothing_is_admitted_of_nothing():

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from experiments import slurm
-from experiments.cluster import addresses, queue_status, recovery, submission, submitted
+from experiments.cluster import addresses, dropping, queue_status, recovery, submission, submitted
 from experiments.cluster.answer import UnclearError
 from experiments.matrix.slurm_options import SlurmOptions
 from experiments.rundir.status import State
@@ -65,8 +65,45 @@ def test_the_option_has_several_names(key):
 )
 def test_students_go_where_their_teacher_is(fake, asked, teacher, sent):
     options = SlurmOptions(sbatch={"clusters": asked} if asked else {})
-    found = addresses.beside(options, teacher)
+    found = addresses.beside(options, [teacher] if teacher else [])
     assert (None if found is None else ",".join(addresses.clusters(found))) == sent
+
+
+@pytest.mark.parametrize(
+    ("asked", "awaited", "sent"),
+    [
+        ("", ["fake", None], ""),
+        ("", ["fake", "there"], None),
+        ("there", ["there", "there"], "there"),
+        ("fake,there", ["there", "fake"], None),
+        ("fake,there", ["fake", "fake"], "fake"),
+    ],
+)
+def test_who_waits_for_several_jobs_waits_beside_all_of_them(fake, asked, awaited, sent):
+    options = SlurmOptions(sbatch={"clusters": asked} if asked else {})
+    found = addresses.beside(options, [(where, f"{n}_0") for n, where in enumerate(awaited)])
+    assert (None if found is None else ",".join(addresses.clusters(found))) == sent
+
+
+@pytest.mark.parametrize(
+    ("after", "after_end", "line"),
+    [
+        (["t", "u"], [], "wait for their teachers, jobs 7_0, 8_1 on cluster there: "),
+        ([], ["t", "u", "v"], "wait for jobs 7, 8 on cluster there: "),
+        (["t"], ["w"], "wait for job 7_0 on cluster there and job 9 on cluster fake: "),
+    ],
+)
+def test_what_cannot_be_waited_for_is_named(fake, after, after_end, line):
+    known = {
+        "t": ("there", "7_0"),
+        "u": ("there", "8_1"),
+        "v": ("there", "8_2"),
+        "w": ("fake", "9_0"),
+    }
+    awaited = addresses.Awaited.of(after, after_end, known)
+    (said,) = submission._apart({awaited: ["one", "two"]})
+    assert said.startswith(f"2 runs {line}SLURM's dependencies end at a cluster's edge; ")
+    assert said.endswith("--sbatch clusters=there" if "fake" not in line else "they are done")
 
 
 # ---- each job once -------------------------------------------------------------------------------
@@ -78,7 +115,7 @@ def test_what_is_sent_to_another_cluster_is_asked_there(there, place, names):
     assert [(a.job, a.cluster) for a in place.sent] == [(FIRST, "there"), (SECOND, "there")]
     assert there.jobs[1]["options"]["clusters"] == "there"  # with its teacher
     assert sending.send(place, to(names)) == sending.send(place) == []
-    assert submission.dropped([first, second]) == []
+    assert dropping.dropped([first, second]) == []
     assert states(place) == ["pending"]
     there.move(TEACHER_TASK, "RUNNING", "m1", cluster="there")
     assert states(place) == ["pending", "running"]
@@ -87,7 +124,7 @@ def test_what_is_sent_to_another_cluster_is_asked_there(there, place, names):
 def test_two_clusters_may_give_out_one_number(there, place):
     """The same number here is another's job."""
     sending.send(place, to("there"))
-    about = {"options": SlurmOptions(), "minutes": 5, "after": None, "code": place.folder}
+    about = {"options": SlurmOptions(), "minutes": 5, "code": place.folder}
     (place.folder / "a").mkdir()
     submission.sbatch.send(place.folder / "a", name="another", tasks=3, **about)
     there.move(FIRST, "RUNNING", "n1")

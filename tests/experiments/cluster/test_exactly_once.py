@@ -125,7 +125,7 @@ def test_an_sbatch_that_is_still_on_its_way_is_waited_for(fake, place, monkeypat
     (token,) = place.sent
 
     def arrives(_):
-        about = {"options": SlurmOptions(), "minutes": 5, "after": None, "code": CHECKOUT}
+        about = {"options": SlurmOptions(), "minutes": 5, "code": CHECKOUT}
         sbatch.send(token.folder, name=token.name, tasks=3, **about)
 
     monkeypatch.setattr(recovery, "time", SimpleNamespace(sleep=arrives, time=time.time))

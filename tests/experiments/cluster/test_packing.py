@@ -146,7 +146,7 @@ def test_jobs_are_sent_with_a_file_per_worker(fake, place):
         ["task-0-0.json", "task-0-1.json", "task-1-0.json", "task-1-1.json"],
     ]
     assert [len(ids) for ids in taught.tasks] == [2, 2]
-    assert taught.after == f"{teacher.job}_0"
+    assert taught.after == (f"{teacher.job}_0",)
     asked = [(j["options"]["cpus-per-task"], j["options"]["mem"]) for j in fake.jobs]
     assert asked == [("2", "4G"), ("4", "8G"), ("4", "8G")]
     assert {j["options"]["gpus-per-node"] for j in fake.jobs} == {"1"}

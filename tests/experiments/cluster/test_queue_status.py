@@ -195,7 +195,7 @@ def send(fake, runs: Path, groups: list[list[Status]], **more) -> submitted.Subm
     )
     entry.folder.mkdir(parents=True)
     entry.write()
-    about = {"options": SlurmOptions(), "minutes": 5, "after": None, "code": Path("/code")}
+    about = {"options": SlurmOptions(), "minutes": 5, "code": Path("/code")}
     job = sbatch.send(entry.folder, name=entry.name, tasks=len(groups), **about).job
     return entry.with_job(job)
 

@@ -41,7 +41,7 @@ AFTER = SlurmOptions(after="5,6_1")
 def about(**changes) -> dict:
     """What `sbatch` is told of an array."""
     usual = {"name": NAME, "tasks": 12, "options": SlurmOptions(python="python3")}
-    return {**usual, "minutes": 60, "after": None, "code": Path("/a place/code"), **changes}
+    return {**usual, "minutes": 60, "code": Path("/a place/code"), **changes}
 
 
 def rendered(folder: Path | None = None, **changes) -> str:
@@ -69,7 +69,7 @@ def assert_as_recorded(text: str, name: str) -> None:
 
 def test_a_script_with_everything_is_as_recorded():
     folder = Path(f'/a place/it\'s "runs"/.slurm/{NAME}')
-    assert_as_recorded(rendered(folder, options=FULL, after="17_3"), "array_full.sh")
+    assert_as_recorded(rendered(folder, options=FULL, after=["17_3"]), "array_full.sh")
 
 
 def test_a_script_with_nothing_is_as_recorded():
@@ -93,8 +93,15 @@ def test_what_every_array_needs():
         ({"tasks": 1}, "array", "0-0%1"),
         ({"options": SlurmOptions(array_parallelism=3)}, "array", "0-11%3"),
         ({"options": SlurmOptions(array_parallelism=30)}, "array", "0-11%12"),
-        ({"after": "17_3"}, "dependency", "afterok:17_3"),
-        ({"after": "17_3", "options": AFTER}, "dependency", "afterany:5:6_1,afterok:17_3"),
+        ({"after": ["17_3"]}, "dependency", "afterok:17_3"),
+        ({"after": ["17_3"], "options": AFTER}, "dependency", "afterany:5:6_1,afterok:17_3"),
+        ({"after": ["17_3", "19_0"]}, "dependency", "afterok:17_3:19_0"),
+        (
+            {"after_end": ["20", "21"], "after": ["17_3"]},
+            "dependency",
+            "afterany:20:21,afterok:17_3",
+        ),
+        ({"after_end": ["20", "5"], "options": AFTER}, "dependency", "afterany:5:6_1:20"),
         ({"options": AFTER}, "dependency", "afterany:5:6_1"),
         ({"minutes": 5}, "time", "5"),
         ({"minutes": UNLIMITED}, "time", "UNLIMITED"),
@@ -113,7 +120,7 @@ def test_what_every_array_needs():
         ({"options": SlurmOptions(sbatch={"exclusive": False})}, "exclusive", None),
         ({"options": SlurmOptions(sbatch={"comment": "it's a b"})}, "comment", "it's a b"),
     ],
-    ids=range(22),
+    ids=range(25),
 )
 def test_an_option(changes, key, value):
     assert options(rendered(**changes)).get(key) == value

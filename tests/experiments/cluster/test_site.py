@@ -17,7 +17,7 @@ def room(**options) -> int | None:
 
 
 def queued(folder, count: int, **options) -> None:
-    about = {"options": SlurmOptions(**options), "minutes": 5, "after": None, "code": folder}
+    about = {"options": SlurmOptions(**options), "minutes": 5, "code": folder}
     sbatch.send(folder, name="other", tasks=count, **about)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.cluster import preview, sbatch, submission
+from experiments.cluster import dropping, preview, sbatch
 from experiments.cluster.arrays import Limits
 from experiments.environment import CHECKOUT
 from experiments.matrix.slurm_options import SlurmOptions
@@ -28,7 +28,7 @@ def test_the_teacher_first_and_its_students_after_its_task(fake, place):
     assert titles(fake) == ["0-2", f"0-1 after {TEACHER_TASK}"]
     assert [first.job, second.job] == [FIRST, SECOND] == [job["id"] for job in fake.jobs]
     assert first.task_of(place.teacher.id) == 0
-    assert second.after == TEACHER_TASK
+    assert second.after == (TEACHER_TASK,)
     students = {spec.id for method in ("kd", "fitnet") for spec in place.specs(method)}
     assert {run for task in second.tasks for run in task} == students
     assert place.sent == [first, second]
@@ -152,7 +152,7 @@ def test_cohorts_are_of_the_size_asked_for_and_balanced_by_cost(fake, place):
 )
 def test_limits(fake, tmp_path, options, cluster, queued, expected):
     if queued:
-        about = {"options": SlurmOptions(), "minutes": 5, "after": None, "code": tmp_path}
+        about = {"options": SlurmOptions(), "minutes": 5, "code": tmp_path}
         sbatch.send(tmp_path, name="other", tasks=queued, **about)
     fake.set(**cluster)
     assert preview.limits(SlurmOptions(**options)) == expected
@@ -183,7 +183,7 @@ def test_what_the_users_limit_leaves_out_the_next_submit_sends(fake, place, room
 
 def test_students_dropped_for_their_teachers_end_are_noticed(fake, place):
     first, second = sending.send(place)
-    assert submission.dropped([first, second]) == []
+    assert dropping.dropped([first, second]) == []
     fake.move(TEACHER_TASK, "FAILED")
-    assert submission.dropped([first, second]) == [second]
-    assert submission.dropped([first]) == submission.dropped([]) == []
+    assert dropping.dropped([first, second]) == [second]
+    assert dropping.dropped([first]) == dropping.dropped([]) == []

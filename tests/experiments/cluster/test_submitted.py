@@ -38,13 +38,31 @@ def test_the_token_is_there_before_the_id(tmp_path):
 
 def test_everything_comes_back(tmp_path):
     code = {"commit": "abc", "dirty": True, "changes": "1234"}
-    more = {"after": "12_3", "minutes": 90, "code": code, "snapshot": "/runs/.slurm/code-1"}
+    more = {"after": ("12_3",), "minutes": 90, "code": code, "snapshot": "/runs/.slurm/code-1"}
     entry = write(new(tmp_path, **more), "17")
     (found,) = submitted.load(tmp_path)
     assert found == entry
     assert vars(found).items() >= more.items()
     assert found.tasks == ((KD.id, AT.id), (CE.id,))
     assert (found.user, found.matrix) == (slurm.user(), "some/digits.yaml")
+
+
+@pytest.mark.parametrize(
+    ("after", "after_end", "written"),
+    [
+        ((), (), {"after": None}),
+        (("12_3",), (), {"after": "12_3"}),
+        (("12_3", "13_0"), (), {"after": ["12_3", "13_0"]}),
+        ((), ("12", "13"), {"after": None, "after_end": ["12", "13"]}),
+    ],
+    ids=range(4),
+)
+def test_what_it_waits_for_is_written_as_earlier_code_reads_it(tmp_path, after, after_end, written):
+    """As far as earlier code could wait: for one task."""
+    entry = write(new(tmp_path, after=after, after_end=after_end), "17")
+    plain = json.loads((entry.folder / "array.json").read_text())
+    assert {key: value for key, value in plain.items() if key.startswith("after")} == written
+    assert submitted.load(tmp_path) == [entry]
 
 
 @pytest.mark.parametrize(("run", "task"), [(KD.id, 0), (AT.id, 0), (CE.id, 1), ("other", None)])

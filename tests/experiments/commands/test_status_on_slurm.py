@@ -97,6 +97,20 @@ def test_a_controller_that_never_answered_is_one_that_does_not_answer(fake, plac
     assert place.call("table").err.startswith("note: SLURM did not answer")
 
 
+def test_a_finished_matrix_is_shown_whether_or_not_slurm_answers(fake, place, finished):
+    """Nothing is asked about its runs; who asks about runs that left the matrix gets no answer."""
+    send(place)
+    for spec in place.plan().expansion.runs:
+        place.finish(spec, finished)
+    slurm.config.cache_clear()
+    fake.set(refuse={command: [0, DOWN] for command in ("scontrol", "squeue", "sacct")})
+    said = place.call("status")
+    assert (said.code, said.err) == (0, "") and "7 runs: 7 done" in said.out
+    assert place.call("cancel", "--yes").out == "none of these runs is in the queue\n"
+    refused = place.write(trials=1).call("cancel", "--yes", "--removed")
+    assert (refused.code, refused.out) == (2, "") and "Unable to contact" in refused.err
+
+
 def test_nothing_is_sent_or_cancelled_while_slurm_does_not_answer(fake, place):
     send(place)
     fake.refuse("squeue", DOWN)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -78,13 +79,14 @@ def drive(
     monkeypatch.setattr(local_queue, "command", lambda path, as_json: [*command, path, behaviour])
 
     def run(
-        actions: dict[RunSpec, str], slots: int = 1, size: int | None = None
+        actions: dict[RunSpec, str], slots: int = 1, size: int | None = None, **more: Any
     ) -> tuple[bool, str, list[tuple[float, str, str]]]:
         told = {key(of): [of.id, action] for of, action in actions.items()}
         behaviour.write_text(json.dumps(told))
         template = Job((), tmp_path / "runs", tmp_path, {}, None, ())
         statuses = [Status(of, State.TODO) for of in actions]
-        tasks = jobs.tasks(statuses, template, {"resnet14": tmp_path / "file.pth"}, size)
+        files = {"resnet14": tmp_path / "file.pth"}
+        tasks = jobs.tasks(statuses, template, files, size, **more)
         finished = local_queue.run(tasks, ["cpu"] * slots, Progress(statuses))
         lines = (tmp_path / "behaviour.log").read_text().splitlines()
         log = [(float(t), what, name) for t, what, name in (s.split(" ", 2) for s in lines)]
@@ -133,6 +135,50 @@ def test_students_of_a_failed_teacher_are_blocked(drive: Callable) -> None:
     assert finished
     assert "blocked" in output and TEACHER.id in output
     assert not any("kd" in name for _, _, name in log)
+
+
+def chain(*actions: str) -> dict[RunSpec, str]:
+    """A teacher, its student, the student of that, and so on, with the action of each."""
+    specs = [TEACHER]
+    for trial in range(1, len(actions)):
+        above = TeacherSpec(name=specs[-1].student, run=specs[-1].id)
+        specs.append(spec("kd", trial).model_copy(update={"teacher": above}))
+    keyed = [_Keyed(**one.model_dump()) for one in specs]
+    return dict(zip(keyed, actions, strict=True))
+
+
+def test_a_chain_is_trained_link_by_link(drive: Callable) -> None:
+    finished, _, log = drive(chain("slow", "slow", "done"), slots=3)
+    assert finished
+    assert [(what, name) for _, what, name in sorted(log)] == [
+        (what, name)
+        for name in ("resnet14 vanilla 0", "resnet8 kd 1", "resnet8 kd 2")
+        for what in ("start", "end")
+    ]
+
+
+def test_what_follows_a_failed_link_is_blocked(drive: Callable) -> None:
+    links = chain("done", "fail", "done", "done")
+    finished, output, log = drive(links, slots=2)
+    _, failed, blocked, _ = links
+    assert finished
+    assert f"its teacher (run {failed.id}): failed" in output
+    assert f"its teacher (run {blocked.id}): blocked" in output
+    assert [name for _, what, name in log if what == "end"] == [
+        "resnet14 vanilla 0",
+        "resnet8 kd 1",
+    ]
+
+
+def test_who_waits_for_an_end_starts_after_it_however_it_was(drive: Callable) -> None:
+    actions = hashable({"vanilla": "fail", "vanilla 1": "slow", "vanilla 2": "done"})
+    first, second, last = actions
+    ends = {last.id: (first.id, second.id)}
+    finished, _, log = drive(actions, slots=3, size=1, needs_end=lambda s: ends.get(s.id, ()))
+    times = {(what, name): t for t, what, name in log}
+    assert finished
+    before = [times["end", f"resnet8 vanilla {n}"] for n in (0, 1)]
+    assert times["start", "resnet8 vanilla 2"] >= max(before)
 
 
 def test_never_more_workers_than_slots(drive: Callable) -> None:
@@ -225,7 +271,7 @@ def planned(
     made = jobs.tasks(statuses, template, {}, None, under_way=[specs[n].id for n in under_way])
     names = {specs[name].id: name for name in states}
     return [
-        ([names[s.id] for s in task.job.specs], names.get(task.after or "", task.after))
+        ([names[s.id] for s in task.job.specs], next((names[run] for run in task.after), None))
         for task in made
     ]
 

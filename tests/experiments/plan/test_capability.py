@@ -12,8 +12,9 @@ from distillers import Distiller, Unsupported, register
 from distillers.fitnet import FitNet
 from experiments.errors import InputError
 from experiments.memo import Memo
-from experiments.plan import kinds, plan
+from experiments.plan import kinds
 from experiments.plan.capability import Capabilities
+from experiments.plan.data_sets import DataSets
 from experiments.plan.kinds import remembered
 from experiments.plan.plan import prepare
 from experiments.plan.workspace import Workspace
@@ -28,7 +29,8 @@ PAIRS = ["resnet14 -> resnet8", "wrn_16_1 -> vgg8", "resnet14 -> MobileNetV2"]
 
 
 def capabilities(train_size: int = 64) -> Capabilities:
-    return Capabilities(datasets.build("fake", image_size=32, train_size=train_size).info)
+    info = datasets.build("fake", image_size=32, train_size=train_size).info
+    return Capabilities(lambda spec: info)
 
 
 def test_they_say_who_cannot_be_served(monkeypatch):
@@ -183,7 +185,7 @@ def test_other_code_is_another_memory(tmp_path, monkeypatch):
 
 
 def test_where_all_is_done_no_data_is_read(finished, monkeypatch):
-    monkeypatch.setattr(plan, "build_data", lambda *arguments: pytest.fail("read"))
+    monkeypatch.setattr(DataSets, "of", lambda *arguments: pytest.fail("read"))
     path = finished / "matrix.yaml"
     found = prepare(str(path), Workspace(finished / "runs", finished, "cpu"), strict=False)
     assert {status.state for status in found.statuses().values()} == {State.DONE}

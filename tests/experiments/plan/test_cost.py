@@ -11,6 +11,7 @@ from datasets import Data, Stream
 from experiments.matrix.recipe import Recipe
 from experiments.plan import cost, timing
 from experiments.plan.cost import predict_cost
+from experiments.plan.data_sets import DataSets
 from experiments.rundir.status import State, Status
 from tests.experiments.cli import expansion
 from tests.results.example import record
@@ -39,7 +40,7 @@ def todo(*methods: object, recipe: dict | None = None) -> list[Status]:
 
 
 def predicted(statuses: list[Status], **changes: object) -> list[float]:
-    found = predict_cost(statuses, data(), "cpu", **changes)
+    found = predict_cost(statuses, DataSets.of_one(data()), "cpu", **changes)
     return [found.of[status.spec.id] for status in statuses]
 
 
@@ -105,7 +106,7 @@ def test_what_is_on_record_wins(monkeypatch):
     here = start.model_copy(update={"device": "cpu (a processor, 1 threads)"})
     stored = stored.model_copy(update={"starts": (here,)})
     statuses = [Status(done.spec, State.DONE, record=stored), again]
-    found = predict_cost(statuses, data(), "cpu", timed=False).of
+    found = predict_cost(statuses, DataSets.of_one(data()), "cpu", timed=False).of
     assert found == {again.spec.id: EPOCHS * TRAIN / 16.0 + cost.START_SECONDS}
 
 
@@ -132,14 +133,14 @@ def test_times_are_those_of_the_type_of_gpu_or_of_the_slowest(gpu, rate, sources
         start = stored.starts[0].model_copy(update={"device": name})
         stored = stored.model_copy(update={"starts": (start,)})
         statuses.append(Status(spec, State.DONE, record=stored))
-    found = predict_cost(statuses, data(), "cuda", timed=False, gpu=gpu)
+    found = predict_cost(statuses, DataSets.of_one(data()), "cuda", timed=False, gpu=gpu)
     seconds = EPOCHS * TRAIN / rate + cost.START_SECONDS if rate else None
     assert found.of == {again.spec.id: seconds}
     assert found.gpus == sources
 
 
 def test_nothing_on_record_and_nothing_timed():
-    assert predict_cost(todo("kd"), data(), "cpu", timed=False).seconds is None
+    assert predict_cost(todo("kd"), DataSets.of_one(data()), "cpu", timed=False).seconds is None
 
 
 @pytest.mark.parametrize("method", ["vanilla", "kd", "crd", "mlkd", "ab", "simkd", "tf_nkd"])
@@ -160,8 +161,56 @@ def test_a_stopwatch_measures_once_and_leaves_the_generators_alone():
 
 
 def test_the_disk_that_predictions_take():
-    found, source = predict_cost(todo("kd", "at"), data(), "cpu", timed=False), data()
+    found, source = (
+        predict_cost(todo("kd", "at"), DataSets.of_one(data()), "cpu", timed=False),
+        data(),
+    )
     of_run = TEST * (2 * 4 + 4)  # four logits in float16 and a label for each image
     assert cost.predictions_bytes(found, source, "auto") == 2 * of_run
     assert cost.predictions_bytes(found, source, "compact") == 2 * TEST * 24
     assert cost.predictions_bytes(found, source, "none") == 0
+
+
+@pytest.mark.usefixtures("clocks")
+@pytest.mark.parametrize(
+    ("changes", "images", "tests"),
+    [
+        ({"recipe": {"epochs": 2 * EPOCHS}}, 2 * EPOCHS * TRAIN, 2 * EPOCHS * TEST),
+        ({"dataset": {"subset": 16}}, EPOCHS * 16, EPOCHS * TEST),
+        ({"dataset": {"test_size": 8}}, EPOCHS * TRAIN, EPOCHS * 8),
+    ],
+)
+def test_a_recipe_and_data_of_an_entry_count(changes, images, tests, tmp_path):
+    (status,) = todo({"name": "vanilla", **changes})
+    found = predict_cost([status], DataSets(tmp_path), "cpu").of[status.spec.id]
+    expected = images * (TRAINING + METHOD + DRAWING) + tests * FORWARD
+    assert found == pytest.approx(expected + cost.START_SECONDS)
+
+
+@pytest.mark.usefixtures("clocks")
+def test_runs_on_different_parts_share_no_cohort(tmp_path):
+    sweep = {"dataset.subset": [16, 32], "kd_temperature": [1, 2]}
+    statuses = todo({"name": "kd", "sweep": sweep})
+    whole = predict_cost(statuses, DataSets(tmp_path), "cpu")
+    pairs = [predict_cost(statuses[i : i + 2], DataSets(tmp_path), "cpu") for i in (0, 2)]
+    of = {run: seconds for pair in pairs for run, seconds in pair.of.items()}
+    assert whole.of == {status.spec.id: of[status.spec.id] for status in statuses}
+    assert whole.steps == sum(pair.steps for pair in pairs) == 2 * EPOCHS * (1 + 1)
+
+
+def test_images_of_one_size_are_timed_once(monkeypatch, tmp_path):
+    timed = []
+    monkeypatch.setattr(timing.Stopwatch, "_time", lambda *a, **b: timed.append(a[2]) or 1e-3)
+    sweep = {"dataset.subset": [16, 32, 48], "recipe.epochs": [2, 3]}
+    predict_cost(todo({"name": "vanilla", "sweep": sweep}), DataSets(tmp_path), "cpu")
+    several, timed[:] = len(timed), []
+    predict_cost(todo("vanilla"), DataSets(tmp_path), "cpu")
+    assert several == len(timed) > 0
+
+
+def test_a_record_of_images_of_another_size_tells_nothing(tmp_path):
+    done, again = todo({"name": "vanilla", "sweep": {"dataset.image_size": [16, 24]}})
+    stored = record(70.0, images_per_second=16.0, run=done.spec.id, spec=done.spec.dump())
+    statuses = [Status(done.spec, State.DONE, record=stored), again]
+    found = predict_cost(statuses, DataSets(tmp_path), "cpu", timed=False).of
+    assert found == {again.spec.id: None}

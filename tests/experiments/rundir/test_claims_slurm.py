@@ -15,7 +15,7 @@ from tests.experiments.rundir.test_claims import by_another, grow_old
 
 def send(fake, folder: Path, tasks: int = 1) -> str:
     """Submit an array to the fake SLURM; returns its id."""
-    about = {"options": SlurmOptions(), "minutes": 5, "after": None, "code": folder}
+    about = {"options": SlurmOptions(), "minutes": 5, "code": folder}
     folder.mkdir(exist_ok=True)
     return sbatch.send(folder, name="kd-x", tasks=tasks, **about).job
 

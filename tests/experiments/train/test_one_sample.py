@@ -181,7 +181,7 @@ def test_probes_are_trained_on_one_image_unless_their_norms_are() -> None:
 
 def test_a_set_of_one_image_is_not_applicable() -> None:
     info = data(train_size=1).info
-    reasons = Capabilities(info).reasons([spec("kd"), spec("kd", "resnet8")])
+    reasons = Capabilities(lambda spec: info).reasons([spec("kd"), spec("kd", "resnet8")])
     assert list(reasons) == [spec("kd").id]
     assert "every batch has one image (1 training images in batches of 8)" in reasons[spec("kd").id]
     with pytest.raises(Unsupported, match="expected at least two"):

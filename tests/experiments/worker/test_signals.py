@@ -49,7 +49,7 @@ def test_a_worker_does_not_outlive_its_queue(monkeypatch):
 @pytest.fixture
 def stop(fake, tmp_path, monkeypatch) -> Stop:
     """A `Stop` in this process, which is the first of two tasks."""
-    about = {"options": SlurmOptions(), "minutes": 5, "after": None, "code": tmp_path}
+    about = {"options": SlurmOptions(), "minutes": 5, "code": tmp_path}
     sbatch.send(tmp_path, name="kd-x", tasks=2, **about)
     fake.move(TASK, "RUNNING", "n1")
     for name, value in fake.environment(TASK).items():
