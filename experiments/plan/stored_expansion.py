@@ -157,10 +157,18 @@ def encoded(expansion: Expansion) -> dict[str, Any]:
         for run, spec in runs.items()
     ]  # fmt: skip
     places = {run: i for i, run in enumerate(runs)}
+    rows: _Table[tuple[str, str, Any]] = _Table(
+        lambda row: [*row[:2], repr(row[2])]
+    )  # runs of one row share label and values
+    entries = [
+        [places[e.spec.id], e.pair, rows.place((e.label, e.family, e.values))]
+        for e in expansion.entries
+    ]
     return {
         **{name: table.rows for name, table in tables.items()},
         "specs": specs,
-        "entries": [[places[e.spec.id], e.pair, e.label] for e in expansion.entries],
+        "rows": rows.rows,
+        "entries": entries,
         "teachers": [places[spec.id] for spec in expansion.teachers],
     }
 
@@ -191,7 +199,11 @@ def decoded(plain: Mapping[str, Any]) -> Expansion:
         "plugins": [tuple(row) for row in plain["plugins"]],
     }
     specs = [_spec(row, shared) for row in plain["specs"]]
-    entries = tuple(Entry(specs[i], str(pair), str(label)) for i, pair, label in plain["entries"])
+    rows = [
+        (str(label), str(family), ast.literal_eval(values))
+        for label, family, values in plain["rows"]
+    ]
+    entries = tuple(Entry(specs[i], str(pair), *rows[row]) for i, pair, row in plain["entries"])
     return Expansion(entries, tuple(specs[i] for i in plain["teachers"]))
 
 
