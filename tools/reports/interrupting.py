@@ -33,6 +33,7 @@ MARK = "KD_TUNING_CHECK"  # in the environment of every process of a play
 MOMENTS = (0.1, 0.6)  # of what a stage has left: later ones may never come, see `Play.reach`
 PATIENCE = 7200.0  # seconds for a stage
 POLL = 0.2  # seconds
+LATER = 0.5  # seconds, at most, after an epoch's end
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,7 @@ class Play:
                 self.missed.append(stage.name)
                 return False
             time.sleep(POLL)
-        time.sleep(self.rng.uniform(0, 0.5))
+        time.sleep(self.rng.uniform(0, LATER))
         return True
 
     def note(self, stage: Stage, what: str) -> None:

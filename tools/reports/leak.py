@@ -2,9 +2,8 @@
 
 For `tools/reports/tuning_check.py`. The matrix is trained in two worlds that differ in nothing
 but the labels of the test images: their own, and those of others. What is equal in both cannot
-depend on them. Then every number that the search wrote, and every number with four decimals in
-tables, boards and pages, is held against the test accuracies of the configurations, measured here
-for that.
+depend on them. Then every number with four decimals in the runs directory, tables, boards and pages
+is held against the test accuracies of the configurations, measured here for that.
 """
 
 from __future__ import annotations
@@ -65,9 +64,9 @@ class Finding:
         notes = [
             "the matrix trained twice, with the labels of the test images and with those of others "
             "in their place; equal: bit for bit.",
-            "numbers: all that the search wrote; those with four decimals or more in all other "
-            "files of the runs directory, in the table (Markdown, CSV, JSON), the board and the "
-            "pages. The accuracies they are held against were measured for this, of the weights.",
+            "numbers: those with four decimals or more in every file of the runs directory, in the "
+            "table (in all formats), the board and the pages. The accuracies they are held against "
+            "were measured for this, of the weights; those of fewer decimals are left out.",
         ]
         return Table(
             f"Test labels and the choice: {self.matrix}", ["what", "equal"], rows, notes=notes

@@ -42,21 +42,22 @@ class Looked:
 def look(play: Play, search: Mapping[str, Path], is_shuffled: bool) -> Looked:
     """Hold what was written against the test accuracies of a search, by run id its directories.
 
-    In the search's own directories every number counts; elsewhere only those that are no final
-    run's, and with so many decimals that they are not there by chance.
+    Only numbers count that have so many decimals that they are not there by chance; outside the
+    search's own directories, only those that are no final run's.
     """
     looked, root = Looked(), play.runs.parent
     own = [
         (directory, record) for directory, record in records.scan(play.runs) if record.run in search
     ]
-    secret = {_test_accuracy(play, *found, is_shuffled) for found in own} - {0.0, 100.0}
+    measured = {_test_accuracy(play, *found, is_shuffled) for found in own}
+    secret = {value for value in measured if is_telling(value)}
     for directory, _ in own:
         _hold(looked, secret, directory.iterdir(), root)
     known = list(_of_final_runs(play, search))
     telling = {value for value in secret if is_telling(value, known)}
     looked.told = len(telling)
     others = [path for path in _written(play) if path.parent.name.rpartition("-")[2] not in search]
-    _hold(looked, telling, others, root, DECIMALS)
+    _hold(looked, telling, others, root)
     return looked
 
 
@@ -89,7 +90,7 @@ def _tested(directory: Path, record: Record) -> list[float]:
     return [float(cell) for cell in cells if cell] + [record.top1]
 
 
-def is_telling(value: float, known: Iterable[float]) -> bool:
+def is_telling(value: float, known: Iterable[float] = ()) -> bool:
     """Whether an accuracy is no other's, nor a number that may be found anywhere."""
     is_short = math.isclose(value, round(value, DECIMALS - 1), abs_tol=1e-9)
     return not is_short and not any(math.isclose(value, other, abs_tol=1e-3) for other in known)
@@ -107,21 +108,23 @@ def _written(play: Play) -> Iterator[Path]:
         yield from (path for path in root.rglob("*") if path.is_file())
 
 
-def _hold(
-    looked: Looked, secret: Iterable[float], files: Iterable[Path], root: Path, decimals: int = 0
-) -> None:
-    """Hold the numbers of these files, with so many decimals, against accuracies."""
+def _hold(looked: Looked, secret: Iterable[float], files: Iterable[Path], root: Path) -> None:
+    """Hold the numbers of these files, with all their decimals, against accuracies."""
     values = sorted(secret)
     for path in files:
         text = path.read_bytes().decode("utf-8", errors="replace")
-        numbers = [n for n in set(NUMBER.findall(text)) if len(n.partition(".")[2]) >= decimals]
+        numbers = {number for number in NUMBER.findall(text) if places(number) >= DECIMALS}
         looked.numbers += len(numbers)
-        hits = [number for number in numbers if is_one_of(number, values)]
+        hits = sorted(number for number in numbers if is_one_of(number, values))
         looked.found += [f"{path.relative_to(root)}: {hit}" for hit in hits]
+
+
+def places(number: str) -> int:
+    """How many decimals a written number has."""
+    return len(number.partition("e")[0].partition(".")[2])
 
 
 def is_one_of(number: str, values: Iterable[float]) -> bool:
     """Whether a written number is one of these percentages, or one as a fraction, rounded."""
-    value, places = float(number), len(number.partition("e")[0].partition(".")[2])
-    near = 0.5 * 10.0**-places if places >= DECIMALS else 1e-12
+    value, near = float(number), 0.5 * 10.0 ** -places(number) + 1e-12
     return any(abs(value - v) <= near or abs(value - v / 100) <= near for v in values)
