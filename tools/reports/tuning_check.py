@@ -12,7 +12,8 @@ moment of every stage and the command repeated; `cluster`, as jobs of a developm
 (tools/slurm_dev.sh, started for this and stopped again; needs root), with a job of every stage
 requeued or cancelled. `--leak` trains a matrix a second time with shuffled test labels. `--by-hand`
 trains what chains and ensembles stand for as matrices of their own.
-With --folder, everything is kept there, and a repeated command goes on where it was.
+With --folder, everything is kept there; a repeated command goes on with the undisturbed runs where
+they were, and begins the others anew.
 Exit codes: 0 all is equal, 1 something differs, 2 bad input or no SLURM.
 """
 
@@ -90,6 +91,8 @@ class Session:
             first = first or found
 
     def _train(self, play: Play, way: str, wanted: int) -> None:
+        if way != WAYS[0]:  # a report of interruptions is one of all of them
+            shutil.rmtree(play.runs, ignore_errors=True)
         shared.progress(f"{play.source.stem}, {way}: training in {play.runs} …")
         if way == "cluster":
             with dev_cluster.running() as cluster:
