@@ -129,7 +129,11 @@ def _layers(name: str) -> alt.LayerChart:
     import altair as alt
 
     kind: Any = {"type": "log"} if name == LOG else {"zero": False}
-    x = alt.X("x:Q", axis=style.axis("value of the option"), scale=alt.Scale(nice=False, **kind))
+    x = alt.X(
+        "x:Q",
+        axis=style.axis("value of the option"),
+        scale=alt.Scale(nice=False, padding=8, **kind),
+    )
     axis = style.axis("test top-1 accuracy (%)")
     y = alt.Y("accuracy:Q", axis=axis, scale=alt.Scale(zero=False))
     stroke: Any = {"symbolType": "stroke", "symbolStrokeWidth": 2, "orient": "top"}
