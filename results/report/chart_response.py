@@ -132,7 +132,7 @@ def _layers(name: str) -> alt.LayerChart:
     x = alt.X(
         "x:Q",
         axis=style.axis("value of the option"),
-        scale=alt.Scale(nice=False, padding=8, **kind),
+        scale=alt.Scale(nice=False, **kind),
     )
     axis = style.axis("test top-1 accuracy (%)")
     y = alt.Y("accuracy:Q", axis=axis, scale=alt.Scale(zero=False))
