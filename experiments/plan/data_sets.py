@@ -70,7 +70,8 @@ class DataSets:
     def check(self, expansion: Expansion) -> None:
         """Read all of an expansion. Raises InputError naming the row whose data cannot be used."""
         usual = next(iter(self.known.values())).info.num_classes  # the matrix's comes first
-        rows = {(e.spec.dataset.key, bool(e.spec.teacher)): e for e in expansion.entries}
+        shown = (*expansion.entries, *expansion.candidates)
+        rows = {(e.spec.dataset.key, bool(e.spec.teacher)): e for e in shown}
         for (_, taught), entry in rows.items():
             try:
                 classes = self.of(entry.spec.dataset).info.num_classes
