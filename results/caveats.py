@@ -120,7 +120,7 @@ def _mixed_teachers(done: Iterable[tuple[Cell, Record]], paired: bool) -> list[s
     """
     weights: dict[tuple[str, int | None], dict[str, None]] = {}
     for cell, record in done:
-        if record.teacher and record.teacher.sha256 and cell.pair.count("→") < 2:
+        if record.teacher and record.teacher.sha256 and not _is_chain(cell.pair):
             key = (cell.pair, cell.trial if paired else None)
             other_pixels = " on other pixels" if record.teacher.pixels else ""
             weights.setdefault(key, {})[record.teacher.sha256[:8] + other_pixels] = None
@@ -130,6 +130,11 @@ def _mixed_teachers(done: Iterable[tuple[Cell, Record]], paired: bool) -> list[s
         for (pair, trial), hashes in weights.items()
         if len(hashes) > 1
     ]
+
+
+def _is_chain(pair: str) -> bool:
+    """Whether a pair's teacher has a teacher: "A → B → C", or as a matrix writes it."""
+    return pair.count("→") + pair.count("->") > 1
 
 
 def _weak_teachers(done: Iterable[tuple[Cell, Record]]) -> Iterator[str]:
@@ -165,10 +170,11 @@ def below_student(pair: str, teachers: Sequence[float], alone: Sequence[Record])
     students = [record.top1 for record in alone]
     theirs, own = fmean(students), fmean(teachers)
     noise = math.hypot(_standard_error(students, samples), _standard_error(teachers, samples))
+    who, are = ("the assistants", "are") if _is_chain(pair) else ("the teacher", "is")
     if theirs - own > 2 * noise:
         count = f", n = {len(students)}" if len(students) > 1 else ""
         yield (
-            f"{pair}: the teacher ({own:.2f} %) is worse than the student alone "
+            f"{pair}: {who} ({own:.2f} %) {are} worse than the student alone "
             f"({theirs:.2f} %{count})"
         )
 

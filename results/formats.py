@@ -17,6 +17,8 @@ from results import (
     selection,
     tables,
     trials,
+    tuning_rows,
+    tuning_tables,
     verdict_rows,
 )
 from results.cells import is_missing
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 def _csv(board: Leaderboard, best: bool, style: Style) -> str:
     judged = verdict_rows.beside(board.frame, board.verdicts)
-    frame = published_table.beside(judged, board.published)
+    frame = published_table.beside(tuning_rows.beside(judged, board), board.published)
     return harmless_frame(frame).to_csv(index=False, lineterminator="\n")
 
 
@@ -68,6 +70,8 @@ def _json(board: Leaderboard, best: bool, style: Style) -> str:
         "cost": _objects(board.cost_frame),
         "trials": trials.rows(board.cells, board.measures),
     }
+    if board.tuning:
+        whole["tuning"] = tuning_rows.objects(board)
     if board.published:
         whole["published"] = published_table.objects(board.published)
     # JSON leaves the controls above ASCII as they are; none is in the text but in its strings.
@@ -86,6 +90,8 @@ def _tables(board: Leaderboard, best: bool, style: Style) -> list[Table]:
     shown = [*tables.all_of(board, best, style.cost), *measure_tables.tables(board)]
     if style.columns:
         shown = selection.chosen(shown, board, style.columns)
+    else:
+        shown += tuning_tables.tables(board, style.cost)
     if style.caption:
         shown[0] = replace(shown[0], title=style.caption)
     return shown if style.notes else [replace(table, notes=()) for table in shown]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from results.published_comparison import Comparison
+    from results.tuning import Tuning
 
 NAN = float("nan")
 
@@ -43,6 +44,7 @@ class Leaderboard:
     all_pairs   how many pairs the matrix has, where it has more than are shown; else 0
     published   published results beside it, one entry per source
     validation_notes  what must be said below accuracies on the held-out part
+    tuning      of a matrix that tunes: what was tried and chosen
     """
 
     dataset: str
@@ -62,6 +64,7 @@ class Leaderboard:
     all_pairs: int = 0
     published: tuple[Comparison, ...] = ()
     measures: tuple[str, ...] = ()  # beyond top-1, in the frame: see `measure_tables`
+    tuning: Tuning | None = None
 
     @functools.cached_property
     def verdicts(self) -> Verdicts:

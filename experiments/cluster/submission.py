@@ -274,20 +274,3 @@ def _explained(error: slurm.SlurmError, sent: list[SubmittedArray]) -> slurm.Slu
         return slurm.SlurmError(f"{error} (nothing was submitted)")
     jobs = ", ".join(str(entry.job) for entry in sent)
     return slurm.SlurmError(f"{error} (submitted before that: {jobs}; submit again for the rest)")
-
-
-def dropped(sent: list[SubmittedArray]) -> list[SubmittedArray]:
-    """Arrays that SLURM dropped: a teacher's job had failed before sbatch accepted them.
-
-    Only an end that SLURM names counts: not to be in the queue proves nothing.
-    """
-    return [array for array in sent if array.after and _is_over(array)]
-
-
-def _is_over(array: SubmittedArray) -> bool:
-    job, cluster = str(array.job), array.cluster
-    shown = [e.state for e in slurm.known([job], cluster).values() if e.name == array.name]
-    if not shown:
-        ends = slurm.accounted([job], cluster)
-        shown = [end.state for end in ends.values() if end.name == array.name]
-    return bool(shown) and all(map(slurm.is_over, shown))

@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import datasets
 from experiments.cluster import queue_status
 from experiments.commands import teacher_scores
+from experiments.commands.departures import departing_note, departures_of, exceptions
 from experiments.commands.reference import Joined, Source, join
 from experiments.commands.teacher_scores import arrow as arrow
 from experiments.errors import InputError
 from experiments.matrix import transfer
-from experiments.matrix.checks import label
-from experiments.matrix.expansion import Entry, Expansion
+from experiments.matrix.expansion import Entry
 from experiments.matrix.pairs import fits
 from experiments.matrix.run_spec import RunSpec
-from experiments.matrix.schema import DatasetEntry, Matrix
+from experiments.matrix.schema import DatasetEntry
 from experiments.plan.plan import Plan
 from experiments.rundir.status import ACTIVE, NOT_STARTED, State, Status
 from models.registry import near
@@ -45,37 +44,51 @@ def board_of(
     """
     statuses = queue_status.statuses(plan) if statuses is None else statuses
     entries = plan.expansion.entries
-    joined = join(entries, [_cell(entry, statuses) for entry in entries], statuses, references)
+    other = departures_of(plan)
+    cells = [replace(_cell(e, statuses), departs=other[e.label]) for e in entries]
+    # Who is on other data has measured the teacher on them.
+    alike_first = sorted(entries, key=lambda entry: bool(other[entry.label]))
+    joined = join(entries, cells, statuses, references)
     block = plan.matrix.transfer
     about = [transfer.note(block.bn_mode)] if plan.origin and block else []
     board = leaderboard(
         joined.cells,
-        {**joined.teachers, **teacher_scores.of_pairs(entries, statuses)},
+        {**joined.teachers, **teacher_scores.of_pairs(alike_first, statuses)},
         dataset=dataset_label(plan.matrix.dataset),
         recipe=plan.matrix.recipe.summary(),
         exceptions=[*exceptions(plan.matrix, plan.expansion), *joined.exceptions],
         notes=[
             *about,
+            *departing_note(other),
             *_accepted(plan),
             *_stale(statuses),
             *teacher_scores.of_assistants(entries, statuses),
             *joined.notes,
         ],
         validation_notes=_given_teachers(plan),
-        baseline=_baseline(entries, joined, baseline),
+        baseline=_baseline(entries, joined, baseline, other),
         level=level,
     )
     pairs = len(plan.matrix.pairs)
     return replace(board, all_pairs=pairs) if len(board.pairs) < pairs else board
 
 
-def _baseline(entries: Sequence[Entry], joined: Joined, asked: str | None) -> str | None:
-    """The label of the row that is compared with."""
+def _baseline(
+    entries: Sequence[Entry],
+    joined: Joined,
+    asked: str | None,
+    other: Mapping[str, Sequence[str]],
+) -> str | None:
+    """The label of the row that is compared with; one of the table's own recipe and data."""
     if asked is None:
-        alone = (entry.label for entry in entries if _trained_by(entry) == "vanilla")
+        alone = (e.label for e in entries if _trained_by(e) == "vanilla" and not other[e.label])
         return next(alone, joined.baseline)
     named = {entry.label: _trained_by(entry) for entry in entries}
-    return row_named(asked, {cell.method: named.get(cell.method, "") for cell in joined.cells})
+    row = row_named(asked, {cell.method: named.get(cell.method, "") for cell in joined.cells})
+    if other.get(row):
+        listed = ", ".join(other[row])
+        raise InputError(f"--baseline {asked}: {row} has {listed}: expected the table's own")
+    return row
 
 
 def row_named(asked: str, rows: Mapping[str, str]) -> str:
@@ -202,35 +215,6 @@ def dataset_label(entry: DatasetEntry) -> str:
         if not (known and datasets.is_placement(entry.name, key))
     }
     return ", ".join([*parts, *(f"{key} {value}" for key, value in told.items())])
-
-
-def exceptions(matrix: Matrix, shown: Expansion) -> list[str]:
-    """Where students, teachers, methods or pairs that are shown leave the recipe or defaults."""
-    students = {entry.spec.student for entry in shown.entries}
-    pairs, labels = ({getattr(e, name) for e in shown.entries} for name in ("pair", "label"))
-    lines = [
-        f"lr {lr:g} for student {pattern}"
-        for pattern, lr in matrix.recipe.lr_exceptions.items()
-        if any(fnmatchcase(student, pattern) for student in students)
-    ]
-    if matrix.teacher_recipe:
-        lines.append(f"teachers trained here: {_listed(matrix.teacher_recipe)}")
-    for method in matrix.methods:
-        name = label(method)
-        if name not in labels:
-            continue
-        if method.label and method.preset:
-            lines.append(f"{name}: preset {method.preset}")
-        if method.options:
-            lines.append(f"{name}: {_listed(method.options)}")
-        for pair, options in method.pairs.items():
-            if any(fits(shown_pair, pair) for shown_pair in pairs):
-                lines.append(f"{name}, {arrow(pair)}: {_listed(options)}")
-    return lines
-
-
-def _listed(options: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in options.items())
 
 
 def _accepted(plan: Plan) -> list[str]:

@@ -93,12 +93,15 @@ def _names(paths: Sequence[Path]) -> list[str]:
 # ---- the table's own side ------------------------------------------------------------------------
 
 
-def slots(
-    entries: Sequence[Entry], cells: Sequence[Cell], statuses: Mapping[str, Status]
-) -> list[Slot]:
-    """What can be joined: one slot per pair and trial of a table, with its teacher's weights."""
+def slots(both: Iterable[tuple[Entry, Cell]], statuses: Mapping[str, Status]) -> list[Slot]:
+    """What can be joined: one slot per pair and trial of a table, with its teacher's weights.
+
+    Of the table's own recipe and data: rows that depart from them are no measure for others.
+    """
     found: dict[tuple[str, int], Slot] = {}
-    for entry, cell in zip(entries, cells, strict=True):
+    for entry, cell in both:
+        if cell.departs:
+            continue
         key, teacher = (cell.pair, cell.trial), entry.spec.teacher
         known = found.get(key)
         if known is None or (teacher and not known.weights):
@@ -146,11 +149,13 @@ class _Table:
         self, entries: Sequence[Entry], cells: Sequence[Cell], statuses: Mapping[str, Status]
     ) -> None:
         self.joined = Joined(list(cells))
-        self.slots = slots(entries, cells, statuses)
+        both = list(zip(entries, cells, strict=True))
+        self.slots = slots(both, statuses)
         self.protocol = Protocol(self.slots)
         self.own = {
             (cell.pair, cell.trial, *key_of(entry.spec.method, entry.spec.options)): number
-            for number, (entry, cell) in enumerate(zip(entries, cells, strict=True))
+            for number, (entry, cell) in enumerate(both)
+            if not cell.departs
         }
 
     def add(self, source: Source) -> None:

@@ -230,7 +230,7 @@ def _send(
     args: argparse.Namespace, plan: Plan, settings: Settings, there: Site | None, tally: Tally
 ) -> list[SubmittedArray]:
     """Plan again under the lock, with what others may have sent meanwhile, and send."""
-    from experiments.cluster import arrays, preview, queue_status, recovery, submission
+    from experiments.cluster import arrays, dropping, preview, queue_status, recovery, submission
     from experiments.plan.retry import reset
 
     runs = plan.workspace.runs
@@ -249,8 +249,10 @@ def _send(
             view = arrays.plan_submission(plan, statuses, known, settings, limits)
             sent = submission.send(plan, view, settings, claim, _note)
             everything += sent
-            if not submission.dropped(sent):
+            dropped = dropping.dropped(sent)
+            if not dropped:
                 break
+            dropping.withdraw(dropped)
             _note("a teacher's job ended meanwhile and SLURM dropped its students; looking again")
     if everything or not tally.sent:
         print(f"check progress: {command(args, 'status')}")

@@ -126,7 +126,7 @@ class LocalQueue:
         """Block the students of a missing teacher; runs without a teacher are queued separately."""
         alone = tuple(spec for spec in task.job.specs if not spec.teacher)
         if alone:
-            job = replace(task.job.only(alone), teacher=None)
+            job = task.job.only(alone).taught_by(())
             self.waiting.insert(0, replace(task, job=job, after=()))
         for spec in task.job.specs:
             if spec.teacher:

@@ -18,6 +18,7 @@ NONE = "none"  # in place of a teacher: a pair of methods that have none
 JOIN = "+"  # of an ensemble's members in its name, as `models.build` takes it
 BY = " by "  # between an assistant and the method that trains it
 EXPECTED = 'expected "TEACHER -> STUDENT"'
+MOST = 10  # networks of a chain: each is trained after the one before
 LONGEST = 150  # characters of an ensemble's name, which names directories and files
 _BRACKETS = re.compile(r"\[([^\[\]]*)\]")
 
@@ -72,18 +73,19 @@ class PairEntry(Strict):
     @model_validator(mode="before")
     @classmethod
     def _from_text(cls, value: Any) -> Any:
+        if isinstance(value, PairEntry):
+            return value
         if isinstance(value, dict):
+            if value.keys() & {"members", "assistant", "by"}:
+                raise ValueError(f"{EXPECTED}, or a mapping of teacher and student")
             if value.keys() != {"teacher", "student"}:
-                return value  # complete, or wrong, which is said of its keys
+                return value  # wrong, which is said of its keys
             teacher = value["teacher"]
             written = f"[{', '.join(map(str, teacher))}]" if isinstance(teacher, list) else teacher
             if not isinstance(written, str) or not isinstance(value["student"], str):
                 return value
             value = f"{written}{ARROW}{value['student']}"
-        parts = names_of(str(value))
-        if len(parts) < 2 or not all(parts):
-            raise ValueError(EXPECTED)
-        return _fields(parts)
+        return _fields(names_of(str(value)))
 
     def __str__(self) -> str:
         return f"{self._written_teacher()}{ARROW}{self.student}"
@@ -132,13 +134,17 @@ class PairEntry(Strict):
 
 def _fields(parts: Sequence[str]) -> dict[str, Any]:
     """The fields of a `PairEntry` of what is between its arrows. ValueError for what is none."""
+    if len(parts) < 2 or not all(parts):
+        raise ValueError(EXPECTED)
+    if len(parts) > MOST:
+        raise ValueError(f"a chain of {len(parts)} networks: expected at most {MOST}")
     first, *between, student = parts
     _check_names(student)
     if between:
         name, _, method = between[-1].partition(BY)
         if first == NONE:
             raise ValueError(f"{NONE} teaches nobody: a chain begins with a network")
-        before = _fields([first, *between[:-1], name])
+        before = PairEntry.model_validate(ARROW.join([first, *between[:-1], name]))
         return {"teacher": name, "student": student, "assistant": before, "by": method or None}
     listed = _BRACKETS.fullmatch(first)
     if listed is None:
@@ -188,7 +194,7 @@ def parse_pair(text: str, where: str) -> PairEntry:
     try:
         pair = PairEntry.model_validate(text)
         if pair.assistant or pair.members or pair.is_pattern:
-            raise InputError(f"{where} {text}: {EXPECTED}, two networks")
+            raise InputError(f"{where}: {EXPECTED}, two networks, got {text!r:.80}")
         models.check(pair.teacher)
         models.check(pair.student)
     except ValidationError as error:

@@ -65,7 +65,9 @@ class Protocol:
 
     def _difference(self, stored: Mapping[str, Any], near: Sequence[Slot]) -> str | None:
         """In data set, student, recipe or code; these are equal in all slots of a student."""
-        some = near or next(iter(self._slots.values()))
+        some: Sequence[Slot] = near or next(iter(self._slots.values()), ())
+        if not some:
+            return "no row here has the table's own recipe and data"
         here = some[0].spec
         return (
             data_difference(_mapping(stored.get("dataset")), here.dataset)

@@ -109,14 +109,18 @@ def configurations(method: MethodEntry, pair: PairEntry, tune: TuneEntry) -> lis
     from distillers import search as spaces  # imports PyTorch, which `status` does without
 
     own = distillers.resolve(method.name, method.options_for(pair), method.preset)
-    return spaces.configurations(method.name, own, tune.configs, tune.seed, space(method))
+    return spaces.configurations(method.name, own, tune.configs, tune.seed, space(method, pair))
 
 
-def space(method: MethodEntry) -> Mapping[str, Any]:
-    """What an entry is searched in; empty where nothing of it can be chosen."""
+def space(method: MethodEntry, pair: PairEntry) -> Mapping[str, Any]:
+    """What an entry is searched in on a pair; empty where nothing of it can be chosen.
+
+    Raises MethodError for a wrong ``search`` of the entry.
+    """
     from distillers import search as spaces
 
-    return spaces.space_of(method.name, method.preset)
+    found = spaces.space_of(method.name, method.preset, method.options_for(pair))
+    return spaces.narrowed(method.name, found, method.search)
 
 
 def _digest(runs: Sequence[Sequence[str]]) -> str:

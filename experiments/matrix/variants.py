@@ -19,6 +19,7 @@ from experiments.matrix.schema import Matrix
 
 Values = tuple[tuple[str, Any], ...]  # (("kd_temperature", 2.0), ("recipe.epochs", 60))
 Setting = tuple[tuple[str, int], ...]  # keys, each with the place of its value in the entry's list
+_PARTS = {"": "options", RECIPE: "recipe", DATASET: "dataset"}
 # "{{" and "}}" are braces; anything else between braces is a key.
 _TEMPLATE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
 
@@ -155,12 +156,11 @@ class Own:
     def get(self, key: str) -> Any:
         """The value of a key. Raises KeyError for one that is not known."""
         part, name = part_of(key)
-        return {"": self.options, RECIPE: self.recipe, DATASET: self.dataset}[part][name]
+        return getattr(self, _PARTS[part])[name]
 
     def keys(self) -> list[str]:
         """All keys that it has."""
-        parts = {"": self.options, RECIPE: self.recipe, DATASET: self.dataset}
-        return [part + name for part, values in parts.items() for name in values]
+        return [part + name for part, of in _PARTS.items() for name in getattr(self, of)]
 
     def has(self, key: str, value: Any) -> bool:
         """Whether a value is its own for every pair and student."""
@@ -182,6 +182,19 @@ def recipe_fields(matrix: Matrix, method: MethodEntry) -> dict[str, Any]:
     fields = matrix.recipe.model_dump()
     del fields["lr_exceptions"]
     return {**fields, **method.recipe}
+
+
+def departures(matrix: Matrix) -> dict[str, tuple[str, ...]]:
+    """Label -> in what a row's recipe and data are not the matrix's: ("recipe.epochs 120",)."""
+    plain = Own(matrix, MethodEntry(name="vanilla"))
+    found = {}
+    for row in rows(matrix):
+        keys = [RECIPE + name for name in row.entry.recipe]
+        keys += [DATASET + name for name in row.entry.dataset]
+        own = Own(matrix, row.entry)
+        values = ((key, own.get(key)) for key in keys)
+        found[row.label] = tuple(f"{k} {text(v)}" for k, v in values if not plain.has(k, v))
+    return found
 
 
 # ---- labels --------------------------------------------------------------------------------------

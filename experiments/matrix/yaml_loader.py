@@ -180,7 +180,18 @@ def parse(text: str, where: str, texts: Sequence[tuple[str, ...]] = ()) -> Any:
         raise InputError(f"{where}: invalid YAML: nested too deeply") from error
     # Python's functions for numbers and the like, given "!!bool x" or a number of 5,000 digits.
     except (yaml.YAMLError, ValueError, LookupError, ArithmeticError, TypeError) as error:
-        raise InputError(f"{where}: invalid YAML: {' '.join(str(error).split())}") from error
+        said = " ".join(str(error).split())
+        raise InputError(f"{where}: invalid YAML: {said}{_hint(text, error)}") from error
+
+
+def _hint(text: str, error: Exception) -> str:
+    """What to do where an ensemble or a pattern of teachers is written as plain text."""
+    mark = getattr(error, "problem_mark", None)
+    lines = text.splitlines()
+    line = lines[mark.line] if mark and mark.line < len(lines) else ""
+    if not re.match(r"\s*- *[\[*].*(->|→)", line):
+        return ""
+    return f'; a pair that begins with [ or * needs quotes: - "{line.strip(" -")}"'
 
 
 def _construct(text: str, texts: Sequence[tuple[str, ...]]) -> Any:

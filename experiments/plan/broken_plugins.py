@@ -109,4 +109,4 @@ def _known_only(matrix: Matrix, pairs: Sequence[PairEntry]) -> dict[str, object]
 
 
 def _count(matrix: Matrix) -> int:
-    return len(matrix.methods) * len(matrix.pairs) * matrix.trials
+    return matrix.rows * len(matrix.pairs) * matrix.trials

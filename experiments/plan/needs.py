@@ -35,6 +35,7 @@ class Graph:
     under_way: Collection[str] = ()
     needs_end: NeedsEnd = of_nobody
     depths: dict[str, int | None] = field(default_factory=dict)
+    ends: dict[tuple[str, ...], tuple[str, ...]] = field(default_factory=dict)  # those to come
 
     def awaited_done(self) -> set[str]:
         """The runs whose weights others read."""
@@ -43,12 +44,16 @@ class Graph:
     def awaited_end(self) -> set[str]:
         """The runs of which unfinished others need only know how they ended."""
         left = (s for s in self.statuses.values() if s.state in NOT_STARTED)
-        return {run for s in left for run in self.ends_to_come(s)}
+        return {run for ends in {self.ends_to_come(s) for s in left} for run in ends}
 
-    def ends_to_come(self, status: Status) -> list[str]:
+    def ends_to_come(self, status: Status) -> tuple[str, ...]:
         """Of the runs that must have ended, those that have not."""
-        known = (run for run in self.needs_end(status.spec) if run in self.statuses)
-        return [r for r in known if self.statuses[r].state in (*NOT_STARTED, *ACTIVE)]
+        needed = self.needs_end(status.spec)
+        if needed not in self.ends:  # many runs wait for one choice
+            known = (run for run in needed if run in self.statuses)
+            unfinished = (*NOT_STARTED, *ACTIVE)
+            self.ends[needed] = tuple(r for r in known if self.statuses[r].state in unfinished)
+        return self.ends[needed]
 
     def depth(self, status: Status) -> int | None:
         """How many runs must end one after the other before this one, which is to do, can start.
@@ -65,7 +70,7 @@ class Graph:
     def _to_come(self, status: Status) -> list[str]:
         needs = (run for run in status.spec.needs if run in self.statuses)
         undone = [run for run in needs if self.statuses[run].state != State.DONE]
-        return undone + self.ends_to_come(status)
+        return [*undone, *self.ends_to_come(status)]
 
     def _place(self, needed: Status) -> int | None:
         """The least depth of those that wait for this run; None if nobody can."""

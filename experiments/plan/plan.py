@@ -328,10 +328,21 @@ def _resolved(
     with activity("expanding the matrix"):
         expansion = expand.expand(matrix, replace(facts, teacher_sha256=hashes), source)
     if strict:
-        data.check(expansion)
+        _check_rows(source, matrix, workspace, data, expansion)
     return Plan(
         source, matrix, expansion, own, data, workspace, plugins, files, strict, left_out=left_out
     )
+
+
+def _check_rows(
+    source: str, matrix: Matrix, workspace: Workspace, data: DataSets, expansion: Expansion
+) -> None:
+    """Raise InputError for numerics or data of single entries that cannot be had."""
+    from experiments.plan import preflight
+
+    if workspace.here or workspace.device == "cpu":
+        preflight.check_numerics_of_rows(source, matrix, workspace.device)
+    data.check(expansion)
 
 
 def _check_teachers(plan: Plan) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,6 +16,7 @@ from datasets import Data
 from datasets.memory import MemoryData
 from distillers import Needs
 from experiments.errors import InputError
+from experiments.matrix import variants
 from experiments.matrix.recipe import Recipe
 from experiments.matrix.recipes import Recipes
 from experiments.matrix.run_spec import TeacherSpec
@@ -31,12 +34,23 @@ def check_numerics(source: str, matrix: Matrix, device: str) -> None:
     """Refuse numerics that this machine lacks; they are never replaced silently."""
     recipes = Recipes(matrix, source)
     for where, fields in (("recipe", recipes.common), ("teacher_recipe", recipes.teachers)):
-        lacking = numerics.missing(fields, device)
-        if lacking:
-            raise InputError(
-                f"{source}: {where}.{lacking}: not available on this machine ({device}); "
-                f"change it or choose another --device"
-            )
+        _require(f"{source}: {where}.", fields, device)
+
+
+def check_numerics_of_rows(source: str, matrix: Matrix, device: str) -> None:
+    """`check_numerics` for entries that have a recipe of their own; names and values are right."""
+    for row in variants.rows(matrix):
+        if row.entry.recipe:
+            _require(f"{source}: {row.place}: ", variants.recipe_fields(matrix, row.entry), device)
+
+
+def _require(where: str, fields: Mapping[str, Any], device: str) -> None:
+    lacking = numerics.missing(fields, device)
+    if lacking:
+        raise InputError(
+            f"{where}{lacking}: not available on this machine ({device}); "
+            f"change it or choose another --device"
+        )
 
 
 @dataclass(frozen=True)

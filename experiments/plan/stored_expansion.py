@@ -149,7 +149,6 @@ def encoded(expansion: Expansion) -> dict[str, Any]:
         "plugins": _Table(list),
         "choice": _Table(lambda choice: choice),
     }
-    values: _Table[Any] = _Table(repr)
     fast = {name: _Remembering(table) for name, table in tables.items()}
     specs = [
         [
@@ -159,18 +158,24 @@ def encoded(expansion: Expansion) -> dict[str, Any]:
         for run, spec in runs.items()
     ]  # fmt: skip
     places = {run: i for i, run in enumerate(runs)}
+    rows: _Table[tuple[str, str, Any]] = _Table(
+        lambda row: [*row[:2], repr(row[2])]
+    )  # runs of one row share label and values
+    entries = [
+        [places[e.spec.id], e.pair, rows.place((e.label, e.family, e.values))]
+        for e in expansion.entries
+    ]
     return {
         **{name: table.rows for name, table in tables.items()},
         "specs": specs,
-        "entries": [
-            [places[e.spec.id], e.pair, e.label, e.family, values.place(e.values)]
-            for e in expansion.entries
-        ],
-        "values": values.rows,
+        "rows": rows.rows,
+        "entries": entries,
         "candidates": [
             [places[one.spec.id], one.pair, one.label, one.number] for one in expansion.candidates
         ],
-        "choices": [_choice_as_plain(choice) for choice in expansion.choices],
+        "choices": [
+            {**vars(choice), "options": repr(choice.options)} for choice in expansion.choices
+        ],
         "teachers": [places[spec.id] for spec in expansion.teachers],
     }
 
@@ -202,23 +207,17 @@ def decoded(plain: Mapping[str, Any]) -> Expansion:
         "choice": plain["choice"],
     }
     specs = [_spec(row, shared) for row in plain["specs"]]
-    values = [ast.literal_eval(text) for text in plain["values"]]
-    return Expansion(
-        tuple(
-            Entry(specs[i], str(pair), str(label), str(family), values[j])
-            for i, pair, label, family, j in plain["entries"]
-        ),
-        tuple(specs[i] for i in plain["teachers"]),
-        tuple(
-            Candidate(specs[i], str(pair), str(label), int(number))
-            for i, pair, label, number in plain["candidates"]
-        ),
-        tuple(map(_choice, plain["choices"])),
+    rows = [
+        (str(label), str(family), ast.literal_eval(values))
+        for label, family, values in plain["rows"]
+    ]
+    entries = tuple(Entry(specs[i], str(pair), *rows[row]) for i, pair, row in plain["entries"])
+    candidates = tuple(
+        Candidate(specs[i], str(pair), str(label), int(number))
+        for i, pair, label, number in plain["candidates"]
     )
-
-
-def _choice_as_plain(choice: Choice) -> dict[str, Any]:
-    return {**vars(choice), "options": repr(choice.options)}
+    teachers = tuple(specs[i] for i in plain["teachers"])
+    return Expansion(entries, teachers, candidates, tuple(map(_choice, plain["choices"])))
 
 
 def _choice(plain: Mapping[str, Any]) -> Choice:

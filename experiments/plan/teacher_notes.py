@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from experiments.activity import activity
 from experiments.matrix.run_spec import RunSpec, TeacherSpec
+from experiments.matrix.variants import departures
 from experiments.memo import Memo
 from experiments.plan.plan import Plan
 from experiments.plan.preflight import Examination, Given
@@ -90,8 +91,10 @@ def _below_students(
 ) -> Iterator[str]:
     """About teachers below the student alone, where that is done."""
     entries: dict[str, list[RunSpec]] = {}
+    other = departures(plan.matrix)  # of another recipe or other data: no student to compare with
     for entry in plan.expansion.entries:
-        entries.setdefault(entry.pair, []).append(entry.spec)
+        if not other.get(entry.label):
+            entries.setdefault(entry.pair, []).append(entry.spec)
     for pair, specs in entries.items():
         records = [statuses[spec.id].record for spec in specs]
         alone = [r for r in records if r is not None and caveats.is_alone(r)]

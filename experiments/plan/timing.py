@@ -128,7 +128,7 @@ class Stopwatch:
         self, network: models.Classifier, batch: Batch, needs: Needs, recipe: Recipe
     ) -> Outputs:
         """A network's outputs on noise; those of one network and kind are computed once."""
-        key = (network.name, recipe, needs.preacts, needs.blocks, needs.views)
+        key = (network.name, step_kind(recipe), needs.preacts, needs.blocks, needs.views)
         if key not in self._outputs:
             with torch.no_grad():
                 self._outputs[key] = networks.run(network.eval(), batch, needs, recipe)
@@ -138,7 +138,9 @@ class Stopwatch:
 
     def batches(self, stream: Stream, recipe: Recipe) -> float:
         """Drawing and augmenting a batch, for data in memory; 0 for sets decoded by workers."""
-        return self._once(("batches", stream, recipe), lambda: self._drawn(stream, recipe))
+        mixing = recipe.label_smoothing, recipe.mixup, recipe.cutmix, recipe.random_erasing
+        key = ("batches", stream, *step_kind(recipe), *mixing)
+        return self._once(key, lambda: self._drawn(stream, recipe))
 
     def _drawn(self, stream: Stream, recipe: Recipe) -> float:
         if not isinstance(self.data, MemoryData):

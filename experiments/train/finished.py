@@ -192,21 +192,26 @@ class Evaluator:
         if spec is None or used is None:
             return None, ()
         if spec.run is not None:
-            place, wrote = self._trained_teacher(run, spec.run, used)
+            place, wrote = self._trained_teacher(run, spec, used)
         else:
             place, wrote = self._teacher_of_files(run, spec, used)
         return predictions.taught_by(used, place, run.record.data.sha256), wrote
 
     def _trained_teacher(
-        self, run: Finished, teacher: str, used: MeasuredTeacher
+        self, run: Finished, spec: TeacherSpec, used: MeasuredTeacher
     ) -> tuple[Path | None, Paths]:
-        """The predictions of a teacher that was trained here, made if its run lacks them."""
-        directory = _directory(run.runs, run.spec.dataset.name, teacher)
+        """The predictions of a teacher that was trained here, made if its run lacks them.
+
+        Those of its run are of its own data; a student may be on another part of them.
+        """
+        directory = _directory(run.runs, run.spec.dataset.name, spec.run or "")
         if records.read(directory) is None:
-            return self._unknown(used, f"its run {teacher} is not in {run.runs}")
+            return self._unknown(used, f"its run {spec.run} is not in {run.runs}")
         trained = Finished.read(directory)
         if used.sha256 not in (None, trained.record.weights.sha256):
             return self._unknown(used, f"{directory} has been trained again since")
+        if trained.record.data.sha256 not in (None, run.record.data.sha256):
+            return self._teacher_of_files(run, spec, used)
         if self.wanted == "none" or trained.predictions() is not None:
             return directory / FILE, ()
         return directory / FILE, self.fill(trained).wrote

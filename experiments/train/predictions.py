@@ -123,10 +123,15 @@ def of_teacher(
 
 
 def teacher_file(teacher: Teacher, spec: TeacherSpec, runs: Path, data: Data, dataset: str) -> Path:
-    """Where a teacher's predictions are or would be made."""
+    """Where a teacher's predictions are or would be made.
+
+    Its own, if they are of these data: a student may be trained on another part.
+    """
     own = teacher.weights.with_name(files.FILE) if teacher.weights and spec.run else None
     if own is not None and own.exists():
-        return own
+        found = files.read(own)
+        if found is None or found.header.data == data.fingerprint:
+            return own
     return teacher_predictions(runs, dataset, teacher.record, data.fingerprint)
 
 

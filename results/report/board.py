@@ -90,6 +90,7 @@ class Board:
             "conclusions": verdict_tables.notes(verdicts),
             "facets": facets.facets(self.content.methods.values()),
             "of_methods": facets.of_methods(self.content.methods),
+            "tuning": views.tuning(self.board),
             "published": views.published(self.board),
             "charts": self._charts("board", made),
             "missing": charts.missing(self.content, made),

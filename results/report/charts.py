@@ -18,6 +18,7 @@ from results.report import (
     chart_method,
     chart_ranks,
     chart_run,
+    chart_tuning,
 )
 from results.report.chart import Chart
 from results.report.content import Content
@@ -33,6 +34,7 @@ def board_charts(content: Content) -> list[Chart]:
         *chart_curves.charts(content),
         *chart_ranks.charts(board),
         *chart_gap.charts(board),
+        *chart_tuning.charts(board),
     ]
 
 
@@ -69,6 +71,8 @@ def missing(content: Content, made: Sequence[Chart] | None = None) -> list[str]:
             "heatmap": "Differences by pair: no method and the baseline are complete on a pair.",
             "gap": "Capacity gap: it needs two teachers of different accuracy and a baseline.",
         }
+    if board.tuning:
+        reasons["tuning"] = "Tuning against its budget: no search is complete."
     return [reason for name, reason in reasons.items() if name not in names]
 
 

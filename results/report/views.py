@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from results import measure_tables, published_table, tables, verdict_tables
+from results import measure_tables, published_table, tables, tuning_tables, verdict_tables
 from results.layout import Table
 from results.leaderboard import Leaderboard
 
@@ -58,6 +58,11 @@ def _name(table: Table) -> str:
 def published(board: Leaderboard) -> list[Table]:
     """Published results beside ours, a table for each source."""
     return published_table.tables(board.published)
+
+
+def tuning(board: Leaderboard) -> dict[str, Table]:
+    """What was tuned, what it gained and cost, by headings; empty where nothing was."""
+    return tuning_tables.named(board)
 
 
 def of_method(board: Leaderboard, shown: list[View], label: str) -> Table | None:

@@ -17,8 +17,8 @@ from experiments.commands.report.boards import Asked
 from experiments.commands.report.flags import Commands
 from experiments.commands.report.methods import Row
 from experiments.commands.report.progress import progress, trains
-from experiments.matrix.checks import label
 from experiments.matrix.method_entry import MethodEntry
+from experiments.matrix.variants import rows
 from experiments.plan.plan import Plan
 from results import board_file
 from results.report.content import Content, MethodFacts
@@ -53,7 +53,7 @@ def _facts(plan: Plan) -> dict[str, MethodFacts]:
     options: dict[str, dict[str, Mapping[str, Any]]] = {}  # label -> pair -> options
     for entry in (plan.origin or plan).expansion.entries:
         options.setdefault(entry.label, {})[arrow(entry.pair)] = entry.spec.options
-    entries = {label(entry): entry for entry in plan.matrix.methods}
+    entries = {row.label: row.entry for row in rows((plan.origin or plan).matrix)}
     return {row: report_methods.facts(_row(entries[row], row, options[row])) for row in options}
 
 

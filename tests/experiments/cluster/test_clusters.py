@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from experiments import slurm
-from experiments.cluster import addresses, queue_status, recovery, submission, submitted
+from experiments.cluster import addresses, dropping, queue_status, recovery, submission, submitted
 from experiments.cluster.answer import UnclearError
 from experiments.matrix.slurm_options import SlurmOptions
 from experiments.rundir.status import State
@@ -115,7 +115,7 @@ def test_what_is_sent_to_another_cluster_is_asked_there(there, place, names):
     assert [(a.job, a.cluster) for a in place.sent] == [(FIRST, "there"), (SECOND, "there")]
     assert there.jobs[1]["options"]["clusters"] == "there"  # with its teacher
     assert sending.send(place, to(names)) == sending.send(place) == []
-    assert submission.dropped([first, second]) == []
+    assert dropping.dropped([first, second]) == []
     assert states(place) == ["pending"]
     there.move(TEACHER_TASK, "RUNNING", "m1", cluster="there")
     assert states(place) == ["pending", "running"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from experiments.cluster import arrays, preview, queue_status, submission
+from experiments.cluster import arrays, dropping, preview, queue_status
 from experiments.matrix.slurm_options import SlurmOptions
 from experiments.plan.retry import redo_teachers
 from experiments.rundir.layout import weights_of
@@ -36,9 +36,31 @@ def test_a_chain_that_breaks_is_dropped_and_sent_again_whole(fake, place):
     sent = sending.send(place, plan=plan)
     fake.move("100_0", "FAILED")
     fake.move("102_0", "CANCELLED")  # SLURM does so with one link after the other
-    assert submission.dropped(sent) == sent[1:]
+    assert dropping.dropped(sent) == sent[1:]
     assert states(plan) == [State.LOST] * 3
     assert len(sending.send(place, plan=plan)) == 3
+
+
+def test_links_that_slurm_has_not_dropped_yet_are_withdrawn(fake, place):
+    """It does so at its next look at the queue; until then they seem to be on their way."""
+    plan = with_chain(place.plan())
+    sent = sending.send(place, plan=plan)
+    with fake.state() as state:
+        for number, end in enumerate(["FAILED", "CANCELLED"]):
+            state["jobs"][number]["tasks"][0]["state"] = end
+    assert [*fake.queue] == ["104_0"]
+    assert dropping.dropped(sent) == sent[1:]
+    dropping.withdraw(sent[1:])
+    assert fake.queue == {}
+    assert dropping.dropped(sent[:1]) == []
+
+
+def test_a_link_that_is_done_already_was_not_dropped(fake, place):
+    plan = with_chain(place.plan())
+    sent = sending.send(place, plan=plan)
+    for task in ("100_0", "102_0"):
+        fake.move(task, "COMPLETED")
+    assert dropping.dropped(sent) == []
 
 
 @pytest.mark.parametrize("room", [1, 2])

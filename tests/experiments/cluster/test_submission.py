@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.cluster import preview, sbatch, submission
+from experiments.cluster import dropping, preview, sbatch
 from experiments.cluster.arrays import Limits
 from experiments.environment import CHECKOUT
 from experiments.matrix.slurm_options import SlurmOptions
@@ -183,7 +183,7 @@ def test_what_the_users_limit_leaves_out_the_next_submit_sends(fake, place, room
 
 def test_students_dropped_for_their_teachers_end_are_noticed(fake, place):
     first, second = sending.send(place)
-    assert submission.dropped([first, second]) == []
+    assert dropping.dropped([first, second]) == []
     fake.move(TEACHER_TASK, "FAILED")
-    assert submission.dropped([first, second]) == [second]
-    assert submission.dropped([first]) == submission.dropped([]) == []
+    assert dropping.dropped([first, second]) == [second]
+    assert dropping.dropped([first]) == dropping.dropped([]) == []

@@ -169,3 +169,48 @@ def test_the_disk_that_predictions_take():
     assert cost.predictions_bytes(found, source, "auto") == 2 * of_run
     assert cost.predictions_bytes(found, source, "compact") == 2 * TEST * 24
     assert cost.predictions_bytes(found, source, "none") == 0
+
+
+@pytest.mark.usefixtures("clocks")
+@pytest.mark.parametrize(
+    ("changes", "images", "tests"),
+    [
+        ({"recipe": {"epochs": 2 * EPOCHS}}, 2 * EPOCHS * TRAIN, 2 * EPOCHS * TEST),
+        ({"dataset": {"subset": 16}}, EPOCHS * 16, EPOCHS * TEST),
+        ({"dataset": {"test_size": 8}}, EPOCHS * TRAIN, EPOCHS * 8),
+    ],
+)
+def test_a_recipe_and_data_of_an_entry_count(changes, images, tests, tmp_path):
+    (status,) = todo({"name": "vanilla", **changes})
+    found = predict_cost([status], DataSets(tmp_path), "cpu").of[status.spec.id]
+    expected = images * (TRAINING + METHOD + DRAWING) + tests * FORWARD
+    assert found == pytest.approx(expected + cost.START_SECONDS)
+
+
+@pytest.mark.usefixtures("clocks")
+def test_runs_on_different_parts_share_no_cohort(tmp_path):
+    sweep = {"dataset.subset": [16, 32], "kd_temperature": [1, 2]}
+    statuses = todo({"name": "kd", "sweep": sweep})
+    whole = predict_cost(statuses, DataSets(tmp_path), "cpu")
+    pairs = [predict_cost(statuses[i : i + 2], DataSets(tmp_path), "cpu") for i in (0, 2)]
+    of = {run: seconds for pair in pairs for run, seconds in pair.of.items()}
+    assert whole.of == {status.spec.id: of[status.spec.id] for status in statuses}
+    assert whole.steps == sum(pair.steps for pair in pairs) == 2 * EPOCHS * (1 + 1)
+
+
+def test_images_of_one_size_are_timed_once(monkeypatch, tmp_path):
+    timed = []
+    monkeypatch.setattr(timing.Stopwatch, "_time", lambda *a, **b: timed.append(a[2]) or 1e-3)
+    sweep = {"dataset.subset": [16, 32, 48], "recipe.epochs": [2, 3]}
+    predict_cost(todo({"name": "vanilla", "sweep": sweep}), DataSets(tmp_path), "cpu")
+    several, timed[:] = len(timed), []
+    predict_cost(todo("vanilla"), DataSets(tmp_path), "cpu")
+    assert several == len(timed) > 0
+
+
+def test_a_record_of_images_of_another_size_tells_nothing(tmp_path):
+    done, again = todo({"name": "vanilla", "sweep": {"dataset.image_size": [16, 24]}})
+    stored = record(70.0, images_per_second=16.0, run=done.spec.id, spec=done.spec.dump())
+    statuses = [Status(done.spec, State.DONE, record=stored), again]
+    found = predict_cost(statuses, DataSets(tmp_path), "cpu", timed=False).of
+    assert found == {again.spec.id: None}

@@ -16,6 +16,7 @@ import distillers
 from distillers import plugins
 from distillers.registry import REGISTRY
 from experiments.matrix.run_spec import RunSpec
+from models.base import REGISTRY as NETWORKS
 from tests.experiments import cli
 from tests.experiments.commands.report import reporting
 
@@ -45,6 +46,9 @@ def forget() -> None:
     for name in list(REGISTRY._entries):
         if plugins.of_modules([REGISTRY.source(name).rpartition(".")[0]]):
             del REGISTRY._entries[name]
+    for name in list(NETWORKS._entries):
+        if plugins.of_modules([NETWORKS.source(name)]):
+            del NETWORKS._entries[name]
     for name in list(plugins.LOADED):
         sys.modules.pop(name, None)
         del plugins.LOADED[name]
@@ -188,3 +192,29 @@ def test_runs_of_earlier_versions_keep_their_ids(trained):
     assert results(trained) == before
     edit(trained, "return 1 -", "return 2 -")
     assert "2 stale" in call(trained, "status").out
+
+
+NETWORK = """
+
+import models
+models.register("my_network", lambda num_classes: models.build("resnet8", num_classes))
+"""
+
+
+@pytest.mark.parametrize(
+    ("pair", "method"),
+    [("resnet14 -> resnet8 -> resnet8", "my_method"), ("[resnet14, my_network] -> resnet8", "kd")],
+)
+def test_changed_code_of_whom_others_learn_from(tmp_path, pair, method):
+    """An assistant's method, or a member's network: its student is stale with it, or accepted."""
+    (tmp_path / "my_method.py").write_text((HERE / "my_method.py").read_text() + NETWORK)
+    one = {"recipe__epochs": 1, "trials": 1}
+    cli.write(tmp_path, plugins=["my_method.py"], pairs=[pair], methods=[method], **one)
+    assert call(tmp_path, "run").code == 0
+    assert "3 runs: 3 done" in call(tmp_path, "status").out
+    edit(tmp_path, "return 1 -", "return 2 -")
+    assert "3 runs: 1 done, 2 stale" in call(tmp_path, "status").out
+    assert call(tmp_path, "accept", "--yes").code == 0
+    assert "3 runs: 3 done" in call(tmp_path, "status").out
+    edit(tmp_path, "return 2 -", "return 1 -")
+    assert "3 runs: 3 done" in call(tmp_path, "status").out

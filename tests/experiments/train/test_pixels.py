@@ -10,7 +10,7 @@ import torch
 from experiments.matrix.recipe import Recipe
 from experiments.matrix.run_spec import RunSpec, TeacherSpec, identity, is_current
 from experiments.rundir.layout import teacher_predictions
-from experiments.train import networks, pixels, predictions, teachers
+from experiments.train import ensembles, networks, pixels, predictions, teachers
 from experiments.train.learner import Learner
 from models import ModelError
 from models.checkpoints.files import save_weights, sha256
@@ -153,3 +153,36 @@ def test_predictions_on_other_pixels_are_another_file(file, source, tmp_path):
     weights = record.sha256[:10]
     assert made[1].name == f"resnet14-{weights}-{source.fingerprint[:8]}.safetensors"
     assert teacher_predictions(tmp_path, "fake", record, source.fingerprint) == made[1]
+
+
+def test_every_member_of_an_ensemble_gets_its_own_pixels(file, source, tmp_path):
+    plain, stretched = tmp_path / "plain.safetensors", tmp_path / "stretched.safetensors"
+    file(HALF).rename(plain)
+    file(STRETCHED).rename(stretched)
+    members = (
+        TeacherSpec(name="resnet14", sha256=sha256(plain)),
+        TeacherSpec(name="resnet14", sha256=sha256(stretched), normalisation=STRETCHED),
+    )
+    spec = TeacherSpec(name="resnet14+resnet14", members=members)
+    both = ensembles.load(spec, (plain, stretched), source, tiny.RECIPE, CPU)
+    own = STRETCHED.model_dump(mode="json")
+    assert [m.normalisation for m in both.record.members] == [None, own]
+    assert both.record.pixels == [None, own] and both.record.normalisation is None
+    expected = logits(tiny.teacher(source).module, source).softmax(1)  # of both
+    found = logits(both.module, source)
+    torch.testing.assert_close(found.softmax(1), expected, rtol=1e-4, atol=1e-4)
+    unstated = members[1].model_copy(update={"normalisation": None})
+    wrong = TeacherSpec(name=spec.name, members=(members[0], unstated))
+    other = ensembles.load(wrong, (plain, stretched), source, tiny.RECIPE, CPU)
+    assert other.record.sha256 == both.record.sha256  # of the files alone
+    assert not torch.allclose(logits(other.module, source), found)
+    places = {
+        teacher_predictions(tmp_path, "fake", teacher.record, "ab" * 32)
+        for teacher in (both, other)
+    }
+    assert len(places) == 2
+    with torch.no_grad():
+        for parameter in both.module.parameters():
+            parameter.zero_()
+    both.reload()
+    assert torch.equal(logits(both.module, source), found)
