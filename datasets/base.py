@@ -128,7 +128,8 @@ class Data(ABC):
     ) -> Iterator[Batch]:
         """The "test" or "validation" part in order, not augmented; ``epoch`` is 0.
 
-        The default is the part that accuracies are of. ``indices`` count within that part. Each of ``world`` processes gets every world-th batch.
+        The default is the part that accuracies are of. ``indices`` count within the part. Each of
+        ``world`` processes gets every world-th batch.
         Raises DataError for an unknown split.
         """
 

@@ -223,7 +223,7 @@ class Matrix(Strict):
                 kind = "ablate" if method.ablate else "sweep"
                 yield f"methods.{i}.{kind}: expected tune: false beside it, or no {kind}"
             if method.pairs and not per_pair:
-                yield f"methods.{i}.pairs: expected none beside tune.per: matrix, one choice for all"
+                yield f"methods.{i}.pairs: expected none: tune.per: matrix is one choice for all"
 
     def _pairs_without_match(self) -> Iterator[str]:
         known = [str(link) for pair in self.pairs for link in pair.links]
