@@ -13,6 +13,7 @@ from models import Outputs
 
 from .base import Distiller
 from .registry import register
+from .spaces import LogUniform, Uniform
 
 
 @register(
@@ -42,6 +43,12 @@ class ABKD(Distiller):
     softens = True
     defaults = {"weight": 32.0, "alpha": 0.8, "beta": 0.3, "temperature": 4.0}
     ranges = {"alpha": (-math.inf, math.inf), "beta": (-math.inf, math.inf)}
+    search = {
+        "weight": LogUniform(3.2, 320),
+        "alpha": Uniform(0.1, 1.2),  # both from the divergence's forward to its reverse side
+        "beta": Uniform(0.1, 1.2),
+        "temperature": LogUniform(1, 16),
+    }
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         options = self.options

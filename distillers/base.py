@@ -21,6 +21,7 @@ from .errors import MethodError, Unsupported
 from .losses import cross_entropy, kl_divergence
 from .needs import Needs
 from .places import place
+from .spaces import Space
 
 ABOVE_ZERO = math.ulp(0.0)  # the smallest float: as the lower end of an option's range, excludes 0
 REFERENCE_EPOCHS = 240  # the literature's CIFAR schedule; options give warm-ups in its epochs
@@ -74,6 +75,8 @@ class Distiller(nn.Module):
     # learning rates above 0; where the default is smaller than that, smaller values are valid too.
     ranges: ClassVar[Mapping[str, tuple[float, float]]] = {}
     optional: ClassVar[Mapping[str, type]] = {}  # options that may be null, with their type
+    # What tuning searches among the method's own options; None derives it (`search.derived`).
+    search: ClassVar[Mapping[str, Space] | None] = None
     softens: ClassVar[bool] = False  # whether the method's own term calls `soften`
     # Set by @register:
     name: ClassVar[str] = ""

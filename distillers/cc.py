@@ -16,6 +16,7 @@ from .connectors import embedding_head
 from .losses import unit
 from .needs import Needs
 from .registry import register
+from .spaces import LogUniform
 
 
 @register(
@@ -49,6 +50,7 @@ class CC(Distiller):
     }
     choices = {"congruence": ("released", "kernel")}
     optional = {"feature_dim": int}
+    search = {"weight": LogUniform(0.002, 0.2)}  # γ: "kernel" only
 
     embed_student: nn.Module
     embed_teacher: nn.Module

@@ -19,7 +19,7 @@ class Wrapper(Distiller):
     needs      in addition to the wrapped method's
     defaults   its options, under names that no wrapped method uses
     presets    its own; where the wrapped method has a preset of the same name, that comes first
-    choices, ranges, optional   of its own options
+    choices, ranges, optional, search   of its own options
     """
 
     needs = Needs()
@@ -33,6 +33,11 @@ class Wrapper(Distiller):
     def preset(cls, name: str, method: str) -> Mapping[str, Any]:
         """The wrapper's own preset ``name`` when it wraps ``method``."""
         return cls.presets.get(name, {})
+
+    @classmethod
+    def ignores(cls, method: str) -> set[str]:
+        """Options of ``method`` that have no effect under this wrapper, so tuning leaves them."""
+        return set()
 
 
 _COMPOSED: dict[tuple[type[Wrapper], type[Distiller]], type[Distiller]] = {}

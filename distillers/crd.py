@@ -17,6 +17,7 @@ from .losses import finite_or_old, hard_labels, unit, with_gradient
 from .needs import Needs
 from .negatives import NegativeSampler
 from .registry import register
+from .spaces import LogUniform
 
 NCE_EPS = 1e-7  # added to K / n, as in RepDistiller
 
@@ -56,6 +57,7 @@ class CRD(Distiller):
     choices = {"positives": ("exact", "relax")}
     ranges = {"momentum": (0, 1)}
     presets = {"imagenet": {"negatives": 16384}}
+    search = {"weight": LogUniform(0.08, 8), "temperature": LogUniform(0.03, 0.3)}
 
     embed_student: nn.Linear
     embed_teacher: nn.Linear

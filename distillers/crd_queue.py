@@ -11,6 +11,7 @@ from models import Outputs
 
 from .queues import QueueDistiller
 from .registry import register
+from .spaces import LogUniform
 
 
 @register(
@@ -29,6 +30,7 @@ class CRDQueue(QueueDistiller):
     """
 
     defaults = {**QueueDistiller.defaults, "temperature": 0.07}
+    search = {"weight": LogUniform(0.1, 10), "temperature": LogUniform(0.03, 0.3)}
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         s, t = self.embed(student, teacher)

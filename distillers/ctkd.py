@@ -14,6 +14,7 @@ from datasets import Info
 from .base import Unsupported
 from .compose import Wrapper
 from .registry import register
+from .spaces import LogUniform
 
 
 @register(
@@ -45,6 +46,7 @@ class CTKD(Wrapper):
     }
     presets = {"imagenet": {"ce": 1.0, "kd": 1.0, "curriculum_absolute": 5.0}}
     optional = {"curriculum_absolute": float}
+    search = {"initial_temperature": LogUniform(1, 4), "temperature_range": LogUniform(5, 40)}
 
     @classmethod
     def adapted(cls, method: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,6 +57,10 @@ class CTKD(Wrapper):
         if (name, method) == ("imagenet", "dkd"):  # DKD has its own KL terms, so kd stays 0
             return {"beta": 0.5, "curriculum_absolute": 5.0}
         return super().preset(name, method)
+
+    @classmethod
+    def ignores(cls, method: str) -> set[str]:
+        return {"kd_temperature"} | ({"temperature"} if method == "dkd" else set())
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
         super().setup(student, teacher, info)

@@ -16,6 +16,7 @@ from .connectors import embedding_head
 from .losses import unit
 from .needs import Needs
 from .registry import register
+from .spaces import LogUniform, Uniform
 
 
 @register(
@@ -49,6 +50,11 @@ class DCD(Distiller):
     }
     presets = {"paper": {"learn_scale": True}}
     ranges = {"initial_log_scale": (-math.inf, math.inf)}
+    search = {
+        "contrastive_weight": LogUniform(0.1, 10),
+        "consistency_weight": LogUniform(0.05, 5),
+        "initial_log_scale": Uniform(0, 2.3),  # e^2.3 is max_scale
+    }
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
         options = self.options

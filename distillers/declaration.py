@@ -11,9 +11,13 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from models.registry import near
+
 from .base import Distiller, MethodError
 from .needs import Needs
 from .places import place
+from .spaces import Space, ends
+from .values import checked
 
 # What changes the training or the prediction. A class that overrides none of these, and no weight
 # of the base terms, is the student alone under another name.
@@ -22,7 +26,10 @@ TERMS = (
     "optimizer", "step",
 )  # fmt: skip
 HOOKS = (*TERMS, "setup", "row_loss", "init_stage", "on_epoch")
-FIELDS = ("needs", "version", "defaults", "presets", "choices", "ranges", "optional", "softens")
+FIELDS = (
+    "needs", "version", "defaults", "presets", "choices", "ranges", "optional",
+    "softens", "search",
+)  # fmt: skip
 SIMILAR = 0.75  # difflib's ratio: "los" and "loss" have 0.86, "lose" and "loss" 0.75
 
 
@@ -83,9 +90,35 @@ def _fields(cls: type[Distiller]) -> Iterator[str]:
         if not isinstance(value, Mapping):
             yield f"{field} = {value!r}: expected a dict"
             return
+    yield from _search(cls)
     for option in cls.defaults:
         if not (isinstance(option, str) and option.isidentifier()):
             yield f"defaults: option {option!r}: expected a Python name"
+
+
+def _search(cls: type[Distiller]) -> Iterator[str]:
+    """The declared search space names options, with values that they take."""
+    if cls.search is None:
+        return
+    if not isinstance(cls.search, Mapping):
+        yield f"search = {cls.search!r}: expected a dict, or None"
+        return
+    options = {**Distiller.base_defaults, **cls.defaults}
+    for key, space in cls.search.items():
+        if key not in options:
+            yield f"search: unknown option {key!r}: {near(key, options)}"
+        elif not isinstance(space, Space):
+            yield f"search: {key} = {space!r}: expected Uniform, LogUniform, Integers or Choice"
+        else:
+            yield from _values(cls, key, space, options[key])
+
+
+def _values(cls: type[Distiller], key: str, space: Space, default: Any) -> Iterator[str]:
+    for value in ends(space):
+        try:
+            checked(cls, key, value, default)
+        except ValueError as error:
+            yield f"search: {key} = {space!r}: expected {error}"
 
 
 def _signature(cls: type[Distiller], hook: str) -> Iterator[str]:

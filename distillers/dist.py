@@ -12,6 +12,7 @@ from models import Outputs
 from .base import Distiller
 from .needs import Needs
 from .registry import register
+from .spaces import LogUniform
 
 EPS = 1e-8  # added to the product of the norms, as in the authors' code
 
@@ -37,6 +38,11 @@ class DIST(Distiller):
     needs = Needs(batch="global", min_classes=3)
     defaults = {"weight": 2.0, "beta": 1.0, "gamma": 1.0, "temperature": 4.0}
     presets = {"imagenet": {"temperature": 1.0}}
+    search = {  # the weight would scale both parts once more
+        "beta": LogUniform(0.1, 10),
+        "gamma": LogUniform(0.1, 10),
+        "temperature": LogUniform(1, 16),
+    }
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         temperature = self.options.temperature

@@ -16,6 +16,7 @@ from .base import Distiller
 from .losses import hard_labels, kl_divergence, kl_rows, linear_warmup
 from .needs import Needs
 from .registry import register
+from .spaces import LogUniform
 
 Divergence = Callable[[Tensor, Tensor, float], Tensor]
 
@@ -49,6 +50,11 @@ class DKD(Distiller):
     }
     presets = {"imagenet": {"beta": 0.5, "temperature": 1.0, "warmup_absolute": 1.0}}
     optional = {"warmup_absolute": float}
+    search = {
+        "alpha": LogUniform(0.1, 10),
+        "beta": LogUniform(0.8, 80),
+        "temperature": LogUniform(1, 16),
+    }
 
     @classmethod
     def needs_of(cls, options: Mapping[str, Any]) -> Needs:

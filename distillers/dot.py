@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from .base import MethodError
 from .compose import Wrapper
 from .registry import register
+from .spaces import Uniform
 
 Pairs = list[tuple[nn.Parameter, nn.Parameter]]  # (parameter, its stand-in)
 
@@ -32,6 +33,7 @@ class DOT(Wrapper):
 
     defaults = {"delta": 0.075}
     presets = {"imagenet": {"delta": 0.09}}
+    search = {"delta": Uniform(0.01, 0.095)}  # momentum 0.9 + Δ stays below 1
 
     def optimizer(self, params: list[nn.Parameter], recipe: Any) -> torch.optim.Optimizer:
         plain = super().optimizer(params, recipe)

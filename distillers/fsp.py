@@ -16,6 +16,7 @@ from .base import Distiller, InitStage, Unsupported
 from .connectors import pool_to_smaller
 from .needs import Needs
 from .registry import register
+from .spaces import LogUniform
 
 
 @register(
@@ -40,6 +41,7 @@ class FSP(Distiller):
     needs = Needs(features=True)
     defaults = {"initial_epochs": 30, "initial_lr": None}
     optional = {"initial_lr": float}
+    search = {"initial_lr": LogUniform(0.001, 0.1)}  # all else is schedule; weight has no effect
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
         probes = self.probe_pair(student, teacher)

@@ -17,6 +17,7 @@ from .connectors import pool_to_smaller
 from .losses import attention_map
 from .needs import Needs
 from .registry import register
+from .spaces import LogUniform, Uniform
 
 SLOPE = 0.1  # negative slope of the leaky ReLUs, as in RepDistiller
 
@@ -49,6 +50,7 @@ class FT(Distiller):
         "initial_lr": 0.01,
     }
     optional = {"initial_lr": float}
+    search = {"weight": LogUniform(20, 2000), "paraphrase_rate": Uniform(0.25, 1)}
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
         probes = self.probe_pair(student, teacher)

@@ -20,6 +20,7 @@ from .graphs import GraphHead, class_aware_adjacency, squared_distances
 from .losses import hard_labels
 from .needs import Needs
 from .registry import register
+from .spaces import LogUniform, Uniform
 
 
 def consistency_loss(student: Tensor, teacher: Tensor) -> Tensor:
@@ -109,6 +110,11 @@ class GKDFD(Distiller):
     }
     ranges = {"kappa": (0, 1), "pca_ratio": (ABOVE_ZERO, math.inf)}
     optional = {"positives": int, "negatives": int, "subspace_dimension": int}
+    search = {
+        "alpha": LogUniform(0.07, 7),
+        "beta": LogUniform(0.12, 12),
+        "kappa": Uniform(0.05, 0.95),
+    }
     skipped: Tensor
     teacher_variance: Tensor
 

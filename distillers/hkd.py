@@ -15,6 +15,7 @@ from .crd import CRD
 from .graphs import GraphConvolution, diagonal
 from .losses import hard_labels, unit, with_gradient
 from .registry import register
+from .spaces import LogUniform, Uniform
 
 
 @register(
@@ -62,6 +63,11 @@ class HKD(CRD):
     choices = {"negatives_from": ("own", "other")}
     ranges = {"momentum": (0, 1), "smoothing": (0, 1)}
     presets = {}
+    search = {
+        "weight": LogUniform(0.3, 30),
+        "temperature": LogUniform(0.03, 0.3),
+        "smoothing": Uniform(0.25, 0.95),
+    }
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
         super().setup(student, teacher, info)

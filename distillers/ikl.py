@@ -16,6 +16,7 @@ from .base import Distiller
 from .losses import hard_labels, is_class, linear_warmup
 from .needs import Needs
 from .registry import register
+from .spaces import LogUniform
 
 
 @register(
@@ -72,6 +73,11 @@ class IKL(Distiller):
         "imagenet": _imagenet,
         "gkl": _gkl,
         "gkl_imagenet": {**_imagenet, "exponent": 0.6, "warmup_absolute": 5.0},
+    }
+    search = {  # the class temperature and the exponent: class weighting only
+        "wmse_weight": LogUniform(0.8, 80),
+        "cross_entropy_weight": LogUniform(0.1, 10),
+        "temperature": LogUniform(1, 16),
     }
 
     class_means: Tensor  # (C, C): row y is v of class y

@@ -13,6 +13,7 @@ from .connectors import embedding_head
 from .losses import unit
 from .needs import Needs
 from .registry import register
+from .spaces import LogUniform, Uniform
 
 
 @register(
@@ -40,6 +41,11 @@ class ITRD(Distiller):
     needs = Needs(embedding=True, min_batch=2, batch="global")
     defaults = {"correlation_weight": 2.0, "mutual_weight": 0.05, "alpha": 1.5}
     presets = {"released": {"correlation_weight": 1.0, "mutual_weight": 1.0}}
+    search = {
+        "correlation_weight": LogUniform(0.2, 20),
+        "mutual_weight": LogUniform(0.005, 0.5),
+        "alpha": Uniform(1.01, 2),
+    }
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
         source, target = self.probe_pair(student, teacher)

@@ -11,6 +11,7 @@ from models import Outputs
 from .base import Distiller
 from .losses import kl_rows
 from .registry import register
+from .spaces import LogUniform, Uniform
 
 
 @register(
@@ -36,6 +37,7 @@ class KD(Distiller):
         "imagenet": {"ce": 0.5, "kd": 0.5, "kd_temperature": 1.0},
         "cls_kd": {"ce": 0.5, "kd": 0.5, "kd_temperature": 3.0, "variant": "cross_entropy"},
     }
+    search = {"ce": Uniform(0, 1), "kd": LogUniform(0.09, 9), "kd_temperature": LogUniform(1, 16)}
 
     def soft_loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         value = super().soft_loss(student, teacher, batch)

@@ -12,6 +12,7 @@ from .base import Distiller, Unsupported
 from .connectors import generation_block
 from .needs import Needs
 from .registry import register
+from .spaces import LogUniform, Uniform
 
 
 @register(
@@ -37,6 +38,7 @@ class MGD(Distiller):
     defaults = {"weight": 1.2e-3, "mask_ratio": 0.15}
     ranges = {"mask_ratio": (0, 1)}
     presets = {"imagenet": {"weight": 7e-5}}
+    search = {"weight": LogUniform(1.2e-4, 1.2e-2), "mask_ratio": Uniform(0.05, 0.75)}
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
         probes = self.probe_pair(student, teacher)

@@ -13,6 +13,7 @@ from .base import Distiller
 from .losses import cross_entropy, kl_rows, up_to_median
 from .needs import Needs
 from .registry import register
+from .spaces import LogUniform, Uniform
 
 Pair = tuple[Tensor, Tensor]  # logits (B, C) of student and teacher
 # Temperatures in addition to the option's; for the swapped ones the released code confuses views.
@@ -55,6 +56,11 @@ class MLKD(Distiller):
     presets = {
         "paper": {"mode": "paper"},
         "imagenet": {"ce": 0.5, "weight": 0.5, "temperature": 1.0},
+    }
+    search = {
+        "ce": Uniform(0, 1),
+        "weight": LogUniform(0.09, 9),
+        "temperature": LogUniform(1, 16),
     }
 
     def task_loss(self, student: Outputs, batch: Batch) -> Tensor:

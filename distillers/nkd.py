@@ -14,6 +14,7 @@ from .base import Distiller
 from .losses import hard_labels, is_class, linear_warmup, log_softmax_without, target_term
 from .needs import Needs
 from .registry import register
+from .spaces import LogUniform
 
 
 @register(
@@ -43,6 +44,11 @@ class NKD(Distiller):
     presets = {
         "imagenet": {"temperature": 1.0, "gamma": 1.5},
         "sdd": {"temperature": 1.0, "gamma": 1.5, "keep_target": True, "warmup": 20.0},
+    }
+    search = {
+        "weight": LogUniform(0.1, 10),
+        "gamma": LogUniform(0.35, 35),
+        "temperature": LogUniform(1, 12),
     }
 
     @classmethod

@@ -16,6 +16,7 @@ from .base import Distiller
 from .losses import hard_labels, is_class, kl_divergence, linear_warmup, log_softmax_without
 from .needs import Needs
 from .registry import register
+from .spaces import LogUniform
 
 
 @register(
@@ -61,6 +62,12 @@ class RLD(Distiller):
             "confidence_temperature": 1.0,
             "warmup_absolute": 1.0,
         },
+    }
+    search = {
+        "alpha": LogUniform(0.1, 10),
+        "beta": LogUniform(0.8, 80),
+        "temperature": LogUniform(1, 16),
+        "confidence_temperature": LogUniform(1, 16),
     }
 
     @classmethod

@@ -11,6 +11,7 @@ from models import Outputs
 
 from .queues import QueueDistiller
 from .registry import register
+from .spaces import LogUniform
 
 
 @register(
@@ -34,6 +35,11 @@ class RRD(QueueDistiller):
         **QueueDistiller.defaults,
         "student_temperature": 0.1,
         "teacher_temperature": 0.02,
+    }
+    search = {
+        "weight": LogUniform(0.1, 10),
+        "student_temperature": LogUniform(0.04, 0.4),
+        "teacher_temperature": LogUniform(0.01, 0.1),
     }
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:

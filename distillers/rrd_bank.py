@@ -12,6 +12,7 @@ from models import Outputs
 from .crd import CRD
 from .losses import with_gradient
 from .registry import register
+from .spaces import LogUniform
 
 
 @register(
@@ -43,6 +44,11 @@ class RRDBank(CRD):
         "positives": "exact",
     }
     presets = {}
+    search = {
+        "weight": LogUniform(0.1, 10),
+        "student_temperature": LogUniform(0.04, 0.4),
+        "teacher_temperature": LogUniform(0.01, 0.1),
+    }
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
         super().setup(student, teacher, info)

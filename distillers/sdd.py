@@ -18,6 +18,7 @@ from .compose import Wrapper
 from .losses import hard_labels
 from .needs import Needs
 from .registry import register
+from .spaces import LogUniform
 
 
 @register(
@@ -52,6 +53,7 @@ class SDD(Wrapper):
     defaults = {"finest_scale": 4, "complementary_weight": 2.0}
     choices = {"finest_scale": (2, 4)}
     presets = {"imagenet": {"finest_scale": 2}}
+    search = {"complementary_weight": LogUniform(0.2, 20)}
 
     @classmethod
     def adapted(cls, method: str, options: Mapping[str, Any]) -> dict[str, Any]:

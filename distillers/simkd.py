@@ -11,6 +11,7 @@ from models import Outputs
 from .base import Distiller
 from .needs import Needs
 from .registry import register
+from .spaces import LogUniform, Uniform
 
 
 @register(
@@ -37,6 +38,7 @@ class SimKD(Distiller):
     # min_batch: batch norm fails on a single 1×1 map.
     needs = Needs(features=True, final_map=True, classifier=True, min_batch=2)
     defaults = {"ce": 0.0, "factor": 2}
+    search = {"ce": Uniform(0, 1), "weight": LogUniform(0.1, 10)}  # alone, the weight is a rate
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
         probes = self.probe_pair(student, teacher)

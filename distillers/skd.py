@@ -13,6 +13,7 @@ from .base import Distiller
 from .losses import kl_divergence, unit, up_to_median
 from .needs import Needs
 from .registry import register
+from .spaces import LogUniform, Uniform
 
 
 @register(
@@ -41,6 +42,12 @@ class SKD(Distiller):
     defaults = {"ce": 0.1, "weight": 0.9, "temperature": 4.0, "tikhonov": 0.1, "mode": "released"}
     choices = {"mode": ("released", "paper")}
     presets = {"paper": {"mode": "paper"}}
+    search = {
+        "ce": Uniform(0, 1),
+        "weight": LogUniform(0.09, 9),
+        "temperature": LogUniform(1, 16),
+        "tikhonov": LogUniform(0.01, 1),
+    }
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         s, t = student.logits, teacher.logits

@@ -10,6 +10,7 @@ from models import Outputs
 
 from .base import Distiller
 from .registry import register
+from .spaces import LogUniform, Uniform
 
 
 @register(
@@ -31,6 +32,7 @@ class TTM(Distiller):
 
     softens = True
     defaults = {"weight": 45.0, "exponent": 0.1}
+    search = {"weight": LogUniform(4.5, 450), "exponent": Uniform(0.05, 1)}  # 1: no tempering
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         s, t = self.soften(student.logits), self.soften(teacher.logits)

@@ -17,6 +17,7 @@ from .base import Distiller, Unsupported
 from .losses import is_class, log_softmax_without, two_labels
 from .needs import Needs
 from .registry import register
+from .spaces import LogUniform
 from .tf_nkd import target_loss
 
 EPS = 1e-6  # added to the share of the other classes, as in the authors' code
@@ -57,6 +58,11 @@ class USKD(Distiller):
     presets = {
         "imagenet": {"alpha": 1.0, "beta": 0.1, "mu": 0.005},
         "released": {"rank_space": "log_probabilities"},
+    }
+    search = {
+        "alpha": LogUniform(0.01, 1),
+        "beta": LogUniform(0.01, 1),
+        "mu": LogUniform(0.005, 0.5),
     }
 
     @classmethod

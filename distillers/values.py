@@ -33,16 +33,17 @@ def checked(cls: type[Distiller], key: str, value: Any, default: Any) -> Any:
 
 
 def _check_range(cls: type[Distiller], key: str, value: float, default: float | None) -> None:
-    low, high = _range(cls, key, type(value), default)
+    low, high = limits_of(cls, key, type(value), default)
     if not math.isfinite(value):
         raise ValueError("a finite number")
     if not low <= value <= high:
         raise ValueError(f"a number {_limits(low, high)}")
 
 
-def _range(
+def limits_of(
     cls: type[Distiller], key: str, kind: type, default: float | None
 ) -> tuple[float, float]:
+    """The lowest and the highest valid value of a numeric option."""
     above_zero = key.endswith(("temperature", "_lr"))
     least = ABOVE_ZERO if above_zero else 1.0 if kind is int else 0.0
     # A default below the usual minimum shows that smaller values make sense for this option.
@@ -65,6 +66,6 @@ def expectation(cls: type[Distiller], key: str, default: Any) -> str:
     words = {bool: "true or false", int: "whole number", float: "number", tuple: "list"}
     text = words.get(kind, "text" if kind is str else "any")
     if kind in (int, float):
-        low, high = _range(cls, key, kind, default)
+        low, high = limits_of(cls, key, kind, default)
         text += f" {_limits(low, high)}" if low > -math.inf or high < math.inf else ""
     return text + (" or null" if key in cls.optional or default is None else "")

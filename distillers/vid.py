@@ -15,6 +15,7 @@ from .base import ABOVE_ZERO, Distiller
 from .connectors import pool_to_smaller, stage_pairs
 from .needs import Needs
 from .registry import register
+from .spaces import LogUniform
 
 SMALLEST_VARIANCE = 1e-5  # as in RepDistiller
 
@@ -43,6 +44,7 @@ class VID(Distiller):
     defaults = {"initial_variance": 5.0, "hidden_channels": None}
     optional = {"hidden_channels": int}
     ranges = {"initial_variance": (ABOVE_ZERO, math.inf)}
+    search = {"weight": LogUniform(0.1, 10)}  # the variance is trained
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
         hidden, variance = self.options.hidden_channels, self.options.initial_variance

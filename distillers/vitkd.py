@@ -14,6 +14,7 @@ from .base import ABOVE_ZERO, Distiller, Unsupported
 from .connectors import generation_block
 from .needs import Needs
 from .registry import register
+from .spaces import LogUniform, Uniform
 
 SHALLOW = 2  # number of layers that are imitated, as in the paper
 
@@ -43,6 +44,11 @@ class ViTKD(Distiller):
     needs = Needs(tokens=True, batch="global")  # one mask is drawn for the whole batch
     defaults = {"mimic_weight": 3e-5, "generation_weight": 3e-6, "mask_ratio": 0.5}
     ranges = {"mask_ratio": (ABOVE_ZERO, 1)}
+    search = {
+        "mimic_weight": LogUniform(3e-6, 3e-4),
+        "generation_weight": LogUniform(3e-7, 3e-5),
+        "mask_ratio": Uniform(0.1, 0.9),
+    }
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
         probes = self.probe_pair(student, teacher)

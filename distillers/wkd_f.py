@@ -15,6 +15,7 @@ from .connectors import ConvReg
 from .losses import cosine_decay
 from .needs import Needs
 from .registry import register
+from .spaces import LogUniform
 
 EPS = 1e-5  # added to the variances, as in the authors' code
 INNER = 256  # channels inside the bottleneck projector, as in the authors' code
@@ -59,6 +60,7 @@ class WKDF(Distiller):
             "decay_start": 0.0,
         }
     }
+    search = {"weight": LogUniform(0.008, 0.8), "mean_ratio": LogUniform(1, 16)}
 
     def setup(self, student: nn.Module, teacher: nn.Module | None, info: Info) -> None:
         probes = self.probe_pair(student, teacher)

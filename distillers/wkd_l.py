@@ -16,6 +16,7 @@ from .base import Distiller
 from .losses import cosine_decay, hard_labels, is_class, log_softmax_without, target_term, unit
 from .needs import Needs
 from .registry import register
+from .spaces import LogUniform
 
 EPS = 1e-8  # added to costs and divisors, as in the authors' code
 
@@ -61,6 +62,12 @@ class WKDL(Distiller):
         "decay_start": 150.0,
     }
     presets = {"imagenet": {"transport_weight": 30.0, "temperature": 2.0, "decay_start": 0.0}}
+    search = {
+        "target_weight": LogUniform(0.1, 10),
+        "transport_weight": LogUniform(60, 6000),
+        "temperature": LogUniform(2, 32),
+        "sharpening": LogUniform(0.25, 4),
+    }
 
     costs: Tensor  # (C, C)
 

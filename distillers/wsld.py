@@ -11,6 +11,7 @@ from models import Outputs
 
 from .base import Distiller
 from .registry import register
+from .spaces import LogUniform
 
 EPS = 1e-7  # added to the teacher's cross-entropy, as in the authors' code
 
@@ -36,6 +37,11 @@ class WSLD(Distiller):
     softens = True
     defaults = {"alpha": 2.25, "temperature": 4.0}
     presets = {"imagenet": {"alpha": 2.5, "temperature": 2.0}}
+    search = {
+        "weight": LogUniform(0.1, 10),
+        "alpha": LogUniform(0.225, 22.5),
+        "temperature": LogUniform(1, 16),
+    }
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         temperature = self.options.temperature

@@ -11,6 +11,7 @@ from models import Outputs
 from .base import Distiller
 from .compose import Wrapper
 from .registry import register
+from .spaces import LogUniform, Uniform
 from .ttm import transformed_kl
 
 # Registered twice: "wttm" is a method, "wttm+crd" wraps another one.
@@ -36,6 +37,7 @@ class WTTM(Distiller):
     softens = True
     defaults = {"weight": 2.25, "exponent": 0.1}
     presets = {"imagenet": {"weight": 1.6, "exponent": 0.8}}
+    search = {"weight": LogUniform(0.225, 22.5), "exponent": Uniform(0.05, 1)}
 
     def loss(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         s, t = self.soften(student.logits), self.soften(teacher.logits)
@@ -52,6 +54,7 @@ class WithWTTM(Wrapper):
 
     softens = True
     defaults = {"wttm_weight": 4.0, "wttm_exponent": 0.2}
+    search = {"wttm_weight": LogUniform(0.4, 40), "wttm_exponent": Uniform(0.05, 1)}
 
     def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> dict[str, Tensor]:
         losses = super().forward(student, teacher, batch)

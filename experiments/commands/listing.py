@@ -129,9 +129,10 @@ def _method(name: str) -> Iterator[str]:
     import inspect
 
     import distillers
-    from distillers import catalogue
+    from distillers import catalogue, search
 
     cls, options = distillers.find(name), distillers.defaults(name)
+    space = search.space_of(name)
     yield f"{name}: {distillers.title(name)}. {cls.paper}"
     yield ""
     yield inspect.getdoc(cls) or ""
@@ -140,8 +141,11 @@ def _method(name: str) -> Iterator[str]:
     for heading, text in catalogue.demands(name, options):
         yield f"{heading:<10} {text}"
     yield ""
-    rows = [[key, as_yaml(value), catalogue.expected(name, key)] for key, value in options.items()]
-    yield from _grid(rows, ["option", "default", "expected"])
+    rows = [
+        [key, as_yaml(value), catalogue.expected(name, key), str(space.get(key, ""))]
+        for key, value in options.items()
+    ]
+    yield from _grid(rows, ["option", "default", "expected", "tuning searches"])
     for preset, values in cls.presets.items():
         listed = ", ".join(f"{key} {as_yaml(value)}" for key, value in values.items())
         yield f"preset {preset}: {listed or 'the defaults'}"

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tabulate import tabulate
 
 import distillers
-from distillers import catalogue
+from distillers import catalogue, search
 from experiments.commands.entry import entry_point
 from experiments.environment import CHECKOUT
 from results import records
@@ -30,7 +30,8 @@ HEAD = """\
 
 Made by `tools/reports/methods_page.py` from the classes themselves: formula, source, deviations,
 options with their defaults, presets. Beside its own options every method has `ce`, `kd`,
-`kd_temperature` and `weight`; they are listed where a method's default is another.
+`kd_temperature` and `weight`; they are listed where a method's default is another. With Hinton's
+term on, tuning also searches `kd` and `kd_temperature`.
 """
 
 
@@ -68,7 +69,7 @@ def section(name: str) -> str:
 def _section(cls: type[distillers.Distiller]) -> str:
     plus = "+" if issubclass(cls, distillers.Wrapper) else ""
     parts = [f"## {cls.title} (`{cls.name}{plus}`)", "", *_source(cls)]
-    parts += [_text(inspect.getdoc(cls) or ""), *_options(cls), *_presets(cls)]
+    parts += [_text(inspect.getdoc(cls) or ""), *_options(cls), *_search(cls), *_presets(cls)]
     cite = catalogue.bibtex(cls)
     parts += ["", "```bibtex", cite, "```"] if cite else []
     return "\n".join(parts) + "\n"
@@ -96,6 +97,12 @@ def _options(cls: type[distillers.Distiller]) -> list[str]:
     if not rows:
         return []
     return ["", tabulate(rows, ["option", "default", "one of"], tablefmt="pipe")]
+
+
+def _search(cls: type[distillers.Distiller]) -> list[str]:
+    space = search.own_space(cls)
+    listed = "; ".join(f"`{key}` {space[key]}" for key in sorted(space))
+    return ["", f"Tuning searches {listed}."] if listed else []
 
 
 def _presets(cls: type[distillers.Distiller]) -> list[str]:

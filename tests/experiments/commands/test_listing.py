@@ -9,6 +9,7 @@ import pytest
 import datasets
 import distillers
 from benchmark import main
+from distillers import search
 from experiments.train import method_costs
 from tests.experiments import cli
 
@@ -44,17 +45,19 @@ def test_a_method():
 
 
 @pytest.mark.parametrize("name", distillers.names())
-def test_defaults_are_among_what_is_expected(name):
-    text = listed("methods", name)
+def test_defaults_expected_values_and_the_search_space_of_every_option(name):
+    text, space = listed("methods", name), search.space_of(name)
     for option in distillers.defaults(name):
-        assert len(row(text, option)) == 3
+        shown = [str(space[option])] if option in space else []
+        assert row(text, option)[3:] == shown
+        assert len(row(text, option)) == 3 + len(shown)
 
 
 def test_what_may_be_null_says_so():
     name, option = next(
         (name, option) for name in distillers.names() for option in distillers.find(name).optional
     )
-    assert row(listed("methods", name), option)[-1].endswith(" or null")
+    assert row(listed("methods", name), option)[2].endswith(" or null")
 
 
 def test_a_data_set():
