@@ -35,12 +35,14 @@ class TuneEntry(Strict):
         if self.epochs is None or self.epochs == before:
             return {}
         scale = self.epochs / before
-        marks = {_rounded(scale * mark) for mark in fields["milestones"]}
-        return {
-            "epochs": self.epochs,
-            "milestones": sorted(mark for mark in marks if 0 < mark < self.epochs),
-            "warmup_epochs": min(_rounded(scale * fields["warmup_epochs"]), self.epochs - 1),
-        }
+        scaled: dict[str, Any] = {"epochs": self.epochs}
+        if fields["schedule"] == "step":
+            marks = {_rounded(scale * mark) for mark in fields["milestones"]}
+            scaled["milestones"] = sorted(mark for mark in marks if 0 < mark < self.epochs)
+        if fields["warmup_epochs"]:
+            warmup = _rounded(scale * fields["warmup_epochs"])
+            scaled["warmup_epochs"] = min(warmup, self.epochs - 1)
+        return scaled
 
 
 def _rounded(epochs: float) -> int:
