@@ -70,7 +70,7 @@ def after_choices(statuses: Statuses, choices: Iterable[Choice]) -> dict[str, St
         if choice.id not in words:
             words[choice.id] = _standing(choice, statuses)
         state, detail = words[choice.id]
-        return replace(status, state=state, detail=detail)
+        return replace(status, state=state, detail=detail, blocked="")  # as it is now
 
     return {run: after(status) for run, status in statuses.items()}
 
