@@ -14,6 +14,8 @@ from experiments.matrix.schema import Matrix
 from experiments.matrix.variants import departures, is_template, label
 from experiments.plan.plan import Plan
 
+MOST = 20  # rows that a note names
+
 
 def exceptions(matrix: Matrix, shown: Expansion) -> list[str]:
     """Where students, teachers, methods or pairs that are shown leave the recipe or defaults."""
@@ -68,7 +70,8 @@ def departing_note(other: Mapping[str, Sequence[str]]) -> list[str]:
     for row, texts in other.items():
         untold = [text for text in texts if text not in row]
         rows += [f"{row} ({', '.join(untold)})" if untold else row] if texts else []
-    listed = "; ".join(rows)
+    more = [f"… and {len(rows) - MOST} more"] if len(rows) > MOST else []
+    listed = "; ".join([*rows[:MOST], *more])
     return [f"Another recipe or other data, so compared with no row: {listed}"] if rows else []
 
 

@@ -11,6 +11,7 @@ from experiments.plan.summary import duration
 from experiments.rundir.status import Status
 from experiments.wording import plural
 from results import power
+from results.cells import of_one_protocol
 from results.leaderboard import Leaderboard
 from results.power import ENOUGH, MOST_PAIRS, MOST_TRIALS, Spread
 from results.statistics import MIN_UNITS
@@ -37,7 +38,7 @@ class Question:
             f"to find a method {self.effect:g} points above {board.baseline or 'another'} with "
             f"{ENOUGH:.0%} power, at {1 - board.level:.0%} confidence for {rest} together:"
         )
-        spread, cells = power.observed(board.cells, board.baseline)
+        spread, cells = power.observed(of_one_protocol(board.cells), board.baseline)
         source = f"of {plural(cells, 'cell')} on record" if cells else "usual on CIFAR-100"
         yield (
             f"  spread ({source}): {spread.trial:.2f} points between trials, "
@@ -48,7 +49,7 @@ class Question:
 
     @property
     def comparisons(self) -> int:
-        return max(1, len(self.board.methods) - 1)
+        return max(1, len(set(self.board.methods) - self.board.departing) - 1)
 
     def _these(self, spread: Spread) -> str:
         pairs, rest = len(self.board.pairs), (self.comparisons, self.board.level)

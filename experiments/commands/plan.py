@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 def plan(args: argparse.Namespace) -> int:
     """Show what would be trained and what it costs, without starting anything."""
     from experiments.cluster import queue_status
+    from experiments.commands.departures import departing_note, departures_of
     from experiments.plan.summary import format_counts
     from experiments.rundir.status import State
 
@@ -38,6 +39,8 @@ def plan(args: argparse.Namespace) -> int:
     warn_of_damage(args, statuses)
     print(format_counts(prepared, statuses))
     print_methods_not_compute_matched(prepared.expansion)
+    for text in departing_note(departures_of(prepared)):
+        print(f"note: {text[0].lower()}{text[1:]}")
     for text in _warnings(prepared, statuses.values()):
         print(f"warning: {text}")
     print_teacher_notes(prepared, statuses)

@@ -179,7 +179,8 @@ def _works(todo: Iterable[Status], seconds: Mapping[str, float | None]) -> dict[
     for s in todo:
         left = s.epochs.left
         predicted = seconds.get(s.spec.id)
-        kind = (s.spec.pair, s.spec.method, repr(s.spec.options))
+        data, batch_size = s.spec.dataset.key, s.spec.recipe.batch_size
+        kind = (s.spec.pair, s.spec.method, repr(s.spec.options), data, batch_size)
         per_epoch = predicted / left if predicted and left > 0 else None
         works[s.spec.id] = Work(left, kind, per_epoch, s.spec.id in awaited)
     return works

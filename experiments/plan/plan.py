@@ -136,10 +136,10 @@ class Plan:
 
     def _with_heads(self, methods: Collection[str]) -> Collection[str]:
         """Those of the methods that predict with modules of their own."""
-        if self.code is None:
+        if self.strict:
             return assistants.with_heads(methods)
-        memo = Memo(self.workspace.data)
-        return assistants.remembered(methods, memo, self.code, self.load_code)
+        memo, code = Memo(self.workspace.data), self.code or Code.of_today()
+        return assistants.remembered(methods, memo, code, self.load_code)
 
     def _why_not(self, statuses: Mapping[str, Status]) -> dict[str, str]:
         """Run id -> why its method cannot serve its pair.

@@ -91,7 +91,9 @@ def _below_students(
 ) -> Iterator[str]:
     """About teachers below the student alone, where that is done."""
     entries: dict[str, list[RunSpec]] = {}
-    other = departures(plan.matrix)  # of another recipe or other data: no student to compare with
+    other = departures(
+        (plan.origin or plan).matrix
+    )  # of another recipe or other data: no student to compare with
     for entry in plan.expansion.entries:
         if not other.get(entry.label):
             entries.setdefault(entry.pair, []).append(entry.spec)

@@ -83,13 +83,17 @@ def play(
     """One scenario from its start to its verdict; drawn again where the moment came too late."""
     rng = random.Random(f"{fault.name} {seed}")
     content = fault.content(size)
+    missed: list[str] = []
     for draw in range(DRAWS):
         name = f"{fault.name.replace('_', '-')}-{rng.randrange(16**6):06x}"
         s = Scenario(folder / str(draw), name, cluster, content, rng, fault.flags, fault.first)
         disk = small_disk(s.runs) if fault.small_disk else contextlib.nullcontext()
-        with contextlib.suppress(MissedError), disk, contextlib.closing(s):
-            return _judged(fault, s, seed, references)
-    return Verdict(fault, seed, wrong=[f"the moment came too late {DRAWS} times"])
+        try:
+            with disk, contextlib.closing(s):
+                return _judged(fault, s, seed, references)
+        except MissedError as error:
+            missed.append("; ".join([*s.moments, str(error)]))
+    return Verdict(fault, seed, wrong=[f"not injected in {DRAWS} draws: {' | '.join(missed)}"])
 
 
 def _judged(fault: Fault, s: Scenario, seed: str, references: References) -> Verdict:

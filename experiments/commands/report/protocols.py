@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 import datasets
+from experiments.commands.report import chains
 from experiments.errors import InputError
 from experiments.matrix.pairs import NONE
 from experiments.matrix.protocol import standard_recipe
@@ -32,10 +33,12 @@ class Item:
 
     ``trained`` is the spec that says how its student was trained: its own; of a probe, that of the
     student, or as much as the probe knows of it where that run is not on the board.
+    ``assistants`` are those of its chain that are on the board, the last first.
     """
 
     record: Record
     trained: Mapping[str, Any]
+    assistants: tuple[Record, ...] = ()
 
     @property
     def method(self) -> str:
@@ -59,7 +62,12 @@ class Item:
 
     @property
     def teacher(self) -> str:
-        """The teacher's name; "none" where there is none, or where it is not known."""
+        """The teacher's name; "none" where there is none, or where it is not known.
+
+        Of a chain, everything before the student.
+        """
+        if self.assistants:
+            return chains.written(self.method, self.assistants)
         return str((self.trained.get("teacher") or {}).get("name") or NONE)
 
     @property
@@ -93,7 +101,7 @@ class Group:
 def groups(records: Mapping[str, Record]) -> list[Group]:
     """The runs of a board file by protocol, the largest group first; teachers' runs aside."""
     by_key: dict[tuple[bool, Key], list[Item]] = {}
-    for item in (Item(record, _trained(record, records)) for record in records.values()):
+    for item in (_item(record, records) for record in records.values()):
         by_key.setdefault((bool(item.record.spec.get("source")), item.key), []).append(item)
     taught_by = _teachers(records.values())
     found = []
@@ -102,6 +110,11 @@ def groups(records: Mapping[str, Record]) -> list[Group]:
         found += [group for some in _by_rate(rows) for group in _by_weights(some)]
     made = [Group(items, _own_teachers(items, records)) for items in found]
     return sorted(made, key=lambda group: -len(group.items))
+
+
+def _item(record: Record, records: Mapping[str, Record]) -> Item:
+    trained = _trained(record, records)
+    return Item(record, trained, chains.assistants(trained, records))
 
 
 def _trained(record: Record, records: Mapping[str, Record]) -> Mapping[str, Any]:
@@ -119,8 +132,8 @@ def _teachers(records: Iterable[Record]) -> set[Any]:
     """The ids of the teachers' runs, and their names with the data they teach on."""
     found: set[Any] = set()
     for record in records:
-        used = record.spec.get("teacher") or {}
-        found |= {used.get("run"), (used.get("name"), _data_key(record.spec))} if used else set()
+        for used in chains.teachers_of(record.spec):
+            found |= {used.get("run"), (used.get("name"), _data_key(record.spec))}
     return found
 
 
@@ -140,7 +153,8 @@ def _is_teacher(item: Item, items: Sequence[Item], taught_by: set[Any]) -> bool:
 
 def _own_teachers(items: Iterable[Item], records: Mapping[str, Record]) -> list[Record]:
     shown = {item.record.run for item in items}
-    runs = [str((item.trained.get("teacher") or {}).get("run")) for item in items]
+    above = (spec for i in items for spec in (i.trained, *(a.spec for a in i.assistants)))
+    runs = [str(used.get("run")) for spec in above for used in chains.teachers_of(spec)]
     return [records[run] for run in dict.fromkeys(runs) if run in records and run not in shown]
 
 
@@ -220,8 +234,11 @@ def _with_alone(items: Sequence[Item], layer: Sequence[Item], first: bool) -> li
 
 
 def _weights(item: Item) -> str:
-    """The teacher's weights; its run where their hash was not stored."""
+    """The first teacher's weights; its run where their hash was not stored."""
     used, stored = item.record.teacher, item.trained.get("teacher") or {}
+    if item.assistants:
+        first = item.assistants[-1]
+        used, stored = first.teacher, first.spec.get("teacher") or {}
     own = used.sha256 if used else None
     return str(own or stored.get("sha256") or stored.get("run") or "")
 

@@ -27,7 +27,7 @@ from experiments.matrix.schema import DatasetEntry
 from results.cells import Cell, TeacherScores
 from results.leaderboard import Leaderboard, leaderboard
 from results.report.content import TEACHER, MethodFacts, Run
-from results.schema import Record
+from results.schema import Record, TeacherUsed
 
 _FIRST = (VANILLA, "kd")  # the rows that others are compared with
 
@@ -134,7 +134,7 @@ class Table:
         found: dict[str, dict[str, float]] = {}
         names: dict[str, str] = {}
         for cell in self.cells:
-            used = cell.record.teacher if cell.record else None
+            used = self._first_teacher(cell.record) if cell.record else None
             if used and used.accuracy is not None:
                 key = used.run or used.sha256 or ""
                 found.setdefault(cell.pair, {}).setdefault(key, used.accuracy)
@@ -143,6 +143,11 @@ class Table:
             pair: TeacherScores(names[pair], tuple(scores.values()))
             for pair, scores in found.items()
         }
+
+    def _first_teacher(self, record: Record) -> TeacherUsed | None:
+        """Whom a run learned from; at the end of a chain, whom its first assistant did."""
+        item = self.items.get(record.run)
+        return (item.assistants[-1] if item and item.assistants else record).teacher
 
     @cached_property
     def _usual_lr(self) -> Any:

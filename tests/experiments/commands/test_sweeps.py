@@ -171,7 +171,16 @@ def test_plan_counts_the_steps_of_each_row(swept: Path) -> None:
     shutil.rmtree(swept.parent / "runs")
     text = cli.command("plan", swept, "--each", "--no-timing").out
     assert "17 runs" in text.splitlines()[0]
-    assert text.count("Part (dataset.subset 32, recipe.epochs") == 2
+    assert text.count("Part (dataset.subset 32, recipe.epochs") == 4  # named, and their costs
     # Two steps an epoch, one of half the images; a teacher, then two trials.
     whole, part, longer = 5 * 2 * 2, (1 + 2) * 1, 3 * 2
     assert f"to do: {2 * 2 + 2 * (whole + part + longer)} steps" in text
+
+
+def test_students_of_a_sweep_are_probed(swept: Path) -> None:
+    target = {"name": "digits"}
+    cli.write(swept.parent, methods=METHODS, trials=2, transfer={"datasets": [target]})
+    text = cli.command("plan", swept, "--no-timing", "--transfer", "digits").out
+    assert "16 runs: 16 to do" in text
+    table = cli.command("table", swept, "--transfer", "digits").out
+    assert f"- {NOTE}" in table

@@ -40,6 +40,8 @@ def test_one_teacher_and_trial_is_one_cohort_and_the_baseline_joins():
     ("changes", "count"),
     [
         ({"trials": 3}, 3),
+        ({"methods": [{"name": "kd", "sweep": {"dataset.subset": [16, 32], "ce": [0.5, 1]}}]}, 2),
+        ({"methods": [{"name": "kd", "sweep": {"recipe.epochs": [9, 8], "recipe.lr": [1, 2]}}]}, 2),
         ({"pairs": PAIRS}, 2),
         ({"pairs": PAIRS, "trials": 2}, 4),
         ({"pairs": ["resnet14 -> resnet8", "resnet14 -> resnet20"]}, 1),

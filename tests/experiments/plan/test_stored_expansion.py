@@ -262,6 +262,8 @@ def in_a_process(place: Path, *arguments: str) -> tuple[str, str]:
 def test_looking_imports_no_pytorch(finished: Path, tmp_path: Path) -> None:
     place = tmp_path / "place"
     shutil.copytree(finished, place)
+    chain, ensemble = "resnet14 -> resnet8 -> resnet8", "[resnet14, resnet8] -> resnet8"
+    cli.write(place, pairs=["resnet14 -> resnet8", chain, ensemble])
     (place / "data").mkdir(exist_ok=True)
     run = next(iter(looked_at(place).expansion.runs))
     shutil.rmtree(run.directory(place / "runs"))  # one is to do

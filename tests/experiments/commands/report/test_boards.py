@@ -8,13 +8,16 @@ from typing import Any
 
 import pytest
 
+from experiments.commands.report import protocols
 from results.leaderboard import Leaderboard
+from results.schema import Record
 from tools import check_tables
 
 ROOT = Path(__file__).resolve().parents[4]
 BOARDS = sorted((ROOT / "results/boards").glob("*.jsonl"))
 DIGITS = ROOT / "results/boards/digits.jsonl"
 Line = dict[str, Any]
+METHODS = ("kd", "at")
 
 
 def lines_of(path: Path = DIGITS) -> list[Line]:
@@ -385,3 +388,53 @@ def test_a_recipe_of_another_version(reports, tmp_path):
         line["spec"]["recipe"]["warp"] = 3
     (content,) = reports.of(written(tmp_path, lines))
     assert content.board.recipe == "" and len(content.board.methods) == 9
+
+
+# ---- chains and ensembles ------------------------------------------------------------------------
+
+
+def record_of(run: str, method: str, student: str, teacher: dict[str, Any] | None) -> Record:
+    spec = {"method": method, "student": student, "teacher": teacher, "trial": 0}
+    return Record(format=1, run=run, spec=spec, accuracy={"last": {"top1": 50.0}})
+
+
+def test_a_chain_on_a_board_is_no_plain_pair():
+    """One table for all methods, each with an assistant of its own."""
+    made = [
+        record_of("t", "vanilla", "resnet20", None),
+        *(record_of(f"a-{m}", m, "resnet14", {"name": "resnet20", "run": "t"}) for m in METHODS),
+        *(
+            record_of(f"s-{m}", m, "resnet8", {"name": "resnet14", "run": f"a-{m}"})
+            for m in METHODS
+        ),
+        record_of("by", "at", "resnet8", {"name": "resnet14", "run": "a-kd"}),
+    ]
+    (group,) = protocols.groups({record.run: record for record in made})
+    pairs = {item.record.run: f"{item.teacher} -> {item.student}" for item in group.items}
+    chain = "resnet20 -> resnet14 -> resnet8"
+    assert pairs == {
+        **{f"a-{m}": "resnet20 -> resnet14" for m in METHODS},
+        **{f"s-{m}": chain for m in METHODS},
+        "by": "resnet20 -> resnet14 by kd -> resnet8",
+    }
+    assert [record.run for record in group.teachers] == ["t"]
+
+
+def test_the_members_of_an_ensemble_are_its_teachers():
+    members = [{"name": "resnet20", "run": "t"}, {"name": "resnet14", "run": "u"}]
+    made = [
+        record_of("t", "vanilla", "resnet20", None),
+        record_of("u", "vanilla", "resnet14", None),
+        record_of("s", "kd", "resnet8", {"name": "resnet20+resnet14", "members": members}),
+    ]
+    (group,) = protocols.groups({record.run: record for record in made})
+    assert [item.record.run for item in group.items] == ["s"]
+    assert [record.run for record in group.teachers] == ["t", "u"]
+
+
+def test_a_circle_of_teachers_ends():
+    made = {
+        "a": record_of("a", "kd", "resnet8", {"name": "resnet14", "run": "b"}),
+        "b": record_of("b", "kd", "resnet14", {"name": "resnet8", "run": "a"}),
+    }
+    assert sum(len(group.items) for group in protocols.groups(made)) == 2
