@@ -92,7 +92,7 @@ class Tuning:
     tuned     label of a method's own options -> label of the row with the chosen ones
     stages    in the order in which they are trained
     configs   configurations per search; ``trials`` and ``epochs`` are those of the search
-    held_out  the part of the training set that was held out: "0.1 of the training set"
+    held_out  the part of the training set that was held out: "10 % of the training set"
     given     teachers from files, which may have seen the held-out images
     """
 
