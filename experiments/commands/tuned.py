@@ -147,4 +147,3 @@ def _given(expansion: Expansion) -> tuple[str, ...]:
     teachers = [candidate.spec.teacher for candidate in expansion.candidates]
     parts = (part for teacher in teachers if teacher for part in teacher.parts)
     return tuple(dict.fromkeys(part.name for part in parts if part.sha256))
-
