@@ -155,6 +155,19 @@ def test_the_printed_table_says_what_was_chosen(place):
     assert len(expansion.choices) == 4
 
 
+def test_the_curves_are_a_csv(place, tmp_path):
+    matrix = str(place / "matrix.yaml")
+    lines = called("table", place, matrix, "--format", "csv", "--curves").out.splitlines()
+    assert lines[0] == "method,pairs,k,expected_best,std,hours"
+    assert len(lines) == 1 + 4 * 3
+    assert lines[3].startswith("KD,resnet14 → resnet8,3,45.0,0.0,")
+    untuned = str(cli.write(tmp_path, methods=["kd"]))
+    made = cli.call("table", untuned, "--format", "csv", "--curves", "--runs", str(tmp_path))
+    assert (made.code, made.err.splitlines()[-1]) == (
+        2, f"error: --curves: {untuned} tunes nothing that is shown",
+    )  # fmt: skip
+
+
 def test_a_part_of_the_methods(place):
     matrix = str(place / "matrix.yaml")
     text = called("table", place, matrix, "--methods", "kd", "--format", "markdown").out
