@@ -73,15 +73,15 @@ class Plan:
         ``measures``: records of a board file have theirs. ``seen``: see `read_statuses`.
         Raises InputError if a method cannot be built at all and the plan is ``strict``.
         """
-        stale = {run: earlier.detail for run, earlier in self.stale.items()}
         seen = {} if seen is None else seen
-        statuses = self._read(stale, measures, seen)
+        statuses = self._read(measures, seen)
         if self.settle(statuses):
-            statuses = self._read(stale, measures, seen)
+            statuses = self._read(measures, seen)
         statuses = choosing.after_choices(statuses, self.expansion.choices)
         return self._with_weights(statuses, seen)
 
-    def _read(self, stale: Mapping[str, str], measures: bool, seen: Seen) -> dict[str, Status]:
+    def _read(self, measures: bool, seen: Seen) -> dict[str, Status]:
+        stale = {run: earlier.detail for run, earlier in self.stale.items()}
         runs, place = self.expansion.runs, self.workspace.runs
         with activity(f"reading the states of {plural(len(runs), 'run')}"):
             return read_statuses(runs, place, self._reasons, stale, measures, seen)
@@ -95,6 +95,11 @@ class Plan:
         if found is self.expansion:
             return False
         self.expansion = found
+        if any(entry.spec.plugins for entry in found.entries):  # runs of earlier code, as before
+            again = reconcile(found, self.workspace.runs, self.load_code)
+            self.expansion = again.expansion
+            self.stale = {**self.stale, **again.stale}
+            self.accepted = {**self.accepted, **again.accepted}
         return True
 
     def _with_weights(self, statuses: dict[str, Status], seen: Seen | None) -> dict[str, Status]:
