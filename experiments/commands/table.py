@@ -98,10 +98,21 @@ def _text(args: argparse.Namespace, form: str, board: Leaderboard) -> str:
 
     if args.each and form == "csv":
         return formats.trials_csv(board)
+    if args.curves:
+        return _curves(args.matrix, board)
     width = terminal.columns() if not (file_of(args) or args.format) else None
     if width is not None and args.layout is None:
         return _fitted(board, width, args.best, _style(args, width))
     return formats.to_text(board, form, args.best, _style(args, width))
+
+
+def _curves(matrix: Path, board: Leaderboard) -> str:
+    from experiments.errors import InputError
+    from results import tuning_rows
+
+    if board.tuning is None:
+        raise InputError(f"--curves: {matrix} tunes nothing that is shown")
+    return tuning_rows.curves_csv(board, board.tuning)
 
 
 def _macros(args: argparse.Namespace, board: Leaderboard) -> str:

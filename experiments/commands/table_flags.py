@@ -29,6 +29,7 @@ _USES = {  # flag -> the formats that it makes sense for
     "--no-cost": _PRINTED,
     "--no-notes": _PRINTED,
     "--each": ("csv", "json"),
+    "--curves": ("csv",),
     "--columns": _PRINTED,
     "--macros": ("latex",),
     "--macros-prefix": ("latex",),
@@ -81,6 +82,8 @@ def check_flags(args: argparse.Namespace, form: str) -> None:
         raise InputError("--macros-prefix: only with --macros")
     if args.macros and not file_of(args):
         raise InputError("--macros: needs --output or --check, a file for the table itself")
+    if args.curves and args.each:
+        raise InputError("--curves: other rows than those of --each; drop one of them")
     for flag in ("--caption", "--label"):
         if args.only_tabular and getattr(args, flag[2:]):
             raise InputError(f"{flag}: a bare tabular has none; drop it or --only-tabular")
@@ -165,6 +168,11 @@ def _add_rows(verb: argparse.ArgumentParser) -> None:
     )
     add_published_flag(verb)
     verb.add_argument("--each", action="store_true", help="csv: one row per run, with its options")
+    verb.add_argument(
+        "--curves",
+        action="store_true",
+        help="csv, of a matrix that tunes: the expected best of k configurations, a row for each k",
+    )
 
 
 def _add_pivots(verb: argparse.ArgumentParser) -> None:
