@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .batch import Batch, Info, Stream
-from .errors import DataError
+from .errors import DataError, near
 
 TEST_BATCH = 250  # images of a batch to test on
 MAIN = Stream()  # every sample once per epoch, no extra views
@@ -24,6 +24,7 @@ class Settings:
     subset      train on a stratified selection of that many images, the same for every trial
     validation  hold out that many images (int) or that fraction (0 < float < 1) for validation
     shard       (rank, world): return only process ``rank``'s rows of every batch, among ``world``
+    scored_on   the part that accuracies are of; under "validation" there is no test part
     """
 
     name: str
@@ -34,6 +35,7 @@ class Settings:
     epochs: int = 240
     device: torch.device = torch.device("cpu")  # noqa: RUF009  (immutable)
     shard: tuple[int, int] = (0, 1)
+    scored_on: str = "test"
 
     def __post_init__(self) -> None:
         for key in ("batch_size", "epochs", "subset"):
@@ -42,6 +44,11 @@ class Settings:
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise DataError(f"{self.name}: {key} = {value!r}: expected a whole number from 1")
+        if self.scored_on not in ("test", "validation"):
+            expected = near(self.scored_on, ("test", "validation"))
+            raise DataError(f"{self.name}: scored_on = {self.scored_on!r}: {expected}")
+        if self.scored_on == "validation" and self.validation is None:
+            raise DataError(f"{self.name}: scored_on = 'validation': expected validation, too")
         rank, world = self.shard
         if not 0 <= rank < world:
             expected = "expected (rank, world), 0 ≤ rank < world"
@@ -68,6 +75,8 @@ def _go_on() -> None:
 class Data(ABC):
     """A data set: a training part, a test part and, if held out, a validation part.
 
+    One that is scored on its validation part has no test part: nothing can read it.
+
     info         describes the training part after hold-out and subset
     warnings     what a reader of the results should know about the files; stored with the results
     fingerprint  sha256 of the images and labels of all parts in use; for data sets streamed from
@@ -75,12 +84,14 @@ class Data(ABC):
     shared_bytes memory that decoding processes share with the trainer, at most, per view
     normalisation  {"mean": three numbers, "std": three numbers} of pixels in 0…1, red first: images
                  are (pixels - mean) / std; None where that is unknown
+    scored_on    the part that accuracies are of: "test", or "validation"
     """
 
     info: Info
     warnings: tuple[str, ...] = ()
     fingerprint: str
     shared_bytes: int = 0
+    scored_on: str = "test"
     # Called about twice a second while a batch is awaited; what it raises ends the wait.
     while_waiting: Callable[[], None] = staticmethod(_go_on)
     normalisation: Mapping[str, list[float]] | None = None
@@ -89,6 +100,11 @@ class Data(ABC):
     @abstractmethod
     def sizes(self) -> dict[str, int]:
         """Number of images of the parts to test on: "test" and, if held out, "validation"."""
+
+    @property
+    def scored(self) -> int:
+        """Number of images of the part that accuracies are of."""
+        return self.sizes[self.scored_on]
 
     @abstractmethod
     def steps_per_epoch(self, stream: Stream = MAIN) -> int:
@@ -107,10 +123,13 @@ class Data(ABC):
         """
 
     @abstractmethod
-    def test_batches(self, split: str = "test", batch_size: int = TEST_BATCH) -> Iterator[Batch]:
+    def test_batches(
+        self, split: str | None = None, batch_size: int = TEST_BATCH
+    ) -> Iterator[Batch]:
         """The "test" or "validation" part in order, not augmented; ``epoch`` is 0.
 
-        ``indices`` count within that part. Each of ``world`` processes gets every world-th batch.
+        The default is the part that accuracies are of. ``indices`` count within the part. Each of
+        ``world`` processes gets every world-th batch.
         Raises DataError for an unknown split.
         """
 

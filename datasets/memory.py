@@ -105,7 +105,8 @@ class MemoryData(Streams):
         kept, held = split_training(settings, images.train.labels)
         whole = len(kept) == len(images.train.labels)
         train = images.train if whole else images.train.take(kept)
-        self._parts = {"test": images.test}
+        is_tested = settings.scored_on == "test"
+        self._parts = {"test": images.test} if is_tested else {}
         if held is not None:
             self._parts["validation"] = images.train.take(held)
         side = train.images.shape[-1]
@@ -114,6 +115,8 @@ class MemoryData(Streams):
         self._constants = (images.mean, images.std)
         self.normalisation = {"mean": list(images.mean), "std": list(images.std)}
         self._content = images.content and content_in_use(images.content, kept, held)
+        if self._content and not is_tested:
+            self._content = f"{self._content} without its test part"
         self._augmentation = images.augmentation
         self._normalise = Normalisation(images.mean, images.std)
         self._train = train if train.mapped else self._padded(train)

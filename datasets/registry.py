@@ -152,6 +152,7 @@ def build(
     epochs: int = 240,
     device: str | torch.device = "cpu",
     shard: tuple[int, int] = (0, 1),
+    scored_on: str = "test",
     **options: Any,
 ) -> Data:
     """A data set by name, its files under ``root``, its batches on ``device``.
@@ -159,6 +160,7 @@ def build(
     subset      train on a stratified selection of that many images
     validation  hold out that many images, or that fraction, of the training part, before the subset
     shard       (rank, world): return this process's rows of every batch; batch_size is global
+    scored_on   the part that accuracies are of; "validation": the test part is left out
     options     the data set's own, see `options`
 
     Raises DataError for an unknown name or option (with near matches), an invalid value, and files
@@ -171,7 +173,7 @@ def build(
     except RuntimeError as error:
         raise DataError(f"{name}: device {device!r}: expected cpu, cuda or cuda:N") from error
     root = Path(os.path.expanduser(root))
-    settings = Settings(name, root, subset, validation, batch_size, epochs, place, shard)
+    settings = Settings(name, root, subset, validation, batch_size, epochs, place, shard, scored_on)
     return factory(settings, **checked)
 
 

@@ -64,9 +64,13 @@ class StreamedData(Streams):
     def __init__(self, settings: Settings, files: Files, workers: int) -> None:
         labels = torch.from_numpy(files.train.labels)
         kept, held = split_training(settings, labels)
-        everything = torch.arange(len(files.test))
         self._train = Chosen(files.train, kept, labels[kept])
-        self._parts = {"test": Chosen(files.test, everything, torch.from_numpy(files.test.labels))}
+        self._parts = {}
+        if settings.scored_on == "test":
+            everything = torch.arange(len(files.test))
+            self._parts["test"] = Chosen(
+                files.test, everything, torch.from_numpy(files.test.labels)
+            )
         if held is not None:
             self._parts["validation"] = Chosen(files.train, held, labels[held])
         info = settings.info(files.class_names, files.size, self._train.labels)
@@ -75,7 +79,7 @@ class StreamedData(Streams):
         missing = missing_classes(info.name, info.class_names, self._train.labels, tested)
         self.warnings = (*files.warnings, *missing)
         self.normalisation = {"mean": list(files.mean), "std": list(files.std)}
-        content = f"{files.train.sha256} {files.test.sha256}"
+        content = f"{files.train.sha256} {files.test.sha256 if 'test' in self._parts else ''}"
         self._identity = repr((files.mean, files.std, content_in_use(content, kept, held)))
         self._decoder = Decoder(files.size, files.margin, files.flip, files.as_shown)
         self._workers = workers

@@ -46,6 +46,7 @@ class Streams(Data):
     def __init__(self, settings: Settings, info: Info) -> None:
         self.info = info
         self._shard = settings.shard
+        self.scored_on = settings.scored_on
         self._device = settings.device
         self._samplers: dict[str | None, samplers.Sampler] = {}
         world = self._shard[1]
@@ -76,11 +77,18 @@ class Streams(Data):
             raise DataError(f"{self.info.name}: step {start_step}: the epoch has {steps} steps")
         return self._train_batches(trial, epoch, range(start_step, steps), stream)
 
-    def test_batches(self, split: str = "test", batch_size: int = TEST_BATCH) -> Iterator[Batch]:
+    def test_batches(
+        self, split: str | None = None, batch_size: int = TEST_BATCH
+    ) -> Iterator[Batch]:
+        split = self.scored_on if split is None else split
         if split not in self.sizes:
             if split == "validation":
                 raise DataError(
                     f"{self.info.name}: no validation part: none was held out (validation: N)"
+                )
+            if split == "test":
+                raise DataError(
+                    f"{self.info.name}: no test part: it is scored on the held-out part"
                 )
             expected = near(split, ("test", "validation"))
             raise DataError(f"{self.info.name}: unknown split {split!r}: {expected}")

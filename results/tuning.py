@@ -7,6 +7,7 @@ whole training set, as a row of the leaderboard beside that of the method's own 
 
 from __future__ import annotations
 
+import functools
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -37,7 +38,7 @@ class Search:
     chosen: int | None = None
     seconds: float | None = None
 
-    @property
+    @functools.cached_property
     def values(self) -> list[Score]:
         """By number: the mean over its runs, by which is chosen; None where one is not done."""
         return [_mean(scores) for scores in self.scores]
@@ -52,6 +53,10 @@ class Search:
         """How many configurations have lost because a run of theirs diverged."""
         return sum(value == DIVERGED for value in self.values)
 
+    def hours(self, k: int) -> float | None:
+        """What ``k`` configurations take, by the mean of all; None where it is not on record."""
+        return None if self.seconds is None else k * self.seconds / len(self.options) / 3600
+
     @property
     def changed(self) -> dict[str, Any]:
         """The chosen options that differ from the method's own; empty where these were chosen."""
@@ -60,7 +65,7 @@ class Search:
         own, new = self.options[0], self.options[self.chosen]
         return {key: value for key, value in new.items() if key not in own or own[key] != value}
 
-    @property
+    @functools.cached_property
     def curve(self) -> list[tuple[float, float]]:
         """`expected_best` of its configurations; empty until all of them are done.
 
@@ -92,7 +97,7 @@ class Tuning:
     tuned     label of a method's own options -> label of the row with the chosen ones
     stages    in the order in which they are trained
     configs   configurations per search; ``trials`` and ``epochs`` are those of the search
-    held_out  the part of the training set that was held out: "0.1 of the training set"
+    held_out  the part of the training set that was held out: "10 % of the training set"
     given     teachers from files, which may have seen the held-out images
     """
 

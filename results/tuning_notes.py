@@ -163,6 +163,8 @@ def _tau(value: float) -> str:
 def about_stages(tuning: Tuning) -> list[str]:
     """What the times are."""
     lines = ["Time as recorded, of the runs that are done; runs may have shared a device."]
+    if any(search.chosen == 0 for search in tuning.searches):
+        lines.append("Tuned runs at a method's own options are the runs of these, counted once.")
     if any(stage.seconds is None for stage in tuning.stages):
         lines.append("–: not on record.")
     return lines

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from results.leaderboard import Leaderboard
+from results.spreadsheet import harmless
 from results.statistics import Estimate
 from results.tuning import DIVERGED, Score, Search, Tuning
 from results.tuning_gains import Gain, PairGain, gains
@@ -63,6 +66,27 @@ def _choice(search: Search) -> dict[str, Any]:
         "own_validation": _score(search.values[0]),
         "chosen_validation": _score(search.values[search.chosen]),
     }
+
+
+def curves_csv(board: Leaderboard, tuning: Tuning) -> str:
+    """One row per search that is complete and number k of configurations, as csv.
+
+    method, pairs    the search; the pairs of a joint choice are separated by "; "
+    expected_best    the mean of the best of k configurations, and ``std`` of it over the draws
+    hours            what k configurations take on average; empty where it is not on record
+    """
+    file = io.StringIO()
+    writer = csv.DictWriter(file, _CURVE, lineterminator="\n")
+    writer.writeheader()
+    for search in tuning.ordered(board.methods):
+        for k, (mean, std) in enumerate(search.curve, start=1):
+            values = (search.label, "; ".join(search.pairs), k, mean, std, search.hours(k))
+            row = dict(zip(_CURVE, values, strict=True))
+            writer.writerow({key: harmless(value) for key, value in row.items()})
+    return file.getvalue()
+
+
+_CURVE = ("method", "pairs", "k", "expected_best", "std", "hours")
 
 
 # ---- json ----------------------------------------------------------------------------------------

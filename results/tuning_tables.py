@@ -36,8 +36,8 @@ def named(board: Leaderboard, cost: bool = True) -> dict[str, Table]:
         return {}
     found, ranked = gains(board, tuning), order(board, tuning)
     made = {
-        "Own options and tuned ones": _gains(board, tuning, found) if found else None,
-        "Averages": _averages(board, found) if found and len(board.pairs) > 1 else None,
+        "Own options and tuned ones": _gains(board, tuning, found) if _begun(found) else None,
+        "Averages": _averages(board, found) if _begun(found) and len(board.pairs) > 1 else None,
         "Order of the methods": _order(ranked) if ranked else None,
         "What was chosen": _choices(board, tuning, searches),
         "Best of k configurations": _curves(board, searches),
@@ -47,6 +47,10 @@ def named(board: Leaderboard, cost: bool = True) -> dict[str, Table]:
 
 
 # ---- own and tuned -------------------------------------------------------------------------------
+
+
+def _begun(found: Sequence[Gain]) -> bool:
+    return any(pair.n for gain in found for pair in gain.pairs.values())
 
 
 def _gains(board: Leaderboard, tuning: Tuning, found: Sequence[Gain]) -> Table:

@@ -17,7 +17,7 @@ from experiments.plan.plan import Plan
 
 def spared_teachers(plan: Plan, known: Mapping[str, QueueState]) -> set[str]:
     """Ids of teachers that are not named themselves and that jobs of other runs wait for."""
-    named = {spec.id for spec in plan.expansion.runs}
+    named = plan.expansion.names
     of_others = {
         task
         for array in submitted.load(plan.workspace.runs)

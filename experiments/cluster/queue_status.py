@@ -69,7 +69,7 @@ def look(
     seen = {} if seen is None else seen
     runs = plan.workspace.runs
     statuses = plan.statuses(measures, seen)
-    known = _ask(runs, statuses.values(), failed)
+    known = _ask(runs, statuses.values(), failed, plan.expansion.sent_as)
     queue = known.states()
     over = [run for run, state in queue.items() if not state.state]
     if any(statuses[run].state != State.FAILED for run in over):
@@ -108,16 +108,21 @@ def note_silence(view: View) -> None:
         print(f"note: SLURM did not answer; showing what the disk says ({error})", file=sys.stderr)
 
 
-def query(runs: Path, statuses: Iterable[Status], with_ends: bool = True) -> dict[str, QueueState]:
+def query(
+    runs: Path,
+    statuses: Iterable[Status],
+    with_ends: bool = True,
+    sent_as: Iterable[tuple[str, str]] = (),
+) -> dict[str, QueueState]:
     """Run id -> queue state of unfinished runs, with one call of squeue and one of sacct.
 
     ``with_ends``: False where it does not matter how tasks ended that are in the queue no more; the
-    accounts need not answer then.
+    accounts need not answer then. ``sent_as``: of the plan's expansion.
 
     Empty where SLURM is not installed. Raises SlurmError where it is installed but does not answer:
     "not in the queue" and "unknown" must not be confused.
     """
-    known = _ask(runs, statuses)
+    known = _ask(runs, statuses, sent_as=sent_as)
     require_answer(known.silent if with_ends else set(known.answers.silent.values()))
     return known.states()
 
@@ -128,32 +133,52 @@ def require_answer(silent: Collection[str]) -> None:
         raise slurm.SlurmError("; ".join(silent))
 
 
-def _ask(runs: Path, statuses: Iterable[Status], failed: bool = False) -> Known:
-    """Ask SLURM about the latest task of every unfinished run, and about claims' tasks."""
+def _ask(
+    runs: Path,
+    statuses: Iterable[Status],
+    failed: bool = False,
+    sent_as: Iterable[tuple[str, str]] = (),
+) -> Known:
+    """Ask SLURM about the latest task of every unfinished run, and about claims' tasks.
+
+    ``sent_as``: the placeholders that runs may have been sent as, see `Expansion`.
+    """
     wanted = (*NOT_STARTED, *ACTIVE, *([State.FAILED] if failed else []))
     unfinished = [status for status in statuses if status.state in wanted]
     if not slurm.is_here() or not unfinished:
         return Known()
-    ids = {status.spec.id for status in unfinished}
+    names = _names((status.spec.id for status in unfinished), sent_as)
     try:
         sent = submitted.load_here(runs)
     except slurm.SlurmError as error:  # which arrays are this cluster's cannot be said
-        latest = _latest_tasks(submitted.load(runs), ids)
+        latest = _latest_tasks(submitted.load(runs), names)
         silent = dict.fromkeys([None, *(task.cluster for task in latest.values())], str(error))
         return Known(latest, {}, Answers(silent=silent))
-    latest = _latest_tasks(sent, ids)
+    latest = _latest_tasks(sent, names)
     holders = _holders(runs, unfinished, sent)
     return Known(latest, holders, questions.ask([*latest.values(), *holders.values()]), sent)
 
 
-def _latest_tasks(arrays: Iterable[SubmittedArray], wanted: set[str]) -> dict[str, Task]:
+def _names(runs: Iterable[str], sent_as: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """What arrays call these runs -> the runs: by their ids, and by those of their placeholders."""
+    names = {run: [run] for run in runs}
+    for run, placeholder in sent_as:
+        if run in names:
+            names.setdefault(placeholder, []).append(run)
+    return names
+
+
+def _latest_tasks(
+    arrays: Iterable[SubmittedArray], names: Mapping[str, Sequence[str]]
+) -> dict[str, Task]:
     """Run -> the last array task that contains it; only of arrays with a job id."""
     latest: dict[str, Task] = {}
     for array in arrays:
         if array.job is None:
             continue
         for i, runs in enumerate(array.tasks):
-            latest.update({run: Task.of(array, i) for run in runs if run in wanted})
+            known = (run for name in runs for run in names.get(name, ()))
+            latest.update({run: Task.of(array, i) for run in known})
     return latest
 
 

@@ -112,7 +112,7 @@ def _sent_from(plan: Plan, arrays: Iterable[SubmittedArray]) -> list[SubmittedAr
 def _known(plan: Plan) -> set[str]:
     """The ids of the matrix's runs; for a plan of probes, with those of their students."""
     students = plan.origin.expansion.runs if plan.origin else ()
-    return {spec.id for spec in (*plan.expansion.runs, *students)}
+    return plan.expansion.names | {spec.id for spec in students}
 
 
 def _is_probe(array: SubmittedArray, index: int, students: set[str]) -> bool:

@@ -10,8 +10,9 @@ from typing import Any
 
 import datasets
 from experiments.cluster import queue_status
-from experiments.commands import teacher_scores
+from experiments.commands import teacher_scores, tuned
 from experiments.commands.departures import departing_note, departures_of, exceptions
+from experiments.commands.pivot import families_of
 from experiments.commands.reference import Joined, Source, join
 from experiments.commands.teacher_scores import arrow as arrow
 from experiments.errors import InputError
@@ -54,7 +55,7 @@ def board_of(
     board = leaderboard(
         joined.cells,
         {**joined.teachers, **teacher_scores.of_pairs(alike_first, statuses)},
-        dataset=dataset_label(plan.matrix.dataset),
+        dataset=dataset_label(tuned.of_rows(plan.matrix)),
         recipe=plan.matrix.recipe.summary(),
         exceptions=[*exceptions(plan.matrix, plan.expansion), *joined.exceptions],
         notes=[
@@ -69,6 +70,8 @@ def board_of(
         baseline=_baseline(entries, joined, baseline, other),
         level=level,
     )
+    tuning = tuned.tuning_of(plan, statuses)
+    board = replace(board, families=families_of(plan), tuning=tuning)
     pairs = len(plan.matrix.pairs)
     return replace(board, all_pairs=pairs) if len(board.pairs) < pairs else board
 
@@ -244,7 +247,7 @@ def _given_teachers(plan: Plan) -> list[str]:
     specs = [entry.spec.teacher for entry in plan.expansion.entries]
     teachers = (part for spec in specs if spec for part in spec.parts)
     given = list(dict.fromkeys(teacher.name for teacher in teachers if teacher.sha256))
-    if not given or not plan.matrix.dataset.validation:
+    if not given or not tuned.of_rows(plan.matrix).validation:
         return []
     which = f"teachers {', '.join(given)} were" if len(given) > 1 else f"teacher {given[0]} was"
     return [

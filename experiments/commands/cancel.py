@@ -57,7 +57,8 @@ def _cancel_runs(plan: Plan, args: argparse.Namespace) -> int:
     from experiments.cluster import cancellation, queue_status, removed
 
     runs = plan.workspace.runs
-    known = queue_status.query(runs, plan.statuses().values(), with_ends=False)
+    statuses = plan.statuses()  # first: they say under which names runs were sent
+    known = queue_status.query(runs, statuses.values(), False, plan.expansion.sent_as)
     spared = cancellation.spared_teachers(plan, known)
     tasks = {
         (queued.cluster, queued.task): queued
@@ -70,7 +71,8 @@ def _cancel_runs(plan: Plan, args: argparse.Namespace) -> int:
     if not tasks:
         print("none of these runs is in the queue")
         return 0
-    sharing = cancellation.count_sharing_runs(runs, tasks, set(known) - spared)
+    named = set(known) | {name for run, name in plan.expansion.sent_as if run in known}
+    sharing = cancellation.count_sharing_runs(runs, tasks, named - spared)
     more = ""
     if sharing:
         verbs = form(sharing, "shares these jobs and is", "share these jobs and are")

@@ -89,7 +89,10 @@ def _wanted(args: argparse.Namespace) -> dict[str, RunSpec] | None:
             plan = prepare(matrix, workspace, strict=False)
             probed = plan.matrix.transfer.datasets if plan.matrix.transfer else ()
             plans = [plan, *(prepare(matrix, workspace, None, False, p.name) for p in probed)]
-            wanted |= {spec.id: spec for each in plans for spec in each.expansion.runs}
+            for each in plans:
+                if each.expansion.choices:
+                    each.statuses()  # makes the choices that can be made
+                wanted |= {spec.id: spec for spec in each.expansion.runs}
     return wanted
 
 

@@ -53,6 +53,8 @@ def plan(args: argparse.Namespace) -> int:
     cost = _predicted(prepared, statuses.values(), timed=not args.no_timing)
     if args.each:
         print(_table_of_costs(prepared, cost))
+    if prepared.expansion.choices:
+        print(_stages(prepared, cost))
     print(_cost_line(prepared, cost))
     if args.calibrate:
         print("\n".join(_calibrated(prepared, statuses.values(), command(args, "plan"))))
@@ -167,9 +169,11 @@ def _table_of_costs(prepared: Plan, cost: Cost) -> str:
     """Per pair and method: how many runs are to do, what one takes, and all."""
     from tabulate import tabulate
 
+    from experiments.matrix.tuning import search_label
     from experiments.plan.summary import duration, teacher_label
 
     named = [(s.pair, teacher_label(s), s.id) for s in prepared.expansion.teachers]
+    named += [(c.pair, search_label(c.label), c.spec.id) for c in prepared.expansion.candidates]
     named += [(e.pair, e.label, e.spec.id) for e in prepared.expansion.entries]
     groups: dict[tuple[str, str], list[float | None]] = {}
     for pair, label, run in named:
@@ -183,6 +187,37 @@ def _table_of_costs(prepared: Plan, cost: Cost) -> str:
         rows.append((pair, label, len(seconds), one, "?" if whole is None else duration(whole)))
     header = ["pair", "method", "runs", "each", "all"]
     return tabulate(rows, header, disable_numparse=True)
+
+
+def _stages(prepared: Plan, cost: Cost) -> str:
+    """What is tried, and a table of the stages: their runs, time on one worker, share of all."""
+    from tabulate import tabulate
+
+    from experiments.plan import stages
+    from experiments.plan.summary import duration
+
+    tune, expansion = prepared.matrix.tune, prepared.expansion
+    assert tune is not None  # it has choices
+    methods = len({choice.label for choice in expansion.choices})
+    chosen = "pair" if tune.per == "pair" else "method, for all pairs together"
+    found = stages.budgets(expansion, cost.of)
+    rows = [
+        (
+            stage.stage,
+            stage.runs,
+            stage.todo,
+            "?" if stage.seconds is None else duration(stage.seconds),
+            "?" if share is None else f"{100 * share:.0f} %",
+        )
+        for stage, share in zip(found, stages.shares(found), strict=True)
+    ]
+    first = (
+        f"tuning: {plural(tune.configs, 'configuration')} of each of "
+        f"{plural(methods, 'method')}, {plural(tune.trials, 'trial')} each; "
+        f"one choice per {chosen}"
+    )
+    header = ["stage", "runs", "to do", "time", "share"]
+    return f"{first}\n{tabulate(rows, header, disable_numparse=True)}"
 
 
 def _cost_line(prepared: Plan, cost: Cost) -> str:

@@ -29,6 +29,8 @@ def beside(board: Leaderboard, plan: Plan, asked: Sequence[str]) -> Leaderboard:
 
     InputError where a source that was asked for is unknown or has nothing on the board's data set.
     """
+    from experiments.commands.tuned import of_rows
+
     published_rows.check(asked, "--published")
     trained = plan.origin.matrix.dataset if plan.origin else None
     dataset = dataset_name(plan.matrix.dataset.name, trained.name if trained else None)
@@ -37,7 +39,7 @@ def beside(board: Leaderboard, plan: Plan, asked: Sequence[str]) -> Leaderboard:
         if dataset not in known:
             raise nothing_on(source, [dataset], known)
     chosen = list(dict.fromkeys(asked or plan.matrix.published))
-    return compared(board, chosen, dataset, other_data(plan.matrix.dataset, trained))
+    return compared(board, chosen, dataset, other_data(of_rows(plan.matrix), trained))
 
 
 def nothing_on(source: str, data_sets: Sequence[str], known: Iterable[str]) -> InputError:

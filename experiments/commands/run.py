@@ -104,11 +104,15 @@ def _predicted_seconds(plan: Plan, statuses: Sequence[Status]) -> dict[str, floa
 
 def _verdict(plan: Plan, args: argparse.Namespace) -> int:
     """Print what is not done and why; the exit code is 1 if there is any."""
+    from experiments.plan import choosing
     from experiments.plan.summary import labels, run_name
     from experiments.rundir.status import State
 
-    good, shown = (State.DONE, State.RUNNING, State.UNSUPPORTED), labels(plan)
-    bad = [s for s in plan.statuses().values() if s.state not in good]
+    good = (State.DONE, State.RUNNING, State.UNSUPPORTED)
+    statuses = plan.statuses()
+    shown = labels(plan)
+    lost = choosing.lost_runs(plan.expansion, statuses)
+    bad = [s for run, s in statuses.items() if s.state not in good and run not in lost]
     for s in bad[:20]:
         name = run_name(s.spec, shown.get(s.spec.id))
         print(f"{name}: {s.state}: {s.detail or 'not trained'}")

@@ -40,6 +40,7 @@ def status(args: argparse.Namespace) -> int:
     """
     from experiments.cluster import job_lines, queue_status
     from experiments.cluster.looks import MOST_SECONDS, Looks
+    from experiments.plan import choosing
 
     plan = planned(args, strict=False, looks=True)
     if args.watch is not None:
@@ -47,7 +48,10 @@ def status(args: argparse.Namespace) -> int:
         _watch(Looks(plan, seconds, args.watch or MOST_SECONDS, failed=True), args)
     view = _with_unanswered(plan, queue_status.look(plan, failed=True))
     streams.show(_text(plan, view, args))
-    return job_lines.exit_code(view.statuses.values()) if args.exit_code else 0
+    if not args.exit_code:
+        return 0
+    lost = choosing.lost_runs(plan.expansion, view.statuses)
+    return job_lines.exit_code(s for run, s in view.statuses.items() if run not in lost)
 
 
 def _with_unanswered(plan: Plan, view: View) -> View:

@@ -272,9 +272,14 @@ def _keep_going(
     statuses: Mapping[str, Status] = queue_status.statuses(plan)
     active = [s for s in statuses.values() if s.state in ACTIVE]
     progress = Progress(active, len(active), labels(plan), level=level(args))
+
+    def moved(before: Mapping[str, Status], now: Mapping[str, Status]) -> None:
+        progress.labels |= labels(plan)  # some options may have been chosen
+        progress.moved(before, now)
+
     try:
         send = partial(_send, args, plan, settings, there)
-        statuses = keep_going(plan, tally, send, progress.note, progress.moved)
+        statuses = keep_going(plan, tally, send, progress.note, moved)
     except KeyboardInterrupt:
         progress.note("no longer watching, nothing is sent again; the jobs continue")
         statuses = queue_status.statuses(plan)
@@ -286,12 +291,14 @@ def _keep_going(
 
 def _outcome(plan: Plan, statuses: Mapping[str, Status]) -> int:
     """Print how many runs are in which state; 1 if any is not done."""
+    from experiments.plan import choosing
     from experiments.plan.summary import format_counts
     from experiments.rundir.status import State
 
     print(format_counts(plan, statuses))
     good = (State.DONE, State.UNSUPPORTED)
-    return 0 if all(s.state in good for s in statuses.values()) else 1
+    lost = choosing.lost_runs(plan.expansion, statuses)
+    return 0 if all(s.state in good or run in lost for run, s in statuses.items()) else 1
 
 
 def _note(line: str) -> None:
@@ -315,6 +322,7 @@ def follow(plan: Plan, level: int = 0) -> int:
             time.sleep(looks.pause)
             before, view = statuses, looks()
             statuses = view.statuses
+            progress.labels |= labels(plan)  # some options may have been chosen
             progress.moved(before, statuses)
             if view.silent and not silent:
                 progress.note(f"SLURM does not answer, watching on: {'; '.join(view.silent)}")

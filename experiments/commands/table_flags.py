@@ -29,10 +29,17 @@ _USES = {  # flag -> the formats that it makes sense for
     "--no-cost": _PRINTED,
     "--no-notes": _PRINTED,
     "--each": ("csv", "json"),
+    "--curves": ("csv",),
     "--columns": _PRINTED,
     "--macros": ("latex",),
     "--macros-prefix": ("latex",),
 }
+
+# What `--pivot` and `--ladder`, which print other tables, have no use for.
+_OF_THE_BOARD = (
+    *("--sort", "--reference", "--published", "--each", "--columns", "--best", "--measures"),
+    *("--no-cost", "--baseline", "--diagram", "--macros"),
+)
 
 
 # ---- what is asked for ---------------------------------------------------------------------------
@@ -66,6 +73,7 @@ def check_flags(args: argparse.Namespace, form: str) -> None:
     for flag, forms in _USES.items():
         if getattr(args, flag[2:].replace("-", "_")) and form not in forms:
             raise InputError(f"{flag}: only for {', '.join(forms)}, not for {form}")
+    _check_pivot(args)
     if args.diagram and args.diagram.suffix.lower() not in DIAGRAMS:
         raise InputError(f"--diagram {args.diagram}: expected an ending of {', '.join(DIAGRAMS)}")
     if args.check and args.output:
@@ -74,9 +82,26 @@ def check_flags(args: argparse.Namespace, form: str) -> None:
         raise InputError("--macros-prefix: only with --macros")
     if args.macros and not file_of(args):
         raise InputError("--macros: needs --output or --check, a file for the table itself")
+    if args.curves and args.each:
+        raise InputError("--curves: other rows than those of --each; drop one of them")
     for flag in ("--caption", "--label"):
         if args.only_tabular and getattr(args, flag[2:]):
             raise InputError(f"{flag}: a bare tabular has none; drop it or --only-tabular")
+
+
+def _check_pivot(args: argparse.Namespace) -> None:
+    from experiments.errors import InputError
+
+    if args.pivot and args.ladder:
+        raise InputError("--pivot: not with --ladder: one of the two")
+    if len(args.pivot) > 2:
+        raise InputError(f"--pivot {' '.join(args.pivot)}: expected one option, or two")
+    if len(set(args.pivot)) < len(args.pivot):
+        raise InputError(f"--pivot {' '.join(args.pivot)}: expected two different options")
+    asked = "--pivot" if args.pivot else "--ladder" if args.ladder else ""
+    for flag in _OF_THE_BOARD if asked else ():
+        if getattr(args, flag[2:].replace("-", "_")) not in (None, False, [], "none"):
+            raise InputError(f"{flag}: not with {asked}, which prints other tables")
 
 
 def _format_name(text: str) -> str:
@@ -121,7 +146,7 @@ def _level(text: str) -> float:
 
 def add_flags(verb: argparse.ArgumentParser) -> None:
     """Add all flags of `table` to its parser."""
-    for add in (_add_rows, _add_columns, _add_conclusions, _add_files, _add_style):
+    for add in (_add_rows, _add_pivots, _add_columns, _add_conclusions, _add_files, _add_style):
         add(verb)
 
 
@@ -143,6 +168,28 @@ def _add_rows(verb: argparse.ArgumentParser) -> None:
     )
     add_published_flag(verb)
     verb.add_argument("--each", action="store_true", help="csv: one row per run, with its options")
+    verb.add_argument(
+        "--curves",
+        action="store_true",
+        help="csv, of a matrix that tunes: the expected best of k configurations, a row for each k",
+    )
+
+
+def _add_pivots(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--pivot",
+        nargs="+",
+        default=[],
+        metavar="OPTION",
+        help="instead of the leaderboard: what sweeps and ablations show of an option, "
+        "values by pairs; of two options, values by values. csv: the response curve",
+    )
+    verb.add_argument(
+        "--ladder",
+        action="store_true",
+        help="instead of the leaderboard: for students with several teachers, accuracy and gain "
+        "against the teacher's accuracy",
+    )
 
 
 def _add_columns(verb: argparse.ArgumentParser) -> None:

@@ -84,6 +84,8 @@ class Progress:
     def moved(self, before: Mapping[str, Status], now: Mapping[str, Status]) -> None:
         """Report what changed between two readings of the statuses."""
         for run, status in now.items():
+            if run not in before:  # its options have been chosen since: no placeholder any more
+                continue
             done = before[run].epochs.left - status.epochs.left
             self.eta.epochs(run, max(0, done), time.monotonic())
             if status.state != before[run].state and status.state not in ACTIVE:

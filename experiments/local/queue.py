@@ -21,9 +21,10 @@ from experiments.local import mps
 from experiments.local.devices import visible
 from experiments.matrix.run_spec import RunSpec
 from experiments.plan.jobs import Task
-from experiments.rundir import start_log
+from experiments.rundir import blocked, start_log
 from experiments.rundir.outcome import Outcome
 from experiments.train.memory import WORKERS_PER_GPU
+from experiments.worker import choosing, plugins
 from experiments.worker.job import REFUSED, Job, command
 from experiments.worker.signals import QUEUE_PID
 
@@ -99,7 +100,9 @@ class LocalQueue:
             self.waiting.remove(task)
             if missing := self._missing(task):
                 self._block(task, missing)
-            else:
+                continue
+            task = self._settled(task)
+            if task.job.specs:
                 self._start(task, self._idlest(), folder)
 
     def _idlest(self) -> str:
@@ -129,6 +132,25 @@ class LocalQueue:
             if spec.teacher:
                 reason = f"its teacher (run {missing}): {self.states[missing]}"
                 self._settle(task.job, spec, Outcome.BLOCKED, reason)
+
+    def _settled(self, task: Task) -> Task:
+        """The task with the runs that its placeholders stand for; without a choice: blocked."""
+        if not task.job.choices:
+            return task
+        plugins.load(task.job.plugins)  # in a job of SLURM nobody has yet
+        found = choosing.settled(task.job, choosing.chosen(task.job))
+        for spec, reason in found.refused:
+            blocked.store(task.job.directory(spec), reason)
+            self._settle(task.job, spec, Outcome.BLOCKED, reason)
+        for run, placeholder in found.stood_for.items():
+            del self.specs[task.job.id_of(placeholder)]
+            if run in self.specs:  # the entry's own options were chosen: it is a run of this queue
+                end = {"state": self.states.get(run, Outcome.HELD), "error": "it is run " + run}
+                self.progress.ended(placeholder, end)
+        others = [spec for run, spec in zip(found.job.ids, found.job.specs, strict=True)
+                  if run not in found.stood_for or run not in self.specs]  # fmt: skip
+        self.specs.update({r: p for r, p in found.stood_for.items() if r not in self.specs})
+        return replace(task, job=found.job.only(others))
 
     def _start(self, task: Task, device: str, folder: Path) -> None:
         self.started += 1
@@ -206,7 +228,7 @@ class LocalQueue:
 
     def _settle(self, job: Job, spec: RunSpec, state: str, error: str) -> None:
         self.states[job.id_of(spec)] = state
-        self.progress.ended(spec, {"state": state, "error": error})
+        self.progress.ended(self.specs[job.id_of(spec)], {"state": state, "error": error})
 
     # ---- stopping ------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import datasets
 import distillers
 import models
 from experiments.errors import together
-from experiments.matrix import variant_checks, variants
+from experiments.matrix import tune_checks, tuning, variant_checks, variants
 from experiments.matrix.known import is_method
 from experiments.matrix.method_entry import MethodEntry
 from experiments.matrix.options import option_problem
@@ -28,7 +28,11 @@ def check_names(matrix: Matrix, source: str) -> None:
     methods: list[str] = []
     labels: list[str] = []
     for i, method in enumerate(matrix.methods):
-        found = [*_method_problems(i, method)] or [*variant_checks.problems(matrix, method, i)]
+        found = (
+            [*_method_problems(i, method)]
+            or [*variant_checks.problems(matrix, method, i)]
+            or [*tune_checks.problems(matrix, method, i)]
+        )
         methods += found
         labels += _labels(matrix, method, i, found)
     parts = (_data_problems(matrix), _model_problems(matrix), methods, _label_problems(labels))
@@ -120,7 +124,9 @@ def _labels(matrix: Matrix, method: MethodEntry, i: int, found: Sequence[str]) -
     """Those of an entry's rows; of one with problems ``found`` its own, if its method is known."""
     is_resolvable = not found and matrix.dataset.name in datasets.names()
     if is_resolvable or not (found or method.is_varied):
-        return [row.label for row in variants.variants(matrix, method, i)]
+        rows = [row.label for row in variants.variants(matrix, method, i)]
+        tuned = map(tuning.tuned_label, rows) if tuning.is_tuned(matrix, method) else ()
+        return [*rows, *tuned]
     return [label(method)] if method.label or is_method(method.name) else []
 
 

@@ -8,13 +8,14 @@ from typing import Any
 
 import distillers
 from experiments.errors import InputError
+from experiments.matrix import tuning
 from experiments.matrix.checks import check_names
 from experiments.matrix.data_of import data_spec
 from experiments.matrix.expansion import Entry, Expansion, Facts
 from experiments.matrix.method_entry import MethodEntry
 from experiments.matrix.pairs import NONE, PairEntry
 from experiments.matrix.recipes import Recipes
-from experiments.matrix.run_spec import DataSpec, RunSpec, TeacherSpec
+from experiments.matrix.run_spec import DataSpec, RunSpec, ScoredOn, TeacherSpec
 from experiments.matrix.schema import Matrix
 from experiments.matrix.sources import plugin_digests
 from experiments.matrix.teacher_patterns import concrete
@@ -30,22 +31,34 @@ def expand(matrix: Matrix, facts: Facts, source: str = "matrix") -> Expansion:
     matrix = concrete(matrix, source)
     check_names(matrix, source)  # and options
     maker = RunMaker(matrix, facts, source)
+    searching = RunMaker(matrix, facts, source, "validation") if matrix.tune else maker
+    listed = rows(matrix)
+    search = tuning.search(matrix, listed, searching)
     entries: list[Entry] = []
-    for row in rows(matrix):
+    for row in listed:
+        tuned: list[Entry] = []
         for pair in matrix.pairs:
             named = str(pair)
             runs = maker.runs(row.place, row.entry, pair, matrix.trials)
             entries += (Entry(spec, named, row.label, row.family, row.values) for spec in runs)
-    return Expansion(tuple(entries), tuple(maker.teachers.trained.values()))
+            tuned += search.final(row, named, runs)
+        entries += tuned
+    teachers = {**searching.teachers.trained, **maker.teachers.trained}
+    return Expansion(
+        tuple(entries), tuple(teachers.values()), tuple(search.candidates), tuple(search.choices)
+    )
 
 
 class RunMaker:
     """Makes the runs of a matrix, entry by entry; ``teachers`` collects those that they need."""
 
-    def __init__(self, matrix: Matrix, facts: Facts, source: str) -> None:
-        """Raises InputError naming ``source`` for a wrong ``teacher_recipe``."""
+    def __init__(
+        self, matrix: Matrix, facts: Facts, source: str, scored_on: ScoredOn = "test"
+    ) -> None:
+        """``scored_on``: see `data_spec`. Raises InputError for a wrong ``teacher_recipe``."""
         self.source, self.matrix, self.facts = source, matrix, facts
-        self.data = data_spec(matrix, facts)
+        self.scored_on = scored_on
+        self.data = data_spec(matrix, facts, scored_on=scored_on)
         self.parts: dict[str, DataSpec] = {}  # of the data, by what an entry says of them
         self.recipes = Recipes(matrix, source)
         self.teachers = Teachers(matrix, self.data, self.recipes, facts)
@@ -94,7 +107,8 @@ class RunMaker:
         """Whom an entry's runs on a pair learn from, one per trial.
 
         An assistant is the student of the pair before, trained by the entry's method with the
-        entry's own options for that pair, or by the method that the pair names, at its defaults.
+        entry's own options for that pair, its recipe and its data, or by the method that the pair
+        names, at its defaults and under the recipe of the matrix.
         """
         if pair.assistant is None:
             return [self.teachers.of(pair.roots, k) for k in range(trials)]
@@ -110,5 +124,5 @@ class RunMaker:
             return self.data
         key = json.dumps(own, sort_keys=True)
         if key not in self.parts:
-            self.parts[key] = data_spec(self.matrix, self.facts, own)
+            self.parts[key] = data_spec(self.matrix, self.facts, own, self.scored_on)
         return self.parts[key]

@@ -65,12 +65,19 @@ class Expansion:
     """All runs of a matrix. ``teachers`` are the runs that others learn from.
 
     candidates, choices  of a matrix that tunes: the runs of the search stage, and what is chosen
+    sent_as  of runs whose options have been chosen: (run, the placeholder that jobs knew it by)
     """
 
     entries: tuple[Entry, ...]
     teachers: tuple[RunSpec, ...]
     candidates: tuple[Candidate, ...] = ()
     choices: tuple[Choice, ...] = ()
+    sent_as: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def names(self) -> set[str]:
+        """The ids of all runs, and what jobs call those that were sent before their choice."""
+        return {spec.id for spec in self.runs} | {name for _, name in self.sent_as}
 
     @property
     def runs(self) -> tuple[RunSpec, ...]:

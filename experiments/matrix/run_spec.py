@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from datasets import Data
 
 
+ScoredOn = Literal["test", "validation"]
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -73,7 +76,7 @@ class DataSpec(_Sparse):
     validation: int | float | None = None
     options: dict[str, Any] = Field(default_factory=dict)
     content: str | None = None
-    scored_on: Literal["test", "validation"] = "test"
+    scored_on: ScoredOn = "test"
 
     @functools.cached_property
     def key(self) -> str:
@@ -301,5 +304,6 @@ def build_dataset(
         epochs=recipe.epochs,
         device=device,
         shard=shard,
+        scored_on=dataset.scored_on if isinstance(dataset, DataSpec) else "test",
         **options,
     )

@@ -24,6 +24,7 @@ from experiments.matrix.pairs import PairEntry, fits
 from experiments.matrix.recipe import SWITCHES, Recipe
 from experiments.matrix.slurm_options import TEXTS, SlurmOptions
 from experiments.matrix.strict import Strict
+from experiments.matrix.tune_entry import TuneEntry
 from experiments.wording import plural
 from models.normalisation import Normalisation, stated
 from models.registry import near
@@ -136,6 +137,7 @@ class Matrix(Strict):
     teachers: dict[str, TeacherEntry] = Field(default_factory=dict)
     plugins: tuple[Path, ...] = ()  # users' files, relative to the matrix
     transfer: TransferEntry | None = None
+    tune: TuneEntry | None = None
     processes: int = Field(1, ge=1, strict=True)  # that train a job together, each on its GPU
     published: tuple[str, ...] = ()  # sources beside our tables; no part of any run's identity
     # How those of the last test are stored (results.predictions); no part of any run's identity.
@@ -180,6 +182,7 @@ class Matrix(Strict):
             *self._transfer_problems(),
             *self._teacher_problems(),
             *self._process_problems(),
+            *self._tune_problems(),
         ]
 
     @property
@@ -196,6 +199,31 @@ class Matrix(Strict):
                 f"{plural(trials, 'trial')} are {plural(pairs * rows * trials, 'run')}, "
                 f"expected at most {MOST_RUNS:,}"
             )
+
+    @property
+    def candidates(self) -> int:
+        """How many runs its search has, on every pair."""
+        tuned = sum(method.tune for method in self.methods)
+        return tuned * self.tune.configs * self.tune.trials if self.tune else 0
+
+    def _tune_problems(self) -> Iterator[str]:
+        per_pair = self.tune is not None and self.tune.per == "pair"
+        tuned = [(i, method) for i, method in enumerate(self.methods) if method.tune]
+        if self.tune is None:
+            searched = (i for i, method in enumerate(self.methods) if method.search)
+            yield from (f"methods.{i}.search: the matrix has no tune:" for i in searched)
+            return
+        if not tuned:
+            yield "tune: every entry has tune: false, expected one that is tuned"
+        if len(self.pairs) * self.candidates > MOST_RUNS:
+            runs = plural(len(self.pairs) * self.candidates, "run")
+            yield f"tune.configs: the search has {runs}, expected at most {MOST_RUNS:,}"
+        for i, method in tuned:
+            if method.is_varied:
+                kind = "ablate" if method.ablate else "sweep"
+                yield f"methods.{i}.{kind}: expected tune: false beside it, or no {kind}"
+            if method.pairs and not per_pair:
+                yield f"methods.{i}.pairs: expected none: tune.per: matrix is one choice for all"
 
     def _pairs_without_match(self) -> Iterator[str]:
         known = [str(link) for pair in self.pairs for link in pair.links]

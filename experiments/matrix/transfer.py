@@ -37,12 +37,17 @@ def matrix_of(matrix: Matrix, name: str, source: str) -> Matrix:
 
 
 def expand(base: Expansion, matrix: Matrix, facts: Facts, source: str) -> Expansion:
-    """One probe of every student of ``base``; ``matrix`` comes from `matrix_of`. Pure."""
+    """One probe of every student of ``base``; ``matrix`` comes from `matrix_of`. Pure.
+
+    Students whose options are still to be chosen are left out.
+    """
     assert matrix.transfer is not None  # matrix_of
     data, recipes = data_spec(matrix, facts), Recipes(matrix, source)
     entries = []
     for entry in base.entries:
         trained = entry.spec
+        if trained.choice:  # its options are still to be chosen
+            continue
         probe = RunSpec(
             dataset=data,
             student=trained.student,

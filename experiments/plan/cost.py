@@ -208,15 +208,17 @@ class _Clocks:
         """The tests after epochs, and the last one on the test set where images are held out."""
         sizes, every = self.data.of(spec.dataset).sizes, spec.recipe.eval_every
         part = "validation" if "validation" in sizes else "test"
-        images = math.ceil(left / every) * sizes[part] + (sizes["test"] if part != "test" else 0)
+        last = sizes.get("test", 0) if part != "test" else 0
+        images = math.ceil(left / every) * sizes[part] + last
         return images * self._watch(spec).forward(spec.student, spec.recipe)
 
     def _share(self, spec: RunSpec, timed: bool) -> float:
         """This run's part of a job's start, and of the test of its teacher, which is done once."""
         seconds = self.start_seconds / self._members(self.teams[_team(spec)])
         if spec.teacher and timed:
-            images = self.data.of(spec.dataset).sizes["test"]
-            test = images * self._watch(spec).forward(spec.teacher.name, spec.recipe)
+            images = self.data.of(spec.dataset).scored
+            passes = 2 if spec.teacher.members else 1  # members are also tested one by one
+            test = passes * images * self._watch(spec).forward(spec.teacher.name, spec.recipe)
             seconds += test / self.taught[spec.teacher, spec.dataset.key]
         return seconds
 

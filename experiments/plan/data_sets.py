@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import datasets
 from experiments.activity import activity
 from experiments.errors import InputError
-from experiments.matrix.expansion import Expansion
+from experiments.matrix.expansion import Candidate, Entry, Expansion
 from experiments.matrix.recipe import Recipe
 from experiments.matrix.run_spec import DataSpec, RunSpec, build_dataset
 from experiments.matrix.schema import Matrix
@@ -70,7 +70,8 @@ class DataSets:
     def check(self, expansion: Expansion) -> None:
         """Read all of an expansion. Raises InputError naming the row whose data cannot be used."""
         usual = next(iter(self.known.values())).info.num_classes  # the matrix's comes first
-        rows = {(e.spec.dataset.key, bool(e.spec.teacher)): e for e in expansion.entries}
+        shown: list[Entry | Candidate] = [*expansion.entries, *expansion.candidates]
+        rows = {(e.spec.dataset.key, bool(e.spec.teacher)): e for e in shown}
         for (_, taught), entry in rows.items():
             try:
                 classes = self.of(entry.spec.dataset).info.num_classes

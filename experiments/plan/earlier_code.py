@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from experiments.matrix import sources
-from experiments.matrix.expansion import Expansion
+from experiments.matrix.expansion import Choice, Expansion
 from experiments.matrix.run_spec import RunSpec, TeacherSpec
 from experiments.rundir import stored_spec
 from results import files, records
@@ -77,6 +77,9 @@ def reconcile(
         Expansion(
             tuple(replace(entry, spec=now[entry.spec.id]) for entry in expansion.entries),
             tuple(now[spec.id] for spec in expansion.teachers),
+            tuple(replace(one, spec=now[one.spec.id]) for one in expansion.candidates),
+            tuple(_renamed(choice, now) for choice in expansion.choices),
+            expansion.sent_as,
         ),
         search.stale,
         search.accepted,
@@ -190,6 +193,12 @@ class _Search:
             return teacher
         versions = next((v for v in self.former.values() if teacher.run in v), set())
         return renamed(teacher, {teacher.run: then}) if then in versions else None
+
+
+def _renamed(choice: Choice, now: Mapping[str, RunSpec]) -> Choice:
+    """A choice among the runs as they are stored; placeholders go on naming it by its first id."""
+    runs = tuple(tuple(now[run].id for run in each) for each in choice.runs)
+    return replace(choice, runs=runs)
 
 
 def renamed(teacher: TeacherSpec, runs: Mapping[str, str]) -> TeacherSpec:

@@ -6,7 +6,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from experiments.matrix.run_spec import TeacherSpec
+from experiments.matrix import tuning
+from experiments.matrix.expansion import Choice
+from experiments.matrix.run_spec import RunSpec, TeacherSpec
+from experiments.plan import choosing
 from experiments.plan.cohorts import form_cohorts
 from experiments.plan.needs import Graph, NeedsEnd, of_nobody
 from experiments.rundir.layout import weights_of
@@ -100,7 +103,7 @@ class _Maker:
         teacher = next((spec.teacher for spec in specs if spec.teacher), None)
         probed = {spec.source.run for spec in specs if spec.source}
         sources = {run: path for run, path in self.template.sources.items() if run in probed}
-        job = replace(self.template, specs=specs, sources=sources)
+        job = replace(self.template, specs=specs, sources=sources, choices=self._choices(specs))
         if teacher:
             job = job.taught_by(self._weights(teacher))
         return Task(
@@ -108,6 +111,15 @@ class _Maker:
             after=_union(spec.needs for spec in specs),
             after_end=_union(self.graph.ends_to_come(status) for status in group),
             alone=alone or any(status.crashes for status in group),
+        )
+
+    def _choices(self, specs: Sequence[RunSpec]) -> tuple[Choice, ...]:
+        """Those that these runs wait for, without what is n/a."""
+        named = {spec.choice for spec in specs if spec.choice}
+        found = [choice for choice in self.template.choices if choice.id in named]
+        statuses = self.graph.statuses
+        return tuple(
+            tuning.possible(choice, choosing.impossible(choice, statuses)) for choice in found
         )
 
     def _weights(self, teacher: TeacherSpec) -> tuple[Path, ...]:

@@ -18,7 +18,7 @@ from experiments.matrix.run_spec import RunSpec
 from experiments.matrix.schema import Matrix
 from experiments.matrix.select import select
 from experiments.memo import Memo
-from experiments.plan import assistants, broken_plugins, data_sets, weights
+from experiments.plan import assistants, broken_plugins, choosing, data_sets, weights
 from experiments.plan.broken_plugins import LeftOut
 from experiments.plan.data_sets import DataSets
 from experiments.plan.earlier_code import Earlier, reconcile
@@ -44,9 +44,12 @@ if TYPE_CHECKING:  # what imports PyTorch is imported where it is used: `status`
     from experiments.plan.preflight import Given
 
 
-@dataclass(frozen=True)
+@dataclass
 class Plan:
-    """A resolved matrix and the disk it is compared with."""
+    """A resolved matrix and the disk it is compared with.
+
+    ``expansion`` has placeholders until options are chosen, see `tuning`; `statuses` replaces them.
+    """
 
     source: str
     matrix: Matrix
@@ -70,11 +73,34 @@ class Plan:
         ``measures``: records of a board file have theirs. ``seen``: see `read_statuses`.
         Raises InputError if a method cannot be built at all and the plan is ``strict``.
         """
+        seen = {} if seen is None else seen
+        statuses = self._read(measures, seen)
+        if self.settle(statuses):
+            statuses = self._read(measures, seen)
+        statuses = choosing.after_choices(statuses, self.expansion.choices)
+        return self._with_weights(statuses, seen)
+
+    def _read(self, measures: bool, seen: Seen) -> dict[str, Status]:
         stale = {run: earlier.detail for run, earlier in self.stale.items()}
         runs, place = self.expansion.runs, self.workspace.runs
         with activity(f"reading the states of {plural(len(runs), 'run')}"):
-            statuses = read_statuses(runs, place, self._reasons, stale, measures, seen)
-        return self._with_weights(statuses, seen)
+            return read_statuses(runs, place, self._reasons, stale, measures, seen)
+
+    def settle(self, statuses: Mapping[str, Status]) -> bool:
+        """Put runs in place of the placeholders whose options can be chosen; whether there are any.
+
+        What is chosen stays chosen as long as this plan lives.
+        """
+        found = choosing.settled(self.expansion, statuses)
+        if found is self.expansion:
+            return False
+        self.expansion = found
+        if any(entry.spec.plugins for entry in found.entries):  # runs of earlier code, as before
+            again = reconcile(found, self.workspace.runs, self.load_code)
+            self.expansion = again.expansion
+            self.stale = {**self.stale, **again.stale}
+            self.accepted = {**self.accepted, **again.accepted}
+        return True
 
     def _with_weights(self, statuses: dict[str, Status], seen: Seen | None) -> dict[str, Status]:
         """The statuses, knowing what they read: students of probes, and whose weights are whole."""
@@ -217,6 +243,7 @@ class Plan:
             processes=self.processes,
             sources=self.sources,
             predictions=self.matrix.predictions,
+            choices=self.expansion.choices,
             tensorboard=tensorboard,
             stated_teachers=tuple(
                 name
@@ -342,6 +369,8 @@ def _probes(origin: Plan, name: str, strict: bool) -> Plan:
     checks.check_data(matrix, source)
     data = data_sets.of_matrix(matrix, origin.workspace, source)
     own, facts = _required_data(source, matrix, origin.workspace, strict, data)
+    if origin.expansion.choices:
+        origin.statuses()  # makes the choices that can be made
     probes = transfer.expand(origin.expansion, matrix, facts, source)
     reconciled = reconcile(probes, origin.workspace.runs)
     return replace(

@@ -21,7 +21,7 @@ from typing import Any, Generic, TypeVar
 from distillers.errors import MethodError
 from distillers.identity import read_plugin
 from experiments.matrix import data_of
-from experiments.matrix.expansion import Entry, Expansion
+from experiments.matrix.expansion import Candidate, Choice, Entry, Expansion
 from experiments.matrix.recipe import Recipe
 from experiments.matrix.run_spec import DataSpec, RunSpec, TeacherSpec
 from experiments.matrix.schema import Matrix
@@ -82,7 +82,7 @@ class ExpansionMemo:
 
     def store(self, expansion: Expansion) -> None:
         """Remember an expansion, if it comes back as it is and nothing has changed meanwhile."""
-        if self.key is None or len(expansion.entries) > MOST:
+        if self.key is None or len(expansion.entries) + len(expansion.candidates) > MOST:
             return
         plain, code = encoded(expansion), Code.of_today()
         if decoded(json.loads(json.dumps(plain))) != expansion or self._key_now() != self.key:
@@ -147,6 +147,7 @@ def encoded(expansion: Expansion) -> dict[str, Any]:
         "recipe": _Table(lambda recipe: recipe.model_dump(mode="json")),
         "options": _Table(repr),
         "plugins": _Table(list),
+        "choice": _Table(lambda choice: choice),
     }
     fast = {name: _Remembering(table) for name, table in tables.items()}
     specs = [
@@ -169,6 +170,12 @@ def encoded(expansion: Expansion) -> dict[str, Any]:
         "specs": specs,
         "rows": rows.rows,
         "entries": entries,
+        "candidates": [
+            [places[one.spec.id], one.pair, one.label, one.number] for one in expansion.candidates
+        ],
+        "choices": [
+            {**vars(choice), "options": repr(choice.options)} for choice in expansion.choices
+        ],
         "teachers": [places[spec.id] for spec in expansion.teachers],
     }
 
@@ -197,6 +204,7 @@ def decoded(plain: Mapping[str, Any]) -> Expansion:
         "recipe": [Recipe.model_validate(row) for row in plain["recipe"]],
         "options": [ast.literal_eval(text) for text in plain["options"]],
         "plugins": [tuple(row) for row in plain["plugins"]],
+        "choice": plain["choice"],
     }
     specs = [_spec(row, shared) for row in plain["specs"]]
     rows = [
@@ -204,7 +212,22 @@ def decoded(plain: Mapping[str, Any]) -> Expansion:
         for label, family, values in plain["rows"]
     ]
     entries = tuple(Entry(specs[i], str(pair), *rows[row]) for i, pair, row in plain["entries"])
-    return Expansion(entries, tuple(specs[i] for i in plain["teachers"]))
+    candidates = tuple(
+        Candidate(specs[i], str(pair), str(label), int(number))
+        for i, pair, label, number in plain["candidates"]
+    )
+    teachers = tuple(specs[i] for i in plain["teachers"])
+    return Expansion(entries, teachers, candidates, tuple(map(_choice, plain["choices"])))
+
+
+def _choice(plain: Mapping[str, Any]) -> Choice:
+    return Choice(
+        str(plain["id"]),
+        str(plain["label"]),
+        tuple(plain["pairs"]),
+        ast.literal_eval(plain["options"]),
+        tuple(map(tuple, plain["runs"])),
+    )
 
 
 def _spec(row: Sequence[Any], shared: Mapping[str, Sequence[Any]]) -> RunSpec:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from experiments.matrix import tuning
 from experiments.matrix.run_spec import RunSpec
 from experiments.plan.plan import Plan
 from experiments.rundir.status import ACTIVE, NOT_STARTED, State, Status, count_states
@@ -21,13 +22,16 @@ def format_counts(plan: Plan, statuses: Mapping[str, Status]) -> str:
 
 def labels(plan: Plan) -> dict[str, str]:
     """How the matrix calls every run's method, by run id; `teacher_label` where it only teaches."""
-    shown = {entry.spec.id: entry.label for entry in plan.expansion.entries}
-    return {spec.id: teacher_label(spec) for spec in plan.expansion.teachers} | shown
+    expansion = plan.expansion
+    shown = {entry.spec.id: entry.label for entry in reversed(expansion.entries)}
+    searched = {one.spec.id: tuning.search_label(one.label) for one in expansion.candidates}
+    return {spec.id: teacher_label(spec) for spec in expansion.teachers} | searched | shown
 
 
 def teacher_label(spec: RunSpec) -> str:
     """What a run that others learn from is called; where it has a teacher, "assistant by kd"."""
-    return f"assistant by {spec.method}" if spec.teacher else TEACHER
+    label = f"assistant by {spec.method}" if spec.teacher else TEACHER
+    return tuning.search_label(label) if spec.dataset.scored_on == "validation" else label
 
 
 def run_name(spec: RunSpec, label: str | None) -> str:
@@ -45,6 +49,9 @@ def groups(plan: Plan, statuses: Mapping[str, Status]) -> dict[tuple[str, str], 
     for spec in plan.expansion.teachers:
         if not (spec.teacher and spec.id in shown):
             found.setdefault((spec.pair, teacher_label(spec)), []).append(statuses[spec.id])
+    for one in plan.expansion.candidates:
+        key = one.pair, tuning.search_label(one.label)
+        found.setdefault(key, []).append(statuses[one.spec.id])
     for entry in plan.expansion.entries:
         found.setdefault((entry.pair, entry.label), []).append(statuses[entry.spec.id])
     return found

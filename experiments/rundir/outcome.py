@@ -11,3 +11,8 @@ class Outcome:
     INTERRUPTED = "interrupted"  # by a signal or a storage error; the next start resumes it
     HELD = "held"  # another process holds the run's claim
     BLOCKED = "blocked"  # its teacher, data or plugin is missing, or not the one planned
+
+
+def is_divergence(error: str) -> bool:
+    """Whether the reason of a failed run is that its loss or gradients were not finite."""
+    return "Diverged: " in error

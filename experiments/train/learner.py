@@ -252,7 +252,7 @@ class Learner:
         due = self.epoch % self.recipe.eval_every == 0 or self.is_last_epoch
         if self.stage == "main" and due:
             split = "validation" if "validation" in self.data.sizes else "test"
-            if self.is_last_epoch and split == "test":
+            if self.is_last_epoch and split == self.data.scored_on:
                 self.collected = collector(self.data, self.predictions)
             row |= {f"{split}_{k}": v for k, v in self.evaluate(split, self.collected).items()}
         self.history.append(row)
@@ -297,7 +297,7 @@ class Learner:
         (self.stage, self.epoch), done = self.coordinates[-1], self.stage
         self.start_epoch()
         self.collected = collector(self.data, self.predictions)
-        self.evaluate("test", self.collected)
+        self.evaluate(self.data.scored_on, self.collected)
         self.stage = done
 
     def as_tested(self) -> contextlib.AbstractContextManager[None]:

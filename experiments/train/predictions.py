@@ -77,7 +77,7 @@ def _joined(parts: list[Rows]) -> Rows:
 
 def collector(data: Data, wanted: str) -> Collector:
     """A collector for the test part of ``data``; ``wanted`` is the matrix's `predictions`."""
-    return Collector(files.form_of(wanted, data.sizes["test"], data.info.num_classes))
+    return Collector(files.form_of(wanted, data.scored, data.info.num_classes))
 
 
 def assembled(rows: Rows, data: Data, dataset: str, run: str | None) -> Predictions:

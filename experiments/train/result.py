@@ -24,7 +24,7 @@ def finish(learner: Learner, check: Callable[[], None] = lambda: None) -> float:
     another process has taken the run over.
     """
     test = None
-    if "validation" in learner.data.sizes:  # epochs were scored on it: the test set is read here
+    if {"validation", "test"} <= learner.data.sizes.keys():  # the test set is read here
         learner.collected = collector(learner.data, learner.predictions)
         test = learner.evaluate("test", learner.collected)
     elif learner.collected is None:
@@ -114,10 +114,10 @@ def _accuracy(learner: Learner, test: dict[str, float] | None) -> dict[str, Any]
     best = max(rows, key=lambda row: row[f"{split}_top1"])
     last = rows[-1]
     return {
-        "last": {**(test or _of(last, "test")), "epoch": last["epoch"]},
+        "last": {**(test or _of(last, learner.data.scored_on)), "epoch": last["epoch"]},
         "best": {"top1": best[f"{split}_top1"], "epoch": best["epoch"], "split": split},
         "validation": _of(last, "validation") if split == "validation" else None,
-        "samples": sizes["test"],
+        "samples": learner.data.scored,
     }
 
 

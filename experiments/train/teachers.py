@@ -164,7 +164,7 @@ def measure(
     batches = data.test_batches()
     scores = networks.evaluate(loaded.module, batches, recipe, group=group, collect=counts)
     by_class, broken = counts.gathered(group)
-    found = quality(scores, by_class, broken, data.sizes["test"], data.info.num_classes)
+    found = quality(scores, by_class, broken, data.scored, data.info.num_classes)
     if group.is_main:
         memo.store("teacher", key, asdict(found))
     return found

@@ -15,6 +15,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from experiments.environment import CHECKOUT
 from experiments.errors import InputError
+from experiments.matrix.expansion import Choice
 from experiments.matrix.run_spec import RunSpec
 from experiments.rundir import epochs
 from results import files, records
@@ -38,6 +39,7 @@ class Job:
     predictions   how those of the last test are stored (`results.predictions.WANTED`)
     tensorboard   where event files are written; None for none
     stated_teachers  given teachers whose accuracy the matrix states
+    choices       those that its placeholders wait for, see `experiments.matrix.tuning`
     awaited       whether others, its students, wait for its result
     """
 
@@ -60,6 +62,7 @@ class Job:
     stated_teachers: tuple[str, ...] = ()
     awaited: bool = False
     members: tuple[Path, ...] = ()
+    choices: tuple[Choice, ...] = ()
 
     def write(self, path: Path) -> None:
         """Write the job as JSON, which stays readable after an upgrade of the harness."""
@@ -116,6 +119,8 @@ class Job:
 def _plain(value: Any) -> Any:
     if isinstance(value, RunSpec):
         return value.dump()
+    if isinstance(value, Choice):
+        return _plain(vars(value))
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     if isinstance(value, dict):

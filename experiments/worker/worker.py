@@ -25,7 +25,7 @@ from experiments.train.cohort import Cohort, Report
 from experiments.train.distributed import ProcessGroup
 from experiments.train.memory import shortage
 from experiments.train.waits import Interrupted, Waits
-from experiments.worker import holders, plugins, rendezvous, tensorboard
+from experiments.worker import choosing, holders, plugins, rendezvous, tensorboard
 from experiments.worker.blocking import REFUSALS, Blocker
 from experiments.worker.job import BLOCKED, STOPPED, Job, command, describe, task_file
 from experiments.worker.signals import Stop, requeue_or_wait
@@ -51,6 +51,7 @@ def work(path: Path, as_json: bool) -> int:
         tensorboard.observed(report if group.is_main else _silent, job.runs, events) as observer,
         contextlib.suppress(Interrupted),  # before training: there was nothing to save
     ):
+        job = _settled(job, observer, group, states)
         _train_or_tell(job, stop, observer, group, states)
         if in_array and job.awaited:
             _train_what_is_held(job, stop, observer, group, states)
@@ -62,6 +63,29 @@ def work(path: Path, as_json: bool) -> int:
             requeue_or_wait(stop)
         return STOPPED
     return _exit_code(set(states.values()), in_array)
+
+
+def _settled(job: Job, report: Report, group: ProcessGroup, states: dict[str, str]) -> Job:
+    """The job with the runs that its placeholders stand for; without a choice they are blocked."""
+    if not job.choices:
+        return job
+    plugins.load(job.plugins)  # a run's id is made of its method's defaults
+    found = choosing.settled(job, group.on_main(lambda: choosing.chosen(job)))
+    block = Blocker(job, _noting(job, report, states), writes=group.is_main)
+    for spec, reason in found.refused:
+        block(spec, reason)
+    return found.job
+
+
+def _noting(job: Job, report: Report, states: dict[str, str]) -> Report:
+    """A report that puts run id -> how it ended into ``states``."""
+
+    def report_and_note(spec: RunSpec, row: dict[str, Any]) -> None:
+        if "state" in row:
+            states[job.id_of(spec)] = row["state"]
+        report(spec, row)
+
+    return report_and_note
 
 
 def _exit_code(states: set[str], in_array: bool) -> int:
@@ -121,15 +145,10 @@ def _train_or_tell(
     cannot be read, also to test their teacher, as blocked. Raises Interrupted at a stop request
     before training.
     """
-
-    def report_and_note(spec: RunSpec, row: dict[str, Any]) -> None:
-        if "state" in row:
-            states[job.id_of(spec)] = row["state"]
-        report(spec, row)
-
-    block = Blocker(job, report_and_note, writes=group.is_main)
+    report = _noting(job, report, states)
+    block = Blocker(job, report, writes=group.is_main)
     try:
-        _train(job, stop, report_and_note, group, block)
+        _train(job, stop, report, group, block)
     except DataError as error:
         if group.size > 1:  # the others wait for this process
             raise
@@ -143,7 +162,7 @@ def _train_or_tell(
         if reason is None:
             raise
         for spec in _without_end(job, states):
-            report_and_note(spec, {"state": Outcome.INTERRUPTED, "error": reason})
+            report(spec, {"state": Outcome.INTERRUPTED, "error": reason})
 
 
 def _without_end(job: Job, states: Mapping[str, str]) -> list[RunSpec]:

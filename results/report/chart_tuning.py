@@ -65,13 +65,12 @@ def _shown(search: Search, tuning: Tuning, order: dict[str, int]) -> str:
 
 def _curve(search: Search) -> dict[str, Any]:
     """Numbers as tables print them; ``hours`` of each budget, None where they are not known."""
-    curve, seconds = search.curve, search.seconds
-    known = seconds is not None and curve
+    curve, hours = search.curve, search.hours(1)
     return {
         "k": list(range(1, len(curve) + 1)),
         "value": [round(mean, 2) for mean, _ in curve],
         "spread": [round(std, 2) for _, std in curve],
-        "hours": round(seconds / 3600 / len(curve), 6) if known and seconds else None,
+        "hours": None if hours is None else round(hours, 6),
     }
 
 

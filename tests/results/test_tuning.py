@@ -22,6 +22,7 @@ from results.selection import sorted_by
 from results.tuning import DIVERGED, Stage, budgets, expected_best
 from results.tuning_gains import gains
 from results.tuning_order import order
+from results.tuning_rows import curves_csv
 from tests.results import tuned
 from tests.results.tuned import ALONE, METHODS, board, row, search
 
@@ -318,6 +319,17 @@ def test_csv_has_the_choice_and_the_gain_in_the_tuned_rows():
     assert float(by_row["CRD (tuned)", made.pairs[0]]["gain"]) == 0.0
     untuned = to_text(replace(made, tuning=None), "csv")
     assert "tuned_from" not in untuned
+
+
+def test_the_curves_are_a_csv_of_their_own():
+    made = board()
+    rows = list(csv.DictReader(io.StringIO(curves_csv(made, made.tuning))))
+    assert len(rows) == len(made.tuning.searches) * tuned.CONFIGS
+    for line in rows:
+        found = made.tuning.search(line["method"], line["pairs"])
+        mean, std = found.curve[int(line["k"]) - 1]
+        assert (float(line["expected_best"]), float(line["std"])) == (mean, std)
+        assert float(line["hours"]) == pytest.approx(int(line["k"]) * 900 / 8 / 3600)
 
 
 def test_json_has_all_of_it():

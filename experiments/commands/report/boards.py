@@ -13,6 +13,7 @@ from experiments.commands.report import runs as report_runs
 from experiments.commands.report import stored
 from experiments.commands.report.protocols import groups
 from experiments.commands.report.table import Table
+from experiments.commands.tuned import without_searches
 from experiments.errors import InputError
 from experiments.matrix.select import filtered, tidy
 from experiments.plan.workspace import Selection
@@ -33,14 +34,16 @@ class Asked:
 
 
 def contents(path: Path, asked: Asked, data: Path) -> list[Content]:
-    """The boards of a board file, the largest protocol first.
+    """The boards of a board file, the largest protocol first, without the runs of searches.
 
     ``data``: where data sets are, for the names of their classes. InputError where there is no run,
     or none that was asked for.
     """
-    records = _records(path)
+    everything = _records(path)
+    records = without_searches(everything)
     if not records:
-        raise InputError(f"{path}: no finished run there")
+        only = " but of searches, which have no test accuracy" if everything else ""
+        raise InputError(f"{path}: no finished run there{only}")
     tables = [Table.of(group) for group in groups(records)]
     shown = _selected(tables, asked.selection, path)
     history = report_runs.history_of(path, ())

@@ -51,9 +51,12 @@ def content(plan: Plan, name: str, asked: Asked, command: Commands) -> Content:
 def _facts(plan: Plan) -> dict[str, MethodFacts]:
     """By label, of the rows that are shown; of probes, the methods of their students."""
     options: dict[str, dict[str, Mapping[str, Any]]] = {}  # label -> pair -> options
+    families: dict[str, str] = {}  # label -> of a tuned row, the row of the own options
     for entry in (plan.origin or plan).expansion.entries:
+        families[entry.label] = entry.family
         options.setdefault(entry.label, {})[arrow(entry.pair)] = entry.spec.options
-    entries = {row.label: row.entry for row in rows((plan.origin or plan).matrix)}
+    known = {row.label: row.entry for row in rows((plan.origin or plan).matrix)}
+    entries = {row: known.get(row) or known[family] for row, family in families.items()}
     return {row: report_methods.facts(_row(entries[row], row, options[row])) for row in options}
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from experiments.commands.board import measured_record
+from experiments.commands.tuned import SEARCH
 from experiments.plan.plan import Plan
 from experiments.rundir import start_log
 from experiments.rundir.layout import ERROR, WEIGHTS
@@ -28,7 +29,10 @@ History = Callable[[str], str]
 
 
 def of_plan(plan: Plan, statuses: Mapping[str, Status], board: Leaderboard) -> list[Run]:
-    """Every run of the board once, its pair the first one; then the teachers trained for it."""
+    """Every run of the board once, its pair the first one; then the teachers trained for it.
+
+    Not the runs of searches, nor the teachers trained for these: they have no test accuracy.
+    """
     runs = plan.workspace.runs
     found: dict[str, Run] = {}
     for entry, cell in zip(plan.expansion.entries, board.cells, strict=True):
@@ -36,7 +40,7 @@ def of_plan(plan: Plan, statuses: Mapping[str, Status], board: Leaderboard) -> l
             status = statuses[entry.spec.id]
             found[entry.spec.id] = _of_status(status, runs, cell.pair, cell.method, cell.record)
     for spec in plan.expansion.teachers:
-        if spec.id not in found:
+        if spec.id not in found and spec.dataset.scored_on != SEARCH:
             found[spec.id] = _teacher(statuses[spec.id], runs)
     return list(found.values())
 
