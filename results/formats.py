@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -119,7 +119,11 @@ def to_text(board: Leaderboard, format: str, best: bool = False, style: Style | 
 
 def fitted(board: Leaderboard, width: int, best: bool, style: Style) -> tuple[str, str]:
     """Markdown for lines of ``width`` characters, and how it was made to fit, "" for not at all."""
-    shown = _tables(board, best, style)
+    return fitted_tables(_tables(board, best, style), width)
+
+
+def fitted_tables(shown: Sequence[Table], width: int) -> tuple[str, str]:
+    """The same for any tables."""
     if all(render.markdown_width(table) <= width for table in shown):
         return render.markdown(shown), ""
     turned = arranged(shown, "transposed", width, render.markdown_column)

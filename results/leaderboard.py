@@ -22,6 +22,7 @@ from results.verdicts import Verdicts, verdicts
 if TYPE_CHECKING:
     import pandas as pd
 
+    from results.pivot import Family
     from results.published_comparison import Comparison
     from results.tuning import Tuning
 
@@ -45,6 +46,7 @@ class Leaderboard:
     published   published results beside it, one entry per source
     validation_notes  what must be said below accuracies on the held-out part
     tuning      of a matrix that tunes: what was tried and chosen
+    families    the rows of sweeps and ablations, by what they vary: see `pivot`
     """
 
     dataset: str
@@ -65,6 +67,7 @@ class Leaderboard:
     published: tuple[Comparison, ...] = ()
     measures: tuple[str, ...] = ()  # beyond top-1, in the frame: see `measure_tables`
     tuning: Tuning | None = None
+    families: tuple[Family, ...] = ()
 
     @functools.cached_property
     def verdicts(self) -> Verdicts:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from results import published_table, verdict_tables
 from results.cells import is_missing, of_one_protocol
 from results.footnotes import Footnotes
-from results.layout import Table
+from results.layout import Table, part
 from results.leaderboard import Leaderboard
 from results.schema import Record
 from results.verdict_tables import signed
@@ -22,7 +23,7 @@ def all_of(board: Leaderboard, best: bool = False, cost: bool = True) -> list[Ta
     the cost last.
     """
     last = _Accuracy(board, "mean", "std", board.verdicts)
-    tables = [last.table(f"{board.dataset}: test top-1 accuracy (%)", _last_notes(last))]
+    tables = [headline(board, f"{board.dataset}: test top-1 accuracy (%)")]
     tables += verdict_tables.table(last.verdicts)
     validation = bool(board.frame["validation_mean"].notna().any())
     if validation:
@@ -40,6 +41,27 @@ def all_of(board: Leaderboard, best: bool = False, cost: bool = True) -> list[Ta
         tables.append(flattering.table(title, _best_notes(last, validation)))
     tables += published_table.tables(board.published)
     return tables + (_cost(board) if cost else [])
+
+
+def headline(board: Leaderboard, title: str) -> Table:
+    """The accuracies of the last epoch, with averages, differences, verdicts and all notes."""
+    last = _Accuracy(board, "mean", "std", board.verdicts)
+    return last.table(title, _last_notes(last))
+
+
+def of_pairs(board: Leaderboard, title: str) -> Table:
+    """The accuracies of the last epoch on each pair alone; below it only how to read the cells."""
+    last = _Accuracy(board, "mean", "std", board.verdicts)
+    columns = range(1 + len(board.pairs))
+    notes = [f"Test accuracy at the last epoch, {_trials(last.trials)}.", *_cells(last)]
+    notes += last.footnotes.notes()
+    return replace(part(last.table(title, ()), columns), bold=frozenset(), notes=notes)
+
+
+def _cells(table: _Accuracy) -> list[str]:
+    stuck = [f"{text}." for text in table.footnotes.legend()]
+    missing = f"{MISSING}: not there yet; (n=k): fewer trials than planned."
+    return [" ".join([missing] * table.incomplete + stuck)] if table.incomplete or stuck else []
 
 
 def _held_out(record: Record) -> float | None:

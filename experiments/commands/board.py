@@ -12,6 +12,7 @@ import datasets
 from experiments.cluster import queue_status
 from experiments.commands import teacher_scores, tuned
 from experiments.commands.departures import departing_note, departures_of, exceptions
+from experiments.commands.pivot import families_of
 from experiments.commands.reference import Joined, Source, join
 from experiments.commands.teacher_scores import arrow as arrow
 from experiments.errors import InputError
@@ -69,7 +70,8 @@ def board_of(
         baseline=_baseline(entries, joined, baseline, other),
         level=level,
     )
-    board = replace(board, tuning=tuned.tuning_of(plan, statuses))
+    tuning = tuned.tuning_of(plan, statuses)
+    board = replace(board, families=families_of(plan), tuning=tuning)
     pairs = len(plan.matrix.pairs)
     return replace(board, all_pairs=pairs) if len(board.pairs) < pairs else board
 

@@ -36,8 +36,11 @@ def table(args: argparse.Namespace) -> int:
         board = board_of(plan, references, args.baseline, args.level, statuses)
         if measures:
             board = with_measures(board, plan, references, measures)
-        board = published.beside(_sorted(board, args.sort), plan, args.published)
-        text = _text(args, form, board)
+        if args.pivot or args.ladder:
+            text = _pivots(args, form, board)
+        else:
+            board = published.beside(_sorted(board, args.sort), plan, args.published)
+            text = _text(args, form, board)
         files = [(file_of(args), text), (args.macros, _macros(args, board))]
     note_unreadable(statuses.values())
     if args.diagram:
@@ -124,7 +127,24 @@ def _fitted(board: Leaderboard, width: int, best: bool, style: Style) -> str:
     """Markdown that fits the terminal, and a last line that says how."""
     from results import formats
 
-    text, how = formats.fitted(board, width, best, style)
+    return _cut(*formats.fitted(board, width, best, style), width)
+
+
+def _pivots(args: argparse.Namespace, form: str, board: Leaderboard) -> str:
+    """What is printed instead of the leaderboard with `--pivot` or `--ladder`."""
+    from experiments.commands import pivot
+    from results import pivot_formats
+
+    made = pivot.printed(board, args.pivot)
+    width = terminal.columns() if not (file_of(args) or args.format) else None
+    style = _style(args, width)
+    if width is not None and args.layout is None:
+        return _cut(*pivot_formats.fitted(made, width, style), width)
+    return pivot_formats.to_text(made, form, style)
+
+
+def _cut(text: str, how: str, width: int) -> str:
+    """The text as it is, or with a last line that says how it was made to fit."""
     if not how:
         return text
     # A long label beside a long pair may still be too wide.

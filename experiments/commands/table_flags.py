@@ -35,6 +35,12 @@ _USES = {  # flag -> the formats that it makes sense for
     "--macros-prefix": ("latex",),
 }
 
+# What `--pivot` and `--ladder`, which print other tables, have no use for.
+_OF_THE_BOARD = (
+    *("--sort", "--reference", "--published", "--each", "--columns", "--best", "--measures"),
+    *("--no-cost", "--baseline", "--diagram", "--macros"),
+)
+
 
 # ---- what is asked for ---------------------------------------------------------------------------
 
@@ -67,6 +73,7 @@ def check_flags(args: argparse.Namespace, form: str) -> None:
     for flag, forms in _USES.items():
         if getattr(args, flag[2:].replace("-", "_")) and form not in forms:
             raise InputError(f"{flag}: only for {', '.join(forms)}, not for {form}")
+    _check_pivot(args)
     if args.diagram and args.diagram.suffix.lower() not in DIAGRAMS:
         raise InputError(f"--diagram {args.diagram}: expected an ending of {', '.join(DIAGRAMS)}")
     if args.check and args.output:
@@ -80,6 +87,21 @@ def check_flags(args: argparse.Namespace, form: str) -> None:
     for flag in ("--caption", "--label"):
         if args.only_tabular and getattr(args, flag[2:]):
             raise InputError(f"{flag}: a bare tabular has none; drop it or --only-tabular")
+
+
+def _check_pivot(args: argparse.Namespace) -> None:
+    from experiments.errors import InputError
+
+    if args.pivot and args.ladder:
+        raise InputError("--pivot: not with --ladder: one of the two")
+    if len(args.pivot) > 2:
+        raise InputError(f"--pivot {' '.join(args.pivot)}: expected one option, or two")
+    if len(set(args.pivot)) < len(args.pivot):
+        raise InputError(f"--pivot {' '.join(args.pivot)}: expected two different options")
+    asked = "--pivot" if args.pivot else "--ladder" if args.ladder else ""
+    for flag in _OF_THE_BOARD if asked else ():
+        if getattr(args, flag[2:].replace("-", "_")) not in (None, False, [], "none"):
+            raise InputError(f"{flag}: not with {asked}, which prints other tables")
 
 
 def _format_name(text: str) -> str:
@@ -124,7 +146,7 @@ def _level(text: str) -> float:
 
 def add_flags(verb: argparse.ArgumentParser) -> None:
     """Add all flags of `table` to its parser."""
-    for add in (_add_rows, _add_columns, _add_conclusions, _add_files, _add_style):
+    for add in (_add_rows, _add_pivots, _add_columns, _add_conclusions, _add_files, _add_style):
         add(verb)
 
 
@@ -150,6 +172,23 @@ def _add_rows(verb: argparse.ArgumentParser) -> None:
         "--curves",
         action="store_true",
         help="csv, of a matrix that tunes: the expected best of k configurations, a row for each k",
+    )
+
+
+def _add_pivots(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--pivot",
+        nargs="+",
+        default=[],
+        metavar="OPTION",
+        help="instead of the leaderboard: what sweeps and ablations show of an option, "
+        "values by pairs; of two options, values by values. csv: the response curve",
+    )
+    verb.add_argument(
+        "--ladder",
+        action="store_true",
+        help="instead of the leaderboard: for students with several teachers, accuracy and gain "
+        "against the teacher's accuracy",
     )
 
 

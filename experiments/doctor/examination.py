@@ -18,7 +18,8 @@ import distillers
 import models
 from experiments import environment, slurm
 from experiments.activity import activity
-from experiments.doctor import disk, images, machine, packages
+from experiments.cluster import addresses, policies, site
+from experiments.doctor import disk, images, machine, packages, requests
 from experiments.doctor import matrix as matrix_checks
 from experiments.doctor import slurm as slurm_checks
 from experiments.doctor.finding import FAIL, OK, Finding
@@ -112,15 +113,15 @@ class Examination:
             except InputError as error:
                 fix = "correct it; its data is not checked"
                 yield from (Finding(FAIL, "matrix", what, fix) for what in problems_of(error))
-        site = site_file(self.args.site)
+        file = site_file(self.args.site)
         own = self.matrix.slurm if self.matrix else SlurmOptions()
         try:
-            self.options = merged(site, own, {"partition": self.args.partition})
+            self.options = merged(file, own, {"partition": self.args.partition})
         except InputError as error:
             yield Finding(FAIL, "site file", str(error), "correct it: `submit` refuses it, too")
             return
-        if site or self.is_slurm:
-            yield _describe(site, self.options)
+        if file or self.is_slurm:
+            yield _describe(file, self.options)
 
     def check_cores(self) -> Finding:
         threads = self.matrix.recipe.threads if self.matrix else 1
@@ -152,7 +153,15 @@ class Examination:
         yield from self.run("shared disks", self.check_shared)
 
     def check_partitions(self) -> list[Finding]:
-        return slurm_checks.check_partitions(slurm_checks.read_partitions(), self.options)
+        """What `submit` would say of these requests, and what the partitions are."""
+        options = addresses.resolved(self.options)
+        there = site.of(options)
+        processes = self.matrix.processes if self.matrix else 1
+        return slurm_checks.check_partitions(
+            slurm_checks.read_partitions(policies.addressed(options)),
+            [partition.name for partition in there.partitions],
+            requests.problems(there, options, processes),
+        )
 
     def check_shared(self) -> Finding:
         if slurm_checks.is_only_node():
@@ -160,12 +169,12 @@ class Examination:
         return disk.check_shared(self.runs, self.data)
 
 
-def _describe(site: Path | None, options: SlurmOptions) -> Finding:
+def _describe(file: Path | None, options: SlurmOptions) -> Finding:
     """What jobs will request, and where that comes from."""
     given = options.model_dump(mode="json", exclude_unset=True, exclude_none=True)
     listed = ", ".join(f"{key} {value}" for key, value in given.items()) or "none"
     device = "a GPU" if options.device == "cuda" else "the CPU (no `gpus:`)"
-    source = site or f"none at {CHECKOUT / SITE}"
+    source = file or f"none at {CHECKOUT / SITE}"
     message = f"{listed}; jobs compute on {device}; site file: {source}"
     return Finding(OK, "SLURM options", message)
 

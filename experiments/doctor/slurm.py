@@ -7,11 +7,13 @@ import re
 import socket
 import subprocess
 import tempfile
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from experiments import slurm
 from experiments.cluster import sbatch
+from experiments.cluster.policies import on
 from experiments.doctor.finding import FAIL, OK, WARN, Finding
 from experiments.environment import CHECKOUT
 from experiments.matrix.slurm_grammar import minutes
@@ -44,7 +46,6 @@ class Partition:
     """A line of sinfo; ``minutes`` None if jobs have no limit, ``up`` of ``nodes`` nodes work."""
 
     name: str
-    is_default: bool
     state: str
     minutes: int | None
     up: int
@@ -56,17 +57,18 @@ class Partition:
         return f"{limit}, {self.up} of {plural(self.nodes, 'node')} up{state}"
 
 
-def read_partitions() -> list[Partition]:
-    """The partitions that the user can see. Raises SlurmError."""
-    return [_parse(line) for line in slurm.call("sinfo", "-h", "-o", "%P|%a|%l|%F").splitlines()]
+def read_partitions(cluster: str | None = None) -> list[Partition]:
+    """The partitions that the user can see, here or on another cluster. Raises SlurmError."""
+    table = slurm.call("sinfo", *on(cluster), "-h", "-o", "%P|%a|%l|%F")
+    lines = [line for line in table.splitlines() if not line.startswith("CLUSTER:")]
+    return [_parse(line) for line in lines]
 
 
 def _parse(line: str) -> Partition:
     name, state, limit, nodes = line.strip().split("|")
     allocated, idle, _, total = map(_number, nodes.split("/"))
     longest = minutes(limit) if limit[:1].isdigit() else None  # else "infinite"
-    is_default = name.endswith("*")
-    return Partition(name.rstrip("*"), is_default, state, longest, allocated + idle, total)
+    return Partition(name.rstrip("*"), state, longest, allocated + idle, total)
 
 
 def _number(text: str) -> int:
@@ -74,36 +76,29 @@ def _number(text: str) -> int:
     return round(float(text[:-1]) * 1000) if text.endswith("K") else int(text)
 
 
-def check_partitions(partitions: list[Partition], options: SlurmOptions) -> list[Finding]:
-    """Whether the chosen partitions, or the default one, exist and work for our jobs."""
-    by_name = {p.name: p for p in partitions}
-    chosen = options.partition.split(",") if options.partition else []
-    chosen = chosen or [p.name for p in partitions if p.is_default]
-    findings = []
-    for name in chosen:
-        if name in by_name:
-            findings.append(_check_partition(by_name[name], options.time))
-        else:
-            fix = f"{near(name, by_name)} (or ask which ones your account may use)"
-            findings.append(Finding(FAIL, f"partition {name}", "none that you can see", fix))
-    if not chosen:
-        fix = "choose one with --partition, or `partition:` in the matrix's slurm: or the site file"
-        findings.append(Finding(FAIL, "partition", "none is the default, none is chosen", fix))
-    others = [f"{p.name} ({p})" for p in partitions if p.name not in chosen]
+def check_partitions(
+    partitions: Iterable[Partition], chosen: Collection[str], problems: Iterable[Finding]
+) -> list[Finding]:
+    """What stands in the way of jobs, as `submit` judges it, and what the partitions are.
+
+    chosen    the names of those that jobs may start in
+    problems  what `requests.problems` found; a partition that it names is not listed again
+    """
+    found = list(problems)
+    named = {n for f in found for n in f.subject.removeprefix("partition ").split(",")}
+    listed = [p for p in partitions if p.name not in named]
+    found += [_described(p) for p in listed if p.name in chosen]
+    others = [f"{p.name} ({p})" for p in listed if p.name not in chosen]
     if others:
-        findings.append(Finding(OK, "other partitions", "; ".join(others)))
-    return findings
+        found.append(Finding(OK, "other partitions", "; ".join(others)))
+    return found
 
 
-def _check_partition(partition: Partition, time: int | None) -> Finding:
-    subject, message = f"partition {partition.name}", str(partition)
-    if partition.state != "up" or not partition.up:
-        fix = "choose another partition, or wait: this one starts no jobs now"
-        return Finding(FAIL, subject, message, fix)
-    if time and partition.minutes and time > partition.minutes:
-        fix = f"--time {partition.minutes} or less; jobs that hit their limit are requeued"
-        return Finding(FAIL, subject, f"{message}, but jobs request {time / 60:g} h", fix)
-    return Finding(OK, subject, message)
+def _described(partition: Partition) -> Finding:
+    """Nodes come back: where none is up, jobs wait, as they do in a partition that is DOWN."""
+    subject, is_up = f"partition {partition.name}", partition.state == "up" and partition.up
+    fix = "" if is_up else "choose another partition, or wait: this one starts no jobs now"
+    return Finding(OK if is_up else WARN, subject, str(partition), fix)
 
 
 # ---- jobs ----------------------------------------------------------------------------------------

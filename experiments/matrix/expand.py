@@ -107,7 +107,8 @@ class RunMaker:
         """Whom an entry's runs on a pair learn from, one per trial.
 
         An assistant is the student of the pair before, trained by the entry's method with the
-        entry's own options for that pair, or by the method that the pair names, at its defaults.
+        entry's own options for that pair, its recipe and its data, or by the method that the pair
+        names, at its defaults and under the recipe of the matrix.
         """
         if pair.assistant is None:
             return [self.teachers.of(pair.roots, k) for k in range(trials)]

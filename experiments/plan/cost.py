@@ -217,7 +217,8 @@ class _Clocks:
         seconds = self.start_seconds / self._members(self.teams[_team(spec)])
         if spec.teacher and timed:
             images = self.data.of(spec.dataset).scored
-            test = images * self._watch(spec).forward(spec.teacher.name, spec.recipe)
+            passes = 2 if spec.teacher.members else 1  # members are also tested one by one
+            test = passes * images * self._watch(spec).forward(spec.teacher.name, spec.recipe)
             seconds += test / self.taught[spec.teacher, spec.dataset.key]
         return seconds
 

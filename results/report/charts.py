@@ -17,6 +17,7 @@ from results.report import (
     chart_gap,
     chart_method,
     chart_ranks,
+    chart_response,
     chart_run,
     chart_tuning,
 )
@@ -34,6 +35,7 @@ def board_charts(content: Content) -> list[Chart]:
         *chart_curves.charts(content),
         *chart_ranks.charts(board),
         *chart_gap.charts(board),
+        *chart_response.charts(board),
         *chart_tuning.charts(board),
     ]
 
@@ -71,6 +73,8 @@ def missing(content: Content, made: Sequence[Chart] | None = None) -> list[str]:
             "heatmap": "Differences by pair: no method and the baseline are complete on a pair.",
             "gap": "Capacity gap: it needs two teachers of different accuracy and a baseline.",
         }
+    if board.families and not names & {chart_response.LINEAR, chart_response.LOG}:
+        reasons["response"] = "Response curves: no pair has two complete values of an option."
     if board.tuning:
         reasons["tuning"] = "Tuning against its budget: no search is complete."
     return [reason for name, reason in reasons.items() if name not in names]

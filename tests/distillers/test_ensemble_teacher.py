@@ -14,8 +14,13 @@ from distillers import Needs
 from models import Outputs
 
 SIDE, CLASSES = 16, 5
-NAME = "resnet8+vgg8"
+NAME = "resnet8+resnet14"
 INFO = Info("made-up", CLASSES, SIDE, tuple("abcde"), 10, torch.arange(10) % CLASSES, 4, 2)
+
+
+@pytest.fixture(scope="module")
+def teacher() -> models.Classifier:
+    return models.build(NAME, CLASSES).eval().requires_grad_(False)
 
 
 def with_views(network: models.Classifier, batch: Batch, needs: Needs) -> Outputs:
@@ -26,9 +31,10 @@ def with_views(network: models.Classifier, batch: Batch, needs: Needs) -> Output
 
 
 @pytest.mark.parametrize("method", distillers.names())
-def test_methods_read_its_logits_or_say_what_it_lacks(method: str) -> None:
+def test_methods_read_its_logits_or_say_what_it_lacks(
+    method: str, teacher: models.Classifier
+) -> None:
     torch.manual_seed(2)
-    teacher = models.build(NAME, CLASSES).eval().requires_grad_(False)
     student = models.build("resnet8", CLASSES)
     try:
         built = distillers.build(method, student, teacher, INFO)

@@ -73,10 +73,10 @@ class Session:
             return [verdict for group in pool.map(self.play, groups) for verdict in group]
 
     def play(self, faults: Sequence[Fault]) -> list[Verdict]:
-        """Every repeat of these faults, side by side on one new cluster."""
+        """Every repeat of these faults on one new cluster: side by side, unless they disturb it."""
         scenarios = [(fault, repeat) for repeat in self.repeats for fault in faults]
         clusters = max(fault.clusters for fault in faults)
-        threads = self.parallel - self.beside
+        threads = 1 if faults[0].disturbs else self.parallel - self.beside
         with dev_cluster.running(clusters) as cluster, ThreadPoolExecutor(threads) as pool:
             return list(pool.map(lambda scenario: self.one(cluster, *scenario), scenarios))
 

@@ -184,3 +184,15 @@ def test_students_of_a_sweep_are_probed(swept: Path) -> None:
     assert "16 runs: 16 to do" in text
     table = cli.command("table", swept, "--transfer", "digits").out
     assert f"- {NOTE}" in table
+
+
+def test_a_pivot_has_the_numbers_of_the_table(swept: Path) -> None:
+    table = cli.command("table", swept, "--no-cost").out
+    text = cli.command("table", swept, "--pivot", "kd_temperature").out
+    for value in (1, 2):
+        assert row(text, f"kd_temperature {value}")[1] == row(table, f"T={value}")[1]
+    assert "No row has the own values of T=kd_temperature: kd_temperature 4" in text
+    curve = cli.command("table", swept, "--pivot", "recipe.epochs", "--format", "csv").out
+    lines = [line.split(",") for line in curve.splitlines()[1:]]
+    assert [line[4:7] for line in lines] == [["1", "False", "2"], ["2", "True", "2"]]
+    assert cli.command("table", swept, "--pivot", "kd_temperature", "recipe.epochs").code == 2

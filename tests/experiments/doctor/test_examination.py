@@ -24,6 +24,13 @@ ANSWERS = {
     "scontrol show": "ClusterName = dev\nSLURM_VERSION = 22.05.8\n",
     "sinfo -h -o %P": "batch*|up|1-00:00:00|0/4/0/4\nurgent|up|infinite|0/4/0/4\n",
     "sinfo -h -o %n": "node1\nnode2\n",
+    "sinfo -h -a -e": "batch|4|16000|(null)\nurgent|4|16000|(null)\n",
+    "scontrol -a --oneliner show partition": "\n".join(
+        [
+            "PartitionName=batch Default=YES State=UP MaxTime=1-00:00:00 DefaultTime=NONE",
+            "PartitionName=urgent Default=NO State=UP MaxTime=UNLIMITED DefaultTime=NONE",
+        ]
+    ),
     "sacctmgr": "dev|group\n",
 }
 
@@ -176,6 +183,24 @@ def test_the_site_file_and_the_matrix_are_read(tmp_path, on_slurm):
     called = examine(tmp_path, str(source))
     assert "partition nope, account group, gpus 1; jobs compute on a GPU" in called.out
     assert "partition nope" in subjects(called, FAIL)
+
+
+@pytest.mark.parametrize(
+    ("slurm_block", "words"),
+    [
+        ({"partition": "bach"}, "partition bach: none that you can see"),
+        ({"time": "2-00"}, "time: 2,880 minutes, but partition batch allows 1,440 minutes"),
+        ({"mem": "20G"}, "mem: 20G (20480 MB) on a node, and the largest of batch has 16000"),
+        ({"cpus": 3, "processes": 2}, "cpus: a job asks for 6 on a node"),
+        ({"gpus": 1}, "gpus: a job asks for 1, and batch has none"),
+    ],
+)
+def test_what_submit_would_refuse_fails_here(tmp_path, on_slurm, slurm_block, words):
+    processes = {"processes": slurm_block.pop("processes", 1)}
+    called = examine(tmp_path, str(cli.write(tmp_path, slurm=slurm_block, **processes)))
+    failures = at(called, FAIL)
+    assert sum(line.startswith(words) for line in failures) == 1
+    assert not [line for line in failures if line.startswith("partitions")]
 
 
 def test_a_controller_that_is_down_ends_only_its_own_part(tmp_path, on_slurm):

@@ -8,7 +8,7 @@ import pytest
 
 from experiments import slurm
 from experiments.doctor import slurm as slurm_checks
-from experiments.doctor.finding import FAIL, OK, WARN
+from experiments.doctor.finding import FAIL, OK, WARN, Finding
 from experiments.doctor.slurm import Partition
 from experiments.matrix.slurm_options import SlurmOptions
 
@@ -35,38 +35,35 @@ def answering(monkeypatch, answer):
 
 
 def test_partitions_are_parsed(monkeypatch):
-    answering(monkeypatch, SINFO)
-    batch, gpu, dead, closed = slurm_checks.read_partitions()
-    assert batch == Partition("batch", True, "up", 1440, 4, 4)
-    assert gpu == Partition("gpu", False, "up", None, 1200, 1300)
+    answering(monkeypatch, f"CLUSTER: far\n{SINFO}")
+    batch, gpu, dead, closed = slurm_checks.read_partitions("far")
+    assert batch == Partition("batch", "up", 1440, 4, 4)
+    assert gpu == Partition("gpu", "up", None, 1200, 1300)
     assert (dead.minutes, dead.up, closed.state) == (30, 0, "down")
 
 
 @pytest.mark.parametrize(
-    ("given", "levels", "words"),
+    ("chosen", "refused", "levels", "words", "others"),
     [
-        ({}, [OK, OK], "batch"),
-        ({"partition": "gpu"}, [OK, OK], "no limit"),
-        ({"partition": "batch,gpu"}, [OK, OK, OK], "gpu"),
-        ({"partition": "bach"}, [FAIL, OK], "did you mean batch?"),
-        ({"partition": "dead"}, [FAIL, OK], "0 of 4 nodes up"),
-        ({"partition": "closed"}, [FAIL, OK], "down"),
-        ({"time": "2-0"}, [FAIL, OK], "--time 1440"),
-        ({"time": "2-0", "partition": "gpu"}, [OK, OK], "gpu"),
+        (["batch"], [], [OK], "24 h, 4 of 4 nodes up", ["gpu", "dead", "closed"]),
+        (["gpu"], [], [OK], "no limit", ["batch", "dead", "closed"]),
+        (["batch", "gpu"], [], [OK, OK], "gpu", ["dead", "closed"]),
+        (["dead"], [], [WARN], "0 of 4 nodes up", ["batch", "gpu", "closed"]),
+        (["batch", "closed"], [], [OK, WARN], "down", ["gpu", "dead"]),
+        (["closed"], ["partition closed"], [FAIL], "as submit says", ["batch", "gpu", "dead"]),
+        (["closed", "dead"], ["partition closed,dead"], [FAIL], "submit", ["batch", "gpu"]),
+        (["batch"], ["time"], [FAIL, OK], "partition batch: 24 h", ["gpu", "dead", "closed"]),
+        ([], ["partition"], [FAIL], "submit", ["batch", "gpu", "dead", "closed"]),
     ],
 )
-def test_the_chosen_partition(monkeypatch, given, levels, words):
+def test_the_chosen_partitions(monkeypatch, chosen, refused, levels, words, others):
+    """A partition is described once: by what stands in the way of its jobs, or by what it is."""
     answering(monkeypatch, SINFO)
-    findings = slurm_checks.check_partitions(slurm_checks.read_partitions(), options(**given))
-    assert [f.level for f in findings] == levels
-    assert any(words in str(f) for f in findings[: len(levels) - 1])
-
-
-def test_no_default_partition():
-    gpu = Partition("gpu", False, "up", None, 1, 1)
-    for partitions in ([], [gpu]):
-        finding, *others = slurm_checks.check_partitions(partitions, options())
-        assert (finding.level, finding.subject, len(others)) == (FAIL, "partition", len(partitions))
+    problems = [Finding(FAIL, subject, "as submit says") for subject in refused]
+    *found, last = slurm_checks.check_partitions(slurm_checks.read_partitions(), chosen, problems)
+    assert [f.level for f in found] == levels
+    assert any(words in str(f) for f in found)
+    assert [part.partition(" (")[0] for part in last.message.split("; ")] == others
 
 
 @pytest.mark.parametrize(
