@@ -10,7 +10,8 @@ from experiments.matrix.schema import DatasetEntry, Matrix
 from experiments.matrix.tuning import possible, tuned_label
 from experiments.plan import choosing
 from experiments.plan.plan import Plan
-from experiments.rundir.status import Status
+from experiments.plan.stages import stages
+from experiments.rundir.status import State, Status
 from experiments.wording import plural
 from results.schema import Record
 from results.tuning import DIVERGED, Search, Stage, Tuning
@@ -32,7 +33,10 @@ def tuning_of(plan: Plan, statuses: Statuses) -> Tuning | None:
     return Tuning(
         searches=tuple(search for search in searches if search.pairs),
         tuned={choice.label: tuned_label(choice.label) for choice in expansion.choices},
-        stages=tuple(_stages(expansion, statuses)),
+        stages=tuple(
+            _stage(name, [statuses[spec.id] for spec in specs])
+            for name, specs in stages(expansion).items()
+        ),
         configs=tune.configs,
         seed=tune.seed,
         trials=tune.trials,
@@ -96,33 +100,19 @@ def _scores(runs: Iterable[str], statuses: Statuses) -> tuple[float | None, ...]
 # ---- the stages ----------------------------------------------------------------------------------
 
 
-def _stages(expansion: Expansion, statuses: Statuses) -> Iterable[Stage]:
-    """Every run once, in the stage that needs it first."""
-    tuned = {tuned_label(choice.label) for choice in expansion.choices}
-    teachers, entries = expansion.teachers, expansion.entries
-    parts = {
-        "teachers of the search": [s for s in teachers if s.dataset.scored_on == SEARCH],
-        "search": [candidate.spec for candidate in expansion.candidates],
-        "teachers": [s for s in teachers if s.dataset.scored_on != SEARCH],
-        "final, own options": [e.spec for e in entries if e.label not in tuned],
-        "final, tuned": [e.spec for e in entries if e.label in tuned],
-    }
-    told: set[str] = set()
-    for name, specs in parts.items():
-        runs = {spec.id: statuses[spec.id] for spec in specs if spec.id not in told}
-        told |= runs.keys()
-        if runs:
-            yield _stage(name, list(runs.values()))
-
-
 def _stage(name: str, statuses: list[Status]) -> Stage:
-    done = sum(status.record is not None for status in statuses)
-    return Stage(name, len(statuses), done, _seconds(statuses))
+    return Stage(name, len(statuses), len(_finished(statuses)), _seconds(statuses))
+
+
+def _finished(statuses: Iterable[Status]) -> list[Record]:
+    """The records of those that are done; the table leaves stale ones out, too."""
+    is_done = [s for s in statuses if s.state == State.DONE or s.damage]
+    return [status.record for status in is_done if status.record]
 
 
 def _seconds(statuses: Iterable[Status]) -> float | None:
     """Of the runs that are done; None where none is, or one of them has no time on record."""
-    times = [status.record.seconds for status in statuses if status.record]
+    times = [record.seconds for record in _finished(statuses)]
     known = [time for time in times if time is not None]
     return float(sum(known)) if known and len(known) == len(times) else None
 

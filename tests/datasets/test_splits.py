@@ -94,3 +94,30 @@ def test_impossible_subsets_are_refused(value):
 def test_a_subset_larger_than_the_rest_is_refused():
     with pytest.raises(DataError, match="fake: subset = 161: the training part has 160"):
         build(validation=40, subset=161)
+
+
+def test_a_set_that_is_scored_on_its_validation_part_has_no_test_part():
+    plain = datasets.build("fake", train_size=60, test_size=20, validation=12)
+    scored = datasets.build(
+        "fake", train_size=60, test_size=20, validation=12, scored_on="validation"
+    )
+    assert (scored.sizes, scored.scored) == ({"validation": 12}, 12)
+    assert plain.scored == 20
+    own, held = (list(data.test_batches(*split)) for data, split in
+                 ((scored, ()), (plain, ("validation",))))  # fmt: skip
+    assert all(torch.equal(a.images, b.images) for a, b in zip(own, held, strict=True))
+    assert scored.fingerprint != plain.fingerprint
+    with pytest.raises(DataError, match="no test part: it is scored on the held-out"):
+        scored.test_batches("test")
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"scored_on": "validation"}, "expected validation, too"),
+        ({"scored_on": "tset", "validation": 12}, "did you mean test?"),
+    ],
+)
+def test_what_it_is_scored_on_must_be_there(options, expected):
+    with pytest.raises(DataError, match=expected):
+        datasets.build("fake", train_size=60, test_size=20, **options)

@@ -58,6 +58,17 @@ def test_every_run_is_in_one_stage():
     assert found.stages[1].seconds == 1200.0
 
 
+def test_a_stale_result_is_not_done():
+    expansion, found = whole()
+    statuses = statuses_of(expansion)
+    first = expansion.candidates[0].spec
+    stale = {first.id: Status(first, State.STALE, record=statuses[first.id].record)}
+    search = gathered(expansion, statuses_of(expansion, **stale))
+    assert (search.stages[1].done, search.stages[1].seconds) == (11, 1100.0)
+    assert (search.searches[0].chosen, search.searches[0].seconds) == (None, 200.0)
+    assert found.stages[1].done == 12
+
+
 def test_a_joint_choice_is_one_search():
     _, found = whole(tune={"configs": 3, "per": "matrix", "trials": 2})
     assert [(search.label, search.pairs) for search in found.searches] == [
