@@ -30,7 +30,7 @@ from tests.slurm import dev_cluster
 from tools.reports import shared
 
 MARK = "KD_TUNING_CHECK"  # in the environment of every process of a play
-MOMENTS = (0.1, 0.6)  # of what a stage has left: later ones may never come, see `Play.reach`
+MOMENTS = (0.1, 0.5)  # of a stage's epochs; later ones may never come, see `Play.draw`
 PATIENCE = 7200.0  # seconds for a stage
 POLL = 0.2  # seconds
 LATER = 0.5  # seconds, at most, after an epoch's end
@@ -161,24 +161,36 @@ class Play:
         ]
         return sum(path.read_text().count("\nmain,") for path in histories)
 
-    def reach(self, stage: Stage, is_alive: Callable[[], bool]) -> bool:
-        """Wait for a random moment of a stage; False where everything ends before it comes.
+    def draw(self) -> dict[str, float]:
+        """Stage -> the part of its epochs after which it is to be interrupted.
 
         The last stage may have fewer runs than it is thought to: a configuration that is chosen
         may be one that is trained anyway.
         """
-        begun = self.progress(stage)
-        moment = begun + (1 - begun) * self.rng.uniform(*MOMENTS)
+        return {stage.name: self.rng.uniform(*MOMENTS) for stage in self.stages}
+
+    def next(self, moments: dict[str, float], is_alive: Callable[[], bool]) -> Stage | None:
+        """Wait for the next of these moments, and take it out; None where everything has ended.
+
+        Stages are trained side by side where nothing has to wait.
+        """
         patience = time.monotonic() + PATIENCE
-        while self.progress(stage) < moment:
-            if not is_alive() or time.monotonic() > patience:
-                self.missed.append(stage.name)
-                return False
+        while moments and is_alive() and time.monotonic() < patience:
+            for stage in (stage for stage in self.stages if stage.name in moments):
+                progress = self.progress(stage)
+                if progress >= moments[stage.name]:
+                    del moments[stage.name]
+                    if progress < 1:
+                        time.sleep(self.rng.uniform(0, LATER))
+                        return stage
+                    self.missed.append(stage.name)
             time.sleep(POLL)
-        time.sleep(self.rng.uniform(0, LATER))
-        return True
+        self.missed += moments
+        moments.clear()
+        return None
 
     def note(self, stage: Stage, what: str) -> None:
+        """Say that a stage is interrupted now."""
         line = f"{stage.name}: {what} at {100 * self.progress(stage):.0f} %"
         self.moments.append(line)
         shared.progress(f"{self.source.stem}: {self.seconds:.0f} s: {line}")
@@ -191,11 +203,13 @@ def undisturbed(play: Play) -> None:
 
 def killed(play: Play) -> None:
     """On this machine, with SIGKILL to every process in the middle of each stage."""
-    for stage in play.stages:
+    moments = play.draw()
+    while moments:
         process = play.start("run", "--device", "cpu")
-        if play.reach(stage, lambda process=process: process.poll() is None):  # type: ignore[misc]
-            count = kill_all(play.mark)
-            play.note(stage, f"SIGKILL to {count} processes")
+        stage = play.next(moments, lambda process=process: process.poll() is None)  # type: ignore[misc]
+        if stage:
+            play.note(stage, "SIGKILL to every process")
+            kill_all(play.mark)
         process.wait()
     play.finish()
 

@@ -5,6 +5,7 @@ For `tools/reports/tuning_check.py`.
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import time
@@ -17,7 +18,7 @@ from results import records
 from tests.slurm.dev_cluster import DevCluster, Task, wait_until
 from tools.reports.interrupting import PATIENCE, Play, Stage
 
-WAYS = ("requeue", "scancel")  # one after the other, stage by stage
+WAYS = ("requeue", "scancel")  # in turn, stage by stage
 MOST_SUBMITS = 4  # after the last interruption; one should do
 AT_ONCE = "2"  # jobs of an array: the nodes are made up, and share the cores of one machine
 
@@ -48,20 +49,19 @@ class OnCluster:
         return {self.play.stage_of(run) for run in json.loads(path.read_text())["ids"]}
 
     def interrupt(self, stage: Stage, way: str) -> None:
-        """Cancel or requeue one task of a stage in the middle of it."""
-        if not self.play.reach(stage, lambda: bool(self.tasks())):
-            return
+        """Cancel or requeue one task of a stage; after a cancellation, submit again."""
         running = self.running(stage)
         if not running:  # between two jobs
             self.play.missed.append(stage.name)
             return
         task = self.play.rng.choice(running)
         command = ("scancel", task.id) if way == "scancel" else ("scontrol", "requeue", task.job)
-        if self.cluster.once(*command):
-            self.play.note(stage, f"{way} of one of {len(running)} jobs")
-        else:
+        self.play.note(stage, f"{way} of one of {len(running)} jobs")
+        if not self.cluster.once(*command):
             self.play.missed.append(stage.name)
         time.sleep(self.play.rng.uniform(0, 5))
+        if way == "scancel":
+            self.submit()
 
     def finish(self, wanted: int) -> None:
         """Wait, and send what is missing. Raises InputError where it does not come."""
@@ -82,10 +82,10 @@ def interrupted(play: Play, cluster: DevCluster, wanted: int) -> int:
     """
     jobs = OnCluster(play, cluster)
     jobs.submit()
-    for i, stage in enumerate(play.stages):
-        way = WAYS[i % len(WAYS)]
-        jobs.interrupt(stage, way)
-        if way == "scancel":
-            jobs.submit()
+    moments, ways = play.draw(), itertools.cycle(WAYS)
+    while moments:
+        stage = play.next(moments, lambda: bool(jobs.tasks()))
+        if stage:
+            jobs.interrupt(stage, next(ways))
     jobs.finish(wanted)
     return jobs.submits

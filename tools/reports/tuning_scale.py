@@ -13,6 +13,7 @@ Exit codes: 0, and 2 for bad input.
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 import tempfile
 import time
@@ -24,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from experiments.commands.arguments import positive
 from experiments.commands.entry import entry_point
+from experiments.environment import CHECKOUT
 from experiments.matrix import schema
 from experiments.matrix.expand import expand
 from experiments.matrix.expansion import Expansion, Facts
@@ -70,11 +72,20 @@ def _kinds(expansion: Expansion) -> dict[str, str]:
 
 
 def seconds_of_expansion(path: Path) -> float:
-    """Of processor time, from the file to all runs with their ids, in a process that is warm."""
+    """Of processor time, from the file to all runs with their ids; nothing may be cached yet."""
     start = time.process_time()
     runs = expand(schema.load(path), Facts()).runs
     _ = [spec.id for spec in runs]
     return time.process_time() - start
+
+
+def _afresh(path: Path) -> float:
+    """`seconds_of_expansion` in a process of its own."""
+    code = "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path\n"
+    code += "from tools.reports import tuning_scale\n"
+    code += "print(tuning_scale.seconds_of_expansion(Path(sys.argv[2])))"
+    command = [sys.executable, "-c", code, str(CHECKOUT), str(path)]
+    return float(subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout)
 
 
 def report(methods: int, configs: int, command: str) -> str:
@@ -83,7 +94,7 @@ def report(methods: int, configs: int, command: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
         made = synthetic_runs.make_of(matrix(methods, configs), Path(folder), _kinds)
         shared.progress(f"{made.count:,} runs are made; expanding and measuring …")
-        expansion = seconds_of_expansion(made.matrix)
+        expansion = _afresh(made.matrix)
         taken, skipped = scale.measure_all(made, COMMANDS, "cpu")
     notes = [
         f"{methods} methods × {configs} configurations × {len(PAIRS)} pairs and the final runs",

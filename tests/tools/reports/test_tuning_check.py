@@ -103,6 +103,7 @@ def test_a_moment_is_in_the_middle_of_its_stage(play, monkeypatch):
     train(play, first, 4)
     assert play.progress(first) == 4 / first.epochs
     assert play.progress(last) == 0
+    moments = {last.name: 0.3}
     looks = []
 
     def is_alive():
@@ -110,11 +111,24 @@ def test_a_moment_is_in_the_middle_of_its_stage(play, monkeypatch):
         train(play, last, len(looks))
         return True
 
-    assert play.reach(last, is_alive)
-    assert interrupting.MOMENTS[0] <= play.progress(last) <= interrupting.MOMENTS[1] + 0.1
+    assert play.next(moments, is_alive) == last
+    assert 0.3 <= play.progress(last) < 0.3 + 2 / last.epochs
+    assert (moments, play.missed) == ({}, [])
     assert play.stage_of("made later") == "students"
-    assert not play.reach(first, lambda: False)
+
+
+def test_a_stage_that_has_ended_is_missed_and_the_next_is_waited_for(play, monkeypatch):
+    monkeypatch.setattr(interrupting, "LATER", 0)
+    first, second, last = play.stages
+    assert all(0 < moment < 1 for moment in play.draw().values())
+    train(play, first, first.epochs)
+    train(play, second, second.epochs // 2)
+    moments = {stage.name: 0.4 for stage in play.stages}
+    assert play.next(moments, lambda: True) == second
     assert play.missed == ["teachers"]
+    assert play.next(moments, lambda: False) is None
+    assert play.missed == ["teachers", last.name]
+    assert moments == {}
 
 
 def test_every_process_of_a_play_is_killed_and_no_other(play):
