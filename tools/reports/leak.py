@@ -23,7 +23,7 @@ from tools.reports.interrupting import Play, undisturbed
 from tools.reports.outcome import Outcome, outcome
 
 WORLDS = ("true labels", "shuffled labels")
-PLUGIN = Path(shuffled_labels.__file__)
+PLUGIN = Path(__file__).with_name("shuffled_labels_plugin.py")
 SEARCH = ("teachers of the search", "search")
 # What a result says of the machine and the data, not of the run; the data's hash has all labels.
 OF_THE_START = ("seconds", "images_per_second", "peak_memory_bytes", "starts", "data")

@@ -1,12 +1,10 @@
-"""A plugin: with KD_SHUFFLED_LABELS in the environment, no test image keeps its own label.
+"""Data sets in memory whose test images have the labels of others, for `tools/reports/leak.py`.
 
-It acts on every data set that is kept in memory; nothing else about it changes, so the ids of
-runs are the same. For `tools/reports/leak.py`.
+Nothing else about them changes, so the ids of runs are the same.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,7 +15,7 @@ from datasets.base import Settings
 from datasets.memory import Images, MemoryData, Part
 from datasets.randomness import generator
 
-SWITCH = "KD_SHUFFLED_LABELS"
+SWITCH = "KD_SHUFFLED_LABELS"  # in the environment of the commands
 
 
 def shuffled(part: Part) -> Part:
@@ -30,21 +28,18 @@ def shuffled(part: Part) -> Part:
 def shuffling() -> Iterator[None]:
     """Data sets that are built meanwhile have shuffled test labels."""
     plain = MemoryData.__init__
-    _install()
+    install()
     try:
         yield
     finally:
         MemoryData.__init__ = plain  # type: ignore[method-assign]
 
 
-def _install() -> None:
+def install() -> None:
+    """Shuffle the test labels of every data set in memory from now on."""
     plain = MemoryData.__init__
 
     def made(self: MemoryData, settings: Settings, images: Images) -> None:
         plain(self, settings, replace(images, test=shuffled(images.test)))
 
     MemoryData.__init__ = made  # type: ignore[method-assign]
-
-
-if os.environ.get(SWITCH):
-    _install()
