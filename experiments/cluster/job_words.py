@@ -5,9 +5,10 @@ from __future__ import annotations
 import pwd
 import re
 import signal as signals
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from experiments import slurm
+from experiments.wording import form
 from experiments.worker.job import BLOCKED, REFUSED, STOPPED
 
 KNOWN_NO_MORE = "no longer known to SLURM"
@@ -83,8 +84,14 @@ SIGNALS = {
 }
 
 
-def waiting(task: str, state: str, reason: str) -> str:
-    """ "job 12_3: Priority", with what to do where somebody has to do something."""
+def waiting(task: str, state: str, reason: str, held: Sequence[str] = ()) -> str:
+    """ "job 12_3: Priority", with what to do where somebody has to do something.
+
+    ``held``: tasks that it waits for and that SLURM holds.
+    """
+    if held:
+        verb, them = form(len(held), "is", "are"), form(len(held), "it", "them")
+        return f"job {task}: waits for {', '.join(held)}, which {verb} held; submit releases {them}"
     explained = (WAITS.get(state) or _by_beginning(REASONS, reason)).replace("{id}", task)
     known = f"{state}:" if state in WAITS else f"{reason};" if reason else ""
     return f"job {task}: {' '.join(filter(None, (known, explained))).rstrip(';') or state}"

@@ -26,12 +26,14 @@ class Task:
     log: Path | None = None
     time: float = 0.0  # when it was submitted, in seconds since 1970
     is_mine: bool = True  # else a cluster may hide it
+    after: tuple[str, ...] = ()  # the tasks and whole arrays that it waits for
 
     @classmethod
     def of(cls, array: SubmittedArray, index: int) -> Task:
         """A task of an array that has a job id."""
         task, log = f"{array.job}_{index}", array.log(index)
-        known = (array.user, array.name, log, array.time, array.is_mine)
+        after = (*array.after, *array.after_end)
+        known = (array.user, array.name, log, array.time, array.is_mine, after)
         return cls(array.cluster, task, *known)
 
     @property
@@ -42,6 +44,11 @@ class Task:
     def array(self) -> str:
         """The id of its array."""
         return self.id.partition("_")[0]
+
+    @property
+    def arrays(self) -> set[str]:
+        """Its array, and those that it waits for."""
+        return {self.array, *(job.partition("_")[0] for job in self.after)}
 
 
 @dataclass(frozen=True)
@@ -88,6 +95,7 @@ class QueueState:
     state   squeue's ("PENDING", "RUNNING", …), "" if the task is over, or SILENT
     reason  why it waits, its node, or how it ended
     end     what the accounts say of its end
+    held    tasks that it waits for and that SLURM holds because a node could not start them
     frees   whether the run's claim is a task's that no longer runs: nobody trains the run then
     is_forgotten  not in the queue, and the accounts, which know how it ended, do not answer
     """
@@ -99,6 +107,7 @@ class QueueState:
     user: str
     cluster: str | None = None
     end: slurm.Ended | None = None
+    held: tuple[str, ...] = ()
     frees: bool = False
     is_forgotten: bool = False
 
@@ -106,6 +115,11 @@ class QueueState:
     def is_held(self) -> bool:
         """Whether SLURM holds the task indefinitely because a node could not start it."""
         return self.state == "PENDING" and self.reason in slurm.HELD
+
+    @property
+    def to_release(self) -> tuple[str, ...]:
+        """The tasks that nothing but a release will start: itself, or those that it waits for."""
+        return (self.task,) if self.is_held else self.held
 
 
 def ask(tasks: Iterable[Task]) -> Answers:
@@ -122,7 +136,8 @@ def ask(tasks: Iterable[Task]) -> Answers:
     lacks: dict[str | None, str] = {}
     for cluster, theirs in by_cluster.items():
         try:
-            found = slurm.known({task.array for task in theirs}, cluster=cluster)
+            arrays = set().union(*(task.arrays for task in theirs))
+            found = slurm.known(arrays, cluster=cluster)
             known |= {(cluster, task): entry for task, entry in found.items()}
         except slurm.SlurmError as error:
             silent[cluster] = str(error)
@@ -140,12 +155,25 @@ def _is_queued(entry: slurm.Queued | None) -> bool:
     return entry is not None and not slurm.is_over(entry.state)
 
 
+def _held_before(task: Task, answers: Answers) -> tuple[str, ...]:
+    """Of the tasks that a task waits for, those that SLURM holds: their runs may be done."""
+    return tuple(
+        job
+        for (cluster, job), entry in answers.known.items()
+        if cluster == task.cluster
+        and {job, job.partition("_")[0]}.intersection(task.after)
+        and entry.state == "PENDING"
+        and entry.reason in slurm.HELD
+    )
+
+
 def state_of(task: Task, answers: Answers) -> QueueState | None:
     """The state of one task; None of another person's that a cluster may hide."""
     entry, end = answers.entry(task), answers.end(task)
     place = QueueState(task.id, "", UNKNOWN, task.log, task.user, task.cluster, end)
     if entry is not None and _is_queued(entry):
-        return replace(place, state=entry.state, reason=entry.reason, end=None)
+        held = _held_before(task, answers) if entry.reason == "Dependency" else ()
+        return replace(place, state=entry.state, reason=entry.reason, end=None, held=held)
     if end is not None:
         return replace(place, reason=job_words.how(end))
     if task.cluster in answers.silent:

@@ -248,7 +248,7 @@ def _merge_one(status: Status, queue: QueueState) -> Status:
     if slurm.is_running(state):
         detail = job_words.running(task, state, queue.reason)
         return replace(status, state=State.RUNNING, detail=detail)
-    detail = job_words.waiting(task, state, queue.reason)
+    detail = job_words.waiting(task, state, queue.reason, queue.held)
     return replace(status, state=State.PENDING, detail=detail, seconds_left=None)
 
 

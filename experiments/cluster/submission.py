@@ -76,12 +76,15 @@ def _holder(folder: Path) -> str:
 
 def unfinished(runs: Path, queue: Mapping[str, QueueState]) -> bool:
     """Whether `submit` has work even if there is nothing to send: tokens without id, held tasks."""
-    return recovery.is_due(runs) or any(state.is_held for state in queue.values())
+    return recovery.is_due(runs) or any(state.to_release for state in queue.values())
 
 
 def release(queue: Mapping[str, QueueState], note: Callable[[str], None]) -> None:
-    """Release tasks that SLURM holds because a node failed to start them: nothing else does."""
-    held = {(state.cluster, state.task) for state in queue.values() if state.is_held}
+    """Release tasks that SLURM holds because a node failed to start them: nothing else does.
+
+    Also those of runs that are done: others may wait for such a task to end.
+    """
+    held = {(state.cluster, task) for state in queue.values() for task in state.to_release}
     for cluster, task in sorted(held, key=str):
         try:
             slurm.release(task, cluster=cluster)

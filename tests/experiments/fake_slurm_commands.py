@@ -135,7 +135,8 @@ def look_after(state):
         never = any(s not in (*ACTIVE, "COMPLETED") for s in teachers)
         waits = any(s in ACTIVE for s in (*teachers, *others))
         for task in job["tasks"]:
-            if task["state"] == "PENDING":
+            held = "held" in task["reason"]
+            if task["state"] == "PENDING" and not held:
                 task["reason"] = "Dependency" if waits else "Priority"
                 task["state"] = "CANCELLED" if never else "PENDING"
 

@@ -97,6 +97,21 @@ def test_a_controller_that_never_answered_is_one_that_does_not_answer(fake, plac
     assert place.call("table").err.startswith("note: SLURM did not answer")
 
 
+def test_a_held_job_of_a_run_that_is_done_keeps_nobody_waiting(fake, place, finished):
+    """A controller that forgot a start sends the task again, the node refuses, SLURM holds it."""
+    send(place)
+    place.finish(place.teacher, finished)
+    fake.move(TEACHER_TASK, "PENDING", "launch failed requeued held")
+    said = rows(place.call("status"))
+    waits = f"pending: job {SECOND}_0: waits for {TEACHER_TASK}, which is held; submit releases it"
+    assert any(waits in text for text in said.values()), said
+    said = place.call("submit", "--yes")
+    assert said.code == 0 and f"released {TEACHER_TASK}" in said.out
+    assert ["scontrol", "release", TEACHER_TASK] in fake.calls("scontrol")
+    fake.move(TEACHER_TASK, "RUNNING", "n1")
+    assert "which is held" not in place.call("status").out
+
+
 def test_a_finished_matrix_is_shown_whether_or_not_slurm_answers(fake, place, finished):
     """Nothing is asked about its runs; who asks about runs that left the matrix gets no answer."""
     send(place)
