@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from experiments.matrix.run_spec import RunSpec
 from tests.slurm import dev_cluster
 from tools.reports import shared
 
+PROGRAM = (sys.executable, str(CHECKOUT / "benchmark.py"))
 MARK = "KD_TUNING_CHECK"  # in the environment of every process of a play
 MOMENTS = (0.1, 0.5)  # of a stage's epochs; later ones may never come, see `Play.draw`
 PATIENCE = 7200.0  # seconds for a stage
@@ -111,8 +112,7 @@ class Play:
     def command(self, verb: str, *more: str) -> list[str]:
         places = ["--runs", str(self.runs), "--data", str(self.data)]
         plugin = ["--plugin", str(self.plugin)] if self.plugin else []
-        program = [sys.executable, str(CHECKOUT / "benchmark.py")]
-        return [*program, verb, str(self.source), *places, *plugin, *more]
+        return [*PROGRAM, verb, str(self.source), *places, *plugin, *more]
 
     @property
     def environ(self) -> dict[str, str]:
@@ -126,13 +126,16 @@ class Play:
             return subprocess.Popen(command, env=self.environ, stdout=said, stderr=said)
 
     def call(self, verb: str, *more: str) -> str:
+        """What a command about this matrix prints, see `ask`."""
+        return self.ask(self.command(verb, *more))
+
+    def ask(self, command: Sequence[str]) -> str:
         """What a command prints. Raises InputError with its last line where it fails."""
-        done = subprocess.run(
-            self.command(verb, *more), env=self.environ, capture_output=True, text=True
-        )
+        done = subprocess.run(command, env=self.environ, capture_output=True, text=True)
         if done.returncode:
             lines = done.stderr.strip().splitlines() or ["no message"]
-            raise InputError(f"{verb} {self.source.name}: exit code {done.returncode}: {lines[-1]}")
+            said = f"exit code {done.returncode}: {lines[-1]}"
+            raise InputError(f"{self.source.name}: {' '.join(command[1:4])}: {said}")
         return done.stdout
 
     def finish(self) -> None:

@@ -66,7 +66,8 @@ class Finding:
             "in their place; equal: bit for bit.",
             "numbers: those with four decimals or more in every file of the runs directory, in the "
             "table (in all formats), the board and the pages. The accuracies they are held against "
-            "were measured for this, of the weights; those of fewer decimals are left out.",
+            "were measured for this, of the weights; left out are those of fewer decimals and, "
+            "outside the search's own directories, those that are a number of some final run.",
         ]
         return Table(
             f"Test labels and the choice: {self.matrix}", ["what", "equal"], rows, notes=notes

@@ -23,7 +23,7 @@ from experiments.train import evaluation
 from results import records
 from results.schema import Record
 from tools.reports import shuffled_labels
-from tools.reports.interrupting import Play
+from tools.reports.interrupting import PROGRAM, Play
 
 NUMBER = re.compile(r"(?<![\w.])\d+\.\d+(?:e-?\d+)?")
 DECIMALS = 4  # of a number that is an accuracy and not one by chance
@@ -72,18 +72,19 @@ def _test_accuracy(play: Play, directory: Path, record: Record, is_shuffled: boo
 
 
 def _of_final_runs(play: Play, search: Mapping[str, Path]) -> Iterator[float]:
-    """The test accuracies that tables and pages may show: of runs, epochs, and their means."""
+    """What tables and pages may show: every number of final runs, and means over their trials."""
     groups: dict[tuple[str, str], list[list[float]]] = {}
     for directory, record in records.scan(play.runs):
         if record.run not in search:
+            yield from (float(number) for path in directory.iterdir() for number in _numbers(path))
             key = (directory.parent.parent.name, json.dumps(record.spec["options"]))
             groups.setdefault(key, []).append(_tested(directory, record))
     for curves in groups.values():
-        yield from (value for curve in curves for value in curve)
         yield from map(statistics.fmean, zip(*curves, strict=False))
 
 
 def _tested(directory: Path, record: Record) -> list[float]:
+    """The test accuracies of a run's epochs, and its last."""
     lines = (directory / "history.csv").read_text().splitlines()
     column = lines[0].split(",").index("test_top1")
     cells = [line.split(",")[column] for line in lines[1:]]
@@ -102,7 +103,7 @@ def _written(play: Play) -> Iterator[Path]:
     made.mkdir(exist_ok=True)
     for form in FORMS:
         play.call("table", "--device", "cpu", "--format", form, "--output", str(made / f"t.{form}"))
-    play.call("collect", "--output", str(made / "board.jsonl"))
+    play.ask([*PROGRAM, "collect", str(play.runs), "--output", str(made / "board.jsonl")])
     play.call("report", "--device", "cpu", "--output", str(made / "pages"))
     for root in (made, play.runs):
         yield from (path for path in root.rglob("*") if path.is_file())
@@ -112,11 +113,16 @@ def _hold(looked: Looked, secret: Iterable[float], files: Iterable[Path], root: 
     """Hold the numbers of these files, with all their decimals, against accuracies."""
     values = sorted(secret)
     for path in files:
-        text = path.read_bytes().decode("utf-8", errors="replace")
-        numbers = {number for number in NUMBER.findall(text) if places(number) >= DECIMALS}
+        numbers = _numbers(path)
         looked.numbers += len(numbers)
         hits = sorted(number for number in numbers if is_one_of(number, values))
         looked.found += [f"{path.relative_to(root)}: {hit}" for hit in hits]
+
+
+def _numbers(path: Path) -> set[str]:
+    """The numbers of a file that have enough decimals, as they are written."""
+    text = path.read_bytes().decode("utf-8", errors="replace")
+    return {number for number in NUMBER.findall(text) if places(number) >= DECIMALS}
 
 
 def places(number: str) -> int:
