@@ -38,9 +38,10 @@ from experiments.commands.entry import entry_point
 from experiments.environment import CHECKOUT
 from results.render import Table, markdown
 from tests.slurm import dev_cluster
-from tools.reports import by_hand, interrupting, interrupting_jobs, leak, shared
-from tools.reports.interrupting import Play
-from tools.reports.outcome import Outcome, differences, outcome
+from tools.reports import shared
+from tools.tuning import by_hand, interrupting, interrupting_jobs, leak
+from tools.tuning.interrupting import Play
+from tools.tuning.outcome import Outcome, differences, outcome
 
 WAYS = ("undisturbed", "killed", "cluster")
 HEADER = ("matrix", "way", "runs", "choices", "interruptions", "missed", "differences", "minutes")

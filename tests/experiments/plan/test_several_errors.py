@@ -43,7 +43,8 @@ def test_wrong_keys_and_values_unknown_keys_first(tmp_path):
 def test_a_missing_key_is_named_beside_an_unknown_one_that_is_no_misspelling(tmp_path):
     assert lines(tmp_path, "dataset: fake\npairs: [a -> b]\nnotes: mine\n") == [
         "notes: unknown key: known: dataset, methods, pairs, plugins, predictions, processes, "
-        "published, recipe, slurm, teacher_recipe, teacher_trials, teachers, transfer, trials",
+        "published, recipe, slurm, teacher_recipe, teacher_trials, teachers, transfer, trials, "
+        "tune",
         "methods: missing",
     ]
 

@@ -19,18 +19,17 @@ from experiments.matrix import schema
 from experiments.matrix.expand import expand
 from experiments.matrix.expansion import Candidate, Choice, Expansion, Facts
 from experiments.matrix.schema import Matrix
-from tools.reports import (
+from tools.reports import tuning_check, tuning_scale
+from tools.tuning import (
     by_hand,
     interrupting,
     interrupting_jobs,
     leak,
     leak_numbers,
     shuffled_labels,
-    tuning_check,
-    tuning_scale,
 )
-from tools.reports.interrupting import Play, stages
-from tools.reports.outcome import Outcome, differences
+from tools.tuning.interrupting import Play, stages
+from tools.tuning.outcome import Outcome, differences
 
 CONTENT = {
     "dataset": "digits",

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from experiments.errors import InputError
 from results import records
 from tests.slurm.dev_cluster import DevCluster, Task, wait_until
-from tools.reports.interrupting import PATIENCE, Play, Stage
+from tools.tuning.interrupting import PATIENCE, Play, Stage
 
 WAYS = ("requeue", "scancel")  # in turn, stage by stage
 MOST_SUBMITS = 4  # after the last interruption; one should do
@@ -46,7 +46,9 @@ class OnCluster:
 
     def _stages(self, task: Task) -> set[str]:
         path = self.play.runs / ".slurm" / task.name / f"task-{task.index}.json"
-        return {self.play.stage_of(run) for run in json.loads(path.read_text())["ids"]}
+        return {
+            self.play.stage_of(run) for run in json.loads(path.read_text(encoding="utf-8"))["ids"]
+        }
 
     def interrupt(self, stage: Stage, way: str) -> None:
         """Cancel or requeue one task of a stage; after a cancellation, submit again."""

@@ -1,6 +1,6 @@
 """Test accuracies of a search, looked for in everything that was written.
 
-For `tools/reports/leak.py`. Nobody computed them: they are measured here, of the weights.
+For `tools/tuning/leak.py`. Nobody computed them: they are measured here, of the weights.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import models
 from experiments.train import evaluation
 from results import records
 from results.schema import Record
-from tools.reports import shuffled_labels
-from tools.reports.interrupting import PROGRAM, Play
+from tools.tuning import shuffled_labels
+from tools.tuning.interrupting import PROGRAM, Play
 
 NUMBER = re.compile(r"(?<![\w.])\d+\.\d+(?:e-?\d+)?")
 DECIMALS = 4  # of a number that is an accuracy and not one by chance
@@ -85,7 +85,7 @@ def _of_final_runs(play: Play, search: Mapping[str, Path]) -> Iterator[float]:
 
 def _tested(directory: Path, record: Record) -> list[float]:
     """The test accuracies of a run's epochs, and its last."""
-    lines = (directory / "history.csv").read_text().splitlines()
+    lines = (directory / "history.csv").read_text(encoding="utf-8").splitlines()
     column = lines[0].split(",").index("test_top1")
     cells = [line.split(",")[column] for line in lines[1:]]
     return [float(cell) for cell in cells if cell] + [record.top1]

@@ -27,7 +27,7 @@ from results import records
 from results.layout import Table
 from results.schema import Record
 from tools.reports import shared
-from tools.reports.interrupting import Play, undisturbed
+from tools.tuning.interrupting import Play, undisturbed
 
 KEPT = ("dataset", "recipe", "teacher_recipe")  # of the matrix, in those by hand
 
@@ -83,7 +83,7 @@ class ByHand:
 
     def __init__(self, play: Play, matrix: Matrix, pair: PairEntry, folder: Path) -> None:
         self.play, self.matrix, self.pair, self.folder = play, matrix, pair, folder
-        self.content: dict[str, Any] = yaml.safe_load(play.source.read_text())
+        self.content: dict[str, Any] = yaml.safe_load(play.source.read_text(encoding="utf-8"))
 
     def students(self, label: str) -> dict[int, str | None]:
         """Trial -> the SHA-256 of the last student's weights, of the method with this label."""
@@ -123,7 +123,7 @@ class ByHand:
         folder.mkdir(parents=True, exist_ok=True)
         source = folder / "matrix.yaml"
         kept = {key: self.content[key] for key in KEPT if key in self.content}
-        source.write_text(yaml.safe_dump({**kept, **content}, sort_keys=False))
+        source.write_text(yaml.safe_dump({**kept, **content}, sort_keys=False), encoding="utf-8")
         play = replace(self.play, source=source, runs=folder / "runs", moments=[], missed=[])
         shared.progress(f"by hand: {content['pairs'][0]}")
         undisturbed(play)

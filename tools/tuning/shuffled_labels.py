@@ -1,4 +1,4 @@
-"""Data sets in memory whose test images have the labels of others, for `tools/reports/leak.py`.
+"""Data sets in memory whose test images have the labels of others, for `tools/tuning/leak.py`.
 
 Nothing else about them changes, so the ids of runs are the same.
 """

@@ -131,7 +131,9 @@ class Play:
 
     def ask(self, command: Sequence[str]) -> str:
         """What a command prints. Raises InputError with its last line where it fails."""
-        done = subprocess.run(command, env=self.environ, capture_output=True, text=True)
+        done = subprocess.run(
+            command, env=self.environ, capture_output=True, text=True, encoding="utf-8"
+        )
         if done.returncode:
             lines = done.stderr.strip().splitlines() or ["no message"]
             said = f"exit code {done.returncode}: {lines[-1]}"
@@ -162,7 +164,7 @@ class Play:
             for path in self.runs.glob("*/*/*/*/history.csv")
             if self.stage_of(path.parent.name.rpartition("-")[2]) == stage.name
         ]
-        return sum(path.read_text().count("\nmain,") for path in histories)
+        return sum(path.read_text(encoding="utf-8").count("\nmain,") for path in histories)
 
     def draw(self) -> dict[str, float]:
         """Stage -> the part of its epochs after which it is to be interrupted.

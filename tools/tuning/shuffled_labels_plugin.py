@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import models
-from tools.reports import shuffled_labels
+from tools.tuning import shuffled_labels
 
 
 def network(num_classes: int) -> models.Classifier:

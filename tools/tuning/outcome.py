@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from experiments.wording import plural
 from results import records
 from tests.slurm.scenario import numbers
-from tools.reports.interrupting import Play
+from tools.tuning.interrupting import Play
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from results import records
 from results.layout import Table
-from tools.reports import leak_numbers, shared, shuffled_labels
-from tools.reports.interrupting import Play, undisturbed
-from tools.reports.outcome import Outcome, outcome
+from tools.reports import shared
+from tools.tuning import leak_numbers, shuffled_labels
+from tools.tuning.interrupting import Play, undisturbed
+from tools.tuning.outcome import Outcome, outcome
 
 WORLDS = ("true labels", "shuffled labels")
 PLUGIN = Path(__file__).with_name("shuffled_labels_plugin.py")
