@@ -144,7 +144,11 @@ class Play:
         """Train whatever is left. Raises InputError where runs fail."""
         code = self.start("run", "--device", "cpu").wait()
         if code:
-            said = (self.runs.parent / "said.txt").read_text("utf-8", "replace").splitlines()
+            said = (
+                (self.runs.parent / "said.txt")
+                .read_text(encoding="utf-8", errors="replace")
+                .splitlines()
+            )
             raise InputError(f"run {self.source.name}: exit code {code}: {said[-1]}")
 
     # ---- moments -------------------------------------------------------------------------------
