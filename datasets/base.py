@@ -106,6 +106,12 @@ class Data(ABC):
         """Number of images of the part that accuracies are of."""
         return self.sizes[self.scored_on]
 
+    @property
+    def epoch_split(self) -> str:
+        """The part that every epoch is scored on: what is held out, if anything is, else the test
+        part. Where it is not `scored_on`, the latter is read once, after the last epoch."""
+        return "validation" if "validation" in self.sizes else "test"
+
     @abstractmethod
     def steps_per_epoch(self, stream: Stream = MAIN) -> int:
         """Number of batches in an epoch of ``stream``."""

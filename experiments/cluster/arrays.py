@@ -125,9 +125,7 @@ class _Key(NamedTuple):
 
 def _teacher(task: Task) -> str:
     """The run or the file of each of its teachers."""
-    teacher = next((spec.teacher for spec in task.job.specs if spec.teacher), None)
-    members = (teacher.members or (teacher,)) if teacher else ()
-    return " ".join(member.run or member.sha256 or "" for member in members)
+    return next((spec.teacher.weights for spec in task.job.specs if spec.teacher), "")
 
 
 def _limit(seconds: float | None, longest: int | None) -> int | None:

@@ -14,7 +14,7 @@ from experiments.commands import teacher_scores, tuned
 from experiments.commands.departures import departing_note, departures_of, exceptions
 from experiments.commands.pivot import families_of
 from experiments.commands.reference import Joined, Source, join
-from experiments.commands.teacher_scores import arrow as arrow
+from experiments.commands.teacher_scores import arrow
 from experiments.errors import InputError
 from experiments.matrix import transfer
 from experiments.matrix.expansion import Entry

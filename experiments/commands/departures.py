@@ -7,11 +7,12 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from experiments.commands.teacher_scores import arrow
+from experiments.matrix import variants
 from experiments.matrix.expansion import Entry, Expansion
 from experiments.matrix.method_entry import MethodEntry, part_of
 from experiments.matrix.pairs import fits
 from experiments.matrix.schema import Matrix
-from experiments.matrix.variants import departures, is_template, label
+from experiments.matrix.variants import is_template, label
 from experiments.plan.plan import Plan
 
 MOST = 20  # rows that a note names
@@ -57,11 +58,7 @@ def _of_method(method: MethodEntry, pairs: Iterable[str]) -> Iterator[str]:
 
 def departures_of(plan: Plan) -> dict[str, tuple[str, ...]]:
     """Label -> in what the recipe and data of a row's students are not the matrix's."""
-    known = departures((plan.origin or plan).matrix)
-    return {
-        entry.label: known.get(entry.label if entry.label in known else entry.family, ())
-        for entry in plan.expansion.entries
-    }
+    return variants.departures_of(plan.of_students.matrix, plan.expansion.entries)
 
 
 def departing_note(other: Mapping[str, Sequence[str]]) -> list[str]:

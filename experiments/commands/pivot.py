@@ -21,7 +21,7 @@ _BY_PAIR = Value("own")  # an own value that differs between pairs or students
 
 def families_of(plan: Plan) -> tuple[Family, ...]:
     """The entries of a plan's matrix that vary something, with the values of all their rows."""
-    return tuple(_families((plan.origin or plan).matrix))
+    return tuple(_families(plan.of_students.matrix))
 
 
 def _families(matrix: Matrix) -> Iterator[Family]:

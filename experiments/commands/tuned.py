@@ -16,7 +16,6 @@ from experiments.wording import plural
 from results.schema import Record
 from results.tuning import DIVERGED, Search, Stage, Tuning
 
-SEARCH = "validation"  # what runs of a search are scored on, in `DataSpec.scored_on`
 Statuses = Mapping[str, Status]
 
 
@@ -60,7 +59,7 @@ def without_searches(records: Mapping[str, Record]) -> dict[str, Record]:
 def is_of_a_search(spec: Mapping[str, object]) -> bool:
     """Whether a stored run was scored on a held-out part, and has read no test image."""
     data = spec.get("dataset")
-    return isinstance(data, Mapping) and data.get("scored_on") == SEARCH
+    return isinstance(data, Mapping) and data.get("scored_on") == "validation"
 
 
 # ---- the searches --------------------------------------------------------------------------------

@@ -142,15 +142,16 @@ class LocalQueue:
         for spec, reason in found.refused:
             blocked.store(task.job.directory(spec), reason)
             self._settle(task.job, spec, Outcome.BLOCKED, reason)
+        own = [run for run in found.stood_for if run in self.specs]  # they are queued themselves
         for run, placeholder in found.stood_for.items():
             del self.specs[task.job.id_of(placeholder)]
-            if run in self.specs:  # the entry's own options were chosen: it is a run of this queue
-                end = {"state": self.states.get(run, Outcome.HELD), "error": "it is run " + run}
+            if run in own:
+                end = {"state": self.states.get(run, Outcome.HELD), "error": f"it is run {run}"}
                 self.progress.ended(placeholder, end)
-        others = [spec for run, spec in zip(found.job.ids, found.job.specs, strict=True)
-                  if run not in found.stood_for or run not in self.specs]  # fmt: skip
-        self.specs.update({r: p for r, p in found.stood_for.items() if r not in self.specs})
-        return replace(task, job=found.job.only(others))
+            else:
+                self.specs[run] = placeholder
+        rest = [spec for spec in found.job.specs if found.job.id_of(spec) not in own]
+        return replace(task, job=found.job.only(rest))
 
     def _start(self, task: Task, device: str, folder: Path) -> None:
         self.started += 1

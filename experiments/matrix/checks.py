@@ -16,7 +16,7 @@ from experiments.matrix.method_entry import MethodEntry
 from experiments.matrix.options import option_problem
 from experiments.matrix.pairs import NONE, PairEntry
 from experiments.matrix.schema import Matrix
-from experiments.matrix.variants import label as label
+from experiments.matrix.variants import label
 from models.registry import near
 
 

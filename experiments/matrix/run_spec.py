@@ -78,6 +78,11 @@ class DataSpec(_Sparse):
     content: str | None = None
     scored_on: ScoredOn = "test"
 
+    @property
+    def is_of_search(self) -> bool:
+        """Whether its runs are of a search, or teach those: their accuracies are of no test."""
+        return self.scored_on == "validation"
+
     @functools.cached_property
     def key(self) -> str:
         """Everything but the content, which follows from it: equal for equal data sets."""

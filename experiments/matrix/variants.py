@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
 
 import distillers
+from experiments.matrix.expansion import Entry
 from experiments.matrix.method_entry import DATASET, RECIPE, MethodEntry, part_of
 from experiments.matrix.recipe import Recipe
 from experiments.matrix.run_spec import data_defaults
@@ -195,6 +196,12 @@ def departures(matrix: Matrix) -> dict[str, tuple[str, ...]]:
         values = ((key, own.get(key)) for key in keys)
         found[row.label] = tuple(f"{k} {text(v)}" for k, v in values if not plain.has(k, v))
     return found
+
+
+def departures_of(matrix: Matrix, entries: Iterable[Entry]) -> dict[str, tuple[str, ...]]:
+    """`departures` of the rows of these entries; a tuned row has those of the entry's own."""
+    known = departures(matrix)
+    return {e.label: known.get(e.label if e.label in known else e.family, ()) for e in entries}
 
 
 # ---- labels --------------------------------------------------------------------------------------

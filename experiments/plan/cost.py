@@ -206,10 +206,9 @@ class _Clocks:
 
     def _tests(self, spec: RunSpec, left: int) -> float:
         """The tests after epochs, and the last one on the test set where images are held out."""
-        sizes, every = self.data.of(spec.dataset).sizes, spec.recipe.eval_every
-        part = "validation" if "validation" in sizes else "test"
-        last = sizes.get("test", 0) if part != "test" else 0
-        images = math.ceil(left / every) * sizes[part] + last
+        data, every = self.data.of(spec.dataset), spec.recipe.eval_every
+        last = 0 if data.epoch_split == data.scored_on else data.scored
+        images = math.ceil(left / every) * data.sizes[data.epoch_split] + last
         return images * self._watch(spec).forward(spec.student, spec.recipe)
 
     def _share(self, spec: RunSpec, timed: bool) -> float:

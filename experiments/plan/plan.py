@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments import environment
 from experiments.activity import activity
-from experiments.errors import InputError
 from experiments.matrix import checks, data_of, expand, schema, teacher_patterns, transfer
 from experiments.matrix.expansion import Expansion, Facts
 from experiments.matrix.run_spec import RunSpec
 from experiments.matrix.schema import Matrix
 from experiments.matrix.select import select
 from experiments.memo import Memo
-from experiments.plan import assistants, broken_plugins, choosing, data_sets, weights
+from experiments.plan import broken_plugins, choosing, data_sets, weights
 from experiments.plan.broken_plugins import LeftOut
 from experiments.plan.data_sets import DataSets
 from experiments.plan.earlier_code import Earlier, reconcile
-from experiments.plan.kinds import Code, Kind, kind, remembered
+from experiments.plan.kinds import Code
+from experiments.plan.serving import Service
 from experiments.plan.stored_expansion import ExpansionMemo
 from experiments.plan.workspace import (
     Selection,
@@ -33,14 +33,13 @@ from experiments.plan.workspace import (
     teacher_path,
 )
 from experiments.rundir.layout import weights_of
-from experiments.rundir.status import Seen, State, Status, probe_statuses, read_statuses
+from experiments.rundir.status import Seen, Status, probe_statuses, read_statuses
 from experiments.wording import plural
 from experiments.worker.job import Job
 from results import board_file
 
 if TYPE_CHECKING:  # what imports PyTorch is imported where it is used: `status` does without
     from datasets import Data
-    from experiments.plan.capability import Capabilities
     from experiments.plan.preflight import Given
 
 
@@ -84,7 +83,7 @@ class Plan:
         stale = {run: earlier.detail for run, earlier in self.stale.items()}
         runs, place = self.expansion.runs, self.workspace.runs
         with activity(f"reading the states of {plural(len(runs), 'run')}"):
-            return read_statuses(runs, place, self._reasons, stale, measures, seen)
+            return read_statuses(runs, place, self._service.reasons, stale, measures, seen)
 
     def settle(self, statuses: Mapping[str, Status]) -> bool:
         """Put runs in place of the placeholders whose options can be chosen; whether there are any.
@@ -114,84 +113,25 @@ class Plan:
             return weights.of_sources(statuses, students, runs, memo)
         return weights.of_teachers(statuses, runs, memo)
 
+    @functools.cached_property
+    def _service(self) -> Service:
+        return Service(self)
+
+    @property
+    def of_students(self) -> Plan:
+        """The plan of the students that are trained: itself, but for probes their `origin`."""
+        return self.origin or self
+
     @property
     def sources(self) -> dict[str, Path]:
         """The weights of the students that are probed, by run id."""
         trained = self.origin.expansion.runs if self.origin else ()
         return {s.id: weights_of(s.directory(self.workspace.runs)) for s in trained}
 
-    @functools.cached_property
-    def _capabilities(self) -> Capabilities:
-        """Computed on first use; reading the data, which takes a second, when it asks for them."""
-        from experiments.plan.capability import Capabilities
-
-        self.load_code()
-        return Capabilities(self.data_sets.info)
-
-    def _reasons(self, statuses: Mapping[str, Status]) -> dict[str, str]:
-        """`_why_not`, and what follows from it for chains of teachers."""
-        found = self._why_not(statuses)
-        shown = {entry.spec.id for entry in self.expansion.entries}
-        return found | assistants.reasons(statuses, found, shown, self._with_heads)
-
-    def _with_heads(self, methods: Collection[str]) -> Collection[str]:
-        """Those of the methods that predict with modules of their own."""
-        if self.strict:
-            return assistants.with_heads(methods)
-        memo, code = Memo(self.workspace.data), self.code or Code.of_today()
-        return assistants.remembered(methods, memo, code, self.load_code)
-
-    def _why_not(self, statuses: Mapping[str, Status]) -> dict[str, str]:
-        """Run id -> why its method cannot serve its pair.
-
-        Before training every unfinished run's method is built. To look at results, a finished run
-        proves it for all runs of its `kind`.
-        """
-        specs = [s.spec for s in statuses.values() if s.state != State.DONE]
-        if not self.strict:
-            proven = {kind(s.spec) for s in statuses.values() if s.state == State.DONE}
-            specs = [spec for spec in specs if kind(spec) not in proven]
-        if not specs:
-            return {}
-        root = self.workspace.data
-        try:
-            with activity("checking which methods can serve which pairs"):
-                if not self.strict:
-                    memo = Memo(root)
-                    return remembered(specs, memo, root, lambda: self._capabilities, self.code)
-                reasons = self._capabilities.reasons(specs)
-            self._try_plugins([spec for spec in specs if spec.id not in reasons])
-            return reasons
-        except InputError as error:
-            if self.strict:
-                raise InputError(f"{self.source}: {error}") from error
-            return {}  # a plugin that is being edited must not hide results
-
-    def _try_plugins(self, specs: Iterable[RunSpec]) -> None:
-        """One dry step for each `kind` of these runs that a user's own code defines.
-
-        Raises InputError with the first finding.
-        """
-        from experiments.check import dry_step
-
-        for spec in specs:
-            key = kind(spec)
-            if not spec.plugins or key in self._tried:
-                continue
-            found = dry_step.findings(spec, self.data_sets.info(spec))
-            if found:
-                more = f" (and {len(found) - 1} more: `check` lists all)" if found[1:] else ""
-                raise InputError(f"{spec.pair}, {spec.method}: {found[0]}{more}")
-            self._tried.add(key)
-
     def load_code(self) -> None:
         """Import the plugins, which a plan whose expansion was remembered has not done."""
         if self.code:
             load_plugins(self.source, self.plugins, len(self.plugins), strict=False)
-
-    @functools.cached_property
-    def _tried(self) -> set[Kind]:
-        return set()
 
     def check_accuracies(self, specs: Iterable[RunSpec]) -> None:
         """Measure the given teachers of ``specs`` whose expected accuracy the matrix states.
@@ -302,12 +242,9 @@ def _looked_at(
     memo = ExpansionMemo(source, matrix, workspace.data, plugins, tuple(files.values()))
     stored = memo.known()
     if stored:
-        runs, code, data = (
-            stored.expansion,
-            stored.code,
-            data_sets.of_matrix(matrix, workspace, source),
-        )
-        return Plan(source, matrix, runs, None, data, workspace, plugins, files, False, code=code)
+        runs, data = stored.expansion, data_sets.of_matrix(matrix, workspace, source)
+        plan = Plan(source, matrix, runs, None, data, workspace, plugins, files, strict=False)
+        return replace(plan, code=stored.code)
     with activity("loading PyTorch"):  # two seconds, or ten on a busy machine
         import torch  # noqa: F401
     plan = _resolved(source, matrix, workspace, plugins, strict=False)

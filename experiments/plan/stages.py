@@ -15,9 +15,9 @@ def stages(expansion: Expansion) -> dict[str, list[RunSpec]]:
     tuned = {tuned_label(choice.label) for choice in expansion.choices}
     teachers, entries = expansion.teachers, expansion.entries
     parts = {
-        "teachers of the search": [s for s in teachers if s.dataset.scored_on == "validation"],
+        "teachers of the search": [s for s in teachers if s.dataset.is_of_search],
         "search": [candidate.spec for candidate in expansion.candidates],
-        "teachers": [s for s in teachers if s.dataset.scored_on == "test"],
+        "teachers": [s for s in teachers if not s.dataset.is_of_search],
         "final, own options": [e.spec for e in entries if e.label not in tuned],
         "final, tuned": [e.spec for e in entries if e.label in tuned],
     }

@@ -31,7 +31,7 @@ def labels(plan: Plan) -> dict[str, str]:
 def teacher_label(spec: RunSpec) -> str:
     """What a run that others learn from is called; where it has a teacher, "assistant by kd"."""
     label = f"assistant by {spec.method}" if spec.teacher else TEACHER
-    return tuning.search_label(label) if spec.dataset.scored_on == "validation" else label
+    return tuning.search_label(label) if spec.dataset.is_of_search else label
 
 
 def run_name(spec: RunSpec, label: str | None) -> str:

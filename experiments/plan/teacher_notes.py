@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from experiments.activity import activity
 from experiments.matrix.run_spec import RunSpec, TeacherSpec
-from experiments.matrix.variants import departures
+from experiments.matrix.variants import departures_of
 from experiments.memo import Memo
 from experiments.plan.plan import Plan
 from experiments.plan.preflight import Examination, Given
@@ -91,11 +91,10 @@ def _below_students(
 ) -> Iterator[str]:
     """About teachers below the student alone, where that is done."""
     entries: dict[str, list[RunSpec]] = {}
-    other = departures(
-        (plan.origin or plan).matrix
-    )  # of another recipe or other data: no student to compare with
+    # Rows of another recipe or other data have no student to compare with.
+    other = departures_of(plan.of_students.matrix, plan.expansion.entries)
     for entry in plan.expansion.entries:
-        if not other.get(entry.label):
+        if not other[entry.label]:
             entries.setdefault(entry.pair, []).append(entry.spec)
     for pair, specs in entries.items():
         records = [statuses[spec.id].record for spec in specs]

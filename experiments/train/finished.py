@@ -147,8 +147,8 @@ class Evaluator:
             predict = self._predict(run, student, data)
         collect = predictions.collector(data, self.wanted)
         needs = distillers.find(spec.method).needs_of(spec.options)
-        both = {"validation", "test"} <= data.sizes.keys()
-        stage = "done" if both else "main"  # as in `train.result`
+        # As in `train.result`.
+        stage = "main" if data.epoch_split == data.scored_on else "done"
         with networks.seeded(run.record.run, stage, recipe.epochs, "evaluate"):
             batches = data.test_batches()
             scores = networks.evaluate(student, batches, recipe, needs, predict, collect=collect)

@@ -251,7 +251,7 @@ class Learner:
         row |= self.meter.means(self.group)
         due = self.epoch % self.recipe.eval_every == 0 or self.is_last_epoch
         if self.stage == "main" and due:
-            split = "validation" if "validation" in self.data.sizes else "test"
+            split = self.data.epoch_split
             if self.is_last_epoch and split == self.data.scored_on:
                 self.collected = collector(self.data, self.predictions)
             row |= {f"{split}_{k}": v for k, v in self.evaluate(split, self.collected).items()}

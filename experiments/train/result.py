@@ -24,7 +24,7 @@ def finish(learner: Learner, check: Callable[[], None] = lambda: None) -> float:
     another process has taken the run over.
     """
     test = None
-    if {"validation", "test"} <= learner.data.sizes.keys():  # the test set is read here
+    if learner.data.epoch_split != learner.data.scored_on:  # the test set is read here
         learner.collected = collector(learner.data, learner.predictions)
         test = learner.evaluate("test", learner.collected)
     elif learner.collected is None:
@@ -108,8 +108,7 @@ def _source(learner: Learner) -> dict[str, str] | None:
 
 def _accuracy(learner: Learner, test: dict[str, float] | None) -> dict[str, Any]:
     """The last epoch's test accuracy, and the best epoch's with the split that it is best on."""
-    sizes = learner.data.sizes
-    split = "validation" if "validation" in sizes else "test"
+    split = learner.data.epoch_split
     rows = [row for row in learner.history if f"{split}_top1" in row]
     best = max(rows, key=lambda row: row[f"{split}_top1"])
     last = rows[-1]

@@ -9,7 +9,7 @@ import datasets
 import distillers
 from experiments.cluster import queue_status
 from experiments.commands import published
-from experiments.commands.board import arrow, board_of, with_known_measures
+from experiments.commands.board import board_of, with_known_measures
 from experiments.commands.common import note_unreadable
 from experiments.commands.report import methods as report_methods
 from experiments.commands.report import runs as report_runs
@@ -17,6 +17,7 @@ from experiments.commands.report.boards import Asked
 from experiments.commands.report.flags import Commands
 from experiments.commands.report.methods import Row
 from experiments.commands.report.progress import progress, trains
+from experiments.commands.teacher_scores import arrow
 from experiments.matrix.method_entry import MethodEntry
 from experiments.matrix.variants import rows
 from experiments.plan.plan import Plan
@@ -52,10 +53,10 @@ def _facts(plan: Plan) -> dict[str, MethodFacts]:
     """By label, of the rows that are shown; of probes, the methods of their students."""
     options: dict[str, dict[str, Mapping[str, Any]]] = {}  # label -> pair -> options
     families: dict[str, str] = {}  # label -> of a tuned row, the row of the own options
-    for entry in (plan.origin or plan).expansion.entries:
+    for entry in plan.of_students.expansion.entries:
         families[entry.label] = entry.family
         options.setdefault(entry.label, {})[arrow(entry.pair)] = entry.spec.options
-    known = {row.label: row.entry for row in rows((plan.origin or plan).matrix)}
+    known = {row.label: row.entry for row in rows(plan.of_students.matrix)}
     entries = {row: known.get(row) or known[family] for row, family in families.items()}
     return {row: report_methods.facts(_row(entries[row], row, options[row])) for row in options}
 

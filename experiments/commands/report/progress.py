@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from experiments import slurm
-from experiments.commands.board import arrow, is_waiting
+from experiments.commands.board import is_waiting
+from experiments.commands.teacher_scores import arrow
 from experiments.plan import summary
 from experiments.plan.plan import Plan
 from experiments.rundir.status import ACTIVE, NOT_STARTED, State, Status, count_states

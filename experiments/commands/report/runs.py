@@ -11,7 +11,6 @@ from typing import Any
 from pydantic import ValidationError
 
 from experiments.commands.board import measured_record
-from experiments.commands.tuned import SEARCH
 from experiments.plan.plan import Plan
 from experiments.rundir import start_log
 from experiments.rundir.layout import ERROR, WEIGHTS
@@ -40,7 +39,7 @@ def of_plan(plan: Plan, statuses: Mapping[str, Status], board: Leaderboard) -> l
             status = statuses[entry.spec.id]
             found[entry.spec.id] = _of_status(status, runs, cell.pair, cell.method, cell.record)
     for spec in plan.expansion.teachers:
-        if spec.id not in found and spec.dataset.scored_on != SEARCH:
+        if spec.id not in found and not spec.dataset.is_of_search:
             found[spec.id] = _teacher(statuses[spec.id], runs)
     return list(found.values())
 

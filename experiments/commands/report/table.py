@@ -13,11 +13,12 @@ from pydantic import ValidationError
 import datasets
 import distillers
 from experiments.commands import published
-from experiments.commands.board import arrow, dataset_label, every_measure, row_named
+from experiments.commands.board import dataset_label, every_measure, row_named
 from experiments.commands.reference_rows import Key, Row, key_of, rows_of
 from experiments.commands.report import methods as report_methods
 from experiments.commands.report import runs as report_runs
 from experiments.commands.report.protocols import VANILLA, Group, Item, data_of, recipe_of
+from experiments.commands.teacher_scores import arrow
 from experiments.matrix import transfer
 from experiments.matrix.pairs import ARROW, NONE
 from experiments.matrix.protocol import is_known
