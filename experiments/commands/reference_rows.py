@@ -51,11 +51,12 @@ def rows_of(found: Mapping[Key, Row], name: str = "") -> dict[str, Row]:
 
 def _label(method: str, more: str, taken: Mapping[str, Row]) -> str:
     """The label of a row; two methods of one title are told apart by their names."""
-    label = f"{_title(method)}{more}"
+    label = f"{title_of(method)}{more}"
     return f"{label} ({method})" if label in taken else label
 
 
-def _title(method: str) -> str:
+def title_of(method: str) -> str:
+    """Its title; of one that is not known here its name."""
     return distillers.title(method) if is_known(method) else method
 
 

@@ -13,6 +13,7 @@ from experiments.commands.report import runs as report_runs
 from experiments.commands.report import stored
 from experiments.commands.report.protocols import groups
 from experiments.commands.report.table import Table
+from experiments.commands.report.tuned_rows import Searches
 from experiments.commands.tuned import without_searches
 from experiments.errors import InputError
 from experiments.matrix.select import filtered, tidy
@@ -44,7 +45,8 @@ def contents(path: Path, asked: Asked, data: Path) -> list[Content]:
     if not records:
         only = " but of searches, which have no test accuracy" if everything else ""
         raise InputError(f"{path}: no finished run there{only}")
-    tables = [Table.of(group) for group in groups(records)]
+    searches = Searches.of(everything)
+    tables = [Table.of(group, searches) for group in groups(records)]
     shown = _selected(tables, asked.selection, path)
     history = report_runs.history_of(path, ())
     _check_published(shown, asked.published)

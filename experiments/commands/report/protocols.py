@@ -18,7 +18,7 @@ from pydantic import ValidationError
 import datasets
 from experiments.commands.report import chains
 from experiments.errors import InputError
-from experiments.matrix.pairs import NONE
+from experiments.matrix.pairs import ARROW, NONE
 from experiments.matrix.protocol import standard_recipe
 from experiments.matrix.run_spec import DataSpec, data_defaults
 from results.schema import Record
@@ -71,6 +71,10 @@ class Item:
         return str((self.trained.get("teacher") or {}).get("name") or NONE)
 
     @property
+    def pair(self) -> str:
+        return f"{self.teacher}{ARROW}{self.student}"
+
+    @property
     def is_taught(self) -> bool:
         return self.teacher != NONE
 
@@ -101,7 +105,7 @@ class Group:
 def groups(records: Mapping[str, Record]) -> list[Group]:
     """The runs of a board file by protocol, the largest group first; teachers' runs aside."""
     by_key: dict[tuple[bool, Key], list[Item]] = {}
-    for item in (_item(record, records) for record in records.values()):
+    for item in (item_of(record, records) for record in records.values()):
         by_key.setdefault((bool(item.record.spec.get("source")), item.key), []).append(item)
     taught_by = _teachers(records.values())
     found = []
@@ -112,7 +116,8 @@ def groups(records: Mapping[str, Record]) -> list[Group]:
     return sorted(made, key=lambda group: -len(group.items))
 
 
-def _item(record: Record, records: Mapping[str, Record]) -> Item:
+def item_of(record: Record, records: Mapping[str, Record]) -> Item:
+    """A record of a board as a table sees it; ``records``: all of the board, by run id."""
     trained = _trained(record, records)
     return Item(record, trained, chains.assistants(trained, records))
 

@@ -14,10 +14,11 @@ import datasets
 import distillers
 from experiments.commands import published
 from experiments.commands.board import dataset_label, every_measure, row_named
-from experiments.commands.reference_rows import Key, Row, key_of, rows_of
+from experiments.commands.reference_rows import Key, Row, key_of, rows_of, title_of
 from experiments.commands.report import methods as report_methods
 from experiments.commands.report import runs as report_runs
 from experiments.commands.report.protocols import VANILLA, Group, Item, data_of, recipe_of
+from experiments.commands.report.tuned_rows import Searches
 from experiments.commands.teacher_scores import arrow
 from experiments.matrix import transfer
 from experiments.matrix.pairs import ARROW, NONE
@@ -25,12 +26,18 @@ from experiments.matrix.protocol import is_known
 from experiments.matrix.recipe import Recipe
 from experiments.matrix.run_spec import DataSpec, data_defaults
 from experiments.matrix.schema import DatasetEntry
+from experiments.matrix.tuning import tuned_label
 from results.cells import Cell, TeacherScores
 from results.leaderboard import Leaderboard, leaderboard
 from results.report.content import TEACHER, MethodFacts, Run
 from results.schema import Record, TeacherUsed
 
 _FIRST = (VANILLA, "kd")  # the rows that others are compared with
+_TUNED = (
+    "(tuned): with the options that have the highest validation accuracy in the search whose runs "
+    "this file holds; those runs read no test image and are not shown. `table MATRIX --runs FILE` "
+    "says what the search tried and what tuning changed"
+)
 
 
 @dataclass(frozen=True)
@@ -42,9 +49,9 @@ class Table:
     cells: tuple[Cell, ...]
 
     @classmethod
-    def of(cls, group: Group) -> Table:
-        """The whole table of a group."""
-        rows = _rows(group)
+    def of(cls, group: Group, searches: Searches) -> Table:
+        """The whole table of a group; ``searches``: those of its board file."""
+        rows = _rows(group, searches)
         return cls(group, rows, tuple(_cells(group, rows)))
 
     @cached_property
@@ -178,6 +185,8 @@ class Table:
         source = self.group.items[0].record.spec.get("source")
         if source:
             yield transfer.note(source.get("bn_mode", "eval"))
+        if any(_is_tuned(cell.method, self.methods[cell.method]) for cell in self.cells):
+            yield _TUNED
 
 
 def _other(recipe: Mapping[str, Any], usual: Mapping[str, Any]) -> str:
@@ -198,8 +207,8 @@ def _entry(data: DataSpec) -> DatasetEntry:
 # ---- rows ----------------------------------------------------------------------------------------
 
 
-def _rows(group: Group) -> dict[str, Row]:
-    """Label -> row: the student alone, KD, then by label."""
+def _rows(group: Group, searches: Searches) -> dict[str, Row]:
+    """Label -> row: the student alone, KD, then by title; tuned rows after those of own options."""
     newest: dict[str, int] = {}
     for item in group.items:
         newest[item.method] = max(item.version, newest.get(item.method, 0))
@@ -207,20 +216,27 @@ def _rows(group: Group) -> dict[str, Row]:
     pairs = _pairs(group)
     for item in group.items:
         mark = "" if item.version == newest[item.method] else f"version {item.version}"
-        for pair in [arrow(_pair(item))] if item.is_taught else pairs[item.student]:
+        for pair in [arrow(item.pair)] if item.is_taught else pairs[item.student]:
             _put(item, pair, mark, found)
-    rows = {label: row for mark in found for label, row in rows_of(found[mark], mark).items()}
+    own, tuned = searches.split(found.pop("", {}))
+    rows = rows_of(own) | {tuned_label(title_of(method)): row for method, row in tuned.items()}
+    rows |= {label: row for mark in found for label, row in rows_of(found[mark], mark).items()}
     methods = {item.record.run: item.method for item in group.items}
-    rank = {label: _rank(methods[next(iter(row.values())).run]) for label, row in rows.items()}
-    return {label: rows[label] for label in sorted(rows, key=lambda x: (rank[x], x.casefold()))}
+
+    def place(label: str) -> tuple[object, ...]:
+        method = methods[next(iter(rows[label].values())).run]
+        is_last = _is_tuned(label, method)
+        return _rank(method), title_of(method).casefold(), is_last, label.casefold()
+
+    return {label: rows[label] for label in sorted(rows, key=place)}
+
+
+def _is_tuned(label: str, method: str) -> bool:
+    return label == tuned_label(title_of(method))
 
 
 def _rank(method: str) -> int:
     return _FIRST.index(method) if method in _FIRST else len(_FIRST)
-
-
-def _pair(item: Item) -> str:
-    return f"{item.teacher}{ARROW}{item.student}"
 
 
 def _pairs(group: Group) -> dict[str, list[str]]:
@@ -228,7 +244,7 @@ def _pairs(group: Group) -> dict[str, list[str]]:
     found: dict[str, dict[str, None]] = {item.student: {} for item in group.items}
     for item in group.items:
         if item.is_taught:
-            found[item.student][arrow(_pair(item))] = None
+            found[item.student][arrow(item.pair)] = None
     return {s: list(pairs) or [arrow(f"{NONE}{ARROW}{s}")] for s, pairs in found.items()}
 
 

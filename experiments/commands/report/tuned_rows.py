@@ -1,0 +1,112 @@
+"""`report` of a board file with searches: which rows have a method's own options, and which the
+chosen ones.
+
+The file does not say what was chosen. It has the runs of the search, so the choice is made again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from statistics import fmean
+from typing import TypeVar
+
+from experiments.commands.reference_rows import Key, Row, key_of
+from experiments.commands.report.protocols import Item, item_of
+from experiments.commands.teacher_scores import arrow
+from experiments.commands.tuned import is_of_a_search
+from results.schema import Record
+
+K = TypeVar("K")
+Place = tuple[str, str]  # a method and a pair
+Scores = Mapping[Key, float]  # configuration -> its mean validation accuracy
+Configurations = Mapping[str, set[Key]]  # pair -> those of its final runs
+Reading = dict[str, Key]  # pair -> the configuration that was chosen for it
+
+
+@dataclass(frozen=True)
+class Searches:
+    """The searches of a board file; one with runs of several protocols is left out."""
+
+    scores: Mapping[Place, Scores]
+
+    @classmethod
+    def of(cls, records: Mapping[str, Record]) -> Searches:
+        """The searches among all records of a file."""
+        some = (item_of(one, records) for one in records.values() if is_of_a_search(one.spec))
+        by_place: dict[Place, list[Item]] = {}
+        for item in some:
+            if item.is_taught:
+                by_place.setdefault((item.method, arrow(item.pair)), []).append(item)
+        return cls({place: _scores(items) for place, items in by_place.items() if _is_one(items)})
+
+    def split(self, found: Mapping[Key, Row]) -> tuple[dict[Key, Row], dict[str, Row]]:
+        """Rows of own options, and method -> its row of chosen ones.
+
+        Where the choice cannot be told from the file, a method's rows stay as they are.
+        """
+        own, tuned = dict[Key, Row](), dict[str, Row]()
+        for method in dict.fromkeys(method for method, _ in found):
+            rows = {key: row for key, row in found.items() if key[0] == method}
+            final = _final(rows)
+            chosen = self._chosen(method, final)
+            for key, row in rows.items():
+                of_key = {pair for pair, best in chosen.items() if best == key}
+                others = {pair for pair in of_key if len(final[pair]) > 1}
+                own[key] = {place: one for place, one in row.items() if place[0] not in others}
+                picked = {place: one for place, one in row.items() if place[0] in of_key}
+                tuned[method] = tuned.get(method, {}) | picked
+        return _filled(own), _filled(tuned)
+
+    def _chosen(self, method: str, final: Configurations) -> Reading:
+        """What was chosen for each pair, or for all of them; empty where that cannot be told."""
+        by_pair = {pair: self.scores.get((method, pair), {}) for pair in final}
+        everywhere = dict.fromkeys(final, _averaged(by_pair.values()))
+        readings = [_read(final, scores) for scores in (by_pair, everywhere)]
+        return max(readings, key=len)  # the first of equals
+
+
+def _is_one(items: Iterable[Item]) -> bool:
+    return len({(item.key, item.lr) for item in items}) == 1
+
+
+def _scores(items: Iterable[Item]) -> Scores:
+    trials: dict[Key, list[float]] = {}
+    for item in items:
+        trials.setdefault(key_of(item.method, item.options), []).append(item.record.top1)
+    return {key: fmean(scores) for key, scores in trials.items()}
+
+
+def _averaged(pairs: Collection[Scores]) -> Scores:
+    """The mean over pairs of the configurations that all of them have."""
+    common = set.intersection(*(set(scores) for scores in pairs))
+    return {key: fmean(scores[key] for scores in pairs) for key in common}
+
+
+def _read(final: Configurations, scores: Mapping[str, Scores]) -> Reading:
+    """The configuration of the final runs that is the best of the search, of pairs that have one.
+
+    Empty where a pair has final runs that neither its own options nor the best explain.
+    """
+    found: Reading = {}
+    for pair, keys in final.items():
+        highest = max(scores[pair].values(), default=0.0)
+        best = {key for key in keys if scores[pair].get(key) == highest}
+        if len(best) == 1 and len(keys) <= 2:
+            found[pair] = best.pop()
+        elif len(keys) > 1:
+            return {}
+    return found
+
+
+def _final(rows: Mapping[Key, Row]) -> Configurations:
+    found: dict[str, set[Key]] = {}
+    for key, row in rows.items():
+        for pair, _ in row:
+            found.setdefault(pair, set()).add(key)
+    return found
+
+
+def _filled(rows: Mapping[K, Row]) -> dict[K, Row]:
+    """The rows that have a run."""
+    return {key: row for key, row in rows.items() if row}
