@@ -5,20 +5,14 @@ from __future__ import annotations
 import argparse
 import math
 import re
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from experiments.commands.arguments import positive
 from experiments.commands.common import (
     Verbs,
     add_matrix_verb,
-    add_sharing_flag,
-    add_site_flag,
-    add_training_flags,
-    add_yes_flag,
     check_tensorboard,
     command,
     confirm,
@@ -28,7 +22,9 @@ from experiments.commands.common import (
     states_to_train,
     warn_of_damage,
 )
+from experiments.commands.follow import follow, outcome
 from experiments.commands.plan import print_teacher_notes
+from experiments.commands.submit_flags import add_flags, options_of
 from experiments.errors import InputError
 from experiments.matrix.slurm_grammar import gpu_type
 from experiments.wording import plural
@@ -45,19 +41,6 @@ if TYPE_CHECKING:
     from experiments.rundir.status import Status
 
 COHORT_SIZE = 8  # runs per job: most of what sharing a teacher saves, and little to lose at once
-FOLLOW_SECONDS = 10.0  # between two looks of --wait that see something change
-OPTIONS = (
-    "partition",
-    "account",
-    "qos",
-    "time",
-    "gpus",
-    "cpus",
-    "mem",
-    "constraint",
-    "nodes",
-    "workers_per_gpu",
-)
 
 
 def submit(args: argparse.Namespace) -> int:
@@ -70,7 +53,7 @@ def submit(args: argparse.Namespace) -> int:
     if not args.dry_run:
         slurm.require()
     check_tensorboard(args)
-    options = _options(args)
+    options = options_of(args)
     if slurm.is_here():
         options = waiting.checked(options, print_note)
     args.device = options.device if args.device == "auto" else args.device
@@ -141,19 +124,6 @@ def _agreed(args: argparse.Namespace, plan: Plan, statuses: Mapping[str, Status]
     plan.check_accuracies(s.spec for s in statuses.values() if s.state in NOT_STARTED)
     print_teacher_notes(plan, statuses, measure=False)
     return confirm(args, "submit?")
-
-
-def _options(args: argparse.Namespace) -> SlurmOptions:
-    """SLURM's options from the site file, the matrix and the flags; the last one wins."""
-    from experiments.cluster import addresses
-    from experiments.matrix import schema
-    from experiments.matrix.slurm_options import merged, parsed, site_file
-
-    site = site_file(args.site)
-    given = {name: getattr(args, name) for name in OPTIONS}
-    given |= {"setup": args.setup, "array_parallelism": args.array_parallelism}
-    given |= {"after": args.after, "max_jobs": args.max_jobs, "sbatch": parsed(args.sbatch) or None}
-    return addresses.resolved(merged(site, schema.load(args.matrix).slurm, given))
 
 
 def _check(plan: Plan, options: SlurmOptions) -> None:
@@ -286,83 +256,13 @@ def _keep_going(
     progress.close()
     if tally.given_up(statuses):
         _note(tally.summary(statuses))
-    return _outcome(plan, statuses)
-
-
-def _outcome(plan: Plan, statuses: Mapping[str, Status]) -> int:
-    """Print how many runs are in which state; 1 if any is not done."""
-    from experiments.plan import choosing
-    from experiments.plan.summary import format_counts
-    from experiments.rundir.status import State
-
-    print(format_counts(plan, statuses))
-    good = (State.DONE, State.UNSUPPORTED)
-    lost = choosing.lost_runs(plan.expansion, statuses)
-    return 0 if all(s.state in good or run in lost for run, s in statuses.items()) else 1
+    return outcome(plan, statuses)
 
 
 def _note(line: str) -> None:
     print(line, flush=True)
 
 
-def follow(plan: Plan, level: int = 0) -> int:
-    """Watch until no run is in the queue or running; 1 if something is not done then."""
-    from experiments.cluster.looks import Looks
-    from experiments.local.progress import Progress
-    from experiments.plan.summary import labels
-    from experiments.rundir.status import ACTIVE
-
-    looks = Looks(plan, FOLLOW_SECONDS)
-    statuses = looks().statuses
-    active = [s for s in statuses.values() if s.state in ACTIVE]
-    progress = Progress(active, len(active), labels(plan), level=level)
-    silent: tuple[str, ...] = ()
-    try:
-        while any(s.state in ACTIVE for s in statuses.values()):
-            time.sleep(looks.pause)
-            before, view = statuses, looks()
-            statuses = view.statuses
-            progress.labels |= labels(plan)  # some options may have been chosen
-            progress.moved(before, statuses)
-            if view.silent and not silent:
-                progress.note(f"SLURM does not answer, watching on: {'; '.join(view.silent)}")
-            silent = view.silent
-    except KeyboardInterrupt:
-        progress.note("no longer watching; the jobs continue")
-    progress.close()
-    return _outcome(plan, statuses)
-
-
 def register(verbs: Verbs) -> None:
-    """Add the verb and its flags: SLURM's options win over the matrix and the site file."""
-    verb = add_matrix_verb(verbs, "submit", submit)
-    add = verb.add_argument
-    for name in ("partition", "account", "qos", "constraint"):
-        add(f"--{name}", help=f"submit every job with this {name}")
-    add("--time", help="time limit of every job: minutes, or 12:00:00 (default: from the cost)")
-    add("--mem", help="memory of every job, e.g. 16G")
-    add("--nodes", type=int, help="spread the processes of a job over this many nodes (default: 1)")
-    add("--gpus", help="GPUs per process, 0 or 1, or with a type, e.g. a100:1")
-    add("--cpus", type=int, help="cores per process; of all workers that share a GPU")
-    add_sharing_flag(verb, "train this many cohorts at once in a job, on its one GPU")
-    add("--setup", action="append", default=[], help="run this shell line first (repeatable)")
-    add(
-        "--sbatch",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="pass any other option to sbatch (repeatable)",
-    )
-    add_site_flag(verb)
-    add_training_flags(
-        verb, cohort_size="train at most this many runs in one worker (default: 8 per job)"
-    )
-    add("--after", metavar="JOB[,JOB]", help="begin when these jobs have ended, well or not")
-    add("--array-parallelism", type=positive, help="run at most this many jobs of an array at once")
-    add("--max-jobs", type=positive, help="have at most this many jobs in the queue at once")
-    add("--no-timing", action="store_true", help="do not time training steps on this machine")
-    add("--snapshot", action="store_true", help="run the jobs from a copy of today's code")
-    add("--dry-run", action="store_true", help="only print the sbatch scripts")
-    add("--wait", action="store_true", help="follow until all jobs have ended")
-    add("--keep-going", action="store_true", help="as --wait, and send lost runs again by itself")
-    add_yes_flag(verb)
+    """Add the verb and its flags."""
+    add_flags(add_matrix_verb(verbs, "submit", submit))

@@ -12,7 +12,7 @@ import yaml
 
 from experiments import slurm
 from experiments.cluster import submitted
-from experiments.commands import submit
+from experiments.commands import follow
 from experiments.slurm import ABOUT_TO_TIME_OUT
 from results import records
 from tests.experiments import cli
@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cluster")]
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(submit, "FOLLOW_SECONDS", 2.0)
+    monkeypatch.setattr(follow, "FIRST", 2.0)
 
 
 def write(folder: Path, **changes: object) -> Path:

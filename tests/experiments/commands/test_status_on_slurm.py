@@ -11,8 +11,8 @@ import pytest
 
 from experiments import slurm
 from experiments.cluster import looks, questions, queue_status
+from experiments.commands import follow
 from experiments.commands import status as status_command
-from experiments.commands import submit
 from experiments.matrix.run_spec import RunSpec
 from experiments.rundir import status as run_status
 from experiments.rundir.status import State, count_states
@@ -396,7 +396,7 @@ def watching(monkeypatch, *events) -> None:
         def sleep(seconds: float) -> None:
             left.pop(0)()
 
-    monkeypatch.setattr(submit, "time", Clock)
+    monkeypatch.setattr(follow, "time", Clock)
 
 
 def test_wait_follows_until_all_has_ended(fake, place, monkeypatch):
