@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from experiments.commands.arguments import positive
@@ -64,26 +65,45 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _train(plan: Plan, args: argparse.Namespace, statuses: Sequence[Status], per_gpu: int) -> bool:
-    """Train what is to do in a queue of workers; False if it was stopped."""
+    """Train what is to do in a queue of workers; False if it was stopped.
+
+    What other processes have trained, or left, meanwhile may make more runs ready: they follow.
+    """
     from experiments.local import devices
     from experiments.local import queue as local_queue
     from experiments.local.progress import Progress
     from experiments.plan import jobs, needs
     from experiments.plan.summary import labels
-    from experiments.rundir.status import State
 
-    todo = [s for s in statuses if s.state == State.TODO]
     threads, device = plan.threads, plan.workspace.device
     slots = devices.slots(device, args.workers, threads, plan.processes, per_gpu)
-    size = args.cohort_size or devices.default_size(statuses, len(slots))
     template = plan.template(args.save_minutes, args.tensorboard)
     needs_end = needs.of_choices(plan.expansion.choices)
-    tasks = jobs.tasks(statuses, template, plan.teacher_files, size, needs_end=needs_end)
-    seconds = _predicted_seconds(plan, statuses)
-    progress = Progress(todo, len(slots), labels(plan), seconds, level(args))
-    finished = local_queue.run(tasks, slots, progress)
-    progress.close()
-    return finished
+    tried: set[str] = set()
+    while True:
+        left = [_but_once(status, tried) for status in statuses]
+        size = args.cohort_size or devices.default_size(left, len(slots))
+        tasks = jobs.tasks(left, template, plan.teacher_files, size, needs_end=needs_end)
+        if not tasks:
+            return True
+        runs = {spec.id for task in tasks for spec in task.job.specs}
+        todo = [status for status in left if status.spec.id in runs]
+        seconds = _predicted_seconds(plan, left)
+        progress = Progress(todo, len(slots), labels(plan), seconds, level(args))
+        finished = local_queue.run(tasks, slots, progress)
+        progress.close()
+        if not finished:
+            return False
+        tried |= runs
+        statuses = list(plan.statuses().values())
+
+
+def _but_once(status: Status, tried: Collection[str]) -> Status:
+    """A run that was tried and is not done has ended for this command."""
+    from experiments.rundir.status import NOT_STARTED, State
+
+    is_left = status.spec.id in tried and status.state in NOT_STARTED
+    return replace(status, state=State.BLOCKED) if is_left else status
 
 
 def _note(args: argparse.Namespace, line: str) -> None:

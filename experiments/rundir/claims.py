@@ -12,21 +12,19 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 import json
 import os
 import pwd
 import re
 import secrets
-import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from experiments import slurm
+from experiments.rundir import processes
 
-_HIGHEST_PID = 2**31 - 1  # what the kernel's type for it holds
 BEAT_SECONDS = 30.0
 _LATEST = 2.0**32  # seconds since 1970: what every machine can show as a time
 _MOST = 65536  # bytes of a claim: it has some hundred
@@ -98,8 +96,8 @@ def take(directory: Path) -> Claim | None:
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             pid = os.getpid()
-            me = {"host": _host(), "pid": pid, "started": _start_time(pid), "slurm": _slurm()}
-            json.dump({**me, "time": time.time(), "nonce": nonce}, file)
+            me = {"host": processes.host(), "pid": pid, "started": processes.start_time(pid)}
+            json.dump({**me, "slurm": _slurm(), "time": time.time(), "nonce": nonce}, file)
     except OSError:  # a full disk: an empty claim would block the run until it is stale
         path.unlink(missing_ok=True)
         raise
@@ -260,24 +258,12 @@ def _is_given_up(holder: dict[str, Any]) -> bool:
     """Whether a claim was released, or its holder was a process of this machine that is gone."""
     if holder.get("released"):
         return True
-    if holder.get("host") != _host():
+    if holder.get("host") != processes.host():
         return False
     pid = holder.get("pid")
-    if type(pid) is not int or not 0 < pid <= _HIGHEST_PID:
+    if type(pid) is not int or not 0 < pid <= processes.HIGHEST_PID:
         return False  # nothing that this code has written: it holds until it is stale
-    started = _start_time(pid)
-    return _is_gone(pid) if started is None else started != holder.get("started")
-
-
-def _is_gone(pid: int) -> bool:
-    """Whether there certainly is no such process: /proc may hide those of other users."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
+    return processes.is_over(pid, holder.get("started"))
 
 
 def _number(path: Path) -> int:
@@ -295,24 +281,3 @@ def _now(directory: Path) -> float:
     finally:
         with contextlib.suppress(OSError):
             probe.unlink()
-
-
-def _host() -> str:
-    """This machine and its current boot: a reboot ends every process."""
-    return ":".join([socket.gethostname(), os.environ.get("SLURMD_NODENAME", ""), *_boot()])
-
-
-@functools.cache  # `status` asks for every claim
-def _boot() -> list[str]:
-    boot, pids = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
-    parts = [boot.read_text(encoding="utf-8").strip()[:8]] if boot.exists() else []
-    parts += [os.readlink(pids)] if pids.is_symlink() else []  # each container numbers its own
-    return parts
-
-
-def _start_time(pid: int) -> str | None:
-    """When a process started (clock ticks since boot), which tells apart two uses of one pid."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return None

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments import environment, slurm
-from experiments.rundir import claims
+from experiments.rundir import processes
 from tests.experiments import cli
 from tests.fuzz import tree
 from tests.fuzz.guard import SECONDS, SLOW, harmless
@@ -45,7 +45,7 @@ STRAYS = (
 )
 HOLDERS = (
     *("", "[]", '{"pid": "x"}', '{"host": 1, "pid": 10}', '{"slurm": 3}', '{"slurm": {"job": 1}}'),
-    *(f'{{"host": "{claims._host()}", "pid": {pid}}}' for pid in (10**30, -1, "null", '"x"')),
+    *(f'{{"host": "{processes.host()}", "pid": {pid}}}' for pid in (10**30, -1, "null", '"x"')),
 )
 
 

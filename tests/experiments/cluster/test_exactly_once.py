@@ -19,7 +19,7 @@ from experiments.cluster.submitted import SubmittedArray
 from experiments.environment import CHECKOUT
 from experiments.errors import InputError
 from experiments.matrix.slurm_options import SlurmOptions
-from experiments.rundir import claims
+from experiments.rundir import claims, processes
 from experiments.slurm import SlurmError
 from tests.experiments import sending
 from tests.experiments.sending import FIRST, SECOND, TEACHER_TASK, Killed, Place, settings, titles
@@ -215,7 +215,7 @@ def test_patience_has_an_end(place, monkeypatch):
 def test_a_killed_submitter_is_in_nobodys_way(place):
     folder = place.runs / submitted.FOLDER
     folder.mkdir(parents=True)
-    holder = {"host": claims._host(), "pid": 2**22 + 1, "started": "5", "slurm": None}
+    holder = {"host": processes.host(), "pid": 2**22 + 1, "started": "5", "slurm": None}
     (folder / "claim-0001").write_text(json.dumps(holder))
     with submission.submit_lock(place.runs, print) as claim:
         assert claim.number == 2

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from experiments.rundir import claims
+from experiments.rundir import claims, processes
 
+ROOT = Path(__file__).resolve().parents[3]
 FORK = multiprocessing.get_context("fork")
 TAKERS = 8
 
@@ -54,6 +58,45 @@ def test_a_dead_process_of_this_machine_is_taken_over_at_once(tmp_path):
     assert claim is not None
     assert claim.number == 2
     assert [path.name for path in tmp_path.glob("claim-*")] == ["claim-0002"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_a_zombie_holds_nothing(tmp_path):
+    """Killed, and reaped by nobody: by no first process of a container, or not yet."""
+    child = os.fork()
+    if child == 0:
+        claims.take(tmp_path)
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)  # it has ended, and stays a zombie
+    try:
+        assert Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        assert not claims.is_alive(claims.newest(tmp_path))
+        claim = claims.take(tmp_path)
+        assert claim is not None and claim.number == 2
+    finally:
+        os.waitpid(child, 0)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_a_process_whose_first_thread_has_ended_still_holds(tmp_path):
+    """Its state is that of a zombie, but its other threads go on."""
+    program = (
+        "import ctypes, sys, threading, time; from pathlib import Path; "
+        "from experiments.rundir import claims; claims.take(Path(sys.argv[1])); "
+        "threading.Thread(target=time.sleep, args=(60,)).start(); "
+        "ctypes.CDLL(None).pthread_exit(None)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], cwd=ROOT)
+    stat = Path(f"/proc/{process.pid}/stat")
+    try:
+        deadline = time.monotonic() + 30
+        while stat.read_text().rpartition(")")[2].split()[0] != "Z":
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert claims.is_alive(claims.newest(tmp_path))
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_a_reused_pid_is_not_the_holder(tmp_path):
@@ -228,7 +271,7 @@ def test_what_only_looks_like_a_claim_is_none(tmp_path, name):
 
 @pytest.mark.parametrize("pid", [None, "1", [1]])
 def test_a_holder_without_a_process_is_judged_by_the_clock(tmp_path, pid):
-    path = by_another(tmp_path, host=claims._host(), pid=pid)
+    path = by_another(tmp_path, host=processes.host(), pid=pid)
     assert claims.take(tmp_path) is None
     grow_old(path)
     assert claims.take(tmp_path).number == 4

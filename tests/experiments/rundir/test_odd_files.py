@@ -11,7 +11,7 @@ import pytest
 
 from experiments.cluster import submitted
 from experiments.errors import InputError
-from experiments.rundir import claims, start_log, stored_spec
+from experiments.rundir import claims, processes, start_log, stored_spec
 from experiments.rundir.status import State, read_status
 from experiments.worker.job import Job
 from tests.experiments import cli
@@ -30,7 +30,7 @@ def test_a_stray_name_is_no_claim(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     "text",
     ["[]", "", "{", "[" * 5000, '{"pid": "x"}', '{"slurm": 3}', '{"slurm": {"job": 1}}', "\ufeff{}"]
-    + [json.dumps({"host": claims._host(), "pid": pid}) for pid in (10**30, -1, None, "x", True)],
+    + [json.dumps({"host": processes.host(), "pid": pid}) for pid in (10**30, -1, None, "x", True)],
 )
 def test_an_odd_claim_holds_until_it_is_stale(tmp_path: Path, text: str) -> None:
     path = tmp_path / "claim-0001"
