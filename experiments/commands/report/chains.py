@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from experiments.matrix.pairs import ARROW, BY
@@ -38,14 +38,36 @@ def _above(spec: Spec, records: Mapping[str, Record]) -> Iterator[Record]:
         spec = record.spec
 
 
-def written(method: str, line: Sequence[Record]) -> str:
-    """The teacher of a chain as a matrix writes it, for a student of ``method``.
+def named(records: Mapping[str, Record]) -> frozenset[str]:
+    """The assistants that students of other methods learn from, too: those of "A -> B by kd -> C".
 
-    ``line``: its assistants, the last one first. "resnet110 -> resnet56 by kd".
+    Where every student of an assistant has its method, a matrix need not have named it.
     """
-    parts = [str((line[-1].spec.get("teacher") or {}).get("name"))]
+    taught: dict[str, set[Any]] = {}
+    for record in records.values():
+        for teacher in teachers_of(record.spec):
+            taught.setdefault(str(teacher.get("run")), set()).add(record.spec.get("method"))
+    known = (records[run] for run in taught if run in records)
+    return frozenset(r.run for r in known if taught[r.run] != {r.spec.get("method")})
+
+
+def teacher_name(spec: Spec) -> str | None:
+    """The name of its teacher as a matrix writes it: of an ensemble "[resnet110, wrn_40_2]"."""
+    teacher = spec.get("teacher")
+    if not isinstance(teacher, Mapping):
+        return None
+    if teacher.get("members"):
+        return f"[{', '.join(str(member.get('name')) for member in teachers_of(spec))}]"
+    return str(teacher.get("name"))
+
+
+def written(line: Sequence[Record], by: Collection[str]) -> str:
+    """The teacher of a chain as a matrix writes it: "resnet110 -> resnet56 by kd".
+
+    ``line``: its assistants, the last one first; ``by``: those whose method is `named`.
+    """
+    parts = [str(teacher_name(line[-1].spec))]
     for record in reversed(line):
-        own = str(record.spec.get("method"))
-        by = "" if own == method else f"{BY}{own}"
-        parts.append(f"{record.spec.get('student')}{by}")
+        method = f"{BY}{record.spec.get('method')}" if record.run in by else ""
+        parts.append(f"{record.spec.get('student')}{method}")
     return ARROW.join(parts)

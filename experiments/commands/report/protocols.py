@@ -33,12 +33,14 @@ class Item:
 
     ``trained`` is the spec that says how its student was trained: its own; of a probe, that of the
     student, or as much as the probe knows of it where that run is not on the board.
-    ``assistants`` are those of its chain that are on the board, the last first.
+    ``assistants`` are those of its chain that are on the board, the last first; ``by``, the runs
+    of those that a pair names with their method.
     """
 
     record: Record
     trained: Mapping[str, Any]
     assistants: tuple[Record, ...] = ()
+    by: frozenset[str] = frozenset()
 
     @property
     def method(self) -> str:
@@ -67,12 +69,20 @@ class Item:
         Of a chain, everything before the student.
         """
         if self.assistants:
-            return chains.written(self.method, self.assistants)
-        return str((self.trained.get("teacher") or {}).get("name") or NONE)
+            return chains.written(self.assistants, self.by)
+        return chains.teacher_name(self.trained) or NONE
 
     @property
     def pair(self) -> str:
         return f"{self.teacher}{ARROW}{self.student}"
+
+    @property
+    def plain_pair(self) -> str:
+        """The pair of a chain without any method, if it could be one: the row's trains them all."""
+        methods = {record.spec.get("method") for record in self.assistants}
+        if methods != {self.method}:
+            return self.pair
+        return f"{chains.written(self.assistants, ())}{ARROW}{self.student}"
 
     @property
     def is_taught(self) -> bool:
@@ -105,21 +115,24 @@ class Group:
 def groups(records: Mapping[str, Record]) -> list[Group]:
     """The runs of a board file by protocol, the largest group first; teachers' runs aside."""
     by_key: dict[tuple[bool, Key], list[Item]] = {}
-    for item in (item_of(record, records) for record in records.values()):
+    for item in items_of(records):
         by_key.setdefault((bool(item.record.spec.get("source")), item.key), []).append(item)
     taught_by = _teachers(records.values())
     found = []
-    for items in by_key.values():
+    for items in _students(by_key, taught_by):
         rows = [item for item in items if not _is_teacher(item, items, taught_by)]
         found += [group for some in _by_rate(rows) for group in _by_weights(some)]
     made = [Group(items, _own_teachers(items, records)) for items in found]
     return sorted(made, key=lambda group: -len(group.items))
 
 
-def item_of(record: Record, records: Mapping[str, Record]) -> Item:
-    """A record of a board as a table sees it; ``records``: all of the board, by run id."""
-    trained = _trained(record, records)
-    return Item(record, trained, chains.assistants(trained, records))
+def items_of(records: Mapping[str, Record]) -> list[Item]:
+    """The records of a board as a table sees them."""
+    by, items = chains.named(records), []
+    for record in records.values():
+        trained = _trained(record, records)
+        items.append(Item(record, trained, chains.assistants(trained, records), by))
+    return items
 
 
 def _trained(record: Record, records: Mapping[str, Record]) -> Mapping[str, Any]:
@@ -154,6 +167,21 @@ def _is_teacher(item: Item, items: Sequence[Item], taught_by: set[Any]) -> bool:
         return False
     name = (item.student, _data_key(item.record.spec))
     return item.record.run in taught_by or name in taught_by
+
+
+def _students(by_key: Mapping[Any, list[Item]], taught_by: set[Any]) -> list[list[Item]]:
+    """The runs of each protocol without assistants; all of them where nothing else is there."""
+    protocols = list(by_key.values())
+    found = [[i for i in items if not _is_assistant(i, items, taught_by)] for items in protocols]
+    return found if any(found) else protocols
+
+
+def _is_assistant(item: Item, items: Sequence[Item], taught_by: set[Any]) -> bool:
+    """Whether a run is there for the last students of a chain only: so is every run of its pair."""
+    if not item.is_taught or item.record.spec.get("source"):
+        return False
+    of_pair = (other for other in items if other.pair == item.pair)
+    return all(other.record.run in taught_by for other in of_pair)
 
 
 def _own_teachers(items: Iterable[Item], records: Mapping[str, Record]) -> list[Record]:

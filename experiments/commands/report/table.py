@@ -214,9 +214,11 @@ def _rows(group: Group, searches: Searches) -> dict[str, Row]:
         newest[item.method] = max(item.version, newest.get(item.method, 0))
     found: dict[str, dict[Key, Row]] = {}
     pairs = _pairs(group)
+    written = {item.pair for item in group.items}
     for item in group.items:
         mark = "" if item.version == newest[item.method] else f"version {item.version}"
-        for pair in [arrow(item.pair)] if item.is_taught else pairs[item.student]:
+        both = [pair for pair in dict.fromkeys((item.pair, item.plain_pair)) if pair in written]
+        for pair in map(arrow, both) if item.is_taught else pairs[item.student]:
             _put(item, pair, mark, found)
     own, tuned = searches.split(found.pop("", {}))
     rows = rows_of(own) | {tuned_label(title_of(method)): row for method, row in tuned.items()}

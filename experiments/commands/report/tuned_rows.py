@@ -12,7 +12,7 @@ from statistics import fmean
 from typing import TypeVar
 
 from experiments.commands.reference_rows import Key, Row, key_of
-from experiments.commands.report.protocols import Item, item_of
+from experiments.commands.report.protocols import Item, items_of
 from experiments.commands.teacher_scores import arrow
 from experiments.commands.tuned import is_of_a_search
 from results.schema import Record
@@ -33,10 +33,9 @@ class Searches:
     @classmethod
     def of(cls, records: Mapping[str, Record]) -> Searches:
         """The searches among all records of a file."""
-        some = (item_of(one, records) for one in records.values() if is_of_a_search(one.spec))
         by_place: dict[Place, list[Item]] = {}
-        for item in some:
-            if item.is_taught:
+        for item in items_of(records):
+            if item.is_taught and is_of_a_search(item.record.spec):
                 by_place.setdefault((item.method, arrow(item.pair)), []).append(item)
         return cls({place: _scores(items) for place, items in by_place.items() if _is_one(items)})
 

@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 
 from experiments.commands.report import protocols
+from experiments.commands.report.table import Table
+from experiments.commands.report.tuned_rows import Searches
+from experiments.commands.teacher_scores import arrow
 from experiments.commands.tuned import is_of_a_search
 from results.leaderboard import Leaderboard
 from results.schema import Record
@@ -48,7 +51,10 @@ def again(line: Line, run: str, **changes: Any) -> Line:
 
 
 def numbers(board: Leaderboard) -> dict[Any, Any]:
-    """Cells and averages by the ids of their runs: labels may differ."""
+    """Cells and averages by the ids of their runs: labels may differ.
+
+    What is n/a, so that no run is expected, a file alone cannot say.
+    """
     found: dict[Any, Any] = {}
     rows = board.frame.set_index(["pair", "method"]).to_dict("index")
     for method in board.methods:
@@ -58,10 +64,16 @@ def numbers(board: Leaderboard) -> dict[Any, Any]:
             row = rows[pair, method]
             known = ("mean", "std", "n", "expected", "best_mean", "teacher_accuracy")
             values = [row[k] for k in (*known, *(f"{m}_mean" for m in board.measures))]
-            found[pair, runs] = [round(float(v), 9) if v == v else None for v in values]
-        average, delta = board.average(method), board.delta(method)
-        found[frozenset(c.record.run for c in cells if c.record)] = (average, delta)
+            if runs:
+                found[pair, runs] = [_known(v) for v in values]
+        averages = [_known(board.average(method)), _known(board.delta(method))]
+        found[frozenset(c.record.run for c in cells if c.record)] = averages
     return found
+
+
+def _known(value: float) -> float | None:
+    """None for nan, which equals nothing."""
+    return round(float(value), 9) if value == value else None
 
 
 def of_matrix() -> list[tuple[str, list[str]]]:
@@ -97,7 +109,7 @@ def test_numbers_are_those_of_the_matrix(reports, tmp_path, board, arguments):
         expected.baseline,
     )
     assert sorted(found.pairs) == sorted(expected.pairs) and found.teachers == expected.teachers
-    ids = {run.id for run in matrix.runs}
+    ids = {run.id for run in matrix.runs if run.record}
     assert {run.id for run in alone.runs} == ids
     assert {f.name for f in alone.methods.values()} == {f.name for f in matrix.methods.values()}
 
@@ -412,14 +424,32 @@ def test_a_chain_on_a_board_is_no_plain_pair():
         record_of("by", "at", "resnet8", {"name": "resnet14", "run": "a-kd"}),
     ]
     (group,) = protocols.groups({record.run: record for record in made})
-    pairs = {item.record.run: f"{item.teacher} -> {item.student}" for item in group.items}
-    chain = "resnet20 -> resnet14 -> resnet8"
-    assert pairs == {
-        **{f"a-{m}": "resnet20 -> resnet14" for m in METHODS},
-        **{f"s-{m}": chain for m in METHODS},
-        "by": "resnet20 -> resnet14 by kd -> resnet8",
+    pairs = {item.record.run: (item.pair, item.plain_pair) for item in group.items}
+    plain, by = "resnet20 -> resnet14 -> resnet8", "resnet20 -> resnet14 by kd -> resnet8"
+    assert pairs == {"s-kd": (by, plain), "s-at": (plain, plain), "by": (by, by)}
+    assert {record.run for record in group.teachers} == {"t", "a-kd", "a-at"}
+    table = Table.of(group, Searches({}))
+    found = {(c.pair, c.method): c.record.run for c in table.cells if c.record}
+    plain, by = arrow(plain), arrow(by)
+    assert found == {
+        (plain, "KD"): "s-kd",
+        (plain, "AT"): "s-at",
+        (by, "KD"): "s-kd",
+        (by, "AT"): "by",
     }
-    assert [record.run for record in group.teachers] == ["t"]
+    assert len(table.runs()) == 6
+
+
+def test_an_assistant_that_is_a_student_too():
+    """Its pair has runs of its own, such as a second trial: it is a pair of the table."""
+    made = [
+        record_of("t", "vanilla", "resnet20", None),
+        record_of("a", "kd", "resnet14", {"name": "resnet20", "run": "t"}),
+        record_of("b", "dkd", "resnet14", {"name": "resnet20", "run": "t"}),
+        record_of("s", "kd", "resnet8", {"name": "resnet14", "run": "a"}),
+    ]
+    (group,) = protocols.groups({record.run: record for record in made})
+    assert {item.record.run for item in group.items} == {"a", "b", "s"}
 
 
 def test_the_members_of_an_ensemble_are_its_teachers():
