@@ -72,6 +72,11 @@ def _options(method: str, options: str) -> str:
     return f" ({listed})" if listed else ""
 
 
+def options_text(key: Key) -> str:
+    """ "beta 2.0, weight 1.0", or "defaults"."""
+    return _options(*key)[2:-1] or "defaults"
+
+
 def _defaults(method: str, preset: str | None = None) -> dict[str, Any]:
     """As JSON gives them back; of a method that is not known here those that all have."""
     known = is_known(method)
@@ -90,7 +95,7 @@ def options_by_pair(rows: Mapping[str, Row]) -> list[str]:
     for label, row in rows.items():
         for (pair, _), record in row.items() if _BY_PAIR in label else ():
             key = key_of(str(record.spec["method"]), record.spec["options"])
-            lines[f"{label}, {pair}: {_options(*key)[2:-1] or 'defaults'}"] = None
+            lines[f"{label}, {pair}: {options_text(key)}"] = None
     return list(lines)
 
 

@@ -14,7 +14,7 @@ import datasets
 import distillers
 from experiments.commands import published
 from experiments.commands.board import dataset_label, every_measure, row_named
-from experiments.commands.reference_rows import Key, Row, key_of, rows_of, title_of
+from experiments.commands.reference_rows import Key, Row, key_of, options_text, rows_of, title_of
 from experiments.commands.report import methods as report_methods
 from experiments.commands.report import runs as report_runs
 from experiments.commands.report.protocols import VANILLA, Group, Item, data_of, recipe_of
@@ -35,8 +35,8 @@ from results.schema import Record, TeacherUsed
 _FIRST = (VANILLA, "kd")  # the rows that others are compared with
 _TUNED = (
     "(tuned): with the options that have the highest validation accuracy in the search whose runs "
-    "this file holds; those runs read no test image and are not shown. `table MATRIX --runs FILE` "
-    "says what the search tried and what tuning changed"
+    "this file holds; those runs read no test image and are not shown. What they tried and what "
+    "tuning changed: benchmark.py table MATRIX --runs FILE"
 )
 
 
@@ -180,6 +180,10 @@ class Table:
         for label, facts in self.facts().items():
             for pair, text in facts.exceptions.items():
                 yield f"{label}, {pair}: {text or 'defaults'}"
+            method = self.methods[label]
+            if _is_tuned(label, method) and not facts.exceptions:
+                chosen = self._options(next(iter(self.rows[label].values())))
+                yield f"{label}: {options_text(key_of(method, chosen))}"
 
     def _notes(self) -> Iterator[str]:
         source = self.group.items[0].record.spec.get("source")

@@ -54,6 +54,11 @@ def test_own_and_tuned(reports, tmp_path, kd):
     assert other[SMALL] == "ce 0.622, kd 1.6, kd_temperature 11.0"
 
 
+def test_what_was_chosen_for_all_pairs_is_said(reports):
+    (content,) = reports.of(str(TUNED))
+    assert "DKD (tuned): alpha 0.548, beta 1.7, temperature 4.16" in content.board.exceptions
+
+
 def test_without_the_search(reports, tmp_path, kd):
     (content,) = reports.of(written(tmp_path, [line for line in kd if not is_search(line)]))
     assert "KD (ce 0.622, kd 1.6, kd_temperature 11.0)" in content.board.methods
