@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,6 +29,7 @@ DRAWS = 2000
 _SEED = 0
 FEWEST = 3  # methods: the order of two is their difference
 INSIDE = 0.95
+ROUNDING = 1e-9  # points: far below one answer of a test set, far above the error of a sum
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def order(board: Leaderboard, tuning: Tuning) -> Order | None:
         return None
     methods = list(cubes)
     own, tuned = (np.stack([cubes[m][i] for m in methods]) for i in (0, 1))  # (M, P, T)
-    averages = own.mean(axis=(1, 2)), tuned.mean(axis=(1, 2))
+    averages = _averages(own), _averages(tuned)
     drawn, again = _drawn(own, tuned)
     many = own.shape[2] > 1
     swapped = _swapped(*averages)
@@ -112,19 +114,30 @@ def _cubes(board: Leaderboard, tuning: Tuning) -> dict[str, tuple[Array, Array]]
     return made
 
 
+def _averages(scores: Array) -> Array:
+    """Of each method, summed as the leaderboard does, so that both print the same digits."""
+    return np.array([fmean(fmean(trials) for trials in pairs) for pairs in scores])
+
+
 # ---- ranks and tau -------------------------------------------------------------------------------
+
+
+def _signs(a: Array, b: Array) -> Array:
+    """Of a − b; 0 where only rounding tells apart means of equally many correct answers."""
+    differences = a - b
+    return np.where(np.abs(differences) < ROUNDING, 0.0, np.sign(differences))
 
 
 def ranks(means: Array) -> NDArray[np.int64]:
     """1 for the highest along the last axis; equal ones share the better rank."""
-    above = means[..., None, :] > means[..., :, None]
+    above = _signs(means[..., None, :], means[..., :, None]) > 0
     return np.asarray(1 + above.sum(axis=-1))
 
 
 def tau(a: Array, b: Array) -> Array:
     """Kendall's tau-b along the last axis; 0 where one side is all equal."""
     first, second = np.triu_indices(a.shape[-1], 1)
-    x, y = (np.sign(side[..., first] - side[..., second]) for side in (a, b))
+    x, y = (_signs(side[..., first], side[..., second]) for side in (a, b))
     untied = np.sqrt((x != 0).sum(axis=-1) * (y != 0).sum(axis=-1))
     together = (x * y).sum(axis=-1)
     return np.asarray(np.divide(together, untied, out=np.zeros_like(together), where=untied > 0))
@@ -176,7 +189,7 @@ def _interval(values: Array) -> tuple[float, float]:
 
 def _swapped(own: Array, tuned: Array) -> list[tuple[int, int]]:
     both = itertools.combinations(range(len(own)), 2)
-    return [(i, j) for i, j in both if (own[i] - own[j]) * (tuned[i] - tuned[j]) < 0]
+    return [(i, j) for i, j in both if _signs(own[i], own[j]) * _signs(tuned[i], tuned[j]) < 0]
 
 
 def _separated(

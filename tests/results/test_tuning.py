@@ -156,6 +156,15 @@ def test_equal_methods_share_a_rank():
     assert tuning_order.ranks(np.array([70.0, 72.0, 70.0, 71.0])).tolist() == [3, 1, 3, 2]
 
 
+def test_means_of_equally_many_right_answers_tie():
+    """0.1 + 0.2 is not 0.3: which of the two comes first must not depend on that."""
+    means = np.array([0.1 + 0.2, 0.3, 0.2])
+    assert means[0] != means[1] and tuning_order.ranks(means).tolist() == [1, 1, 3]
+    assert tuning_order.tau(means, np.array([1.0, 2.0, 0.0])) == pytest.approx(
+        stats.kendalltau([2, 2, 1], [2, 3, 1]).statistic
+    )
+
+
 def test_the_order_before_and_after():
     made = board()
     found = order(made, made.tuning)

@@ -150,13 +150,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         session = Session(folder, args)
         rows = [row for source in args.matrices for row in session.rows(source)]
         findings: list[leak.Finding | by_hand.Finding] = [*_leaks(session), *_by_hand(session)]
-        tables = [_table_of(row) for row in rows if row.way == args.ways[0] and row.outcome.choices]
     command = shared.command(__file__, arguments)
     notes = _notes(args.ways, command, time.monotonic() - start)
     shown = [report(rows, notes)] if rows else []
-    shared.publish(
-        "\n".join([markdown([*shown, *(f.table() for f in findings)]), *tables]), args.output
-    )
+    shared.publish(markdown([*shown, *(finding.table() for finding in findings)]), args.output)
     good = not any(row.differences for row in rows) and all(f.is_good for f in findings)
     return 0 if good else 1
 
@@ -170,11 +167,6 @@ def _leaks(session: Session) -> Iterator[leak.Finding]:
 def _by_hand(session: Session) -> Iterator[by_hand.Finding]:
     for source in session.args.by_hand:
         yield by_hand.find(session.play(source, "undisturbed"))
-
-
-def _table_of(row: Row) -> str:
-    """What `table` prints of a tuned matrix: its gains, choices and orders."""
-    return row.play.call("table", "--device", "cpu")
 
 
 @contextlib.contextmanager

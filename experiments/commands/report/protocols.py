@@ -172,16 +172,14 @@ def _is_teacher(item: Item, items: Sequence[Item], taught_by: set[Any]) -> bool:
 def _students(by_key: Mapping[Any, list[Item]], taught_by: set[Any]) -> list[list[Item]]:
     """The runs of each protocol without assistants; all of them where nothing else is there."""
     protocols = list(by_key.values())
-    found = [[i for i in items if not _is_assistant(i, items, taught_by)] for items in protocols]
+    found = [_without_assistants(items, taught_by) for items in protocols]
     return found if any(found) else protocols
 
 
-def _is_assistant(item: Item, items: Sequence[Item], taught_by: set[Any]) -> bool:
-    """Whether a run is there for the last students of a chain only: so is every run of its pair."""
-    if not item.is_taught or item.record.spec.get("source"):
-        return False
-    of_pair = (other for other in items if other.pair == item.pair)
-    return all(other.record.run in taught_by for other in of_pair)
+def _without_assistants(items: Sequence[Item], taught_by: set[Any]) -> list[Item]:
+    """Without the runs of pairs all of whose runs teach others: they are links of chains only."""
+    pairs = {item.pair for item in items if item.record.run not in taught_by}
+    return [item for item in items if not item.is_taught or item.pair in pairs]
 
 
 def _own_teachers(items: Iterable[Item], records: Mapping[str, Record]) -> list[Record]:

@@ -19,7 +19,7 @@ from results.schema import Record
 
 K = TypeVar("K")
 Place = tuple[str, str]  # a method and a pair
-Scores = Mapping[Key, float]  # configuration -> its mean validation accuracy
+Scores = Mapping[Key, list[float]]  # configuration -> its validation accuracies
 Configurations = Mapping[str, set[Key]]  # pair -> those of its final runs
 Reading = dict[str, Key]  # pair -> the configuration that was chosen for it
 
@@ -60,7 +60,7 @@ class Searches:
     def _chosen(self, method: str, final: Configurations) -> Reading:
         """What was chosen for each pair, or for all of them; empty where that cannot be told."""
         by_pair = {pair: self.scores.get((method, pair), {}) for pair in final}
-        everywhere = dict.fromkeys(final, _averaged(by_pair.values()))
+        everywhere = dict.fromkeys(final, _of_all(by_pair.values()))
         readings = [_read(final, scores) for scores in (by_pair, everywhere)]
         return max(readings, key=len)  # the first of equals
 
@@ -70,16 +70,16 @@ def _is_one(items: Iterable[Item]) -> bool:
 
 
 def _scores(items: Iterable[Item]) -> Scores:
-    trials: dict[Key, list[float]] = {}
+    found: dict[Key, list[float]] = {}
     for item in items:
-        trials.setdefault(key_of(item.method, item.options), []).append(item.record.top1)
-    return {key: fmean(scores) for key, scores in trials.items()}
+        found.setdefault(key_of(item.method, item.options), []).append(item.record.top1)
+    return found
 
 
-def _averaged(pairs: Collection[Scores]) -> Scores:
-    """The mean over pairs of the configurations that all of them have."""
+def _of_all(pairs: Collection[Scores]) -> Scores:
+    """Those of all pairs together, of the configurations that each of them has."""
     common = set.intersection(*(set(scores) for scores in pairs))
-    return {key: fmean(scores[key] for scores in pairs) for key in common}
+    return {key: [one for scores in pairs for one in scores[key]] for key in common}
 
 
 def _read(final: Configurations, scores: Mapping[str, Scores]) -> Reading:
@@ -89,8 +89,8 @@ def _read(final: Configurations, scores: Mapping[str, Scores]) -> Reading:
     """
     found: Reading = {}
     for pair, keys in final.items():
-        highest = max(scores[pair].values(), default=0.0)
-        best = {key for key in keys if scores[pair].get(key) == highest}
+        means = {key: fmean(values) for key, values in scores[pair].items()}
+        best = {key for key in keys if key in means and means[key] == max(means.values())}
         if len(best) == 1 and len(keys) <= 2:
             found[pair] = best.pop()
         elif len(keys) > 1:
