@@ -25,6 +25,7 @@ from results.schema import Record
 
 VANILLA = "vanilla"
 Key = str  # a protocol as JSON
+_LENGTHS = ("epochs", "milestones", "warmup_epochs")  # what `tune: {epochs}` changes
 
 
 @dataclass(frozen=True)
@@ -195,6 +196,16 @@ def _own_teachers(items: Iterable[Item], records: Mapping[str, Record]) -> list[
 def _protocol(spec: Mapping[str, Any]) -> list[Any]:
     recipe = {key: value for key, value in recipe_of(spec).items() if key != "lr"}
     return [data_of(spec).model_dump(mode="json"), recipe, spec.get("recipe_version", 1)]
+
+
+def search_key(spec: Mapping[str, Any]) -> Key:
+    """What a run has in common with the search that its options are chosen by.
+
+    A search may have fewer epochs, and holds images out; rates are a network's.
+    """
+    data = data_of(spec).model_dump(mode="json", exclude={"validation"})
+    recipe = {key: value for key, value in recipe_of(spec).items() if key not in ("lr", *_LENGTHS)}
+    return json.dumps([data, recipe, spec.get("recipe_version", 1)], sort_keys=True, default=str)
 
 
 def recipe_of(spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,14 @@ from experiments.commands.board import dataset_label, every_measure, row_named
 from experiments.commands.reference_rows import Key, Row, key_of, options_text, rows_of, title_of
 from experiments.commands.report import methods as report_methods
 from experiments.commands.report import runs as report_runs
-from experiments.commands.report.protocols import VANILLA, Group, Item, data_of, recipe_of
+from experiments.commands.report.protocols import (
+    VANILLA,
+    Group,
+    Item,
+    data_of,
+    recipe_of,
+    search_key,
+)
 from experiments.commands.report.tuned_rows import Searches
 from experiments.commands.teacher_scores import arrow
 from experiments.matrix import transfer
@@ -224,7 +231,7 @@ def _rows(group: Group, searches: Searches) -> dict[str, Row]:
         both = [pair for pair in dict.fromkeys((item.pair, item.plain_pair)) if pair in written]
         for pair in map(arrow, both) if item.is_taught else pairs[item.student]:
             _put(item, pair, mark, found)
-    own, tuned = searches.split(found.pop("", {}))
+    own, tuned = searches.split(found.pop("", {}), search_key(group.items[0].trained))
     rows = rows_of(own) | {tuned_label(title_of(method)): row for method, row in tuned.items()}
     rows |= {label: row for mark in found for label, row in rows_of(found[mark], mark).items()}
     methods = {item.record.run: item.method for item in group.items}

@@ -12,13 +12,13 @@ from statistics import fmean
 from typing import TypeVar
 
 from experiments.commands.reference_rows import Key, Row, key_of
-from experiments.commands.report.protocols import Item, items_of
+from experiments.commands.report.protocols import Item, items_of, search_key
 from experiments.commands.teacher_scores import arrow
 from experiments.commands.tuned import is_of_a_search
 from results.schema import Record
 
 K = TypeVar("K")
-Place = tuple[str, str]  # a method and a pair
+Place = tuple[str, str, str]  # a protocol (`search_key`), a method and a pair
 Scores = Mapping[Key, list[float]]  # configuration -> its validation accuracies
 Configurations = Mapping[str, set[Key]]  # pair -> those of its final runs
 Reading = dict[str, Key]  # pair -> the configuration that was chosen for it
@@ -36,11 +36,14 @@ class Searches:
         by_place: dict[Place, list[Item]] = {}
         for item in items_of(records):
             if item.is_taught and is_of_a_search(item.record.spec):
-                by_place.setdefault((item.method, arrow(item.pair)), []).append(item)
+                place = (search_key(item.trained), item.method, arrow(item.pair))
+                by_place.setdefault(place, []).append(item)
         return cls({place: _scores(items) for place, items in by_place.items() if _is_one(items)})
 
-    def split(self, found: Mapping[Key, Row]) -> tuple[dict[Key, Row], dict[str, Row]]:
-        """Rows of own options, and method -> its row of chosen ones.
+    def split(
+        self, found: Mapping[Key, Row], protocol: str
+    ) -> tuple[dict[Key, Row], dict[str, Row]]:
+        """Rows of own options, and method -> its row of chosen ones, of a table's `search_key`.
 
         Where the choice cannot be told from the file, a method's rows stay as they are.
         """
@@ -48,7 +51,7 @@ class Searches:
         for method in dict.fromkeys(method for method, _ in found):
             rows = {key: row for key, row in found.items() if key[0] == method}
             final = _final(rows)
-            chosen = self._chosen(method, final)
+            chosen = self._chosen(protocol, method, final)
             for key, row in rows.items():
                 of_key = {pair for pair, best in chosen.items() if best == key}
                 others = {pair for pair in of_key if len(final[pair]) > 1}
@@ -57,9 +60,9 @@ class Searches:
                 tuned[method] = tuned.get(method, {}) | picked
         return _filled(own), _filled(tuned)
 
-    def _chosen(self, method: str, final: Configurations) -> Reading:
+    def _chosen(self, protocol: str, method: str, final: Configurations) -> Reading:
         """What was chosen for each pair, or for all of them; empty where that cannot be told."""
-        by_pair = {pair: self.scores.get((method, pair), {}) for pair in final}
+        by_pair = {pair: self.scores.get((protocol, method, pair), {}) for pair in final}
         everywhere = dict.fromkeys(final, _of_all(by_pair.values()))
         readings = [_read(final, scores) for scores in (by_pair, everywhere)]
         return max(readings, key=len)  # the first of equals

@@ -117,3 +117,23 @@ def test_final_runs_that_no_choice_explains(reports, tmp_path, kd):
     searches = [again(x, f"s{i}", recipe__epochs=3) for i, x in enumerate(kd) if is_search(x)]
     (content,) = reports.of(written(tmp_path, [*kd, *searches]))
     assert "KD (tuned)" not in content.board.methods
+
+
+def test_runs_of_another_recipe_are_not_what_was_searched_for(reports, tmp_path, kd):
+    """Another batch size: another table, whose rows are named by their options."""
+    final = [x for x in kd if not is_of_a_search(x["spec"])]
+    other = [again(x, f"b{i}", recipe__batch_size=32) for i, x in enumerate(final)]
+    first, second = reports.of(written(tmp_path, [*kd, *other]))
+    labels = {
+        content.board.recipe.split(", ")[1]: content.board.methods for content in (first, second)
+    }
+    assert "KD (tuned)" in labels["batch 64"]
+    assert "KD (tuned)" not in labels["batch 32"]
+
+
+def test_a_shorter_search(reports, tmp_path, kd):
+    for line in kd:
+        if is_search(line):
+            line["spec"]["recipe"]["epochs"] = 5
+    (content,) = reports.of(written(tmp_path, kd))
+    assert "KD (tuned)" in content.board.methods
