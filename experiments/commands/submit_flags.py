@@ -31,7 +31,7 @@ OPTIONS = (
 
 
 def add_flags(verb: argparse.ArgumentParser) -> None:
-    """SLURM's options win over the matrix and the site file."""
+    """Add the flags of the verb; those of SLURM's options win over the matrix and the site file."""
     add = verb.add_argument
     for name in ("partition", "account", "qos", "constraint"):
         add(f"--{name}", help=f"submit every job with this {name}")

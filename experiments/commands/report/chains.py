@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from experiments.matrix.pairs import ARROW, BY
+from experiments.matrix.pairs import ARROW, BY, NONE
 from results.schema import Record
 
 Spec = Mapping[str, Any]
@@ -43,22 +43,25 @@ def named(records: Mapping[str, Record]) -> frozenset[str]:
 
     Where every student of an assistant has its method, a matrix need not have named it.
     """
-    taught: dict[str, set[Any]] = {}
+    taught: dict[str, set[str]] = {}
     for record in records.values():
         for teacher in teachers_of(record.spec):
-            taught.setdefault(str(teacher.get("run")), set()).add(record.spec.get("method"))
+            taught.setdefault(str(teacher.get("run")), set()).add(str(record.spec.get("method")))
     known = (records[run] for run in taught if run in records)
-    return frozenset(r.run for r in known if taught[r.run] != {r.spec.get("method")})
+    return frozenset(r.run for r in known if taught[r.run] != {str(r.spec.get("method"))})
 
 
 def teacher_name(spec: Spec) -> str | None:
-    """The name of its teacher as a matrix writes it: of an ensemble "[resnet110, wrn_40_2]"."""
+    """The name of its teacher as a matrix writes it: of an ensemble "[resnet110, wrn_40_2]".
+
+    None without a teacher; "none" where its name is not stored.
+    """
     teacher = spec.get("teacher")
     if not isinstance(teacher, Mapping):
         return None
     if teacher.get("members"):
         return f"[{', '.join(str(member.get('name')) for member in teachers_of(spec))}]"
-    return str(teacher.get("name"))
+    return str(teacher.get("name") or NONE)
 
 
 def written(line: Sequence[Record], by: Collection[str]) -> str:

@@ -80,7 +80,7 @@ class Item:
     @property
     def plain_pair(self) -> str:
         """The pair of a chain without any method, if it could be one: the row's trains them all."""
-        methods = {record.spec.get("method") for record in self.assistants}
+        methods = {str(record.spec.get("method")) for record in self.assistants}
         if methods != {self.method}:
             return self.pair
         return f"{chains.written(self.assistants, ())}{ARROW}{self.student}"
