@@ -11,6 +11,7 @@ import io
 from typing import TYPE_CHECKING, Any
 
 from results.leaderboard import Leaderboard
+from results.printed import ROUNDING
 from results.statistics import MIN_UNITS
 from results.verdicts import groups_of
 
@@ -46,7 +47,7 @@ def ranks(board: Leaderboard) -> pd.DataFrame:
             f"a critical-difference diagram needs at least {MIN_UNITS} pairs that share no runs, "
             f"here {units}"
         )
-    return scores.rank(axis=1, ascending=False)
+    return scores.round(ROUNDING).rank(axis=1, ascending=False)
 
 
 def _complete(board: Leaderboard) -> pd.DataFrame:

@@ -10,8 +10,8 @@ from results import tables
 from results.cells import is_missing
 from results.ladder import FEWEST_FOR_CLAIM, FEWEST_FOR_TAU, Gain, Ladder, Trend, teacher_of
 from results.layout import Table, transposed
-from results.tables import MISSING
-from results.verdict_tables import interval, signed
+from results.printed import MISSING, number, signed
+from results.verdict_tables import interval
 
 _ACCURACY = "Its accuracy"
 
@@ -54,7 +54,7 @@ def _accuracies(ladder: Ladder) -> Table:
 def _teachers(ladder: Ladder) -> dict[str, str]:
     """The teachers' accuracies by pair; a dash where it is not measured yet."""
     means = {pair: ladder.board.teacher(pair)[0] for pair in ladder.board.pairs}
-    return {p: MISSING if is_missing(mean) else f"{mean:.2f}" for p, mean in means.items()}
+    return {pair: number(mean) for pair, mean in means.items()}
 
 
 def _notes(ladder: Ladder, about_cells: Iterable[str]) -> list[str]:

@@ -13,9 +13,10 @@ from typing import Any
 from results.cells import Cell, is_missing
 from results.layout import Table
 from results.leaderboard import NAN, Leaderboard, summary
+from results.printed import MISSING, number, plus_minus
 
 Numbers = dict[Any, Any]  # a row of the leaderboard's frame
-MISSING, IMPOSSIBLE = "–", "n/a"
+IMPOSSIBLE = "n/a"
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def _row(board: Leaderboard, method: str, name: str) -> list[str]:
         return [method, *texts]
     complete = all(_is_complete(cells[pair], name) for pair in board.pairs)
     average = sum(cells[pair][f"{name}_mean"] for pair in board.pairs) / len(board.pairs)
-    return [method, *texts, _number(average if complete else NAN, digits)]
+    return [method, *texts, number(average if complete else NAN, digits)]
 
 
 def _is_complete(cell: Numbers, name: str) -> bool:
@@ -100,8 +101,7 @@ def _text(board: Leaderboard, method: str, pair: str, name: str, cell: Numbers) 
     if not n:
         impossible = not is_missing(cell["reason"]) or _has_none(board, method, pair)
         return IMPOSSIBLE if impossible else MISSING
-    text, std = _number(cell[f"{name}_mean"], digits), cell[f"{name}_std"]
-    text += "" if is_missing(std) else f" ± {_number(std, digits)}"
+    text = plus_minus(cell[f"{name}_mean"], cell[f"{name}_std"], digits)
     return text if _is_complete(cell, name) else f"{text} (n={n:.0f})"
 
 
@@ -125,7 +125,3 @@ def _notes(rows: Sequence[Sequence[str]]) -> Iterator[str]:
             f"{IMPOSSIBLE}: cannot be computed, for example without a teacher to compare with, or "
             "from predictions in the compact form."
         )
-
-
-def _number(value: float, digits: int) -> str:
-    return MISSING if is_missing(value) else f"{value:.{digits}f}"

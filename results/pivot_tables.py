@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from results import tables, verdict_tables
-from results.cells import is_missing
 from results.layout import Table
 from results.pivot import Pivot, named
+from results.printed import number
 
 NO_ROW = ""  # a point that the matrix does not have
 _CHOOSING = (
@@ -76,7 +76,7 @@ def _grids(pivot: Pivot) -> list[Table]:
         _grid(pivot, pair, {row: texts[row, pair] for row in pivot.rows}) for pair in board.pairs
     ]
     if len(board.pairs) > 1:
-        averages = {row: _number(board.average(row)) for row in pivot.rows}
+        averages = {row: number(board.average(row)) for row in pivot.rows}
         made.append(_grid(pivot, f"average over {len(board.pairs)} pairs", averages))
     return [*made[:-1], replace(made[-1], notes=[*whole.notes, *_grid_notes(pivot)])]
 
@@ -101,7 +101,3 @@ def _grid_notes(pivot: Pivot) -> list[str]:
     if pivot.board.baseline is not None and pivot.board.verdicts.basis is None:
         lines.append("Nothing is claimed of differences: a test needs two trials of every pair.")
     return [*lines, *_notes(pivot), *(f"Warning: {text}" for text in pivot.board.warnings)]
-
-
-def _number(value: float) -> str:
-    return tables.MISSING if is_missing(value) else f"{value:.2f}"

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from results import published_rows
 from results.cells import is_missing
 from results.layout import Table
+from results.printed import number, plus_minus, signed
 from results.published_comparison import Compared, Comparison, flat
 from results.published_rows import BEST, STUDENT, UNKNOWN
 from results.published_verdict import APART, CONFIDENCE, TYPICAL, VERDICTS, WITHIN
 from results.render import superscript
-from results.verdict_tables import signed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,10 +68,10 @@ def _columns(shown: Sequence[Compared], marks: Mapping[str, int]) -> dict[str, A
     best = {"Ours (best epoch)": _our_best} if with_best else {}
     return {
         "Pair, method": lambda cell: f"{cell.pair}, {cell.method}",
-        "Theirs": lambda cell: _plus_minus(cell.theirs.value, cell.theirs.std),
+        "Theirs": lambda cell: plus_minus(cell.theirs.value, cell.theirs.std),
         "n": lambda cell: str(cell.theirs.n or "?"),
         "Epoch": lambda cell: "?" if cell.theirs.epoch == UNKNOWN else cell.theirs.epoch,
-        "Ours (last epoch)": lambda cell: _plus_minus(cell.ours.mean, cell.ours.std),
+        "Ours (last epoch)": lambda cell: plus_minus(cell.ours.mean, cell.ours.std),
         **best,
         "Our n": lambda cell: str(cell.ours.n or "–"),
         "Difference": lambda cell: _signed(cell.difference),
@@ -81,7 +81,7 @@ def _columns(shown: Sequence[Compared], marks: Mapping[str, int]) -> dict[str, A
 
 
 def _our_best(cell: Compared) -> str:
-    return _plus_minus(cell.ours.best, cell.ours.best_std) if cell.epoch == BEST else ""
+    return plus_minus(cell.ours.best, cell.ours.best_std) if cell.epoch == BEST else ""
 
 
 def _marks(shown: Iterable[Compared]) -> dict[str, int]:
@@ -113,7 +113,7 @@ def _notes(comparison: Comparison, marks: Mapping[str, int]) -> list[str]:
         *_epochs(shown),
         *_unstated(shown),
         *_left_out(comparison),
-        *[f"{superscript(number)} {reason}" for reason, number in marks.items()],
+        *[f"{superscript(mark)} {reason}" for reason, mark in marks.items()],
     ]
 
 
@@ -173,7 +173,7 @@ def _assumed(shown: Sequence[Compared]) -> list[str]:
     }
     if not cells:
         return []
-    listed = ", ".join(f"{why} ({number})" for why, number in without.items() if number)
+    listed = ", ".join(f"{why} ({count})" for why, count in without.items() if count)
     return [
         f"* at SE: partly assumed, with {TYPICAL:g} points between trials where no spread is "
         f"known: {listed}."
@@ -205,7 +205,7 @@ def _unstated(shown: Sequence[Compared]) -> list[str]:
         "the teacher's accuracy": sum(published_rows.teacher_accuracy(r) is None for r in taught),
         "the number of epochs": sum(recipes[r.recipe].epochs is None for r in rows),
     }
-    listed = ", ".join(f"{what} ({_cells(number)})" for what, number in counts.items() if number)
+    listed = ", ".join(f"{what} ({_cells(count)})" for what, count in counts.items() if count)
     return [f"Not stated by the source, so not compared: {listed}."] if listed else []
 
 
@@ -243,16 +243,10 @@ def _cells(number: int) -> str:
 # ---- numbers -------------------------------------------------------------------------------------
 
 
-def _plus_minus(mean: float, std: float | None) -> str:
-    if is_missing(mean):
-        return "–"
-    return f"{mean:.2f}" if is_missing(std) else f"{mean:.2f} ± {std:.2f}"
-
-
 def _signed(value: float) -> str:
     return "" if is_missing(value) else signed(value)
 
 
 def _error(cell: Compared) -> str:
     star = "*" * cell.assumed
-    return "" if is_missing(cell.standard_error) else f"{cell.standard_error:.2f}{star}"
+    return "" if is_missing(cell.standard_error) else number(cell.standard_error) + star

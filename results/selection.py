@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from results.cells import is_missing
 from results.layout import Table, TableError, part
 from results.leaderboard import Leaderboard
+from results.printed import rounded
 from results.render import SUPERSCRIPTS
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def sorted_by(board: Leaderboard, column: str) -> Leaderboard:
 
 
 def _descending(score: float) -> tuple[bool, float]:
-    return (True, 0.0) if is_missing(score) else (False, -round(score, 2))
+    return (True, 0.0) if is_missing(score) else (False, -rounded(score))
 
 
 def _reordered(frame: pd.DataFrame, place: Mapping[str, int]) -> pd.DataFrame:
@@ -92,7 +93,7 @@ def ranks(board: Leaderboard) -> dict[str, int]:
     Incomplete methods, and those that are not comparable, have none.
     """
     averages = {
-        method: round(average, 2)
+        method: rounded(average)
         for method, average in _scores(board, "average").items()
         if not is_missing(average) and method not in board.departing
     }

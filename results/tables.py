@@ -11,11 +11,9 @@ from results.cells import is_missing, of_one_protocol
 from results.footnotes import Footnotes
 from results.layout import Table, part
 from results.leaderboard import Leaderboard
+from results.printed import MISSING, number, plus_minus, signed
 from results.schema import Record
-from results.verdict_tables import signed
 from results.verdicts import Value, Verdicts, verdicts
-
-MISSING = "–"
 
 
 def all_of(board: Leaderboard, best: bool = False, cost: bool = True) -> list[Table]:
@@ -105,7 +103,7 @@ class _Accuracy:
         board = self.board
         row = [method, *(self._text(method, pair) for pair in board.pairs)]
         if self.averaged:
-            row.append(_number(board.average(method, self.mean)))
+            row.append(number(board.average(method, self.mean)))
         if board.baseline is not None:
             own = method == board.baseline or method in board.departing
             row.append("" if own else _signed(board.delta(method, self.mean)))
@@ -122,7 +120,7 @@ class _Accuracy:
         stuck = self.footnotes.stuck_cell(method, pair, cell["expected"])
         if stuck is not None:
             return stuck
-        text = _plus_minus(cell[self.mean], cell[self.std])
+        text = plus_minus(cell[self.mean], cell[self.std])
         plain = text == MISSING or (cell["complete"] and len(self.trials) == 1)
         notes = [f"n={cell['n']}"] * (not plain) + self.footnotes.stuck_runs(method, pair)
         return f"{text} ({', '.join(notes)})" if notes else text
@@ -136,9 +134,9 @@ class _Accuracy:
         """Teachers are not in the race: no Δ, no coverage, never bold."""
         board = self.board
         spreads = [board.teacher(pair) for pair in board.pairs]
-        row = ["Teacher", *(_plus_minus(mean, std) for mean, std in spreads)]
+        row = ["Teacher", *(plus_minus(mean, std) for mean, std in spreads)]
         if self.averaged:
-            row.append(_number(sum(mean for mean, _ in spreads) / len(spreads)))
+            row.append(number(sum(mean for mean, _ in spreads) / len(spreads)))
         return row + [""] * (len(self._header()) - len(row))
 
     def _bold(self, above: int) -> frozenset[tuple[int, int]]:
@@ -263,13 +261,5 @@ def _formatted(value: float, text: Formatter) -> str:
     return MISSING if is_missing(value) else text(value)
 
 
-def _number(value: float) -> str:
-    return _formatted(value, lambda number: f"{number:.2f}")
-
-
 def _signed(value: float) -> str:
     return _formatted(value, signed)
-
-
-def _plus_minus(mean: float, std: float) -> str:
-    return _number(mean) if is_missing(std) else f"{_number(mean)} ± {_number(std)}"

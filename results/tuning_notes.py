@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from results.leaderboard import Leaderboard
+from results.printed import rounded
 from results.statistics import MIN_UNITS
 from results.tuning import Search, Tuning
 from results.tuning_gains import Gain, units_of
@@ -157,7 +158,7 @@ def _swaps(found: Order) -> str:
 
 
 def _tau(value: float) -> str:
-    return f"{round(value, 2) + 0.0:.2f}".replace("-", "−")
+    return f"{rounded(value):.2f}".replace("-", "−")
 
 
 def about_stages(tuning: Tuning) -> list[str]:

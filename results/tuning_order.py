@@ -17,6 +17,7 @@ import numpy as np
 from results import statistics
 from results.cells import Cell
 from results.leaderboard import Leaderboard
+from results.printed import ROUNDING
 from results.tuning import Tuning
 from results.tuning_gains import rows_of, scores_of
 
@@ -29,7 +30,6 @@ DRAWS = 2000
 _SEED = 0
 FEWEST = 3  # methods: the order of two is their difference
 INSIDE = 0.95
-ROUNDING = 1e-9  # points: far below one answer of a test set, far above the error of a sum
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def _averages(scores: Array) -> Array:
 def _signs(a: Array, b: Array) -> Array:
     """Of a − b; 0 where only rounding tells apart means of equally many correct answers."""
     differences = a - b
-    return np.where(np.abs(differences) < ROUNDING, 0.0, np.sign(differences))
+    return np.where(np.abs(differences) < 10.0**-ROUNDING, 0.0, np.sign(differences))
 
 
 def ranks(means: Array) -> NDArray[np.int64]:

@@ -9,16 +9,15 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from results.cells import is_missing
 from results.layout import Table
 from results.leaderboard import Leaderboard
+from results.printed import MISSING, number, plus_minus, signed
 from results.tuning import Search, Stage, Tuning, budgets
 from results.tuning_gains import Gain, PairGain, gains
 from results.tuning_notes import about_choices, about_curves, about_gains, about_order, about_stages
 from results.tuning_order import Order, Place, order
-from results.verdict_tables import interval, signed
+from results.verdict_tables import interval
 
-MISSING = "–"
 _SAME = "own options chosen"
 _LONGEST = 40  # characters of one option's value
 
@@ -217,16 +216,3 @@ def _time(seconds: float | None, size: int) -> str:
 
 def _share(seconds: float | None, total: float | None) -> str:
     return f"{100 * seconds / total:.0f} %" if seconds is not None and total else MISSING
-
-
-# ---- numbers -------------------------------------------------------------------------------------
-
-
-def number(value: float) -> str:
-    """ "71.20"; a dash where there is none."""
-    return MISSING if is_missing(value) else f"{value:.2f}"
-
-
-def plus_minus(mean: float, std: float) -> str:
-    """ "71.20 ± 0.31" """
-    return number(mean) if is_missing(std) else f"{number(mean)} ± {number(std)}"

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from results.cells import is_missing
 from results.layout import Table
+from results.printed import MISSING, number, signed
 from results.statistics import MIN_UNITS, Estimate, binomial_error
 from results.verdicts import LIKE_THESE, THESE, Comparison, Verdicts
-
-NOTHING = "–"
 
 
 def verdict_cell(verdicts: Verdicts, method: str) -> str:
@@ -15,7 +14,7 @@ def verdict_cell(verdicts: Verdicts, method: str) -> str:
     if method == verdicts.baseline:
         return ""
     comparison = verdicts.comparisons.get(method)
-    return comparison.headline.verdict if comparison and comparison.headline else NOTHING
+    return comparison.headline.verdict if comparison and comparison.headline else MISSING
 
 
 def table(verdicts: Verdicts) -> list[Table]:
@@ -76,7 +75,7 @@ def _about_intervals(verdicts: Verdicts) -> list[str]:
 
 
 def _error(value: float | None) -> str:
-    return NOTHING if value is None else f"{value:.2f}"
+    return number(value)
 
 
 def notes(verdicts: Verdicts) -> list[str]:
@@ -161,7 +160,7 @@ def _units(verdicts: Verdicts) -> str:
 def interval(estimate: Estimate | None) -> str:
     """ "+0.45 [−0.10, +1.00] not separated" """
     if estimate is None:
-        return NOTHING
+        return MISSING
     return (
         f"{signed(estimate.mean)} [{signed(estimate.low)}, {signed(estimate.high)}] "
         f"{estimate.verdict}"
@@ -171,11 +170,6 @@ def interval(estimate: Estimate | None) -> str:
 def _worst(comparison: Comparison) -> str:
     pair, value = comparison.worst
     return f"{signed(value)} ({pair})"
-
-
-def signed(value: float) -> str:
-    """ "+0.27", "−0.10" """
-    return f"{round(value, 2) + 0.0:+.2f}".replace("-", "−")
 
 
 def _count(number: int, what: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from results.leaderboard import Leaderboard
+from results.printed import number
 from results.report import chart_style as style
 from results.report.chart import Chart, Control, Rows
 from results.schema import Record
@@ -54,7 +55,7 @@ def _rows(board: Leaderboard) -> Rows:
         }
         base = [cells[kd, pair]["speed"] if (kd, pair) in cells else None for pair in found]
         head = {"method": method, "order": order, "of": len(board.pairs), "pair": list(found)}
-        head["average"] = f"{board.average(method):.2f}"  # of all pairs, as the table prints it
+        head["average"] = number(board.average(method))  # of all pairs, as the table prints it
         rows.append({**head, **lists, "kd": base})
     return rows
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from results.cells import DONE
+from results.printed import rounded
 from results.report import chart_style as style
 from results.report import curves
 from results.report.chart import Chart, Control, Rows
@@ -118,7 +119,7 @@ def _quantities(trials: Trials, baseline: Trials, level: float) -> list[tuple[st
 
 def _listed(curve: Curve) -> dict[str, Any]:
     """Numbers as tables print them, so that thousands of curves stay small."""
-    values, spread = ([round(x, 2) + 0.0 for x in xs] for xs in (curve.values, curve.spread))
+    values, spread = ([rounded(x) for x in xs] for xs in (curve.values, curve.spread))
     return {"trials": curve.trials, "epoch": curve.epochs, "value": values, "spread": spread}
 
 

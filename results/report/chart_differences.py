@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from results.leaderboard import Leaderboard
+from results.printed import rounded, signed
 from results.report import chart_style as style
 from results.report.chart import Chart, Rows
 from results.statistics import ABOVE, BELOW, UNDECIDED
-from results.verdict_tables import interval, signed
+from results.verdict_tables import interval
 
 if TYPE_CHECKING:
     import altair as alt
@@ -158,7 +159,7 @@ def _cells(board: Leaderboard) -> Rows:
             "order": board.methods.index(method),
             "pair": [pair for pair, _ in cells],
             "at": [at[pair] for pair, _ in cells],
-            "difference": [round(value, 2) + 0.0 for _, value in cells],
+            "difference": [rounded(value) for _, value in cells],
         }
         for method, cells in by_method.items()
     ]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from results.cells import is_missing, of_one_protocol
 from results.leaderboard import Leaderboard
+from results.printed import rounded
 from results.report import chart_style as style
 from results.report.chart import Chart, Control, Rows
 from results.report.chart_differences import points
@@ -53,7 +54,7 @@ def _rows(board: Leaderboard, alone: str | None) -> Rows:
         student = means.get((alone, pair))
         row = found.setdefault(method, {k: [] for k in ("pair", "difference", "teacher", "ahead")})
         row["pair"].append(pair)
-        row["difference"].append(round(value, 2) + 0.0)
+        row["difference"].append(rounded(value))
         row["teacher"].append(teacher)
         row["ahead"].append(None if student is None else teacher - student)
     order = {method: i for i, method in enumerate(board.methods)}

@@ -11,12 +11,12 @@ import numpy as np
 
 from results import statistics
 from results.leaderboard import Leaderboard
+from results.printed import rounded, signed
 from results.report import chart_style as style
 from results.report.chart import Chart, Control, Rows
 from results.report.chart_differences import points
 from results.report.content import Content
 from results.schema import Record
-from results.verdict_tables import signed
 
 if TYPE_CHECKING:
     import altair as alt
@@ -180,7 +180,7 @@ def _gains(own: Mapping[int, Record], base: Mapping[int, Record]) -> list[float 
         return []
     means = [np.array(side, dtype=float).mean(axis=0) for side in sides]
     gains = (means[0] - means[1]).tolist()
-    return [None if gain != gain else round(gain, 2) + 0.0 for gain in gains]
+    return [None if gain != gain else rounded(gain) for gain in gains]
 
 
 def _per_class(record: Record) -> Sequence[float | None]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from results.cells import Cell
 from results.diagram import MOST_METHODS
 from results.leaderboard import Leaderboard
+from results.printed import settled
 from results.report import chart_style as style
 from results.report.chart import Chart, Rows
 from results.statistics import MIN_UNITS
@@ -51,7 +52,7 @@ def _rows(board: Leaderboard) -> Rows:
             "of": len(board.pairs),
             "pair": list(board.pairs),
             "at": list(range(len(board.pairs))),
-            "score": [float(frame[method, pair]) for pair in board.pairs],
+            "score": [settled(float(frame[method, pair])) for pair in board.pairs],
             "group": groups[method],
         }
         for method in groups

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from results.cells import is_missing
 from results.leaderboard import Leaderboard
 from results.pivot import Pivot, options, pivots
+from results.printed import rounded
 from results.report import chart_style as style
 from results.report.chart import Chart, Control, Rows
 
@@ -97,10 +98,10 @@ def _curves(board: Leaderboard, pivot: Pivot) -> list[dict[str, Any]]:
 
 def _row(board: Leaderboard, label: str, cell: dict[Any, Any]) -> dict[str, Any]:
     mean, std = cell["mean"], cell["std"]
-    spread = None if is_missing(std) else round(std, 2)
+    spread = None if is_missing(std) else rounded(std)
     place = board.pairs.index(cell["pair"])
     low, high = (mean - (spread or 0.0), mean + (spread or 0.0))
-    scores = {"accuracy": round(mean, 2), "low": round(low, 4), "high": round(high, 4)}
+    scores = {"accuracy": rounded(mean), "low": rounded(low, 4), "high": rounded(high, 4)}
     return {"method": label, "pair": cell["pair"], "order": place, "spread": spread, **scores}
 
 

@@ -6,6 +6,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from results.leaderboard import Leaderboard
+from results.printed import rounded
 from results.report import chart_style as style
 from results.report.chart import Chart, Control, Rows
 from results.tuning import Search, Tuning
@@ -68,8 +69,8 @@ def _curve(search: Search) -> dict[str, Any]:
     curve, hours = search.curve, search.hours(1)
     return {
         "k": list(range(1, len(curve) + 1)),
-        "value": [round(mean, 2) for mean, _ in curve],
-        "spread": [round(std, 2) for _, std in curve],
+        "value": [rounded(mean) for mean, _ in curve],
+        "spread": [rounded(std) for _, std in curve],
         "hours": None if hours is None else round(hours, 6),
     }
 
