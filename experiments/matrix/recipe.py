@@ -185,6 +185,20 @@ class Recipe(BaseModel):
         return f"SGD{' Nesterov' if self.nesterov else ''} {self.momentum:g}"
 
 
+def moved(milestones: Iterable[int], before: int, after: int) -> list[int]:
+    """Milestones of ``before`` epochs at the same shares of ``after``, to the nearest whole epoch.
+
+    One that falls on the last epoch, or before the first, is left out.
+    """
+    scaled = {nearest(after * milestone / before) for milestone in milestones}
+    return sorted(milestone for milestone in scaled if 0 < milestone < after)
+
+
+def nearest(epochs: float) -> int:
+    """Whole epochs; halves are rounded up."""
+    return int(epochs + 0.5)
+
+
 def is_vector(parameter: nn.Parameter) -> bool:
     """A bias, a norm's scale, a class token (1, 1, D) or position embeddings (1, T, D).
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from experiments.matrix.recipe import moved, nearest
 from experiments.matrix.strict import Strict
 
 HOLD_OUT = 0.1  # of the training set, where `dataset.validation` says nothing else
@@ -34,16 +35,10 @@ class TuneEntry(Strict):
         before = fields["epochs"]
         if self.epochs is None or self.epochs == before:
             return {}
-        scale = self.epochs / before
         scaled: dict[str, Any] = {"epochs": self.epochs}
         if fields["schedule"] == "step":
-            marks = {_rounded(scale * mark) for mark in fields["milestones"]}
-            scaled["milestones"] = sorted(mark for mark in marks if 0 < mark < self.epochs)
+            scaled["milestones"] = moved(fields["milestones"], before, self.epochs)
         if fields["warmup_epochs"]:
-            warmup = _rounded(scale * fields["warmup_epochs"])
+            warmup = nearest(self.epochs * fields["warmup_epochs"] / before)
             scaled["warmup_epochs"] = min(warmup, self.epochs - 1)
         return scaled
-
-
-def _rounded(epochs: float) -> int:
-    return int(epochs + 0.5)

@@ -90,7 +90,8 @@ def _recipe_problems(matrix: Matrix, method: MethodEntry, place: str) -> Iterato
         return
     seen: set[str] = set()
     for setting in variants.settings(method):
-        made = variants.with_values(method, {key: method.varied[key][j] for key, j in setting})
+        given = {key: method.varied[key][j] for key, j in setting}
+        made = variants.with_values(matrix, method, given)
         set_here = tuple((key, j) for key, j in setting if key in varied)
         where = variants.place_of(place, method, set_here) if set_here else f"{place}.recipe"
         for text in _of_recipe(matrix, made):

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 import distillers
 from experiments.matrix.expansion import Entry
 from experiments.matrix.method_entry import DATASET, RECIPE, MethodEntry, part_of
-from experiments.matrix.recipe import Recipe
+from experiments.matrix.recipe import Recipe, moved
 from experiments.matrix.run_spec import data_defaults
 from experiments.matrix.schema import Matrix
 
@@ -70,7 +70,7 @@ def variants(matrix: Matrix, method: MethodEntry, number: int) -> Iterator[Varia
         given = {key: method.varied[key][j] for key, j in setting}
         if method.ablate and any(own.has(key, value) for key, value in given.items()):
             continue  # the entry's own run
-        made = with_values(method, given)
+        made = with_values(matrix, method, given)
         now = Own(matrix, made)
         values = tuple((key, now.get(key)) for key in given)  # with their types
         shown = _shown(method, values, now)
@@ -98,12 +98,14 @@ def place_of(entry: str, method: MethodEntry, setting: Setting) -> str:
     return f"{entry}.{kind}" if setting else entry
 
 
-def with_values(method: MethodEntry, values: Mapping[str, Any]) -> MethodEntry:
+def with_values(matrix: Matrix, method: MethodEntry, values: Mapping[str, Any]) -> MethodEntry:
     """The entry that has these values on all pairs, and no sweep."""
     split = {"": dict(method.options), RECIPE: dict(method.recipe), DATASET: dict(method.dataset)}
     for key, value in values.items():
         part, name = part_of(key)
         split[part][name] = value
+    if RECIPE + "epochs" in values and RECIPE + "milestones" not in values:
+        split[RECIPE] |= _moved_milestones(matrix, method, split[RECIPE])
     pairs = {
         pair: {name: value for name, value in options.items() if name not in values}
         for pair, options in method.pairs.items()
@@ -118,6 +120,26 @@ def with_values(method: MethodEntry, values: Mapping[str, Any]) -> MethodEntry:
             "pairs": {pair: options for pair, options in pairs.items() if options},
         }
     )
+
+
+def _moved_milestones(
+    matrix: Matrix, method: MethodEntry, recipe: Mapping[str, Any]
+) -> dict[str, list[int]]:
+    """Where swept epochs put the milestones of the entry's own recipe.
+
+    Those that the entry gives without epochs are meant as they are. Of wrong values nothing is
+    made: who checks the matrix reports them.
+    """
+    try:
+        own = Recipe.model_validate(recipe_fields(matrix, method))
+    except ValidationError:
+        return {}
+    epochs = recipe["epochs"]
+    is_step = own.schedule == recipe.get("schedule", own.schedule) == "step"
+    given_alone = "milestones" in method.recipe and "epochs" not in method.recipe
+    if given_alone or not is_step or type(epochs) is not int or epochs == own.epochs:
+        return {}
+    return {"milestones": moved(own.milestones, own.epochs, epochs)}
 
 
 # ---- an entry's own values -----------------------------------------------------------------------

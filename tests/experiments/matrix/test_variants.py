@@ -120,6 +120,49 @@ def test_a_recipe_of_an_entry_is_that_of_a_matrix_with_the_old_teacher_recipe():
     assert [s.id for s in entry.runs] == [s.id for s in matrix.runs]
 
 
+STEP = {"schedule": "step", "epochs": 240, "milestones": [150, 180, 210]}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "values", "expected"),
+    [
+        ({}, {"recipe.epochs": 120}, [75, 90, 105]),
+        ({}, {"recipe.epochs": 480}, [300, 360, 420]),
+        ({}, {"recipe.epochs": 240}, [150, 180, 210]),
+        ({}, {"recipe.epochs": 2}, [1]),  # 1.25, 1.5 and 1.75: the last two are the end
+        ({}, {"recipe.epochs": 1}, []),
+        ({}, {"recipe.epochs": 60, "recipe.milestones": [7]}, [7]),
+        ({}, {"recipe.lr": 0.1}, [150, 180, 210]),
+        ({"milestones": [30, 45]}, {"recipe.epochs": 60}, [30, 45]),  # given for these epochs
+        ({"epochs": 60, "milestones": [30, 45]}, {"recipe.epochs": 120}, [60, 90]),
+        ({"epochs": 300}, {"recipe.epochs": 600}, [300, 360, 420]),
+        ({}, {"recipe.epochs": 120, "recipe.schedule": "cosine"}, [150, 180, 210]),
+    ],
+)
+def test_swept_epochs_move_the_milestones_of_a_step_schedule(recipe, values, expected):
+    entry = {"name": "kd", "recipe": recipe}
+    swept = entry | {"sweep": {key: [value] for key, value in values.items()}}
+    changes = {f"recipe__{key}": value for key, value in STEP.items()}
+    specs = [e.spec for e in expansion(methods=[swept], **changes).entries if e.family]
+    assert {s.recipe.milestones for s in specs} == {tuple(expected)}
+    ablated = entry | {"ablate": {key: [value] for key, value in values.items()}}
+    if len(values) == 1 and expected != [150, 180, 210]:
+        other = expansion(methods=[ablated], **changes).entries[-1].spec
+        assert other.id == specs[-1].id
+    hand = {**recipe, **{key.removeprefix("recipe."): v for key, v in values.items()}}
+    by_hand = entry | {"recipe": hand | {"milestones": expected}}
+    assert [s.id for s in specs] == ids(expansion(methods=[by_hand], **changes), "KD")
+
+
+def test_a_table_names_the_milestones_that_moved():
+    changes = {f"recipe__{key}": value for key, value in STEP.items()}
+    swept = {"name": "kd", "sweep": {"recipe.epochs": [120, 240]}}
+    matrix = Matrix.model_validate(changed(methods=[swept], **changes))
+    found = variants.departures(matrix)["KD (recipe.epochs 120)"]
+    assert found == ("recipe.epochs 120", "recipe.milestones 75/90/105")
+    assert variants.departures(matrix)["KD (recipe.epochs 240)"] == ()
+
+
 def test_data_of_an_entry_are_the_students_alone():
     found = expansion(methods=["vanilla", {"name": "kd", "dataset": {"subset": 32}}])
     assert [t.dataset.subset for t in found.teachers] == [None]
