@@ -19,7 +19,7 @@ from typing import Any
 
 from experiments.cluster import submitted
 from results import records
-from tests.slurm import faults_of_clusters, faults_of_files, faults_of_people
+from tests.slurm import faults_kept_going, faults_of_clusters, faults_of_files, faults_of_people
 from tests.slurm.accounts import KILLED
 from tests.slurm.dev_cluster import wait_until
 from tests.slurm.matrices import (
@@ -317,7 +317,7 @@ _SLOW = ("--setup", f"export FAULT_SLOW='2 2' PYTHONPATH='{INJECT}'")  # only ti
 _DEAF = ("--setup", "export FAULT_DEAF=1")
 _NODES = ("--cpus", "8", "--cohort-size", "2")  # a node for every job
 
-_files, _people = faults_of_files, faults_of_people
+_files, _people, _kept = faults_of_files, faults_of_people, faults_kept_going
 
 ALL = (
     Fault("time limit hit twice", time_limit, long_students, ("--time", "1", *_SLOW),
@@ -346,6 +346,10 @@ ALL = (
     Fault("teacher failed and purged", teacher_purged, bad_teacher, blocked=True,
           account=("FAILED",)),
     Fault("teacher cancelled and purged", teacher_cancelled),
+    Fault("--keep-going: workers killed", _kept.workers_killed),
+    Fault("--keep-going: a node ends every job", _kept.bad_node, account=("FAILED",),
+          disturbs=True),
+    Fault("--keep-going: slurmctld restarted", _kept.controller_restarted, disturbs=True),
     Fault("pre-emption", preemption, flags=_NODES, disturbs=True),
     Fault("node lost", node_loss, disturbs=True),
     Fault("slurmd killed, its node set down", slurmd_loss, disturbs=True),

@@ -42,19 +42,24 @@ class Called:
 
 
 def benchmark(
-    verb: str, source: Path, runs: Path, *more: str, env: Mapping[str, str] | None = None
+    verb: str,
+    source: Path,
+    runs: Path,
+    *more: str,
+    env: Mapping[str, str] | None = None,
+    seconds: float = COMMAND_SECONDS,
 ) -> Called:
-    """`benchmark.py VERB` in a process of its own."""
+    """`benchmark.py VERB` in a process of its own, which is killed after so many seconds."""
     command = [sys.executable, str(PROGRAM), verb, str(source), "--runs", str(runs), *more]
     environ = {**os.environ, "OMP_NUM_THREADS": "1", **(env or {})}
     with subprocess.Popen(
         command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         try:
-            said, _ = process.communicate(timeout=COMMAND_SECONDS)
+            said, _ = process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
             process.kill()
-            said = f"no end after {COMMAND_SECONDS:.0f} s"
+            said = f"no end after {seconds:.0f} s"
     return Called(process.returncode, said)
 
 
@@ -195,22 +200,30 @@ class Scenario:
 
     # ---- commands ------------------------------------------------------------------------------
 
-    def submit(self, env: Mapping[str, str] | None = None) -> Called:
+    def submit(
+        self, env: Mapping[str, str] | None = None, seconds: float = COMMAND_SECONDS
+    ) -> Called:
         """One `submit`; the first has ``first``'s flags."""
         first = () if self.submits else self.first
         self.submits += 1
         flags = ("--yes", "--save-minutes", "0.02", *self.flags, *first)
         if "--time" not in flags:
             flags = (*flags, "--time", "30")
-        done = self.command("submit", *flags, env=env)
+        done = self.command("submit", *flags, env=env, seconds=seconds)
         if "Traceback" in done.said:
             self.wrong.append("submit ended with a traceback")
         self.said.append(f"[{self.seconds:.0f} s] submit: exit code {done.code}\n{done.said}")
         return done
 
-    def command(self, verb: str, *more: str, env: Mapping[str, str] | None = None) -> Called:
+    def command(
+        self,
+        verb: str,
+        *more: str,
+        env: Mapping[str, str] | None = None,
+        seconds: float = COMMAND_SECONDS,
+    ) -> Called:
         environ = {**self.cluster.env, MARK: self.name, **self.env, **(env or {})}
-        return benchmark(verb, self.source, self.runs, *more, env=environ)
+        return benchmark(verb, self.source, self.runs, *more, env=environ, seconds=seconds)
 
     def states(self) -> dict[str, tuple[str, str]]:
         """Run id -> (what it is, its state) as `status --each` prints them."""
