@@ -128,7 +128,7 @@ def warnings(name: str, found: Quality, is_stated: bool = False) -> Iterator[str
     if found.broken:
         yield (
             f"teacher {name}: its logits are not finite on {found.broken:,} of {found.samples:,} "
-            "test images"
+            "images that it was measured on"
         )
     if is_stated or found.classes < 2:
         return
@@ -137,12 +137,12 @@ def warnings(name: str, found: Quality, is_stated: bool = False) -> Iterator[str
 
 
 def _measured(found: Quality) -> str:
-    """ "8.50 % on the test part, where chance is 8.33 % (12 classes), loss 5.1, a guess's 2.48"."""
+    """ "8.50 %, where chance is 8.33 % (12 classes), loss 5.1, a guess's 2.48"."""
     guess = math.log(found.classes)
     loss = "not finite" if found.loss is None else f"{found.loss:.2f}"
     relation = "above" if found.is_worse_than_a_guess else "against"
     return (
-        f"{found.top1:.2f} % on the test part, where chance is {100 / found.classes:.2f} % "
+        f"{found.top1:.2f} %, where chance is {100 / found.classes:.2f} % "
         f"({plural(found.classes, 'class', 'classes')}), loss {loss}, "
         f"{relation} {guess:.2f} of a guess"
     )

@@ -87,8 +87,7 @@ def plan(path: Path) -> list[str]:
 
 SHIFTED = [*range(1, CLASSES), 0]
 WARNING = (
-    "teacher resnet14 may not be what it seems: 0.00 % on the test part, where chance is 16.67 % "
-    "(6 classes), loss "
+    "teacher resnet14 may not be what it seems: 0.00 %, where chance is 16.67 % (6 classes), loss "
 )
 
 

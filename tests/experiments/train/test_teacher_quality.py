@@ -60,7 +60,7 @@ def test_classes_in_another_order(classes):
     found = examined(sure(order[labels], classes) + noise(len(labels), classes), labels)
     assert found.top1 < near_chance(classes, len(labels)) and found.reordered > 95
     text = said(found)
-    assert f"{found.top1:.2f} % on the test part, where chance is {100 / classes:.2f} %" in text
+    assert f"{found.top1:.2f} %, where chance is {100 / classes:.2f} %" in text
     assert f"as if its classes were in another order: {found.reordered:.2f} % after reord" in text
 
 
@@ -111,7 +111,10 @@ def test_logits_that_are_not_finite():
     logits[7] = float("nan")
     found = examined(logits, labels)
     assert (found.broken, found.loss) == (1, None)
-    assert said(found) == "teacher t: its logits are not finite on 1 of 200 test images"
+    assert (
+        said(found)
+        == "teacher t: its logits are not finite on 1 of 200 images that it was measured on"
+    )
     assert said(found, is_stated=True) == said(found)
     logits[:] = float("inf")
     assert "teacher t may not be what it seems" in said(examined(logits, labels))
