@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.slurm.accounts import KILLED
+from tests.slurm.calling import Called
 from tests.slurm.dev_cluster import Task, wait_until
-from tests.slurm.scenario import QUEUE_SECONDS, Called, MissedError, Scenario
+from tests.slurm.scenario import QUEUE_SECONDS, MissedError, Scenario
 
 BAD_NODE = "n1"  # SLURM gives jobs of an empty cluster to its first node
 AVOIDED = f"avoid it (--exclude={BAD_NODE})"

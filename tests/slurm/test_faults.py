@@ -11,7 +11,7 @@ import pytest
 
 from tests.slurm import dev_cluster, faults, matrices
 from tests.slurm.faults import Fault
-from tests.slurm.scenario import References
+from tests.slurm.outcomes import References
 from tests.slurm.verdict import Verdict, play
 
 SEED = "1"  # of the moments; tools/reports/slurm_faults.py draws others

@@ -15,7 +15,8 @@ from tests.slurm import accounts
 from tests.slurm.dev_cluster import DevCluster, FaultError
 from tests.slurm.faults import Fault, small_disk
 from tests.slurm.matrices import Size
-from tests.slurm.scenario import MissedError, References, Scenario
+from tests.slurm.outcomes import References
+from tests.slurm.scenario import MissedError, Scenario
 
 ACCOUNT_SECONDS = 15.0  # until slurmdbd has heard of an end
 DRAWS = 6  # of a moment, where one came too late

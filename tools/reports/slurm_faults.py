@@ -35,7 +35,7 @@ from results.render import Table, markdown
 from tests.slurm import dev_cluster, faults, matrices
 from tests.slurm.dev_cluster import DevCluster
 from tests.slurm.faults import Fault
-from tests.slurm.scenario import References
+from tests.slurm.outcomes import References
 from tests.slurm.verdict import Verdict, play
 from tools.reports import shared
 

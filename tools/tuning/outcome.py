@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from experiments.wording import plural
 from results import records
-from tests.slurm.scenario import numbers
+from tests.slurm.outcomes import numbers
 from tools.tuning.interrupting import Play
 
 
