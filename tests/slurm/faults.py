@@ -6,20 +6,18 @@ more `submit`, and compare with an undisturbed local run.
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from experiments.cluster import submitted
 from results import records
-from tests.slurm import faults_kept_going, faults_of_clusters, faults_of_files, faults_of_people
+from tests.slurm import faults_kept_going as _kept
+from tests.slurm import faults_of_clusters as _clusters
+from tests.slurm import faults_of_disks as _disks
+from tests.slurm import faults_of_files as _files
+from tests.slurm import faults_of_nodes as _nodes
+from tests.slurm import faults_of_people as _people
 from tests.slurm.accounts import KILLED
 from tests.slurm.dev_cluster import wait_until
 from tests.slurm.matrices import (
@@ -31,12 +29,6 @@ from tests.slurm.matrices import (
     with_plugin,
 )
 from tests.slurm.scenario import TEACHER, MissedError, Scenario
-
-INJECT = Path(__file__).resolve().parent / "inject"
-DISK, INODES = 24 << 20, 3000  # bytes, files
-SUBMIT_SECONDS = 6.0  # about what a submit takes
-FINAL_FILES = (("weights", 1 << 18), ("result.json", 1 << 12))  # less than their bytes
-
 
 # ---- to single jobs ------------------------------------------------------------------------------
 
@@ -53,16 +45,7 @@ def scancel(s: Scenario) -> None:
     if not any(cancelled):
         raise MissedError("nothing was left to cancel")
     s.note(f"{len(chosen)} of {len(tasks)} tasks", len(chosen) - 1)
-    _perhaps_soon(s)
-
-
-def _perhaps_soon(s: Scenario) -> None:
-    """The one `submit` that is allowed, while jobs still run or end."""
-    if s.rng.random() < 0.5:
-        more = s.rng.uniform(0, 10.0)
-        time.sleep(more)
-        s.note(f"submitted again after {more:.0f} s", 0)
-        s.submit()
+    s.perhaps_submit_soon()
 
 
 def requeue(s: Scenario) -> None:
@@ -81,7 +64,7 @@ def sigkill(s: Scenario) -> None:
     s.hit(task, *KILLED)
     if not s.cluster.kill_python(task):
         raise MissedError(f"{task.id} had no Python any more")
-    _perhaps_soon(s)
+    s.perhaps_submit_soon()
 
 
 def time_limit(s: Scenario) -> None:
@@ -102,149 +85,6 @@ def time_limit_unheard(s: Scenario) -> None:
     s.wait_for_queue()
     s.note(f"after {seconds} s asleep, killed at the limit")
     s.flags = ("--time", "10")
-
-
-# ---- to nodes and controller ---------------------------------------------------------------------
-
-
-def preemption(s: Scenario) -> None:
-    """A job of the higher partition takes the node of a running task for some seconds."""
-    s.submit()
-    task = s.rng.choice(s.random_moment())
-    seconds = s.rng.randint(2, 15)
-    s.hit(task, "PREEMPTED", node=task.node)
-    where = ("-p", "urgent", "-w", task.node, "--exclusive", "-t", "5", "-o", "/dev/null")
-    s.cluster.call("sbatch", "-J", "urgent", *where, "--wrap", f"sleep {seconds}")
-    s.note(f"{task.node} is taken for {seconds} s", 0)
-    s.wait_for_queue()
-
-
-def node_loss(s: Scenario) -> None:
-    """The node of a running task dies without a word, is found down, and comes back."""
-    _without(s, lambda node: s.cluster.tool("kill-node", node))
-
-
-def slurmd_loss(s: Scenario) -> None:
-    """The slurmd of a running task dies and its node is set down: the task starts elsewhere, and
-    its former process still computes."""
-    _without(s, s.cluster.kill_slurmd)
-
-
-def _without(s: Scenario, kill: Callable[[str], None]) -> None:
-    s.submit()
-    task = s.rng.choice(s.random_moment())
-    node = task.node
-    s.hit(task, "NODE_FAIL", node=node)
-    kill(node)
-    s.cluster.call("scontrol", "update", f"nodename={node}", "state=down", "reason=fault")
-    away = s.rng.uniform(2, 15)
-    time.sleep(away)
-    s.cluster.tool("start-node", node)
-    s.note(f"{node} was away for {away:.0f} s", 0)
-
-
-def controller(s: Scenario) -> None:
-    """slurmctld dies and is started again: once while submit is at work, once while jobs run."""
-    submitter = threading.Thread(target=s.submit)
-    submitter.start()
-    arrays, more = s.rng.randrange(4), s.rng.uniform(0, 3.0)
-    wait_until(lambda: _sending(s) >= arrays or not submitter.is_alive(), 300, "submit", every=0.01)
-    time.sleep(more)
-    s.note(f"{more:.2f} s after submit came to array {arrays}")
-    s.cluster.restart_controller()
-    submitter.join()
-    if not s.tasks():  # it could not send anything: this is the one more submit
-        s.submit()
-    s.random_moment()
-    s.cluster.restart_controller()
-
-
-def _sending(s: Scenario) -> int:
-    """How many arrays a submit has come to; 0 once it is the only one at work, -1 before."""
-    folder = s.runs / ".slurm"
-    return len(list(folder.glob("*/array.json"))) if folder.exists() else -1
-
-
-# ---- to the submitter ----------------------------------------------------------------------------
-
-SBATCH = """#!/bin/bash
-# The real one, and at the {number}. call its caller dies before it hears of the job's id.
-echo >>{count}
-{real} "$@"
-code=$?
-(($(wc -l <{count}) != {number})) || kill -KILL $PPID
-exit $code
-"""
-
-
-def submitter_killed(s: Scenario) -> None:
-    """Between sbatch and saving the id, at one of the three arrays."""
-    number = s.rng.randint(1, 3)
-    wrapper = s.folder / "bin" / "sbatch"
-    wrapper.parent.mkdir()
-    count, real = s.folder / "calls", shutil.which("sbatch")
-    wrapper.write_text(SBATCH.format(number=number, count=count, real=real))
-    wrapper.chmod(0o755)
-    s.submit({"PATH": f"{wrapper.parent}:{os.environ['PATH']}"})
-    s.note(f"at array {number} of 3")
-    _perhaps_soon(s)
-
-
-def submitters(s: Scenario) -> None:
-    """Two or three at once."""
-    count = s.rng.choice([2, 3])
-    threads = [threading.Thread(target=s.submit) for _ in range(count)]
-    gaps = [0.0] + [s.rng.uniform(0, SUBMIT_SECONDS / 3) for _ in threads[1:]]
-    for thread, gap in zip(threads, gaps, strict=True):
-        time.sleep(gap)
-        thread.start()
-    for thread in threads:
-        thread.join()
-    s.note(f"{count} within {sum(gaps):.1f} s")
-
-
-# ---- to the disk ---------------------------------------------------------------------------------
-
-
-@contextmanager
-def small_disk(runs: Path) -> Iterator[None]:
-    """A file system of its own for the runs directory, for as long as this lasts."""
-    subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={DISK},nr_inodes={INODES}", "runs", runs], check=True
-    )
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "-l", runs], check=True)
-
-
-def disk_full(s: Scenario) -> None:
-    """The disk is full from a random moment until nothing is in the queue any more."""
-    s.submit()
-    s.random_moment()
-    ballast = s.runs / "ballast"
-    _fill(ballast, s.rng.randrange(1 << 19))
-    s.wait_for_queue()
-    ballast.unlink()
-
-
-def _fill(ballast: Path, free: int) -> None:
-    subprocess.run(["dd", "if=/dev/zero", f"of={ballast}", "bs=64K"], capture_output=True)
-    os.truncate(ballast, max(0, ballast.stat().st_size - free))
-
-
-def disk_full_at_the_end(s: Scenario) -> None:
-    """The disk is full when a run that has taken its last step writes its weights or result."""
-    pattern, size = s.rng.choice(FINAL_FILES)
-    number, free, ballast = s.rng.randint(1, 3), s.rng.randrange(size), s.runs / "ballast"
-    fill = f"export FAULT_FILL='.{pattern}. {number} {free} {ballast} {s.folder / 'count'}'"
-    s.first = ("--setup", f"export PYTHONPATH='{INJECT}'", "--setup", fill)
-    s.submit()
-    s.wait_for_queue()
-    s.note(f"{pattern} of run {number} to end, at most {free} bytes free")
-    if not ballast.exists():
-        raise MissedError("nobody filled the disk")
-    ballast.unlink()
 
 
 # ---- to the teacher ------------------------------------------------------------------------------
@@ -313,11 +153,9 @@ class Fault:
         return self.inject.__name__
 
 
-_SLOW = ("--setup", f"export FAULT_SLOW='2 2' PYTHONPATH='{INJECT}'")  # only time passes
+_SLOW = ("--setup", f"export FAULT_SLOW='2 2' PYTHONPATH='{_files.INJECT}'")  # only time passes
 _DEAF = ("--setup", "export FAULT_DEAF=1")
 _NODES = ("--cpus", "8", "--cohort-size", "2")  # a node for every job
-
-_files, _people, _kept = faults_of_files, faults_of_people, faults_kept_going
 
 ALL = (
     Fault("time limit hit twice", time_limit, long_students, ("--time", "1", *_SLOW),
@@ -328,14 +166,14 @@ ALL = (
     Fault("scontrol requeue", requeue),
     Fault("SIGKILL of python", sigkill),
     Fault("killed, and the next job dies before claiming", _people.dies_before_claiming),
-    Fault("submitter SIGKILLed after sbatch", submitter_killed, two_teachers),
-    Fault("two or three submitters at once", submitters, two_teachers),
+    Fault("submitter SIGKILLed after sbatch", _people.submitter_killed, two_teachers),
+    Fault("two or three submitters at once", _people.submitters, two_teachers),
     Fault("two submitters and a local run at once", _people.submitters_and_run),
     Fault("sbatch hangs", _people.sbatch_hangs, two_teachers),
     Fault("matrix edited while jobs wait", _people.edited_matrix),
     Fault("plugin edited while jobs wait", _people.edited_plugin, with_plugin),
-    Fault("disk full during training", disk_full, small_disk=True),
-    Fault("disk full during the final write", disk_full_at_the_end, small_disk=True),
+    Fault("disk full during training", _disks.disk_full, small_disk=True),
+    Fault("disk full during the final write", _disks.disk_full_at_the_end, small_disk=True),
     Fault("inodes gone during training", _files.inodes_gone, small_disk=True),
     Fault("runs directory read-only for a time", _files.read_only),
     Fault("clocks three hours off, a worker killed", _files.clocks),
@@ -350,12 +188,12 @@ ALL = (
     Fault("--keep-going: a node ends every job", _kept.bad_node, account=("FAILED",),
           disturbs=True),
     Fault("--keep-going: slurmctld restarted", _kept.controller_restarted, disturbs=True),
-    Fault("pre-emption", preemption, flags=_NODES, disturbs=True),
-    Fault("node lost", node_loss, disturbs=True),
-    Fault("slurmd killed, its node set down", slurmd_loss, disturbs=True),
+    Fault("pre-emption", _nodes.preemption, flags=_NODES, disturbs=True),
+    Fault("node lost", _nodes.node_loss, disturbs=True),
+    Fault("slurmd killed, its node set down", _nodes.slurmd_loss, disturbs=True),
     Fault("stopped worker woken after its task started elsewhere", _people.zombie, disturbs=True),
-    Fault("slurmctld restarted", controller, two_teachers, disturbs=True),
+    Fault("slurmctld restarted", _nodes.controller, two_teachers, disturbs=True),
     Fault("slurmctld away while people ask", _people.controller_away, disturbs=True),
-    Fault("sent to another cluster, cancelled, sent again", faults_of_clusters.other_cluster,
+    Fault("sent to another cluster, cancelled, sent again", _clusters.other_cluster,
           disturbs=True, clusters=2),
 )  # fmt: skip

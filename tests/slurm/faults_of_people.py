@@ -25,6 +25,41 @@ if (($(wc -l <{count}) != {number})); then exec {real} "$@"; fi
 sleep 100000
 """
 
+SBATCH = """#!/bin/bash
+# The real one, and at the {number}. call its caller dies before it hears of the job's id.
+echo >>{count}
+{real} "$@"
+code=$?
+(($(wc -l <{count}) != {number})) || kill -KILL $PPID
+exit $code
+"""
+
+
+def submitter_killed(s: Scenario) -> None:
+    """Between sbatch and saving the id, at one of the three arrays."""
+    number = s.rng.randint(1, 3)
+    wrapper = s.folder / "bin" / "sbatch"
+    wrapper.parent.mkdir()
+    count, real = s.folder / "calls", shutil.which("sbatch")
+    wrapper.write_text(SBATCH.format(number=number, count=count, real=real))
+    wrapper.chmod(0o755)
+    s.submit({"PATH": f"{wrapper.parent}:{os.environ['PATH']}"})
+    s.note(f"at array {number} of 3")
+    s.perhaps_submit_soon()
+
+
+def submitters(s: Scenario) -> None:
+    """Two or three at once."""
+    count = s.rng.choice([2, 3])
+    threads = [threading.Thread(target=s.submit) for _ in range(count)]
+    gaps = [0.0] + [s.rng.uniform(0, SUBMIT_SECONDS / 3) for _ in threads[1:]]
+    for thread, gap in zip(threads, gaps, strict=True):
+        time.sleep(gap)
+        thread.start()
+    for thread in threads:
+        thread.join()
+    s.note(f"{count} within {sum(gaps):.1f} s")
+
 
 def submitters_and_run(s: Scenario) -> None:
     """Two submitters and a `run` of the same matrix in the same runs directory, at once."""

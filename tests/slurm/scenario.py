@@ -93,6 +93,14 @@ class Scenario:
         self.said.append(f"[{self.seconds:.0f} s] submit: exit code {done.code}\n{done.said}")
         return done
 
+    def perhaps_submit_soon(self) -> None:
+        """The one `submit` that is allowed, while jobs still run or end; or nothing."""
+        if self.rng.random() < 0.5:
+            more = self.rng.uniform(0, 10.0)
+            time.sleep(more)
+            self.note(f"submitted again after {more:.0f} s", 0)
+            self.submit()
+
     def command(
         self,
         verb: str,

@@ -13,7 +13,8 @@ from typing import Any
 
 from tests.slurm import accounts
 from tests.slurm.dev_cluster import DevCluster, FaultError
-from tests.slurm.faults import Fault, small_disk
+from tests.slurm.faults import Fault
+from tests.slurm.faults_of_disks import small_disk
 from tests.slurm.matrices import Size
 from tests.slurm.outcomes import References
 from tests.slurm.scenario import MissedError, Scenario
