@@ -127,17 +127,19 @@ def _moved_milestones(
 ) -> dict[str, list[int]]:
     """Where swept epochs put the milestones of the entry's own recipe.
 
-    Those that the entry gives without epochs are meant as they are. Of wrong values nothing is
-    made: who checks the matrix reports them.
+    Those that the entry gives without epochs are meant as they are, and so are those that do not
+    fit the own epochs, as a cosine schedule may have them. Of wrong values nothing is made: who
+    checks the matrix reports them.
     """
     try:
         own = Recipe.model_validate(recipe_fields(matrix, method))
     except ValidationError:
         return {}
     epochs = recipe["epochs"]
-    is_step = own.schedule == recipe.get("schedule", own.schedule) == "step"
+    is_step = recipe.get("schedule", own.schedule) == "step"
+    fits = all(milestone < own.epochs for milestone in own.milestones)
     given_alone = "milestones" in method.recipe and "epochs" not in method.recipe
-    if given_alone or not is_step or type(epochs) is not int or epochs == own.epochs:
+    if given_alone or not is_step or not fits or type(epochs) is not int or epochs == own.epochs:
         return {}
     return {"milestones": moved(own.milestones, own.epochs, epochs)}
 

@@ -154,6 +154,21 @@ def test_swept_epochs_move_the_milestones_of_a_step_schedule(recipe, values, exp
     assert [s.id for s in specs] == ids(expansion(methods=[by_hand], **changes), "KD")
 
 
+@pytest.mark.parametrize(("epochs", "expected"), [(300, [300, 360, 420]), (100, None)])
+def test_swept_epochs_move_the_milestones_where_the_schedule_is_swept_to_steps(epochs, expected):
+    """The matrix has a cosine schedule. Milestones that lie past its end are left to the checks."""
+    sweep = {"recipe.epochs": [600], "recipe.schedule": ["step", "cosine"]}
+    recipe = {"recipe__schedule": "cosine", "recipe__epochs": epochs}
+    recipe["recipe__milestones"] = STEP["milestones"]
+    specs = [
+        e.spec
+        for e in expansion(methods=[{"name": "kd", "sweep": sweep}], **recipe).entries
+        if e.family
+    ]
+    by_schedule = {s.recipe.schedule: list(s.recipe.milestones) for s in specs}
+    assert by_schedule == {"step": expected or STEP["milestones"], "cosine": STEP["milestones"]}
+
+
 def test_a_table_names_the_milestones_that_moved():
     changes = {f"recipe__{key}": value for key, value in STEP.items()}
     swept = {"name": "kd", "sweep": {"recipe.epochs": [120, 240]}}
