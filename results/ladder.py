@@ -92,10 +92,15 @@ def _ladder(board: Leaderboard, student: str, pairs: Sequence[str]) -> Ladder | 
     methods = {method: i for i, method in enumerate(board.methods)}
     shown.sort(key=lambda cell: (methods[cell.method], place[cell.pair]))
     teachers = {pair: board.teachers[pair] for pair in place if pair in board.teachers}
-    own = leaderboard(
-        shown, teachers, dataset=board.dataset, recipe=board.recipe, level=board.level
-    )
     left = tuple(method for method in board.methods if method in board.departing)
+    own = leaderboard(
+        shown,
+        teachers,
+        dataset=board.dataset,
+        recipe=board.recipe,
+        exceptions=board.exceptions_beside(left),
+        level=board.level,
+    )
     gains = _judged(_gains(own, alone), board.level)
     return Ladder(student, own, alone, left, gains, _trends(own, alone))
 

@@ -62,6 +62,7 @@ def _notes(ladder: Ladder, about_cells: Iterable[str]) -> list[str]:
     return [
         *about_cells,
         *[f"Recipe: {recipe}."] * bool(recipe),
+        *(f"Exception: {text}" for text in ladder.board.exceptions),
         *[f"Left out, as of another recipe or other data: {', '.join(left)}."] * bool(left),
         *["No gains: the matrix has no student alone (vanilla)."] * (ladder.alone is None),
         *(f"Warning: {text}" for text in ladder.board.warnings),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +82,11 @@ class Leaderboard:
     def teacher(self, pair: str) -> tuple[float, float]:
         """Mean and standard deviation of the pair's teachers; NaN where there is none."""
         return summary(self.teachers[pair].accuracies) if pair in self.teachers else (NAN, NAN)
+
+    def exceptions_beside(self, rows: Iterable[str]) -> list[str]:
+        """The exceptions without those of these rows, which begin with a row's label."""
+        begin = tuple(f"{row}{end}" for row in rows for end in (": ", ", "))
+        return [text for text in self.exceptions if not text.startswith(begin)]
 
     def average(self, method: str, column: str = "mean") -> float:
         """Mean over all pairs of one column; NaN unless every cell of the row is complete."""

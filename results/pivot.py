@@ -51,10 +51,11 @@ class Family:
 class Pivot:
     """The rows of a family that differ in ``keys`` alone.
 
-    setting  where its other options stand: "recipe.epochs 60"; "" where no other pivot of these
-             options has them elsewhere
+    setting  where its other options stand: "recipe.epochs 60"; "" where they are at the entry's own
+             values, and no other pivot of these options has them elsewhere
     own      the entry's own point; a row has it or not
     rows     row of the ``board`` -> (its point, its label in the matrix's table)
+    departs  row -> in what its recipe and data are not the board's, beside point and setting
     board    baseline: the row of the entry's own point
     """
 
@@ -63,6 +64,7 @@ class Pivot:
     setting: str
     own: Point
     rows: Mapping[str, tuple[Point, str]]
+    departs: Mapping[str, tuple[str, ...]]
     board: Leaderboard
 
     @property
@@ -100,8 +102,9 @@ def _of_family(board: Leaderboard, family: Family, keys: tuple[str, ...]) -> Ite
             group = groups.setdefault(tuple(values[key] for key in others), {})
             group.setdefault(tuple(values[key] for key in keys), label)
     shown = {at: group for at, group in groups.items() if _is_varied(group, len(keys))}
+    own = tuple(family.own[key] for key in others)
     for at, group in shown.items():
-        setting = named(others, at) if len(shown) > 1 else ""
+        setting = named(others, at) if len(shown) > 1 or at != own else ""
         yield _pivot(board, family, keys, setting, _in_order(group))
 
 
@@ -134,21 +137,32 @@ def _pivot(
     own = tuple(family.own[key] for key in keys)
     rows = {named(keys, point): (point, label) for point, label in points.items()}
     baseline = named(keys, own) if own in points else None
-    made = _board(board, {row: label for row, (_, label) in rows.items()}, baseline)
-    return Pivot(family.label, keys, setting, own, rows, made)
+    cells = _cells(board, {row: label for row, (_, label) in rows.items()})
+    told = {text for row in (*rows, setting) for text in row.split(", ")}
+    departs = {c.method: tuple(text for text in c.departs if text not in told) for c in cells}
+    others = {*board.methods, *(one.label for one in board.families)} - {family.label}
+    made = _board(board, cells, baseline, board.exceptions_beside(others))
+    return Pivot(family.label, keys, setting, own, rows, departs, made)
 
 
-def _board(board: Leaderboard, rows: Mapping[str, str], baseline: str | None) -> Leaderboard:
-    """The rows by new names. Departures are cleared last: warnings go by them."""
+def _cells(board: Leaderboard, rows: Mapping[str, str]) -> list[Cell]:
+    """Those of the rows, by new names; ``rows``: new name -> label on the board."""
     by_label: dict[str, list[Cell]] = {}
     for cell in board.cells:
         by_label.setdefault(cell.method, []).append(cell)
-    cells = [replace(c, method=row) for row, label in rows.items() for c in by_label[label]]
+    return [replace(c, method=row) for row, label in rows.items() for c in by_label[label]]
+
+
+def _board(
+    board: Leaderboard, cells: Sequence[Cell], baseline: str | None, exceptions: Sequence[str]
+) -> Leaderboard:
+    """Of these cells. Departures are cleared last: warnings go by them."""
     made = leaderboard(
         cells,
         {},
         dataset=board.dataset,
         recipe=board.recipe,
+        exceptions=exceptions,
         baseline=baseline,
         level=board.level,
     )

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from results import tables, verdict_tables
 from results.layout import Table
-from results.pivot import Pivot, named
+from results.pivot import Pivot, Point, named
 from results.printed import number
 
 NO_ROW = ""  # a point that the matrix does not have
@@ -49,11 +49,34 @@ def _notes(pivot: Pivot) -> list[str]:
     lines = [_CHOOSING]
     if pivot.board.baseline is None:
         lines.append(f"No row has the own values of {pivot.family}: {_own(pivot)}; no differences.")
-    if any(key.startswith(("recipe.", "dataset.")) for key in pivot.keys):
+    if any(map(_is_of_protocol, pivot.keys)):
         lines.append("Rows differ in their recipe or data, and in nothing else.")
     if pivot.setting:
         lines.append(f"All rows have {pivot.setting}.")
-    return lines
+    return [*lines, *_departing(pivot)]
+
+
+def _departing(pivot: Pivot) -> list[str]:
+    """Where rows leave the recipe and the data that stand above them, but by what is varied."""
+    shared = set.intersection(*(set(texts) for texts in pivot.departs.values()))
+    common = [text for text in next(iter(pivot.departs.values())) if text in shared]
+    found = [f"all rows have {', '.join(common)}"] * bool(common)
+    for row, (point, _) in pivot.rows.items():
+        rest = [text for text in pivot.departs[row] if text not in shared]
+        if rest:
+            found.append(f"{_of_protocol(pivot, point)} has {', '.join(rest)}")
+    listed = "; ".join(dict.fromkeys(found))
+    return [f"Other than the recipe and data above: {listed}."] if found else []
+
+
+def _of_protocol(pivot: Pivot, point: Point) -> str:
+    """The values of a point that recipe and data depend on."""
+    values = {key: v for key, v in zip(pivot.keys, point, strict=True) if _is_of_protocol(key)}
+    return named(tuple(values), tuple(values.values()))
+
+
+def _is_of_protocol(key: str) -> bool:
+    return key.startswith(("recipe.", "dataset."))
 
 
 def _own(pivot: Pivot) -> str:
@@ -94,6 +117,7 @@ def _grid(pivot: Pivot, where: str, texts: dict[str, str]) -> Table:
 
 def _grid_notes(pivot: Pivot) -> list[str]:
     lines = [f"Recipe: {pivot.board.recipe}."] * bool(pivot.board.recipe)
+    lines += [f"Exception: {text}" for text in pivot.board.exceptions]
     if len(pivot.rows) < len(pivot.values(0)) * len(pivot.values(1)):
         lines.append("Empty: not in the matrix.")
     if len(pivot.board.pairs) > 1:

@@ -146,6 +146,16 @@ def test_rows_of_another_recipe_are_left_out_by_name():
     assert "Left out, as of another recipe or other data: AT." in notes
 
 
+def test_exceptions_of_the_rows_that_are_shown_are_named():
+    """The recipe above is not that of every student and teacher."""
+    board = taught(SIX, METHODS)
+    cells = [replace(c, departs=("recipe.lr 9",)) if c.method == "AT" else c for c in board.cells]
+    told = ["lr 0.01 for student s", "KD: weight 2"]
+    made = one(again(board, cells, exceptions=(*told, "AT: weight 9")))
+    notes = ladder_tables.of_all([made])[0].notes
+    assert [note for note in notes if "Exception" in note] == [f"Exception: {x}" for x in told]
+
+
 @pytest.mark.parametrize("form", list(formats.FORMATS))
 def test_every_format_is_written(form: str):
     board = taught(SIX, METHODS)

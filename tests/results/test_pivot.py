@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -136,6 +137,52 @@ def test_rows_on_other_data_are_compared_with_one_another():
     assert "Rows differ in their recipe or data, and in nothing else." in (
         pivot_tables.of(made)[0].notes
     )
+
+
+def departing(board: Leaderboard, departs: Callable[[str], tuple[str, ...]]) -> Leaderboard:
+    """The board whose rows have these departures from its recipe."""
+    return replace(board, cells=tuple(replace(c, departs=departs(c.method)) for c in board.cells))
+
+
+@pytest.mark.parametrize("keys", [["recipe.epochs"], ["t", "recipe.epochs"]])
+def test_what_follows_a_swept_value_is_named(keys: list[str]):
+    """Swept epochs move the milestones: the recipe above is that of no such row."""
+    points = [{"t": t, "recipe.epochs": e} for t in (1, 2) for e in (60, 120)]
+    board = departing(
+        swept({"t": 2, "recipe.epochs": 120}, points),
+        lambda row: ("recipe.epochs 60", "recipe.milestones 30") if "epochs 60" in row else (),
+    )
+    made = by(board, *keys)[0]
+    notes = [note for table in pivot_tables.of(made) for note in table.notes]
+    told = "Other than the recipe and data above: recipe.epochs 60 has recipe.milestones 30."
+    assert notes.count(told) == 1
+
+
+def test_what_all_rows_have_is_named():
+    """An entry with a recipe of its own, of which an option is swept."""
+    board = departing(swept({"t": 4}, SWEEP), lambda row: ("recipe.lr 0.01",))
+    (made,) = by(board, "t")
+    told = "Other than the recipe and data above: all rows have recipe.lr 0.01."
+    assert told in pivot_tables.of(made)[0].notes
+
+
+def test_a_part_of_a_sweep_names_where_its_other_options_stand():
+    """The table of a single setting, which is not that of the entry."""
+    board = swept({"t": 4, "e": 240}, PRODUCT)
+    part = replace(board, methods=tuple(row for row in board.methods if "e 60" in row))
+    (made,) = by(part, "t")
+    assert made.name == "KD (e 60)"
+    assert "All rows have e 60." in pivot_tables.of(made)[0].notes
+
+
+def test_exceptions_are_those_of_the_entry_and_of_all():
+    told = ["lr 0.01 for student s", "teachers trained here: epochs 9", "KD, a → s: weight 2"]
+    board = replace(swept({"t": 4}, SWEEP), exceptions=(*told, "AT: weight 9", "KD (t 4): t 4"))
+    board = replace(board, methods=(*board.methods, "AT"))
+    (made,) = by(board, "t")
+    assert list(made.board.exceptions) == told
+    (product,) = by(replace(swept({"t": 4, "e": 60}, PRODUCT), exceptions=tuple(told)), "t", "e")
+    assert f"Exception: {told[0]}" in pivot_tables.of(product)[len(PAIRS)].notes
 
 
 def test_values_that_are_no_numbers_keep_their_order():
