@@ -58,7 +58,7 @@ def _across(board: Leaderboard, whole: Sequence[Gain]) -> list[str]:
 def about_choices(tuning: Tuning, searches: Sequence[Search]) -> list[str]:
     """How the choice was made, and on which images."""
     where = "all pairs together" if tuning.joint else "each pair by itself"
-    epochs = f", {tuning.epochs} epochs" if tuning.epochs else ""
+    epochs = f", {tuning.epochs} epoch{'s' * (tuning.epochs > 1)}" if tuning.epochs else ""
     trials = f", {tuning.trials} trials each" if tuning.trials > 1 else ""
     lines = [
         f"Every method had {tuning.configs} configurations on {where}{epochs}{trials}: number 0 is "

@@ -266,6 +266,7 @@ def test_a_search_under_way_says_how_far_it_is():
         ({"given": ("resnet56",)}, "Warning: the teacher was not trained here (resnet56)"),
         ({"given": ("a", "b")}, "Warning: the teachers were not trained here (a, b)"),
         ({"trials": 3}, "60 epochs, 3 trials each"),
+        ({"epochs": 1}, "on each pair by itself, 1 epoch: number 0"),
         ({"held_out": "500 images"}, "Held out for the search: 500 images."),
         ({"stages": (Stage("search", 3, 2, None),)}, "–: not on record."),
     ],
