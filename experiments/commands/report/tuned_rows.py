@@ -61,11 +61,15 @@ class Searches:
         return _filled(own), _filled(tuned)
 
     def _chosen(self, protocol: str, method: str, final: Configurations) -> Reading:
-        """What was chosen for each pair, or for all of them; empty where that cannot be told."""
+        """What was chosen for each pair, or for all of them; empty where that cannot be told.
+
+        Of two readings that explain as many pairs, the one with fewer own options: where what is
+        best on a pair happens to be the method's own, the chosen ones would be its own there.
+        """
         by_pair = {pair: self.scores.get((protocol, method, pair), {}) for pair in final}
         everywhere = dict.fromkeys(final, _of_all(by_pair.values()))
         readings = [_read(final, scores) for scores in (by_pair, everywhere)]
-        return max(readings, key=len)  # the first of equals
+        return max(readings, key=lambda found: (len(found), -len(_own(final, found))))
 
 
 def _is_one(items: Iterable[Item]) -> bool:
@@ -99,6 +103,11 @@ def _read(final: Configurations, scores: Mapping[str, Scores]) -> Reading:
         elif len(keys) > 1:
             return {}
     return found
+
+
+def _own(final: Configurations, chosen: Reading) -> set[Key]:
+    """The own options that a method then has: on a pair with one configuration, the chosen."""
+    return {key for pair, best in chosen.items() for key in final[pair] - {best} or {best}}
 
 
 def _final(rows: Mapping[Key, Row]) -> Configurations:

@@ -100,6 +100,22 @@ def test_one_choice_for_all_pairs(reports, tmp_path, kd):
     assert found["KD", SMALL] == found["KD", LARGE] == 3
 
 
+def test_one_choice_for_all_pairs_where_the_own_options_are_best_on_one(reports, tmp_path, kd):
+    """Each pair's best is among its final runs: read by pair, these would be two own options."""
+    everywhere = options(chosen(kd, "resnet8"))
+    for line in kd:
+        is_own = line["spec"]["options"]["kd_temperature"] == 4.0
+        if is_search(line):
+            best = 99.0 if student(line) == "resnet8" else 50.0
+            score(line, best if options(line) == everywhere else 51.0 if is_own else 1.0)
+        elif line["spec"]["teacher"] and not is_own:
+            line["spec"]["options"] = chosen(kd, "resnet8")["spec"]["options"]
+    (content,) = reports.of(written(tmp_path, kd))
+    assert content.board.methods == ("Student alone", "KD", "KD (tuned)")
+    told = "KD (tuned): ce 0.622, kd 1.6, kd_temperature 11.0"
+    assert [text for text in content.board.exceptions if "KD" in text] == [told]
+
+
 def test_a_search_whose_choice_is_still_to_be_trained(reports, tmp_path, kd):
     best = options(chosen(kd, "resnet8"))
     left = [x for x in kd if is_search(x) or student(x) != "resnet8" or options(x) != best]
