@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from experiments.errors import explain
+from experiments.errors import InputError, explain
 from experiments.matrix import yaml_loader
 from experiments.matrix.method_entry import MethodEntry
 from experiments.matrix.pairs import PairEntry, fits
@@ -28,7 +28,7 @@ from experiments.matrix.tune_entry import TuneEntry
 from experiments.wording import plural
 from models.normalisation import Normalisation, stated
 from models.registry import near
-from results import published_rows
+from results import board_file, published_rows
 
 # A plan of a million runs takes a minute and 2 GB of memory (46 µs and 1.5 kB each).
 MOST_RUNS = 1_000_000
@@ -272,6 +272,11 @@ def load(path: str | Path, **instead: Any) -> Matrix:
 
     Raises InputError naming file, key and value in one line.
     """
+    if Path(path).is_file() and board_file.is_board_file(Path(path)):
+        raise InputError(
+            f"{path}: a board file, expected a matrix: `table MATRIX --runs {path}` and "
+            f"`report {path}` show what it holds"
+        )
     texts = [("slurm", key) for key in TEXTS]
     content = yaml_loader.load(path, "dataset, pairs and methods", texts)
     content |= {key: value for key, value in instead.items() if value is not None}

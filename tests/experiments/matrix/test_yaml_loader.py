@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from experiments.errors import InputError
-from experiments.matrix import yaml_loader
+from experiments.matrix import schema, yaml_loader
 
 
 def load(folder: Path, text: str):
@@ -128,3 +128,12 @@ def test_what_cannot_be_read(tmp_path):
     (tmp_path / "image.yaml").write_bytes(b"\x89PNG\xff\xfe")
     with pytest.raises(InputError, match="not a text file"):
         yaml_loader.load(tmp_path / "image.yaml", "a key")
+
+
+def test_a_board_file_in_place_of_a_matrix(tmp_path):
+    board = tmp_path / "ours.jsonl"
+    with pytest.raises(InputError, match="no such file"):
+        schema.load(board)
+    board.write_text('{"format": 1}\n{"format": 1}\n')
+    with pytest.raises(InputError, match=r"ours\.jsonl: a board file, expected a matrix: `table "):
+        schema.load(board)
