@@ -57,7 +57,7 @@ def _notes(pivot: Pivot) -> list[str]:
 
 
 def _departing(pivot: Pivot) -> list[str]:
-    """Where rows leave the recipe and the data that stand above them, but by what is varied."""
+    """Where rows leave the recipe and the data of the matrix, but by what is varied."""
     shared = set.intersection(*(set(texts) for texts in pivot.departs.values()))
     common = [text for text in next(iter(pivot.departs.values())) if text in shared]
     found = [f"all rows have {', '.join(common)}"] * bool(common)
@@ -66,7 +66,7 @@ def _departing(pivot: Pivot) -> list[str]:
         if rest:
             found.append(f"{_of_protocol(pivot, point)} has {', '.join(rest)}")
     listed = "; ".join(dict.fromkeys(found))
-    return [f"Other than the recipe and data above: {listed}."] if found else []
+    return [f"Other than the recipe and data of the matrix: {listed}."] if found else []
 
 
 def _of_protocol(pivot: Pivot, point: Point) -> str:

@@ -154,7 +154,9 @@ def test_what_follows_a_swept_value_is_named(keys: list[str]):
     )
     made = by(board, *keys)[0]
     notes = [note for table in pivot_tables.of(made) for note in table.notes]
-    told = "Other than the recipe and data above: recipe.epochs 60 has recipe.milestones 30."
+    told = (
+        "Other than the recipe and data of the matrix: recipe.epochs 60 has recipe.milestones 30."
+    )
     assert notes.count(told) == 1
 
 
@@ -162,7 +164,7 @@ def test_what_all_rows_have_is_named():
     """An entry with a recipe of its own, of which an option is swept."""
     board = departing(swept({"t": 4}, SWEEP), lambda row: ("recipe.lr 0.01",))
     (made,) = by(board, "t")
-    told = "Other than the recipe and data above: all rows have recipe.lr 0.01."
+    told = "Other than the recipe and data of the matrix: all rows have recipe.lr 0.01."
     assert told in pivot_tables.of(made)[0].notes
 
 
