@@ -17,13 +17,13 @@ def follow(plan: Plan, level: int = 0) -> int:
     """Watch until no run is in the queue or running; 1 if something is not done then."""
     from experiments.cluster.looks import Looks
     from experiments.local.progress import Progress
-    from experiments.plan.summary import labels
+    from experiments.plan.summary import labels, pairs
     from experiments.rundir.status import ACTIVE
 
     looks = Looks(plan, FIRST)
     statuses = looks().statuses
     active = [s for s in statuses.values() if s.state in ACTIVE]
-    progress = Progress(active, len(active), labels(plan), level=level)
+    progress = Progress(active, len(active), labels(plan), None, level, pairs(plan))
     silent: tuple[str, ...] = ()
     try:
         while any(s.state in ACTIVE for s in statuses.values()):
@@ -31,6 +31,7 @@ def follow(plan: Plan, level: int = 0) -> int:
             before, view = statuses, looks()
             statuses = view.statuses
             progress.labels |= labels(plan)  # some options may have been chosen
+            progress.pairs |= pairs(plan)
             progress.moved(before, statuses)
             if view.silent and not silent:
                 progress.note(f"SLURM does not answer, watching on: {'; '.join(view.silent)}")

@@ -73,7 +73,7 @@ def _train(plan: Plan, args: argparse.Namespace, statuses: Sequence[Status], per
     from experiments.local import queue as local_queue
     from experiments.local.progress import Progress
     from experiments.plan import jobs, needs
-    from experiments.plan.summary import labels
+    from experiments.plan.summary import labels, pairs
 
     threads, device = plan.threads, plan.workspace.device
     slots = devices.slots(device, args.workers, threads, plan.processes, per_gpu)
@@ -89,7 +89,7 @@ def _train(plan: Plan, args: argparse.Namespace, statuses: Sequence[Status], per
         runs = {spec.id for task in tasks for spec in task.job.specs}
         todo = [status for status in left if status.spec.id in runs]
         seconds = _predicted_seconds(plan, left)
-        progress = Progress(todo, len(slots), labels(plan), seconds, level(args))
+        progress = Progress(todo, len(slots), labels(plan), seconds, level(args), pairs(plan))
         finished = local_queue.run(tasks, slots, progress)
         progress.close()
         if not finished:
@@ -125,16 +125,16 @@ def _predicted_seconds(plan: Plan, statuses: Sequence[Status]) -> dict[str, floa
 def _verdict(plan: Plan, args: argparse.Namespace) -> int:
     """Print what is not done and why; the exit code is 1 if there is any."""
     from experiments.plan import choosing
-    from experiments.plan.summary import labels, run_name
+    from experiments.plan.summary import labels, pairs, run_name
     from experiments.rundir.status import State
 
     good = (State.DONE, State.RUNNING, State.UNSUPPORTED)
     statuses = plan.statuses()
-    shown = labels(plan)
+    shown, of_pair = labels(plan), pairs(plan)
     lost = choosing.lost_runs(plan.expansion, statuses)
     bad = [s for run, s in statuses.items() if s.state not in good and run not in lost]
     for s in bad[:20]:
-        name = run_name(s.spec, shown.get(s.spec.id))
+        name = run_name(s.spec, shown.get(s.spec.id), of_pair.get(s.spec.id))
         print(f"{name}: {s.state}: {s.detail or 'not trained'}")
     if any(s.state == State.FAILED for s in bad):
         print("to try failed runs again, pass --retry-failed")

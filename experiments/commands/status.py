@@ -113,13 +113,13 @@ Table = tuple[list[str], list[tuple[str, ...]]]
 def _each(plan: Plan, view: View) -> Table:
     """One row per run, in the words of the matrix; lost and failed ones with their job's log."""
     from experiments.cluster import job_lines
-    from experiments.plan.summary import format_status, labels, run_name
+    from experiments.plan.summary import format_status, labels, pairs, run_name
 
-    shown = labels(plan)
+    shown, of_pair = labels(plan), pairs(plan)
     rows: list[tuple[str, ...]] = [
         (
             run,
-            run_name(s.spec, shown.get(run)),
+            run_name(s.spec, shown.get(run), of_pair.get(run)),
             "; ".join([format_status(s), *job_lines.of_run(s, view.queue.get(run))]),
         )
         for run, s in view.statuses.items()

@@ -236,15 +236,16 @@ def _keep_going(
     from experiments.cluster import queue_status
     from experiments.commands.keep_going import keep_going
     from experiments.local.progress import Progress
-    from experiments.plan.summary import labels
+    from experiments.plan.summary import labels, pairs
     from experiments.rundir.status import ACTIVE
 
     statuses: Mapping[str, Status] = queue_status.statuses(plan)
     active = [s for s in statuses.values() if s.state in ACTIVE]
-    progress = Progress(active, len(active), labels(plan), level=level(args))
+    progress = Progress(active, len(active), labels(plan), None, level(args), pairs(plan))
 
     def moved(before: Mapping[str, Status], now: Mapping[str, Status]) -> None:
         progress.labels |= labels(plan)  # some options may have been chosen
+        progress.pairs |= pairs(plan)
         progress.moved(before, now)
 
     try:

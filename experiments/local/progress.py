@@ -32,6 +32,7 @@ class Progress:
     labels   how the matrix calls its methods, by run id
     seconds  predicted seconds of each run on one worker, by run id
     level    QUIET: only failures; VERBOSE: every epoch
+    pairs    how the matrix calls their pairs, by run id
     """
 
     def __init__(
@@ -41,8 +42,10 @@ class Progress:
         labels: Mapping[str, str] | None = None,
         seconds: Mapping[str, float | None] | None = None,
         level: int = NORMAL,
+        pairs: Mapping[str, str] | None = None,
     ) -> None:
         todo, self.labels, self.level = list(todo), dict(labels or {}), level
+        self.pairs = dict(pairs or {})
         self.on_terminal = sys.stderr.isatty() and level > QUIET
         self.runs, self.done, self.last = len(todo), 0, ""
         self.eta = Eta(_works(todo, seconds or {}), workers, time.monotonic())
@@ -118,7 +121,7 @@ class Progress:
 
     def name(self, spec: RunSpec) -> str:
         """A run in the words of its matrix: "resnet20 -> resnet8, KD (T=2), trial 0"."""
-        return run_name(spec, self.labels.get(spec.id))
+        return run_name(spec, self.labels.get(spec.id), self.pairs.get(spec.id))
 
     def counts(self) -> str:
         """ "3/27 runs  34%"."""
@@ -133,7 +136,9 @@ class Progress:
         top1 = row.get("test_top1", row.get("validation_top1"))
         accuracy = "" if top1 is None else f"{top1:.2f} % "
         label = self.labels.get(spec.id, spec.method)
-        return f"{accuracy}{label}, trial {spec.trial}, {what}, {spec.pair}"
+        return (
+            f"{accuracy}{label}, trial {spec.trial}, {what}, {self.pairs.get(spec.id, spec.pair)}"
+        )
 
     def _is_due(self) -> bool:
         return time.monotonic() - self.logged >= LOG_SECONDS

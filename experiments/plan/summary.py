@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from experiments.matrix import tuning
+from experiments.matrix.expansion import Candidate, Entry
 from experiments.matrix.run_spec import RunSpec
 from experiments.plan.plan import Plan
 from experiments.rundir.status import ACTIVE, NOT_STARTED, State, Status, count_states
@@ -34,9 +35,19 @@ def teacher_label(spec: RunSpec) -> str:
     return tuning.search_label(label) if spec.dataset.is_of_search else label
 
 
-def run_name(spec: RunSpec, label: str | None) -> str:
-    """`str(spec)` with the matrix's label for its method, if it has one."""
-    return f"{spec.pair}, {label}, trial {spec.trial}" if label else str(spec)
+def pairs(plan: Plan) -> dict[str, str]:
+    """How the matrix calls the pair of every run that has a teacher, by run id.
+
+    That of a chain says more than the run's own, which is its last two networks.
+    """
+    expansion = plan.expansion
+    listed: list[Candidate | Entry] = [*expansion.candidates, *expansion.entries]
+    return {one.spec.id: one.pair for one in reversed(listed) if one.spec.teacher}
+
+
+def run_name(spec: RunSpec, label: str | None, pair: str | None = None) -> str:
+    """`str(spec)` with the matrix's label for its method and its pair, as far as it has them."""
+    return f"{pair or spec.pair}, {label}, trial {spec.trial}" if label else str(spec)
 
 
 def groups(plan: Plan, statuses: Mapping[str, Status]) -> dict[tuple[str, str], list[Status]]:
