@@ -61,6 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; bad input is one line per problem and exit code 2."""
     words = sys.argv[1:] if arguments is None else arguments
     parser = _parser(COMMANDS.get(words[0]) if words else None)
+    if words and not words[0].startswith("-") and words[0] not in (*COMMANDS, "completion", "work"):
+        parser.error(_unknown(words[0]))
     args = parser.parse_args(arguments)
     if args.action is None:
         parser.print_help()
@@ -71,6 +73,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             import torch  # noqa: F401
     code: int = args.action(args)
     return code or int(args.is_partial)
+
+
+def _unknown(word: str) -> str:
+    """What to say of a command that is none; argparse would list all, that of workers too."""
+    from models.registry import near
+
+    return f"unknown command {word!r:.60}: {near(word, [*COMMANDS, 'completion'])}"
 
 
 def work(args: argparse.Namespace) -> int:

@@ -84,3 +84,27 @@ def test_a_mistyped_flag_is_answered_with_the_nearest(tmp_path):
     said = cli.call("run", "x.yaml", "--retry-faild")
     assert (said.code, said.err.count("\n")) == (2, 1)
     assert "did you mean --retry-failed" in said.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("run x.yaml --measures nll", "--measures nll: a flag of table (see benchmark.py run --"),
+        ("list models --detect 3", "--detect 3: a flag of plan (see benchmark.py list --help)"),
+        ("plan x.yaml --method=kd", "--method=kd: did you mean --methods? (see benchmark.py plan"),
+        ("plan x.yaml y.yaml", "unrecognized arguments: y.yaml (see benchmark.py plan --help)"),
+        ("--quiet plan x.yaml", "--quiet: expected after plan (see benchmark.py plan --help)"),
+        ("pln x.yaml", "unknown command 'pln': did you mean plan? (see benchmark.py --help)"),
+        ("x.yaml run", "unknown command 'x.yaml': known: "),
+        ("list", "the following arguments are required: what (see benchmark.py list --help)"),
+    ],
+)
+def test_what_is_said_of_wrong_arguments_helps(words, said):
+    """A flag of another command is not suggested again, and the help that is named lists flags."""
+    called = cli.call(*words.split())
+    assert (called.code, called.err.count("\n")) == (2, 1)
+    assert said in called.err
+
+
+def test_no_command_but_those_for_people_is_suggested():
+    assert "work" not in cli.call("wrok").err

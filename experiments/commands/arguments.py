@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
+_OTHERS = 3  # commands named where a flag is none of the one that is asked
 _LONGEST = 500  # characters of a message of argparse, which quotes the whole argument
 FILES = {"bash": "_shtab_compgen_files", "zsh": "_files"}  # what shtab calls to list files
 
@@ -35,8 +36,9 @@ class _StoreOnce(argparse.Action):
 class Parser(argparse.ArgumentParser):
     """Reports wrong arguments in one line, like all other bad input."""
 
-    flags: ClassVar[set[str]] = set()  # of all commands: a typo may be meant for another one
+    flags: ClassVar[dict[str, dict[str, None]]] = {}  # each with the commands that have it
     add_all: ClassVar[Callable[[], object]] = lambda: None  # fills them, where not all are made yet
+    asked: ClassVar[Parser | None] = None  # of the command; argparse calls its parent's `error`
 
     def __init__(self, *positional: Any, **settings: Any) -> None:
         super().__init__(*positional, **settings)
@@ -46,6 +48,7 @@ class Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse, but no argument has a null byte: no system call would take it."""
+        Parser.asked = self
         words = sys.argv[1:] if args is None else args
         for word in words:
             if word.startswith("--") and word.endswith("=--"):  # argparse would make it a list
@@ -57,7 +60,8 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(words, namespace)
 
     def add_argument(self, *names: Any, **settings: Any) -> argparse.Action:
-        self.flags.update(name for name in names if name.startswith("--"))
+        for name in (name for name in names if name.startswith("--")):
+            self.flags.setdefault(name, {})[self.prog.rpartition(" ")[2]] = None
         action = super().add_argument(*names, **settings)
         if settings.get("type") in (Path, output_file):
             action.complete = FILES  # type: ignore[attr-defined]
@@ -65,15 +69,28 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         unknown = message.removeprefix("unrecognized arguments: ")
-        hint = ""
+        parser, hint = self, ""
         if unknown != message:
-            from models.registry import near
-
-            Parser.add_all()
-            hint = f": {near(unknown.split()[0], self.flags)}"
+            parser = Parser.asked or self
+            hint = parser._about(unknown.split()[0].partition("=")[0])
         if len(message) > _LONGEST:
             message = f"{message[:_LONGEST]}…"
-        self.exit(2, f"error: {message}{hint} (see {self.prog} --help)\n")
+        self.exit(2, f"error: {message}{hint} (see {parser.prog} --help)\n")
+
+    def _about(self, word: str) -> str:
+        """What to say of an argument that is none here: a flag of other commands, or near ones."""
+        from models.registry import near
+
+        if not word.startswith("--"):
+            return ""
+        own = [name for name in self._option_string_actions if name.startswith("--")]
+        if word in own:
+            return f": expected after {self.prog.rpartition(' ')[2]}"
+        Parser.add_all()
+        others = [name for name in self.flags.get(word, ()) if name != "work"]
+        if others:
+            return f": a flag of {', '.join(others[:_OTHERS])}{', …' * (len(others) > _OTHERS)}"
+        return f": {near(word, own)}"
 
 
 def _path(text: str) -> Path:

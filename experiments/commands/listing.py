@@ -219,7 +219,11 @@ def register(verbs: Verbs) -> None:
     verb = add_verb(verbs, "list", list_names)
     verb.add_argument("what", choices=["methods", "models", "datasets", "published"])
     verb.add_argument(
-        "names", nargs="*", metavar="NAME", help="describe these, with options and presets"
+        "names",
+        nargs="*",
+        default=[],  # otherwise argparse calls them required
+        metavar="NAME",
+        help="describe these, with options and presets",
     )
     verb.add_argument(
         "--pair",
