@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import tarfile
 import zipfile
 from pathlib import Path
@@ -35,6 +36,8 @@ def named(path: Path) -> str | None:
     """What the file ``path`` is, if it is certainly no checkpoint; None if it may be one."""
     with path.open("rb") as file:
         head = file.read(4096)
+        file.seek(-1 if head else 0, 2)
+        last = file.read()
     if not head:
         return f"empty: 0 bytes; {AGAIN}"
     for magic, meaning in MAGIC:
@@ -51,6 +54,8 @@ def named(path: Path) -> str | None:
         return f"JSON text, not weights: {_shown(head)}; {AGAIN}"
     if head[257:262] == b"ustar" and tarfile.is_tarfile(path):
         return f"a tar archive; {UNPACK}"
+    if _is_text(head) and last != b".":  # which ends a pickle; protocol 0 is text, too
+        return f"text, not weights: {_shown(head)}"
     return _archive(path) if head.startswith(b"PK\x03\x04") else None
 
 
@@ -74,6 +79,15 @@ def no_file(path: Path) -> str:
 def _is_safetensors(head: bytes) -> bool:
     """Eight bytes of a length that is not plausible as text, then the header."""
     return head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 40
+
+
+def _is_text(head: bytes) -> bool:
+    """Whether the first bytes are UTF-8 without control characters; a last letter may be cut."""
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return all(letter.isprintable() or letter.isspace() for letter in text.removeprefix("\ufeff"))
 
 
 def _shown(head: bytes) -> str:

@@ -87,7 +87,7 @@ def test_a_truncated_file(tmp_path, suffix, share):
 @pytest.mark.parametrize("content", [b"a plain text", b"\0" * 99])
 def test_something_else(tmp_path, content):
     (tmp_path / "download.pth").write_bytes(content)
-    refused(built(), tmp_path / "download.pth", "corrupt")
+    refused(built(), tmp_path / "download.pth", "corrupt|text, not weights: 'a plain text'")
 
 
 class Malicious:

@@ -33,6 +33,7 @@ FILES = {
     "NumPy": (b"\x93NUMPY\1", "a NumPy array"),
     "PNG": (b"\x89PNG\r\n", "a picture"),
     "zeros": (b"\0" * 9000, r"corrupt: its first 4,096 bytes are zero"),
+    "matrix": ("dataset: digits # größer\n".encode(), "text, not weights: 'dataset: digits"),
     "index": (b'{"metadata": {}, "weight_map": {}}', "the index of weights in several files"),
 }
 
