@@ -48,11 +48,16 @@ def _registered_by(args: argparse.Namespace) -> tuple[list[str], list[str]]:
     import distillers
     import models
     from distillers import plugins
+    from experiments.errors import InputError, beside
     from models.base import REGISTRY as NETWORKS
 
-    if not Path(args.plugin_file).exists() and distillers.find(args.plugin_file):
+    file = Path(args.plugin_file)
+    if not (file.exists() or file.suffix or file.parent != Path()):
+        distillers.find(args.plugin_file)
         return [args.plugin_file], []
-    digest = distillers.load_plugin(args.plugin_file)
+    if not file.exists():
+        raise InputError(f"{file}: no such file{beside(file)}")
+    digest = distillers.load_plugin(file)
 
     def is_its(module: str) -> bool:
         return any(plugin.digest == digest for plugin in plugins.of_modules([module]))

@@ -159,3 +159,11 @@ def test_a_good_method_passes_every_check():
     assert (called.code, called.err) == (0, "")
     assert called.out.count("  ok  ") == 5
     assert called.out.endswith("all well\n")
+
+
+def test_a_missing_file_is_not_called_an_unknown_method(tmp_path):
+    (tmp_path / "my_method.py").touch()
+    said = cli.call("check", str(tmp_path / "my_metod.py"))
+    meant = f"{tmp_path / 'my_metod.py'}: no such file; did you mean {tmp_path / 'my_method.py'}?"
+    assert (said.code, said.err) == (2, f"error: {meant}\n")
+    assert "unknown method 'kdd': did you mean kd" in cli.call("check", "kdd").err
