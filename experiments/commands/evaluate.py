@@ -53,7 +53,9 @@ def _file(args: argparse.Namespace) -> Path | None:
     for name in of_other:
         if name in getattr(args, "flags_given", ()):
             flag = "--" + name.replace("_", "-")
-            raise InputError(f"{flag}: only for {'runs' if is_file else 'a file of weights'}")
+            kind = "runs" if is_file else "a file of weights"
+            other = f", which {args.run[0]} is not" if args.run else ""
+            raise InputError(f"{flag}: only for {kind}{other}")
     if args.against and len(args.run) != 1:
         raise InputError("--against: expected one run to compare with it")
     return Path(args.run[0]) if is_file else None

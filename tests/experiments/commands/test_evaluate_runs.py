@@ -273,6 +273,7 @@ def test_only_the_same_images_are_compared(done, tmp_path):
         ([], "expected a FILE, a RUN, or --matrix"),
         (["0123"], "evaluate 0123: no such run in"),
         (["{run}", "--model", "resnet8"], "--model: only for a file of weights"),
+        (["none", "--dataset", "fake"], "only for a file of weights, which none is not"),
         (["{run}", "--batch-size", "5"], "--batch-size: only for a file of weights"),
         (["{weights}", "--against", "{run}"], "--against: only for runs"),
         (["{weights}", "{run}"], "expected one FILE, or runs only"),
