@@ -16,6 +16,7 @@ from results import files
 LARGEST = 256 * 2**10  # bytes
 MOST_VALUES, DEEPEST = 100_000, 50  # of a file, aliases written out
 MOST_BITS = 63  # of an integer, as torch and JSON's other readers hold it
+_NO_FILE = ' in "<unicode string>"'  # what PyYAML calls a text in its messages
 # A tag gives a value a type of Python, by a function that may fail on it in any way.
 _PLAIN = ("str", "int", "float", "bool", "null", "map", "seq", "merge", "timestamp")
 _TAGS = {f"tag:yaml.org,2002:{name}" for name in _PLAIN}
@@ -180,15 +181,17 @@ def parse(text: str, where: str, texts: Sequence[tuple[str, ...]] = ()) -> Any:
         raise InputError(f"{where}: invalid YAML: nested too deeply") from error
     # Python's functions for numbers and the like, given "!!bool x" or a number of 5,000 digits.
     except (yaml.YAMLError, ValueError, LookupError, ArithmeticError, TypeError) as error:
-        said = " ".join(str(error).split())
+        said = " ".join(str(error).split()).replace(_NO_FILE, "")
         raise InputError(f"{where}: invalid YAML: {said}{_hint(text, error)}") from error
 
 
 def _hint(text: str, error: Exception) -> str:
-    """What to do where an ensemble or a pattern of teachers is written as plain text."""
+    """What to do about a tab, or an ensemble or a pattern of teachers without quotes."""
     mark = getattr(error, "problem_mark", None)
     lines = text.splitlines()
     line = lines[mark.line] if mark and mark.line < len(lines) else ""
+    if mark and line[mark.column : mark.column + 1] == "\t":
+        return "; write spaces instead of tabs"
     if not re.match(r"\s*- *[\[*].*(->|→)", line):
         return ""
     return f'; a pair that begins with [ or * needs quotes: - "{line.strip(" -")}"'

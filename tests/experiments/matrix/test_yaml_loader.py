@@ -101,14 +101,15 @@ def test_the_same_key_in_two_mappings_is_none(tmp_path):
         ("- a\n- b\n", "expected a mapping with a key"),
         ("12", "expected a mapping with a key"),
         ("a: [1\n", "invalid YAML"),
-        ("a: b: c\n", "invalid YAML"),
-        ("\ta: 1\n", "invalid YAML"),
+        ("a: b: c\n", "values are not allowed here, line 1, column 5: a: b: c ^"),
+        ("\ta: 1\n", "; write spaces instead of tabs"),
+        ("a:\n\t- 1\n", "; write spaces instead of tabs"),
         ("a: 2001-99-99\n", "invalid YAML"),
         ("a: !!python/object/apply:os.system [ls]\n", "invalid YAML"),
         ("a: *unknown\n", "invalid YAML"),
         ("a: " + "[" * 500, "invalid YAML"),
     ],
-    ids=range(11),
+    ids=range(12),
 )
 def test_what_is_no_mapping_is_said_in_one_line(tmp_path, text, said):
     with pytest.raises(InputError) as raised:
@@ -117,6 +118,7 @@ def test_what_is_no_mapping_is_said_in_one_line(tmp_path, text, said):
     assert message.startswith(f"{tmp_path / 'matrix.yaml'}: ")
     assert said in message
     assert "\n" not in message
+    assert "<unicode" not in message  # PyYAML's name of a text, where the file is named already
 
 
 def test_what_cannot_be_read(tmp_path):

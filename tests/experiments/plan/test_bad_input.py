@@ -241,7 +241,7 @@ FILTERS = [
     (["--pairs", "resnet14 -> vgg8"], "--pairs: no match for 'resnet14->vgg8'"),
     (["--trials", "2"], "--trials: no match for '2': known: 0, 1"),
     (["--trials", "two"], "argument --trials: invalid int value: 'two'"),
-    (["--method", "kd"], "unrecognized arguments: --method kd: did you mean --methods"),
+    (["--method", "kd"], "unrecognized arguments: --method kd: did you mean --methods?"),
     (["--device", "gpu"], "argument --device: invalid choice: 'gpu' (choose from"),
     (["--workers", "0"], "argument --workers: '0': expected a whole number from 1"),
     (["--cohort-size", "-1"], "argument --cohort-size: "),
