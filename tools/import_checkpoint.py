@@ -179,9 +179,8 @@ def examine(args: argparse.Namespace) -> int:
         print(f"{heading:<8} {text}", flush=True)
     measured = args.dataset is not None or args.data is not None
     args.data = args.data or CHECKOUT / "data"
-    if not (measured or args.to):
-        only = [args.model] if args.model else []
-        return 0 if checkpoint.metadata or len(fits(checkpoint, only)) == 1 else 1
+    if not (measured or args.to or args.model):
+        return 0 if checkpoint.metadata or len(fits(checkpoint)) == 1 else 1
     given = evaluation.stated(args.normalisation, args.mean, args.std)
     to = Target(args.to, _replacing(args)) if args.to else None
     if to:

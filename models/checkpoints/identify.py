@@ -31,7 +31,8 @@ def identify(checkpoint: Checkpoint, asked: str | None = None) -> Fit:
     if len(candidates) == 1:
         return candidates[0]
     if asked:
-        return Fit(asked, None)  # loading says what is wrong
+        fitting = fits(checkpoint)  # loading says what is wrong, given a number of classes
+        return Fit(asked, fitting[0].num_classes if fitting else None)
     if candidates:
         raise NoFit(f"{checkpoint.path}: {describe_fits(checkpoint)}: choose with --model")
     close = nearest(checkpoint)

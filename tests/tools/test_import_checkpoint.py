@@ -263,6 +263,8 @@ def test_several_networks_that_fit(call, file, twin, tmp_path):
         ([*FAKE, "--option", "seed=["], "--option seed=[: invalid YAML: "),
         ([*FAKE, "--option", "colour=1"], "fake: unknown option 'colour'"),
         ([*FAKE, "--model", "resnet9"], "unknown model 'resnet9': did you mean resnet"),
+        (["--model", "resnet9"], "unknown model 'resnet9': did you mean resnet"),
+        (["--model", "resnet14"], "not the weights of resnet14: the file lacks 'layer1.1."),
         ([*FAKE, "--model", "resnet14"], "not the weights of resnet14: the file lacks 'layer1.1."),
         ([*FAKE, "--part", "teacher"], "has no part 'teacher'"),
         (["--to", "x.pth"], "--to x.pth: expected a name that ends in .safetensors"),
