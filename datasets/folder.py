@@ -117,7 +117,10 @@ def _own_folder(root: Path, folder: object) -> Path:
     looked = " and ".join(shown(place.resolve()) for place in places)
     expected = "expected train/<class>/* and val/<class>/* or test/<class>/*"
     fix = next(filter(None, map(no_train, places)), expected)
-    raise DataError(f"folder: option folder = {folder!r}: no folder train in {looked}; {fix}")
+    missing = (
+        "no folder train in" if any(map(Path.is_dir, places)) else "no such folder; looked for"
+    )
+    raise DataError(f"folder: option folder = {folder!r}: {missing} {looked}; {fix}")
 
 
 def _test_folder(place: Path) -> Path:

@@ -246,7 +246,8 @@ def test_paths_and_speed_change_no_identity(own):
     ("options", "message"),
     [
         ({}, "folder: option folder = None: expected the path of a folder"),
-        ({"folder": "yours"}, "folder: option folder = 'yours': no folder train in "),
+        ({"folder": "yours"}, "folder: option folder = 'yours': no such folder; looked for "),
+        ({"folder": "."}, "folder: option folder = '.': no folder train in "),
         ({"folder": "mine", "decode": "twice"}, "option decode = 'twice': expected stream or once"),
     ],
 )
