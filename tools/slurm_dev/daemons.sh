@@ -48,8 +48,9 @@ make_database() {
     rm -rf "$dir/mysql.new" "$dir/mysql-tmp"
     install -d -o mysql -g mysql -m 700 "$dir/mysql.new" "$dir/mysql-tmp"
     install -o mysql -g mysql -m 644 /dev/null "$dir/log/mariadbd.log"
-    # As root it would change the owner of files in /usr/lib/mysql.
-    as_mysql mariadb-install-db --no-defaults --datadir="$dir/mysql.new" --skip-test-db \
+    # As root it would change the owner of files in /usr/lib/mysql. With /tmp for temporary tables,
+    # another cluster that starts meanwhile removes them.
+    as_mysql env TMPDIR="$dir/mysql-tmp" mariadb-install-db --no-defaults --datadir="$dir/mysql.new" --skip-test-db \
         --auth-root-authentication-method=socket --auth-root-socket-user=root \
         >"$dir/log/mariadb-install-db.out" 2>&1 || fail mariadb-install-db "failed"
     mv "$dir/mysql.new" "$dir/mysql"
