@@ -101,7 +101,8 @@ def _find(settings: Settings, file: str | None) -> Path:
         looked = " and ".join(printable(str(place.resolve()), 400) for place in places)
     except (ValueError, RuntimeError, OSError) as error:  # a null byte, no such user, a loop
         raise DataError(f"arrays: option file = {file!r}: no usable path ({error})") from error
-    raise DataError(f"arrays: option file = {str(file)!r}: no such file; looked for {looked}")
+    what = "a folder, expected a file" if any(map(Path.is_dir, places)) else "no such file"
+    raise DataError(f"arrays: option file = {str(file)!r}: {what}; looked for {looked}")
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:

@@ -120,7 +120,11 @@ def _what(problem: Any, model: type[BaseModel]) -> str:
 
     kind, path, value = problem["type"], problem["loc"], problem["input"]
     if kind == "extra_forbidden":
-        return f"unknown key: {near(str(path[-1]), _fields_at(model, path[:-1]))}"
+        key, fields = str(path[-1]), _fields_at(model, path[:-1])
+        hint = near(key, fields)
+        if "options" in fields and not hint.startswith("did you mean"):
+            hint += f"; those of the method itself go into options: {{{key}: {_short(value)}}}"
+        return f"unknown key: {hint}"
     if kind == "missing":
         return f"missing{_misspelled_as(str(path[-1]), value)}"
     if kind in EXPECTED:

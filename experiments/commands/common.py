@@ -178,6 +178,8 @@ def planned(
     from experiments.plan.workspace import Selection, Workspace
 
     _check_runs(args.runs)
+    if not strict:
+        print_note(_not_begun(args.runs))
     processes = getattr(args, "processes", None)
     workspace = Workspace(args.runs, args.data, args.device, tuple(args.plugin), here, processes)
     selection = Selection(args.methods, args.pairs, args.trials)
@@ -194,6 +196,14 @@ def _check_runs(runs: Path) -> None:
     if runs.exists() and not runs.is_dir() and runs.suffix != places.ENDING:
         expected = f"expected a directory of runs, or a board file (NAME{places.ENDING})"
         raise InputError(f"--runs: {runs} is a file, {expected}")
+
+
+def _not_begun(runs: Path) -> str:
+    """What to say of runs that are looked for where none are, with others beside it; or nothing."""
+    from experiments.errors import beside
+
+    meant = "" if runs.exists() else beside(runs)
+    return f"note: --runs {runs}: no such directory, so no run has begun there{meant}" * bool(meant)
 
 
 def check_tensorboard(args: argparse.Namespace) -> None:

@@ -133,6 +133,14 @@ def test_every_compression_and_order_gives_the_same_arrays(tmp_path, compression
     assert len(prints) == 1
 
 
+def test_a_folder_is_called_one(tmp_path):
+    (tmp_path / "own.npz").mkdir()
+    with pytest.raises(DataError, match=r"own\.npz': a folder, expected a file; looked for "):
+        datasets.build("arrays", tmp_path, file="own.npz")
+    with pytest.raises(DataError, match=r"other\.npz': no such file; looked for "):
+        datasets.build("arrays", tmp_path, file="other.npz")
+
+
 @pytest.mark.parametrize("file", ["a\0b.npz", "~nobody-here/a.npz", "", "a\nb.npz", "x" * 5000])
 def test_a_path_that_cannot_be_is_refused(tmp_path, file):
     with pytest.raises(DataError, match="arrays: option file = ") as caught:

@@ -272,3 +272,16 @@ def test_a_terminal_that_is_wide_enough_shows_the_same(empty, monkeypatch):
     monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((400, 24)))
     monkeypatch.setattr(terminal, "columns", lambda: 400)
     assert table(empty).out == piped
+
+
+@pytest.mark.parametrize("verb", ["table", "status", "report"])
+def test_a_mistyped_directory_of_runs_is_not_taken_for_a_new_one(empty, tmp_path, verb):
+    (tmp_path / "runs").mkdir()
+    flags = ["--output", str(tmp_path / "page")] if verb == "report" else []
+    flags += ["--data", str(empty.parent / "data"), "--runs"]
+    called = cli.call(verb, str(empty), *flags, str(tmp_path / "rnus"))
+    told = f"note: --runs {tmp_path / 'rnus'}: no such directory, so no run has begun there; did"
+    assert called.code == 0
+    assert f"{told} you mean {tmp_path / 'runs'}?\n" in called.err
+    called = cli.call(verb, str(empty), *flags, str(tmp_path / "elsewhere"))
+    assert (called.code, "no such directory" in called.err) == (0, False)

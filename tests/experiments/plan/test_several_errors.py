@@ -49,6 +49,14 @@ def test_a_missing_key_is_named_beside_an_unknown_one_that_is_no_misspelling(tmp
     ]
 
 
+def test_an_option_beside_the_options_is_told_where_it_goes(tmp_path):
+    found = lines(tmp_path, "dataset: fake\npairs: [a -> b]\nmethods: [{name: dkd, beta: 2}]\n")
+    assert found == [
+        "methods.0.beta: unknown key: known: ablate, dataset, label, name, options, pairs, preset, "
+        "recipe, search, sweep, tune; those of the method itself go into options: {beta: 2}"
+    ]
+
+
 def test_parts_that_do_not_fit_together(tmp_path):
     text = """
         dataset: fake
