@@ -10,7 +10,7 @@ from experiments.matrix.variants import departures_of
 from experiments.memo import Memo
 from experiments.plan.plan import Plan
 from experiments.plan.preflight import Examination, Given
-from experiments.plan.summary import duration
+from experiments.plan.summary import duration, teacher_label
 from experiments.rundir.status import State, Status
 from experiments.train import teacher_quality
 from experiments.train.teacher_quality import Quality
@@ -77,7 +77,9 @@ def _trained(plan: Plan, runs: Collection[str], statuses: Mapping[str, Status]) 
         record = statuses[spec.id].record
         if spec.id in runs and record is not None:
             found = _of_record(record, plan)
-            yield from (f"warning: {t}" for t in teacher_quality.warnings(spec.student, found))
+            name = f"{spec.student} ({teacher_label(spec)})" if spec.teacher else spec.student
+            told = teacher_quality.warnings(name, found, is_trained_here=True)
+            yield from (f"warning: {text}" for text in told)
 
 
 def _of_record(record: Record, plan: Plan) -> Quality:

@@ -62,10 +62,12 @@ def joined(
     loaded = Network(network, None, ())
     found = teachers.measure(loaded, _content(record), data, recipe, device, memo, group)
     told = dict.fromkeys(text for member in members for text in member.warnings)
+    is_trained_here = all(member.run is not None for member in used)
+    own = teacher_quality.warnings(network.name, found, is_trained_here=is_trained_here)
     return Teacher(
         network,
         record.model_copy(update={"accuracy": found.top1}),
-        warnings=(*told, *teacher_quality.warnings(network.name, found)),
+        warnings=(*told, *own),
         members=tuple(members),
     )
 

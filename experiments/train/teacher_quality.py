@@ -21,6 +21,7 @@ from experiments.wording import plural
 # accuracy where there are two classes. Teachers that are worth distilling from are far above.
 ODDS = 2.0
 ERRORS = 3.0  # standard errors by which a small test set lets a guess look better than chance
+SAME_CLASS = "it puts every image into the same class"
 CONSTANT = 99.5  # percent of the images in one class, from which a teacher is called constant
 MOST_CLASSES = 4096  # up to which predictions are counted by class: 128 MB of device memory twice
 
@@ -120,10 +121,13 @@ def reordered(counts: Tensor) -> float:
 # ---- in words ------------------------------------------------------------------------------------
 
 
-def warnings(name: str, found: Quality, is_stated: bool = False) -> Iterator[str]:
+def warnings(
+    name: str, found: Quality, is_stated: bool = False, is_trained_here: bool = False
+) -> Iterator[str]:
     """What a reader of the students' results must know, a sentence each.
 
     ``is_stated``: somebody said what accuracy to expect, and it is that, so it is meant.
+    ``is_trained_here``: by a run of the harness, on the same classes and pixels as its students.
     """
     if found.broken:
         yield (
@@ -133,7 +137,9 @@ def warnings(name: str, found: Quality, is_stated: bool = False) -> Iterator[str
     if is_stated or found.classes < 2:
         return
     if found.is_near_chance or (found.is_worse_than_a_guess and not found.broken):
-        yield f"teacher {name} may not be what it seems: {_measured(found)}: {_cause(found)}"
+        cause = _cause_here(found) if is_trained_here else _cause(found)
+        kind = "has learned little" if is_trained_here else "may not be what it seems"
+        yield f"teacher {name} {kind}: {_measured(found)}: {cause}"
 
 
 def _measured(found: Quality) -> str:
@@ -148,9 +154,18 @@ def _measured(found: Quality) -> str:
     )
 
 
+def _cause_here(found: Quality) -> str:
+    """Its classes, pixels and data are those of its students, so none of them is the cause."""
+    if found.most is not None and found.most >= CONSTANT:
+        return SAME_CLASS
+    if not found.is_near_chance:
+        return "it is very sure where it is wrong"
+    return "were its epochs too few, or does its recipe not suit it?"
+
+
 def _cause(found: Quality) -> str:
     if found.most is not None and found.most >= CONSTANT:
-        return "it puts every image into the same class"
+        return SAME_CLASS
     renamed = found.reordered
     if (
         renamed is not None

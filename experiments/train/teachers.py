@@ -99,7 +99,8 @@ def load(
     digest = group.on_main(lambda: checked_hash(spec, weights))
     loaded = network(spec, weights, data, recipe, device)
     found = measure(loaded, digest, data, recipe, device, memo, group)
-    about = (*loaded.warnings, *teacher_quality.warnings(spec.name, found, is_stated))
+    told = teacher_quality.warnings(spec.name, found, is_stated, spec.run is not None)
+    about = (*loaded.warnings, *told)
     record = TeacherUsed(name=spec.name, accuracy=found.top1, sha256=digest, run=spec.run)
     if loaded.pixels:
         own = loaded.pixels.own.model_dump(mode="json")

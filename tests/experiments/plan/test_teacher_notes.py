@@ -194,4 +194,13 @@ def test_a_teacher_trained_here_is_judged_by_its_result(done):
         for spec in done.specs(method):
             (spec.directory(done.runs) / "result.json").unlink()
     lines = plan(done.matrix)
-    assert lines[0].startswith("warning: teacher resnet14 may not be what it seems: ")
+    assert lines[0].startswith("warning: teacher resnet14 has learned little: ")
+
+
+def test_an_assistant_is_named_with_the_method_that_trained_it(tmp_path, inline):
+    path = cli.write(tmp_path, pairs=["resnet20 -> resnet14 -> resnet8"], methods=["kd"], trials=1)
+    assert cli.command("run", path, "--workers", "1").code == 0
+    (student,) = (tmp_path / "runs").glob("*/*--resnet8/*/*/result.json")
+    student.unlink()
+    said = [line.partition(" has learned little")[0] for line in plan(path) if "learned" in line]
+    assert said == ["warning: teacher resnet14 (assistant by kd)"]

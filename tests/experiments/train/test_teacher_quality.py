@@ -26,8 +26,8 @@ def examined(logits: Tensor, labels: Tensor) -> Quality:
     return quality({"top1": top1, "loss": loss}, *counts.gathered(SINGLE), len(labels), classes)
 
 
-def said(found: Quality, is_stated: bool = False) -> str:
-    return "\n".join(warnings("t", found, is_stated))
+def said(found: Quality, **about: bool) -> str:
+    return "\n".join(warnings("t", found, **about))
 
 
 def labels_of(classes: int, each: int = 20) -> Tensor:
@@ -93,6 +93,21 @@ def test_one_class_for_every_image(scale):
     found = examined(sure(torch.full_like(labels, 3), 10, scale), labels)
     assert (found.top1, found.most) == (10, 100)
     assert said(found).endswith(": it puts every image into the same class")
+
+
+def test_of_a_teacher_that_was_trained_here_neither_classes_nor_pixels_are_doubted():
+    labels = labels_of(10)
+    found = examined(noise(200, 10), labels)
+    text = said(found, is_trained_here=True)
+    assert text.startswith(f"teacher t has learned little: {found.top1:.2f} %, where chance is 10")
+    assert text.endswith(": were its epochs too few, or does its recipe not suit it?")
+    constant = examined(sure(torch.full_like(labels, 3), 10), labels)
+    assert said(constant, is_trained_here=True).endswith(
+        ": it puts every image into the same class"
+    )
+    predicted = torch.where(torch.arange(200) % 2 == 0, labels, (labels + 1) % 10)
+    wrong = examined(sure(predicted, 10), labels)
+    assert said(wrong, is_trained_here=True).endswith(": it is very sure where it is wrong")
 
 
 def test_sure_where_it_is_wrong():
