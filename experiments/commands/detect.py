@@ -36,7 +36,8 @@ class Question:
         board, rest = self.board, plural(self.comparisons, "comparison")
         yield (
             f"to find a method {self.effect:g} points above {board.baseline or 'another'} with "
-            f"{ENOUGH:.0%} power, at {1 - board.level:.0%} confidence for {rest} together:"
+            f"{100 * ENOUGH:.0f} % power, at {100 * (1 - board.level):.4g} % confidence for {rest} "
+            "together:"
         )
         spread, cells = power.observed(of_one_protocol(board.cells), board.baseline)
         source = f"of {plural(cells, 'cell')} on record" if cells else "usual on CIFAR-100"
@@ -73,7 +74,7 @@ class Question:
 
     def _now(self, chance: float) -> str:
         size = f"{plural(len(self.board.pairs), 'pair')} × {plural(self.trials, 'trial')}"
-        return f"{size}, as planned, have {chance:.0%} power"
+        return f"{size}, as planned, have {100 * chance:.0f} % power"
 
     def _needed(self, pairs: int, trials: int | None) -> str:
         if trials is None:

@@ -20,7 +20,7 @@ def test_what_is_planned_and_what_would_be_enough(tmp_path):
     said = detect(matrix, "0.5")
     assert said.code == 0
     question, spread, these, like_these = said.out.splitlines()[-4:]
-    assert "0.5 points above Student alone with 80% power" in question
+    assert "0.5 points above Student alone with 80 % power, at 95 % confidence for" in question
     assert "usual on CIFAR-100): 0.25 points between trials, 0.40 between" in spread
     assert "2 pairs × 3 trials, as planned, have" in these
     needed = int(re.search(r"enough: 2 pairs × (\d+) trials", these).group(1))
