@@ -8,6 +8,7 @@ import shutil
 import signal
 import threading
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.slurm.accounts import KILLED
@@ -51,13 +52,8 @@ def submitter_killed(s: Scenario) -> None:
 def submitters(s: Scenario) -> None:
     """Two or three at once."""
     count = s.rng.choice([2, 3])
-    threads = [threading.Thread(target=s.submit) for _ in range(count)]
-    gaps = [0.0] + [s.rng.uniform(0, SUBMIT_SECONDS / 3) for _ in threads[1:]]
-    for thread, gap in zip(threads, gaps, strict=True):
-        time.sleep(gap)
-        thread.start()
-    for thread in threads:
-        thread.join()
+    gaps = [0.0] + [s.rng.uniform(0, SUBMIT_SECONDS / 3) for _ in range(count - 1)]
+    _begun_after(gaps, [s.submit] * count)
     s.note(f"{count} within {sum(gaps):.1f} s")
 
 
@@ -66,13 +62,18 @@ def submitters_and_run(s: Scenario) -> None:
     actions = [s.submit, s.submit, lambda: s.command("run", "--save-minutes", "0.02")]
     s.rng.shuffle(actions)
     gaps = [0.0, s.rng.uniform(0, SUBMIT_SECONDS / 2), s.rng.uniform(0, SUBMIT_SECONDS / 2)]
+    _begun_after(gaps, actions)
+    s.note(f"within {sum(gaps):.1f} s")
+
+
+def _begun_after(gaps: Sequence[float], actions: Sequence[Callable[[], object]]) -> None:
+    """Begin each so many seconds after the one before, and wait for all of them."""
     threads = [threading.Thread(target=action) for action in actions]
     for thread, gap in zip(threads, gaps, strict=True):
         time.sleep(gap)
         thread.start()
     for thread in threads:
         thread.join()
-    s.note(f"within {sum(gaps):.1f} s")
 
 
 def edited_matrix(s: Scenario) -> None:
