@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.slurm.accounts import KILLED
-from tests.slurm.dev_cluster import wait_until
-from tests.slurm.scenario import STUDENTS, TEACHER, MissedError, Scenario
+from tests.slurm.dev_cluster import Task, wait_until
+from tests.slurm.scenario import QUEUE_SECONDS, STUDENTS, TEACHER, MissedError, Scenario
 
 INJECT = Path(__file__).resolve().parent / "inject"
 STUDENTS_SLEEP = 10  # seconds
@@ -20,15 +20,36 @@ HOURS = 3 * 3600  # seconds that clocks differ by, either way
 def checkpoint_cut(s: Scenario) -> None:
     """A worker is killed, and the file it would resume from has lost its second half."""
     s.submit()
-    task = s.rng.choice(s.random_moment())
+    task = s.rng.choice(_running_with_checkpoints(s))
     s.hit(task, *KILLED)
     if not s.cluster.kill_python(task):
         raise MissedError(f"{task.id} had no Python any more")
     wait_until(lambda: all(t.id != task.id for t in s.tasks()), 120, f"{task.id} does not end")
-    cut = [_cut(path) for path in s.runs.glob("*/*/*/*/checkpoint")]
+    cut = [_cut(path) for path in _checkpoints(s)]
     if not cut:
         raise MissedError("nothing had been saved")
     s.note(f"{len(cut)} files", 0)
+
+
+def _running_with_checkpoints(s: Scenario) -> list[Task]:
+    """The tasks of the teacher, or those of students, some time after one has saved something."""
+    role, more = s.rng.choice([TEACHER, STUDENTS]), s.rng.uniform(0, 0.5)
+    wait_until(
+        lambda: (s.epochs(role) > 0 and bool(_checkpoints(s))) or not s.tasks(),
+        QUEUE_SECONDS,
+        f"{role} saved nothing",
+        every=0.1,
+    )
+    time.sleep(more)
+    running = s.running(role)
+    if not running:
+        raise MissedError(f"{role} had ended")
+    s.note(f"{role}, {more:.1f} s after something was saved")
+    return running
+
+
+def _checkpoints(s: Scenario) -> list[Path]:
+    return list(s.runs.glob("*/*/*/*/checkpoint"))
 
 
 def _cut(path: Path) -> Path:

@@ -72,6 +72,28 @@ def test_the_same_numbers_as_on_this_machine(tmp_path: Path) -> None:
     assert "nothing to send" in again.out
 
 
+def slurm_says(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_the_queue_shows_what_jobs_are_about_and_what_they_wait_for(tmp_path: Path) -> None:
+    other = slurm_says("sbatch", "--parsable", "--hold", "--output", "/dev/null", "--wrap", "true")
+    matrix = write(tmp_path, methods=["vanilla"], trials=1)
+    try:
+        sent = call("submit", matrix, "--yes", "--no-timing", "--after", other)
+        assert sent.code == 0, sent.out + sent.err
+        (array,) = submitted.load(tmp_path / "runs")
+        name, comment, waits = slurm_says(
+            "squeue", "-h", "-j", str(array.job), "-o", "%j|%k|%E"
+        ).split("|")
+        assert name.startswith("kd-matrix-resnet8-")
+        assert comment == "matrix, resnet8, vanilla, 1 run"
+        assert waits.startswith(f"afterany:{other}")
+        assert call("cancel", matrix, "--yes").code == 0
+    finally:
+        slurm_says("scancel", other)
+
+
 def test_jobs_run_from_the_snapshot(tmp_path: Path) -> None:
     matrix = write(tmp_path, methods=["vanilla"], trials=1)
     sent = call("submit", matrix, "--yes", "--wait", "--snapshot")
