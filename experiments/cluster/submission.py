@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -22,7 +23,7 @@ from experiments.cluster import (
     snapshot,
     submitted,
 )
-from experiments.cluster.addresses import Awaited
+from experiments.cluster.addresses import Address, Awaited
 from experiments.cluster.answer import UnclearError
 from experiments.cluster.arrays import Array, Settings, SubmissionPlan
 from experiments.cluster.queue_status import QueueState
@@ -38,6 +39,7 @@ from experiments.worker.job import Job, task_file
 
 # Attempts: SLURM drops students whose teacher's job ends just before their sbatch.
 ROUNDS = 3
+MOST_RELEASES = 3  # of one task by one command
 WAIT_SECONDS = 900.0  # for another submitter to finish
 
 
@@ -79,13 +81,22 @@ def unfinished(runs: Path, queue: Mapping[str, QueueState]) -> bool:
     return recovery.is_due(runs) or any(state.to_release for state in queue.values())
 
 
-def release(queue: Mapping[str, QueueState], note: Callable[[str], None]) -> None:
+def release(
+    queue: Mapping[str, QueueState],
+    note: Callable[[str], None],
+    before: Counter[Address] | None = None,
+) -> None:
     """Release tasks that SLURM holds because a node failed to start them: nothing else does.
 
-    Also those of runs that are done: others may wait for such a task to end.
+    Also those of runs that are done: others may wait for such a task to end. ``before`` counts how
+    often those who watch have released each: a node that refuses every time ends this.
     """
     held = {(state.cluster, task) for state in queue.values() for task in state.to_release}
+    before = Counter() if before is None else before
     for cluster, task in sorted(held, key=str):
+        if before[cluster, task] >= MOST_RELEASES:
+            continue
+        before[cluster, task] += 1
         try:
             slurm.release(task, cluster=cluster)
             note(f"released {task}: SLURM held it because a node could not start it")

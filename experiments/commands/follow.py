@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from experiments.cluster.addresses import Address
     from experiments.plan.plan import Plan
     from experiments.rundir.status import Status
 
@@ -14,7 +16,11 @@ FIRST = 10.0  # seconds between two looks that see something change
 
 
 def follow(plan: Plan, level: int = 0) -> int:
-    """Watch until no run is in the queue or running; 1 if something is not done then."""
+    """Watch until no run is in the queue or running; 1 if something is not done then.
+
+    Tasks that SLURM holds because a node could not start them are released, as by `submit`.
+    """
+    from experiments.cluster import submission
     from experiments.cluster.looks import Looks
     from experiments.local.progress import Progress
     from experiments.plan.summary import labels, pairs
@@ -25,6 +31,7 @@ def follow(plan: Plan, level: int = 0) -> int:
     active = [s for s in statuses.values() if s.state in ACTIVE]
     progress = Progress(active, len(active), labels(plan), None, level, pairs(plan))
     silent: tuple[str, ...] = ()
+    released: Counter[Address] = Counter()
     try:
         while any(s.state in ACTIVE for s in statuses.values()):
             time.sleep(looks.pause)
@@ -36,6 +43,7 @@ def follow(plan: Plan, level: int = 0) -> int:
             if view.silent and not silent:
                 progress.note(f"SLURM does not answer, watching on: {'; '.join(view.silent)}")
             silent = view.silent
+            submission.release(view.queue, progress.note, released)
     except KeyboardInterrupt:
         progress.note("no longer watching; the jobs continue")
     progress.close()

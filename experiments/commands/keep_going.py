@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -10,6 +11,7 @@ from experiments import slurm
 from experiments.slurm_command import NoAnswerError
 
 if TYPE_CHECKING:
+    from experiments.cluster.addresses import Address
     from experiments.cluster.again import Tally
     from experiments.cluster.queue_status import QueueState
     from experiments.cluster.submitted import SubmittedArray
@@ -38,11 +40,13 @@ def keep_going(
     send   sends what ``tally`` admits, and says which arrays these were
     moved  is told the statuses of the last look and of this one
     """
+    from experiments.cluster import submission
     from experiments.cluster.looks import Looks
     from experiments.cluster.queue_status import require_answer
     from experiments.rundir.status import ACTIVE
 
     looks, before = Looks(plan, FIRST, LONGEST), None
+    released: Counter[Address] = Counter()
     while True:
         view = looks()
         statuses = view.statuses
@@ -55,6 +59,7 @@ def keep_going(
             wait(LONGEST)
             continue
         moved(before or statuses, statuses)
+        submission.release(view.queue, note, released)
         is_sent = _again(tally, statuses, send, note)
         if not is_sent and not any(s.state in ACTIVE for s in statuses.values()):
             return statuses

@@ -183,6 +183,21 @@ def test_what_did_not_fit_is_sent_when_there_is_room_and_slurm_may_be_away(
     assert days.slept[0] == keep_going.FIRST
 
 
+def test_what_slurm_holds_because_a_node_could_not_start_it_is_released(fake, place, monkeypatch):
+    def refuse():
+        fake.move(f"{FIRST}_0", "PENDING", "launch failed requeued held")
+
+    def fail():
+        assert ["scontrol", "release", f"{FIRST}_0"] in fake.calls("scontrol")
+        for spec in place.specs("vanilla"):
+            place.fail(spec)
+        fake.move(FIRST, "COMPLETED")
+
+    called, _ = submit(place, monkeypatch, refuse, fail)
+    assert f"released {FIRST}_0: SLURM held it because a node could not start it" in called.out
+    assert titles(fake) == ["0-1"]
+
+
 def test_nothing_changes_and_looks_become_rare(fake, place, monkeypatch):
     nothing = [str] * 8
 

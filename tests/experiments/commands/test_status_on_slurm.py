@@ -409,6 +409,18 @@ def test_wait_follows_until_all_has_ended(fake, place, monkeypatch):
     assert "[7/7] " in said.out
 
 
+def test_who_waits_releases_what_slurm_holds_a_few_times(fake, place, monkeypatch):
+    """A node refused the task: nothing else would ever start it. It may refuse every time."""
+
+    def refuse() -> None:
+        fake.move(TEACHER_TASK, "PENDING", "launch failed requeued held")
+
+    watching(monkeypatch, *[refuse] * 5, lambda: fake.move(FIRST, "CANCELLED"))
+    said = send(place, "--wait")
+    assert said.out.count(f"released {TEACHER_TASK}: SLURM held it because a node could") == 3
+    assert fake.calls("scontrol").count(["scontrol", "release", TEACHER_TASK]) == 3
+
+
 def test_wait_ends_with_1_where_something_is_not_done(fake, place, monkeypatch):
     watching(monkeypatch, lambda: fake.move(FIRST, "TIMEOUT"))
     said = send(place, "--wait")
