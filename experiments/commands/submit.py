@@ -200,7 +200,15 @@ def _send(
     args: argparse.Namespace, plan: Plan, settings: Settings, there: Site | None, tally: Tally
 ) -> list[SubmittedArray]:
     """Plan again under the lock, with what others may have sent meanwhile, and send."""
-    from experiments.cluster import arrays, dropping, preview, queue_status, recovery, submission
+    from experiments.cluster import (
+        arrays,
+        dropping,
+        given_again,
+        preview,
+        queue_status,
+        recovery,
+        submission,
+    )
     from experiments.plan.retry import reset
 
     runs = plan.workspace.runs
@@ -224,6 +232,8 @@ def _send(
                 break
             dropping.withdraw(dropped)
             _note("a teacher's job ended meanwhile and SLURM dropped its students; looking again")
+    if not (args.wait or args.keep_going):  # who watches releases them, too
+        given_again.release_refused(plan, everything, _note)
     if everything or not tally.sent:
         print(f"check progress: {command(args, 'status')}")
     return everything
