@@ -131,8 +131,8 @@ def warnings(
     """
     if found.broken:
         yield (
-            f"teacher {name}: its logits are not finite on {found.broken:,} of {found.samples:,} "
-            "images that it was measured on"
+            f"teacher {name}: its logits are not finite on {found.broken:,} of "
+            f"{plural(found.samples, 'image')} that it was measured on"
         )
     if is_stated or found.classes < 2:
         return
