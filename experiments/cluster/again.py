@@ -24,9 +24,14 @@ _TIMES = "%Y-%m-%dT%H:%M:%S"
 
 @dataclass
 class Tally:
-    """How often each run was sent, at which epoch, and which tasks each node has ended at once."""
+    """How often each run was sent, at which epoch, and which tasks each node has ended at once.
+
+    ``spared``: how often, of these, before the last bad node was found. It may have ended them all,
+    several within one look, so they do not count against the runs.
+    """
 
     sent: Counter[str] = field(default_factory=Counter)
+    spared: Counter[str] = field(default_factory=Counter)
     epochs: dict[str, int] = field(default_factory=dict)
     quick: dict[str, set[str]] = field(default_factory=dict)
 
@@ -39,12 +44,15 @@ class Tally:
     def wanted(self, statuses: Mapping[str, Status]) -> set[str]:
         """The runs that are to be sent: not done, not failed, and not sent too often."""
         left = (run for run, s in statuses.items() if s.state in NOT_STARTED)
-        return {run for run in left if self.sent[run] < MOST_SENT}
+        return {run for run in left if not self._is_spent(run)}
 
     def given_up(self, statuses: Mapping[str, Status]) -> list[str]:
         """The runs that were lost as often as they may be."""
         left = (run for run, s in statuses.items() if s.state == State.LOST)
-        return [run for run in left if self.sent[run] >= MOST_SENT]
+        return [run for run in left if self._is_spent(run)]
+
+    def _is_spent(self, run: str) -> bool:
+        return self.sent[run] - self.spared[run] >= MOST_SENT
 
     def without(self, statuses: Mapping[str, Status]) -> dict[str, Status]:
         """The statuses as `plan_submission` is to see them: what was given up has failed."""
@@ -66,6 +74,7 @@ class Tally:
                 before = self.bad_nodes()
                 self.quick.setdefault(end.node, set()).add(task)
                 if end.node in set(self.bad_nodes()) - set(before):
+                    self.spared = Counter(self.sent)
                     count = plural(len(self.quick[end.node]), "job")
                     yield (
                         f"{end.node} ended {count} within {QUICK:g} s, none of which trained: "
@@ -102,9 +111,14 @@ class Tally:
             return ""
         was, which = form(len(lost), "was", "were"), lost[0]
         return (
-            f"{plural(len(lost), 'run')} {was} sent {MOST_SENT} times and lost each time, "
+            f"{plural(len(lost), 'run')} {was} sent {self._times(lost)} and lost each time, "
             f"e.g. {which}: see `logs {which}`; `submit` sends them again"
         )
+
+    def _times(self, runs: Iterable[str]) -> str:
+        """ "4 times", of runs that were sent more or less often "4 to 8 times"."""
+        counts = sorted({self.sent[run] for run in runs})
+        return f"{counts[0]}{f' to {counts[-1]}' * (len(counts) > 1)} times"
 
 
 def _seconds(end: Ended) -> float | None:

@@ -48,6 +48,22 @@ def test_a_run_is_sent_four_times_at_most():
     assert Tally().summary(lost) == ""
 
 
+def test_what_a_bad_node_ended_does_not_count_against_the_runs():
+    """Students that SLURM drops at once are sent several times between two looks."""
+    tally, lost = Tally(), {"a": Run("a"), "b": Run("b")}
+    for _ in range(MOST_SENT):
+        tally.count([Array(tasks=(("a",),))], lost)
+    assert tally.wanted(lost) == {"b"}
+    list(
+        tally.blame({f"7_{i}": end("n1") for i in range(3)}, {f"7_{i}": Run("a") for i in range(3)})
+    )
+    assert tally.wanted(lost) == {"a", "b"} and tally.given_up(lost) == []
+    for _ in range(MOST_SENT):
+        tally.count([Array(tasks=(("a",), ("b",)))], lost)
+    assert tally.given_up(lost) == ["a", "b"]
+    assert tally.summary(lost).startswith("2 runs were sent 4 to 8 times and lost each time, e.g.")
+
+
 @pytest.mark.parametrize(
     ("found", "is_blamed"),
     [
