@@ -19,7 +19,7 @@ from tests.slurm.truth import Look, falsehoods
 if TYPE_CHECKING:
     from tests.slurm.scenario import Scenario
 
-ACCOUNT_SECONDS = 3.0  # until the accounts have heard of an end
+ACCOUNT_SECONDS, ACCOUNT_LOOKS = 3.0, 5  # until the accounts have heard of a job, or its end
 EVERY = 3.0  # seconds between two looks, each of which takes one or two
 MARK = "KD_SCENARIO"  # in the environment of everything that a scenario starts
 _ROW = re.compile(r"([0-9a-f]{8,64})  +(.*)")
@@ -65,8 +65,11 @@ class Looker(threading.Thread):
             self.false.append(f"{self.scenario.seconds:.0f} s: status printed:\n{said}")
         rows = {run: state for run, (_, state) in states(said).items()}
         found = falsehoods(before, rows, after)
-        if found and after.answers:  # what came and went in between is in the accounts only
-            after = self.eyes.with_accounts(after, begun, time.time())
+        ended = time.time()
+        for _ in range(ACCOUNT_LOOKS if after.answers else 0):
+            if not found:
+                break
+            after = self.eyes.with_accounts(after, begun, ended)  # what came and went in between
             found = falsehoods(before, rows, after)
         self.false += [f"{self.scenario.seconds:.0f} s: {line}" for line in found]
 
