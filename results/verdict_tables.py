@@ -31,7 +31,7 @@ def table(verdicts: Verdicts) -> list[Table]:
         columns.append(("Improved", [f"{c.improved}/{verdicts.pairs}" for c in shown]))
         columns.append(("Worst pair", [_worst(c) for c in shown]))
     if any(c.image_error is not None for c in shown):
-        columns.append(("SE, images", [_error(c.image_error) for c in shown]))
+        columns.append(("SE, images", [number(c.image_error) for c in shown]))
     header, texts = zip(*columns, strict=True)
     rows = [list(row) for row in zip(*texts, strict=True)]
     title = f"Differences to {verdicts.baseline} (points)"
@@ -72,10 +72,6 @@ def _about_intervals(verdicts: Verdicts) -> list[str]:
             "share; it is in no interval."
         )
     return lines
-
-
-def _error(value: float | None) -> str:
-    return number(value)
 
 
 def notes(verdicts: Verdicts) -> list[str]:

@@ -28,7 +28,7 @@ def wait(seconds: float) -> None:
 def release_refused(
     plan: Plan, sent: Sequence[SubmittedArray], note: Callable[[str], None]
 ) -> None:
-    """Where numbers were given out again, release for a while what nodes refuse of these arrays."""
+    """Where numbers were given out again, release for a while what nodes refuse."""
     again = given_again(sent, submitted.load(plan.workspace.runs))
     if not again:
         return

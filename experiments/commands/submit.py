@@ -46,7 +46,7 @@ COHORT_SIZE = 8  # runs per job: most of what sharing a teacher saves, and littl
 def submit(args: argparse.Namespace) -> int:
     """Send whatever is not done yet to SLURM: teachers first, students in arrays."""
     from experiments import slurm
-    from experiments.cluster import arrays, preview, site, submission, waiting
+    from experiments.cluster import arrays, given_again, preview, site, submission, waiting
     from experiments.cluster.again import Tally
     from experiments.plan.preflight import check_writable
 
@@ -76,7 +76,10 @@ def submit(args: argparse.Namespace) -> int:
         _examine(plan, options, there, need)
         if not _agreed(args, plan, statuses):
             return 1
-        tally.count(_send(args, plan, settings, there, tally), statuses)
+        sent = _send(args, plan, settings, there, tally)
+        tally.count(sent, statuses)
+        if not (args.wait or args.keep_going):  # who watches releases them, too
+            given_again.release_refused(plan, sent, _note)
     if args.keep_going:
         return _keep_going(args, plan, settings, there, tally)
     return follow(plan, level(args)) if args.wait else 0
@@ -200,15 +203,7 @@ def _send(
     args: argparse.Namespace, plan: Plan, settings: Settings, there: Site | None, tally: Tally
 ) -> list[SubmittedArray]:
     """Plan again under the lock, with what others may have sent meanwhile, and send."""
-    from experiments.cluster import (
-        arrays,
-        dropping,
-        given_again,
-        preview,
-        queue_status,
-        recovery,
-        submission,
-    )
+    from experiments.cluster import arrays, dropping, preview, queue_status, recovery, submission
     from experiments.plan.retry import reset
 
     runs = plan.workspace.runs
@@ -232,8 +227,6 @@ def _send(
                 break
             dropping.withdraw(dropped)
             _note("a teacher's job ended meanwhile and SLURM dropped its students; looking again")
-    if not (args.wait or args.keep_going):  # who watches releases them, too
-        given_again.release_refused(plan, everything, _note)
     if everything or not tally.sent:
         print(f"check progress: {command(args, 'status')}")
     return everything
