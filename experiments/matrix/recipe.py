@@ -190,12 +190,15 @@ def moved(milestones: Iterable[int], before: int, after: int) -> list[int]:
 
     One that falls on the last epoch, or before the first, is left out.
     """
-    scaled = {nearest(after * milestone / before) for milestone in milestones}
+    scaled = {nearest(after / before * milestone) for milestone in milestones}
     return sorted(milestone for milestone in scaled if 0 < milestone < after)
 
 
 def nearest(epochs: float) -> int:
-    """Whole epochs; halves are rounded up."""
+    """Whole epochs; halves are rounded up, as far as they are halves in binary.
+
+    Ids of searches depend on it: another order of the operations would round some halves otherwise.
+    """
     return int(epochs + 0.5)
 
 

@@ -39,6 +39,6 @@ class TuneEntry(Strict):
         if fields["schedule"] == "step":
             scaled["milestones"] = moved(fields["milestones"], before, self.epochs)
         if fields["warmup_epochs"]:
-            warmup = nearest(self.epochs * fields["warmup_epochs"] / before)
+            warmup = nearest(self.epochs / before * fields["warmup_epochs"])
             scaled["warmup_epochs"] = min(warmup, self.epochs - 1)
         return scaled

@@ -118,6 +118,7 @@ def test_one_choice_for_all_pairs():
         (None, {}, {}),
         (60, {"schedule": "cosine"}, {"epochs": 60}),
         (60, {"milestones": []}, {"epochs": 60, "milestones": []}),
+        (42, {"milestones": [150, 180]}, {"epochs": 42, "milestones": [26, 31]}),  # ids have it
         (
             60,
             {"milestones": [150, 180, 210], "warmup_epochs": 20},
